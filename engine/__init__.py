@@ -1,0 +1,4 @@
+"""The engine of myvlm: photos in, personal captions, answers and boxes out.
+
+Nothing in this package prints, prompts or exits; `myvlm_cli` does.
+"""

@@ -1,0 +1,53 @@
+"""Boxes. One form everywhere, `Box`: xyxy pixels of the upright photo; other forms only here."""
+
+import re
+from dataclasses import dataclass
+
+_MINIGPT_BOX = re.compile(r"\{\s*<\s*(\d{1,3})\s*>\s*<\s*(\d{1,3})\s*>\s*<\s*(\d{1,3})\s*>\s*<\s*(\d{1,3})\s*>\s*\}")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels of the upright photo: x0 < x1, y0 < y1, origin at the top left."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def area(self) -> float:
+        """Area in square pixels; 0.0 for an empty box."""
+        return max(0.0, self.x1 - self.x0) * max(0.0, self.y1 - self.y0)
+
+    def clipped(self, width: int, height: int) -> "Box":
+        """The part of the box inside a photo of width × height pixels."""
+        return Box(max(0.0, self.x0), max(0.0, self.y0), min(float(width), self.x1), min(float(height), self.y1))
+
+    def grown(self, factor: float, width: int, height: int) -> "Box":
+        """The box with its sides times `factor` around its middle, clipped to the photo."""
+        dx, dy = (self.x1 - self.x0) * (factor - 1) / 2, (self.y1 - self.y0) * (factor - 1) / 2
+        return Box(self.x0 - dx, self.y0 - dy, self.x1 + dx, self.y1 + dy).clipped(width, height)
+
+    def rounded(self) -> tuple[int, int, int, int]:
+        """The nearest whole pixels, for printing and storing."""
+        return round(self.x0), round(self.y0), round(self.x1), round(self.y1)
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union, 0.0..1.0."""
+    shared = Box(max(a.x0, b.x0), max(a.y0, b.y0), min(a.x1, b.x1), min(a.y1, b.y1)).area
+    union = a.area + b.area - shared
+    return shared / union if union > 0 else 0.0
+
+
+def parse_minigpt_box(text: str, width: int, height: int) -> Box | None:
+    """The first box in a text of the form `{<x0><y0><x1><y1>}`, integers 0..100 of width and height
+    (MiniGPT-v2, section 3.2); None when there is none, when it is empty or out of range."""
+    found = _MINIGPT_BOX.search(text)
+    if not found:
+        return None
+    x0, y0, x1, y1 = (int(v) for v in found.groups())
+    if max(x0, y0, x1, y1) > 100 or x1 <= x0 or y1 <= y0:
+        return None
+    return Box(x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100)

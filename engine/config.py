@@ -1,0 +1,26 @@
+"""Where myvlm keeps things, and what the environment may change."""
+
+import os
+from pathlib import Path
+
+HOME_VARIABLE = "MYVLM_HOME"
+STORYBOOK = Path(__file__).parent / "storybook" / "weights"
+"""Folder of the shipped storybook checkpoints."""
+
+
+def home() -> Path:
+    """The data folder: `$MYVLM_HOME`, else the platform's user data folder."""
+    override = os.environ.get(HOME_VARIABLE)
+    if override:
+        return Path(override).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("myvlm", appauthor=False)
+
+
+def stay_offline() -> None:
+    """Tell the model libraries that nothing leaves this machine; call before they are imported."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -1,0 +1,67 @@
+"""What can go wrong, as types.
+
+EngineError
+├── PhotoError            one photo cannot be used; a batch goes on without it
+├── ConceptError          a concept is unknown, exists already, or has no usable reference
+│   └── NotTrainedError   a concept has no embedding for this VLM
+├── NameRefusedError      a name that cannot be stored faithfully
+├── StoreError            the concept store cannot be opened, read or written
+│   └── StoreLockedError  another process holds it
+├── ArtefactError         a stored head or embedding does not fit the model it is used with
+├── SidecarError          a sidecar cannot be read or merged safely; it is left as it is
+├── WeightsMissingError   model weights are not on this disk
+├── EnvironmentFault      the machine lacks something: memory, disk, a working library
+└── UsageError            the request contradicts itself
+"""
+
+
+class EngineError(Exception):
+    """Says what failed, on which photo or concept, and (`hint`) what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class PhotoError(EngineError):
+    """One photo cannot be read or used."""
+
+
+class ConceptError(EngineError):
+    """A concept is unknown, exists already, or cannot be learned from what was given."""
+
+
+class NotTrainedError(ConceptError):
+    """A concept has no embedding for the VLM in use."""
+
+
+class NameRefusedError(EngineError):
+    """A concept name that could not be stored and written faithfully."""
+
+
+class StoreError(EngineError):
+    """The concept store cannot be opened, read or written."""
+
+
+class StoreLockedError(StoreError):
+    """Another process holds the concept store for too long."""
+
+
+class ArtefactError(EngineError):
+    """A stored head or embedding was made for another encoder or VLM."""
+
+
+class SidecarError(EngineError):
+    """A sidecar cannot be read or merged without risk; it was left byte-identical."""
+
+
+class WeightsMissingError(EngineError):
+    """Model weights are not on this disk."""
+
+
+class EnvironmentFault(EngineError):
+    """The machine lacks something that the task needs."""
+
+
+class UsageError(EngineError):
+    """The request contradicts itself."""

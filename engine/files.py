@@ -1,0 +1,63 @@
+"""Writing files so that nobody ever sees half of one, private from the first byte."""
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+TEMPORARY_MARK = ".myvlm-tmp-"
+
+
+def sha256_of(data: bytes) -> str:
+    """Hex SHA-256 of some bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_private_folder(folder: Path) -> Path:
+    """Create a folder that only its owner can enter (0700); an existing one is tightened."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Replace a file's content as a whole: temporary file beside it, fsync, rename, fsync the folder.
+
+    `mode` is the new file's permission bits; None keeps those of the file that is replaced, and for
+    a new file those the umask leaves of 0666.
+    """
+    if mode is None:
+        mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_umask()
+    temporary = path.with_name(f".{path.name[:100]}{TEMPORARY_MARK}{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as f:
+            os.fchmod(f.fileno(), mode)
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """`write_atomically` with permissions 0600."""
+    write_atomically(path, data, 0o600)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,78 @@
+"""Faces, by insightface: detect with SCRFD, align, embed with ArcFace."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from engine.boxes import Box
+from engine.errors import EnvironmentFault, WeightsMissingError
+
+MODULES = ("detection", "recognition")
+"""Without this filter insightface runs four nets a face instead of one."""
+CUDA = "CUDAExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Face:
+    """A detected face. embedding: (D,) float32 of unit length; score: detector confidence 0..1."""
+
+    box: Box
+    score: float
+    embedding: np.ndarray
+
+
+class FaceAnalyser:
+    """An insightface model pack: a folder with a detector and a recogniser in ONNX."""
+
+    def __init__(self, folder: Path, *, name: str, det_size: int, use_cuda: bool) -> None:
+        """Load a pack.
+
+        Raises:
+            WeightsMissingError: the folder holds no ONNX files.
+            EnvironmentFault: the pack cannot be loaded.
+        """
+        if not list(folder.glob("*.onnx")):
+            raise WeightsMissingError(
+                f"the face models {name!r} are not in {folder}",
+                hint=f"Put insightface's {name} pack there (non-commercial research licence), or use --faces storybook.",
+            )
+        self.name = name
+        self._app = _load(folder, use_cuda)
+        self._app.prepare(ctx_id=0 if use_cuda else -1, det_thresh=0.5, det_size=(det_size, det_size))
+
+    def find(self, image: Image.Image) -> list[Face]:
+        """Faces of an upright RGB photo, largest first; embeddings computed once, in one batch."""
+        from insightface.utils import face_align
+
+        pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])  # insightface wants BGR
+        boxes, landmarks = self._app.det_model.detect(pixels)
+        if not len(boxes):
+            return []
+        recogniser = self._app.models["recognition"]
+        crops = [face_align.norm_crop(pixels, landmark=k, image_size=recogniser.input_size[0]) for k in landmarks]
+        vectors = recogniser.get_feat(crops)
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        faces = [
+            Face(Box(*map(float, b[:4])).clipped(*image.size), float(b[4]), v.astype(np.float32))
+            for b, v in zip(boxes, vectors, strict=True)
+        ]
+        return sorted(faces, key=lambda f: -f.box.area)
+
+
+def _load(folder: Path, use_cuda: bool) -> Any:
+    providers = [CUDA, "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
+    if use_cuda and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from insightface.app import FaceAnalysis
+
+        try:
+            return FaceAnalysis(name=str(folder), allowed_modules=list(MODULES), providers=providers)
+        except Exception as err:  # onnxruntime and onnx raise types of their own for damaged files
+            raise EnvironmentFault(f"the face models in {folder} cannot be loaded: {err}") from err

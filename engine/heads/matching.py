@@ -1,0 +1,61 @@
+"""From scores to matches: which concept is in which region. Plain numpy, no model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Concept `concept` (column) was found in region `region` (row)."""
+
+    region: int
+    concept: int
+    score: float
+
+
+def face_scores(faces: np.ndarray, templates: list[np.ndarray]) -> np.ndarray:
+    """Cosine similarity of each face to each person's nearest template: (F, C) in -1..1.
+
+    faces: (F, D) unit vectors; templates[c]: (T_c, D) unit vectors. The paper's cosine distance
+    0.675 is similarity 0.325.
+    """
+    if not len(faces) or not templates:
+        return np.zeros((len(faces), len(templates)), np.float32)
+    return np.stack([(faces @ t.T).max(axis=1) for t in templates], axis=1)
+
+
+def assign(scores: np.ndarray, thresholds: np.ndarray) -> list[Assignment]:
+    """One-to-one, best margin first: a region shows one concept, a concept is in one region.
+
+    scores: (R, C); thresholds: (C,). Pairs below their threshold stay unknown.
+    """
+    margins = scores - thresholds[None]
+    found: list[Assignment] = []
+    taken_rows: set[int] = set()
+    taken_columns: set[int] = set()
+    order = np.argsort(-margins, axis=None, kind="stable")
+    for flat in order:
+        row, column = (int(v) for v in np.unravel_index(flat, margins.shape))
+        if margins[row, column] < 0:
+            break
+        if row not in taken_rows and column not in taken_columns:
+            taken_rows.add(row)
+            taken_columns.add(column)
+            found.append(Assignment(row, column, float(scores[row, column])))
+    return found
+
+
+def choose_views(features: list[np.ndarray], sizes: list[np.ndarray]) -> list[int]:
+    """Which region of each reference photo shows the concept that all of them share.
+
+    features[p]: (R_p, D) unit vectors; sizes[p]: (R_p,) areas as a share of the photo. A region is
+    likely when something similar is in the other photos; among equals the larger one is. With one
+    photo the largest region is taken.
+    """
+    chosen = []
+    for p, own in enumerate(features):
+        others = [own @ other.T for q, other in enumerate(features) if q != p]
+        agreement = np.mean([o.max(axis=1) for o in others], axis=0) if others else np.zeros(len(own))
+        chosen.append(int(np.argmax(agreement + 0.1 * np.sqrt(sizes[p]))))
+    return chosen

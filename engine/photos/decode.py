@@ -1,0 +1,94 @@
+"""The only place that opens photo files: one upright RGB decode with hash and facts."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from engine.errors import PhotoError
+from engine.files import sha256_of
+from engine.photos.exif import read_exif
+from engine.types import PhotoFacts
+
+MOST_PIXELS = 200_000_000
+"""Larger pictures are refused rather than decoded (a 200-megapixel RGB picture takes 600 MB)."""
+LARGEST_FILE = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo: upright RGB pixels with the facts of its file."""
+
+    path: Path
+    image: Image.Image
+    facts: PhotoFacts
+
+
+def hash_photo(path: Path) -> str:
+    """Content hash of a photo's file: hex SHA-256 of its bytes."""
+    return sha256_of(_read(path))
+
+
+def load_photo(path: Path, *, most_pixels: int = MOST_PIXELS) -> Photo:
+    """Decode a photo upright (EXIF orientation, HEIC's own rotation) as RGB, 8 bit.
+
+    Raises:
+        PhotoError: missing, empty, not a picture, truncated, damaged, or over `most_pixels`.
+    """
+    data = _read(path)
+    if not data:
+        raise PhotoError(f"{path}: the file is empty", hint="Restore it from a backup or delete it.")
+    try:
+        with _open(data) as opened:
+            pixels = opened.width * opened.height
+            if pixels > most_pixels:
+                raise PhotoError(
+                    f"{path}: {pixels / 1e6:.0f} megapixels, more than {most_pixels / 1e6:.0f}",
+                    hint="Give myvlm a smaller copy.",
+                )
+            exif = read_exif(data)
+            orientation = opened.info.get("original_orientation") or exif.orientation
+            name = opened.format or "unknown"
+            upright = _upright(opened)
+    except PhotoError:
+        raise
+    except UnidentifiedImageError as err:
+        raise PhotoError(f"{path}: not a picture that can be read", hint="Check what the file really is.") from err
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, Image.DecompressionBombError) as err:
+        raise PhotoError(f"{path}: damaged or truncated ({err})", hint="Restore it from a backup.") from err
+    facts = PhotoFacts(sha256_of(data), *upright.size, name, int(orientation), exif.taken, exif.place)
+    return Photo(path, upright, facts)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise PhotoError(f"{path}: the file is larger than 2 GiB", hint="Give myvlm a smaller copy.")
+        return path.read_bytes()
+    except OSError as err:
+        raise PhotoError(f"{path}: {err.strerror or err}", hint="Check the path and its permissions.") from err
+
+
+def _open(data: bytes) -> Image.Image:
+    _register_heif()
+    Image.MAX_IMAGE_PIXELS = None  # the cap above decides, with a message that says so
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    return Image.open(io.BytesIO(data))
+
+
+def _register_heif() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+
+def _upright(opened: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(opened)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = image.point(lambda v: v / 256).convert("L") if image.mode != "F" else image.convert("L")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(page, layered)
+    return image.convert("RGB")

@@ -1,0 +1,66 @@
+"""Finding photos: files and folders from the command line to a sorted list of paths, each once."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from engine.errors import PhotoError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"})
+"""File name endings taken for photos inside folders (compared without case)."""
+SKIPPED_FOLDERS = frozenset(
+    {"@eadir", "#recycle", ".dtrash", ".thumbnails", ".stversions", "lost+found", "thumbs", "encoded-video"}
+)
+"""Folders of other programs (Synology, digiKam, Syncthing, Immich) that hold no photos of the user's."""
+SKIPPED_FOLDER_SUFFIXES = (".photoslibrary", ".lrdata", ".lrlibrary", ".lrcat-data")
+
+
+def iter_photos(paths: Iterable[Path]) -> Iterator[Path]:
+    """Photos under some files and folders, sorted within each, every real file once.
+
+    A file named by itself is taken whatever its name; folders are searched for known endings.
+
+    Raises:
+        PhotoError: a path does not exist.
+    """
+    seen: set[tuple[int, int]] = set()
+    for path in paths:
+        if not path.exists():
+            raise PhotoError(f"{path}: no such file or folder", hint="Check the path.")
+        for found in _walk(path, set()) if path.is_dir() else [path]:
+            try:
+                status = found.stat()
+            except OSError:
+                yield found
+                continue
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                yield found
+
+
+def _walk(folder: Path, above: set[tuple[int, int]]) -> Iterator[Path]:
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    try:
+        entries = sorted(os.scandir(folder), key=lambda e: os.fsencode(e.name))
+    except OSError as err:
+        raise PhotoError(f"{folder}: {err.strerror}", hint="Check the folder's permissions.") from err
+    for entry in entries:
+        path = folder / entry.name
+        if entry.is_dir():
+            if not _skipped(entry.name):
+                yield from _walk(path, above | {here})
+        elif is_photo_name(entry.name):
+            yield path
+
+
+def is_photo_name(name: str) -> bool:
+    """Whether a file inside a folder is taken for a photo: by its ending; hidden files never are."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES and "_original" not in name[-20:]
+
+
+def _skipped(name: str) -> bool:
+    lower = name.lower()
+    return name.startswith(".") or lower in SKIPPED_FOLDERS or lower.endswith(SKIPPED_FOLDER_SUFFIXES)

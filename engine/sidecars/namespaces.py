@@ -1,0 +1,17 @@
+"""XMP's namespaces, by URI: properties are matched by URI, never by prefix."""
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+X = "adobe:ns:meta/"
+XML = "http://www.w3.org/XML/1998/namespace"
+DC = "http://purl.org/dc/elements/1.1/"
+XMP = "http://ns.adobe.com/xap/1.0/"
+IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+MYVLM = "urn:myvlm:xmp:1.0/"
+"""Our own properties; private, so that no other program's are touched."""
+
+PREFIXES = {"rdf": RDF, "x": X, "dc": DC, "xmp": XMP, "Iptc4xmpExt": IPTC_EXT, "myvlm": MYVLM}
+
+
+def q(namespace: str, name: str) -> str:
+    """lxml's `{namespace}name`."""
+    return f"{{{namespace}}}{name}"

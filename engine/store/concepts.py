@@ -1,0 +1,244 @@
+"""The concept store: concepts, their references, heads and embeddings, on this machine only."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from engine.boxes import Box
+from engine.errors import ConceptError, NotTrainedError
+from engine.files import make_private_folder, sha256_of
+from engine.store.database import open_database, transaction
+from engine.store.names import check_name, name_key
+from engine.store.tensors import load_tensors, save_tensors
+from engine.types import Concept, Kind, Reference
+
+
+@dataclass(frozen=True)
+class Head:
+    """A stored recogniser: for faces `templates` (T, D), for objects `weight` (D,) and `bias` (1,)."""
+
+    concept_id: str
+    encoder: str
+    kind: str
+    threshold: float
+    tensors: dict[str, np.ndarray]
+    facts: dict[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A stored concept embedding: vector (1, D) float32 of unit length, and how it was made."""
+
+    concept_id: str
+    vlm: str
+    revision: str
+    identifier: str
+    steps: int
+    seed: int
+    loss: float
+    vector: np.ndarray
+    task: str = "caption"
+
+
+class ConceptStore:
+    """Reads and writes concepts; every change is one transaction, every file private and whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "store.db"
+        self._db = open_database(self.path)
+        make_private_folder(folder / "concepts")
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.conn.close()
+
+    def all(self) -> tuple[Concept, ...]:
+        """All concepts, by name."""
+        rows = self._db.query("select * from concepts order by key")
+        return tuple(self._concept(row) for row in rows)
+
+    def get(self, name: str) -> Concept:
+        """The concept of a name, whatever its case.
+
+        Raises:
+            ConceptError: there is none; the hint lists those that exist.
+        """
+        found = list(self._db.query("select * from concepts where key = ?", [name_key(name)]))
+        if not found:
+            known = ", ".join(c.name for c in self.all()) or "none yet; see `myvlm add-concept --help`"
+            raise ConceptError(f"there is no concept {name!r}", hint=f"Known: {known}.")
+        return self._concept(found[0])
+
+    def find(self, name: str) -> Concept | None:
+        """The concept of a name, or None."""
+        found = list(self._db.query("select * from concepts where key = ?", [name_key(name)]))
+        return self._concept(found[0]) if found else None
+
+    def put(
+        self, name: str, kind: Kind, category: str, identifiers: tuple[str, ...], references: tuple[Reference, ...]
+    ) -> Concept:
+        """Create a concept, or give an existing one of that name new references.
+
+        `identifiers` are the words a VLM can call it by, best first; a new concept takes the first that
+        no other concept has, an existing one keeps its own.
+        """
+        check_name(name)
+        with transaction(self._db.conn, self.path) as db:
+            row = db.execute("select id, identifier, version from concepts where key = ?", [name_key(name)]).fetchone()
+            if row:
+                concept_id, version = row[0], row[2] + 1
+                db.execute(
+                    "update concepts set kind = ?, category = ?, version = ? where id = ?",
+                    [kind, category, version, concept_id],
+                )
+                db.execute("delete from concept_references where concept_id = ?", [concept_id])
+            else:
+                concept_id = self._fresh_id(name)
+                taken = {r[0] for r in db.execute("select identifier from concepts")}
+                identifier = next((i for i in identifiers if i not in taken), identifiers[0])
+                db.execute(
+                    "insert into concepts values (?, ?, ?, ?, ?, ?, 1, ?)",
+                    [concept_id, name, name_key(name), kind, category, identifier, _now()],
+                )
+            db.executemany(
+                "insert into concept_references values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(concept_id, i, *_reference_row(r)) for i, r in enumerate(references)],
+            )
+        return self.get(name)
+
+    def rename(self, name: str, new: str) -> Concept:
+        """Give a concept another name; heads and embeddings stay valid, its words change.
+
+        Raises:
+            ConceptError: the concept is unknown, or the new name is taken.
+        """
+        concept = self.get(name)
+        check_name(new)
+        other = self.find(new)
+        if other and other.id != concept.id:
+            raise ConceptError(f"there is a concept {other.name!r} already", hint="Forget it first, or take another.")
+        with transaction(self._db.conn, self.path) as db:
+            db.execute(
+                "update concepts set name = ?, key = ?, version = version + 1 where id = ?",
+                [new, name_key(new), concept.id],
+            )
+        return self.get(new)
+
+    def forget(self, name: str) -> Concept:
+        """Delete a concept with its references, heads, embeddings and their files; returns what it was."""
+        concept = self.get(name)
+        with transaction(self._db.conn, self.path) as db:
+            db.execute("delete from concepts where id = ?", [concept.id])
+        shutil.rmtree(self.folder / "concepts" / concept.id, ignore_errors=True)
+        self._db.conn.execute("vacuum")
+        self._db.conn.execute("pragma wal_checkpoint(truncate)")
+        return concept
+
+    def save_head(self, head: Head) -> None:
+        """Store a concept's head for one encoder; the concept's version rises."""
+        file = self._file(head.concept_id, "head", head.encoder)
+        save_tensors(self.folder / file, head.tensors, {"encoder": head.encoder, "kind": head.kind})
+        with transaction(self._db.conn, self.path) as db:
+            db.execute(
+                "insert or replace into heads values (?, ?, ?, ?, ?, ?)",
+                [head.concept_id, head.encoder, head.kind, head.threshold, file, json.dumps(head.facts, sort_keys=True)],
+            )
+            db.execute("update concepts set version = version + 1 where id = ?", [head.concept_id])
+
+    def load_head(self, concept_id: str, encoder: str) -> Head | None:
+        """The concept's head for an encoder, or None; heads of other encoders are never returned."""
+        rows = self._db.query("select * from heads where concept_id = ? and encoder = ?", [concept_id, encoder])
+        for row in rows:
+            tensors = load_tensors(self.folder / row["file"])
+            return Head(concept_id, encoder, row["kind"], row["threshold"], tensors, json.loads(row["facts"]))
+        return None
+
+    def save_embedding(self, embedding: Embedding) -> None:
+        """Store a concept's embedding for one VLM and task; the concept's version rises."""
+        e = embedding
+        file = self._file(e.concept_id, f"embedding-{e.task}", e.vlm)
+        facts = {"vlm": e.vlm, "revision": e.revision, "identifier": e.identifier, "seed": str(e.seed)}
+        save_tensors(self.folder / file, {"embedding": e.vector.astype(np.float32)}, facts)
+        width = e.vector.shape[-1]
+        row = [e.concept_id, e.vlm, e.revision, width, e.steps, e.seed, e.task, e.identifier, e.loss, file]
+        with transaction(self._db.conn, self.path) as db:
+            db.execute("insert or replace into embeddings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute("update concepts set version = version + 1 where id = ?", [e.concept_id])
+
+    def load_embedding(self, concept: Concept, vlm: str, revision: str, task: str = "caption") -> Embedding:
+        """The concept's embedding for a VLM.
+
+        Raises:
+            NotTrainedError: there is none for this VLM and revision.
+        """
+        query = "select * from embeddings where concept_id = ? and vlm = ? and revision = ? and task = ?"
+        for row in self._db.query(query, [concept.id, vlm, revision, task]):
+            vector = load_tensors(self.folder / row["file"])["embedding"]
+            facts = [row[k] for k in ("identifier", "steps", "seed", "loss")]
+            return Embedding(concept.id, vlm, revision, *facts, vector, task)
+        raise NotTrainedError(
+            f"{concept.name!r} has no embedding for {vlm}", hint=f"Run: myvlm train {_quoted(concept.name)}"
+        )
+
+    def facts(self, concept: Concept) -> dict[str, list[dict]]:
+        """What is stored beside a concept, for people: its heads and embeddings without the numbers."""
+        heads = self._db.query(
+            "select encoder, kind, threshold, facts from heads where concept_id = ? order by encoder", [concept.id]
+        )
+        embeddings = self._db.query(
+            "select vlm, revision, width, steps, seed, task, identifier, loss from embeddings"
+            " where concept_id = ? order by vlm, task",
+            [concept.id],
+        )
+        return {
+            "heads": [{**h, "facts": json.loads(h["facts"])} for h in heads],
+            "embeddings": [dict(e) for e in embeddings],
+        }
+
+    def training_file(self, concept: Concept, vlm: str) -> Path:
+        """Where an unfinished training of this concept keeps its state."""
+        return self.folder / self._file(concept.id, "training", vlm)
+
+    def _file(self, concept_id: str, what: str, model: str) -> str:
+        return f"concepts/{concept_id}/{what}-{sha256_of(model.encode())[:12]}.safetensors"
+
+    def _fresh_id(self, name: str) -> str:
+        taken = {row["id"] for row in self._db.query("select id from concepts")}
+        for n in range(len(taken) + 1):
+            found = sha256_of(f"{name_key(name)}#{n}".encode())[:12]
+            if found not in taken:
+                return found
+        raise AssertionError("more ids than concepts")
+
+    def _concept(self, row: dict) -> Concept:
+        query = "select * from concept_references where concept_id = ? order by position"
+        references = tuple(_reference(r) for r in self._db.query(query, [row["id"]]))
+        return Concept(
+            row["id"], row["name"], Kind(row["kind"]), row["category"], row["identifier"], row["version"], references
+        )
+
+
+def _reference_row(r: Reference) -> tuple:
+    box = (r.box.x0, r.box.y0, r.box.x1, r.box.y1) if r.box else (None,) * 4
+    return os.fsencode(r.path), r.content_hash, *box
+
+
+def _reference(row: dict) -> Reference:
+    box = Box(row["x0"], row["y0"], row["x1"], row["y1"]) if row["x0"] is not None else None
+    return Reference(Path(os.fsdecode(row["path"])), row["content_hash"], box)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _quoted(name: str) -> str:
+    import shlex
+
+    return shlex.quote(name)

@@ -1,0 +1,88 @@
+"""Opening the concept store: one SQLite file that two processes may share and a kill may not break."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from engine.errors import StoreError, StoreLockedError
+from engine.files import make_private_folder
+from engine.store.migrations import migrations
+
+BUSY_SECONDS = 15.0
+
+
+def open_database(path: Path) -> Database:
+    """Open the store at `path`, creating it (0600) and bringing its schema up to date.
+
+    Raises:
+        StoreLockedError: another process kept it busy for 15 s.
+        StoreError: the file is no store, or cannot be read or written.
+    """
+    try:
+        db = Database(_connect(path))
+        if migrations.pending(db):
+            _migrate(path, db)
+    except (sqlite3.Error, OSError) as err:
+        raise _explained(path, err) from err
+    return db
+
+
+def open_cache(path: Path, schema: str) -> sqlite3.Connection:
+    """Open a cache of one table, creating it (0600) when it is not there.
+
+    Raises:
+        StoreError: as `open_database`.
+    """
+    try:
+        connection = _connect(path)
+        connection.execute(schema)
+    except (sqlite3.Error, OSError) as err:
+        raise _explained(path, err) from err
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    make_private_folder(path.parent)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    for pragma in ("journal_mode=wal", "foreign_keys=on", "secure_delete=on", "synchronous=full"):
+        connection.execute(f"pragma {pragma}")
+    return connection
+
+
+def _migrate(path: Path, db: Database) -> None:
+    from filelock import FileLock
+
+    with FileLock(path.with_suffix(".lock"), timeout=BUSY_SECONDS, mode=0o600):
+        migrations.apply(db)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
+    """One all-or-nothing change, queued behind other processes' changes."""
+    try:
+        connection.execute("begin immediate")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        connection.execute("commit")
+    except sqlite3.OperationalError as err:
+        raise _explained(path, err) from err
+
+
+def _explained(path: Path, err: Exception) -> StoreError:
+    if isinstance(err, sqlite3.OperationalError) and "locked" in str(err):
+        return StoreLockedError(
+            f"the concept store {path} is in use by another process", hint="Try again when it has finished."
+        )
+    return StoreError(
+        f"the concept store {path} cannot be used: {err}",
+        hint="Check that it is a file you may write, or set MYVLM_HOME to another folder.",
+    )

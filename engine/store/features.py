@@ -1,0 +1,48 @@
+"""The feature cache: what encoders and detectors found in a photo, by content hash and model."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from engine.store.database import open_cache, transaction
+
+
+class FeatureCache:
+    """Arrays per (content hash, model id); losing it costs time only. It may hold faces of bystanders,
+    so it lies beside the store with the same permissions, and `myvlm concepts clear-cache` empties it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "features.db"
+        self._db = open_cache(
+            self._path,
+            "create table if not exists features"
+            " (content_hash text, model text, data blob not null, primary key (content_hash, model))",
+        )
+
+    def load(self, content_hash: str, model: str) -> dict[str, np.ndarray] | None:
+        """The arrays of a photo for a model, or None."""
+        query = "select data from features where content_hash = ? and model = ?"
+        row = self._db.execute(query, [content_hash, model]).fetchone()
+        if row is None:
+            return None
+        try:
+            return load(row[0])
+        except SafetensorError:
+            return None
+
+    def save(self, model: str, found: Iterable[tuple[str, dict[str, np.ndarray]]]) -> None:
+        """Keep the arrays of some photos."""
+        rows = [(content_hash, model, save(arrays)) for content_hash, arrays in found]
+        with transaction(self._db, self._path) as db:
+            db.executemany("insert or replace into features values (?, ?, ?)", rows)
+
+    def clear(self) -> int:
+        """Forget everything; returns how many entries there were."""
+        count = self._db.execute("select count(*) from features").fetchone()[0]
+        with transaction(self._db, self._path) as db:
+            db.execute("delete from features")
+        self._db.execute("vacuum")
+        return int(count)

@@ -1,0 +1,38 @@
+"""The store's schema, as append-only migrations; a released one is never edited."""
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("myvlm")
+
+
+@migrations()
+def m001_concepts(db: Database) -> None:
+    """Concepts with their references, heads and embeddings."""
+    db.execute(
+        """create table concepts (
+            id text primary key, name text not null, key text not null unique, kind text not null,
+            category text not null, identifier text not null, version integer not null, created text not null
+        )"""
+    )
+    db.execute(
+        """create table concept_references (
+            concept_id text not null references concepts(id) on delete cascade, position integer not null,
+            path blob not null, content_hash text not null, x0 real, y0 real, x1 real, y1 real,
+            primary key (concept_id, content_hash)
+        )"""
+    )
+    db.execute(
+        """create table heads (
+            concept_id text not null references concepts(id) on delete cascade, encoder text not null,
+            kind text not null, threshold real not null, file text not null, facts text not null,
+            primary key (concept_id, encoder)
+        )"""
+    )
+    db.execute(
+        """create table embeddings (
+            concept_id text not null references concepts(id) on delete cascade, vlm text not null,
+            revision text not null, width integer not null, steps integer not null, seed integer not null,
+            task text not null, identifier text not null, loss real not null, file text not null,
+            primary key (concept_id, vlm, task)
+        )"""
+    )

@@ -1,0 +1,121 @@
+"""A training loop that checkpoints as it goes and resumes where it was, to the same numbers."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import engine.device  # noqa: F401
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger("storybook")
+_SAVE_EVERY_S = 120.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Optimiser settings of a stage: short warm-up, then linear decay to zero.
+
+    Matrices of the transformer layers are trained by Muon (Jordan et al. 2024) at `lr`, everything
+    else by AdamW at `adam_lr`.
+    """
+
+    steps: int
+    lr: float = 2e-3
+    adam_lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: int = 200
+
+    def factor(self, step: int) -> float:
+        """Share of the learning rates at a step."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        return 1.0 - (step - self.warmup) / max(1, self.steps - self.warmup)
+
+
+class _Optimizers:
+    """Muon for the layers' matrices, AdamW for the rest, as one optimiser."""
+
+    def __init__(self, modules: dict[str, nn.Module], schedule: Schedule) -> None:
+        named = [(n, p) for m in modules.values() for n, p in m.named_parameters() if p.requires_grad]
+        inner = [p for n, p in named if p.ndim == 2 and "layers." in n]
+        outer = [p for n, p in named if p.ndim != 2 or "layers." not in n]
+        decay = schedule.weight_decay
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(outer, schedule.adam_lr, betas=(0.9, 0.98), weight_decay=decay)
+        ]
+        if inner:
+            self.parts.append(
+                torch.optim.Muon(inner, schedule.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            )
+        self.parameters = inner + outer
+        self._rates = [schedule.adam_lr, schedule.lr]
+
+    def step(self, factor: float) -> None:
+        for part, rate in zip(self.parts, self._rates, strict=False):
+            for group in part.param_groups:
+                group["lr"] = rate * factor
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+
+def train(
+    name: str,
+    folder: Path,
+    modules: dict[str, nn.Module],
+    schedule: Schedule,
+    step_losses: Callable[[int], dict[str, Tensor]],
+) -> None:
+    """Run a stage to its end; `step_losses(step)` must depend on nothing but the step and the modules."""
+    path = folder / f"{name}.checkpoint"
+    optimizers = _Optimizers(modules, schedule)
+    start = _resume(path, modules, optimizers)
+    log.info("%s: step %d of %d, %.2f M parameters", name, start, schedule.steps, _millions(optimizers.parameters))
+    saved = began = time.monotonic()
+    means: dict[str, float] = {}
+    for step in range(start, schedule.steps):
+        losses = step_losses(step)
+        torch.stack(list(losses.values())).sum().backward()
+        nn.utils.clip_grad_norm_(optimizers.parameters, 1.0)
+        optimizers.step(schedule.factor(step))
+        for key, value in losses.items():
+            now = float(value.detach())
+            means[key] = 0.98 * means.get(key, now) + 0.02 * now
+        if (step + 1) % 200 == 0:
+            pace = (step + 1 - start) / (time.monotonic() - began)
+            log.info("%s %d (%.1f/s) %s", name, step + 1, pace, " ".join(f"{k} {v:.3f}" for k, v in means.items()))
+        if time.monotonic() - saved > _SAVE_EVERY_S or step + 1 == schedule.steps:
+            _save(path, step + 1, modules, optimizers)
+            saved = time.monotonic()
+
+
+def _millions(parameters: Iterable[Tensor]) -> float:
+    return sum(p.numel() for p in parameters) / 1e6
+
+
+def _save(path: Path, step: int, modules: dict[str, nn.Module], optimizers: _Optimizers) -> None:
+    state = {"step": step, "optimizers": [part.state_dict() for part in optimizers.parts]}
+    state["modules"] = {name: module.state_dict() for name, module in modules.items()}
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def _resume(path: Path, modules: dict[str, nn.Module], optimizers: _Optimizers) -> int:
+    if not path.is_file():
+        return 0
+    state = torch.load(path, weights_only=True)
+    for name, module in modules.items():
+        module.load_state_dict(state["modules"][name])
+    for part, saved in zip(optimizers.parts, state["optimizers"], strict=True):
+        part.load_state_dict(saved)
+    return int(state["step"])
+
+
+def load_modules(folder: Path, name: str, modules: dict[str, nn.Module]) -> None:
+    """Load what a finished stage left."""
+    state = torch.load(folder / f"{name}.checkpoint", weights_only=True)
+    for key, module in modules.items():
+        module.load_state_dict(state["modules"][key])

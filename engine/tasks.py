@@ -1,0 +1,101 @@
+"""Captioning and answering with a loaded VLM: prompt, generate, put display names in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import engine.device  # noqa: F401
+import numpy as np
+import torch
+from PIL import Image
+
+from engine.types import Concept
+from engine.vlms.llava_next import ImageFeatures, LlavaNext
+from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words
+
+
+@dataclass(frozen=True)
+class Known:
+    """A concept that was recognised in a photo, with its embedding (1, D) for the VLM in use."""
+
+    concept: Concept
+    vector: np.ndarray
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What the VLM said. `raw` is its own text, identifiers included; `text` has the display names."""
+
+    text: str
+    raw: str
+    notes: tuple[str, ...] = ()
+
+
+def caption(vlm: LlavaNext, images: Sequence[Image.Image], known: Sequence[Sequence[Known]]) -> list[Spoken]:
+    """Caption a batch of upright photos, each with the concepts recognised in it (none gives the plain VLM).
+
+    Every recognised name occurs in its caption: a caption that misses one of several is generated
+    once more with the names in the other order, then the name takes the place of its class noun or is
+    appended, and the caption is flagged.
+    """
+    seen = _encode(vlm, images)
+    texts = _generate(vlm, seen, known, [_caption_request(vlm, own) for own in known])
+    again = [i for i, own in enumerate(known) if len(own) > 1 and _missing(texts[i], own)]
+    if again:
+        turned = [list(reversed(known[i])) for i in again]
+        part = ImageFeatures(seen.features[again], seen.norms[again])
+        second = _generate(vlm, part, turned, [_caption_request(vlm, own) for own in turned])
+        for i, text in zip(again, second, strict=True):
+            if len(_missing(text, known[i])) < len(_missing(texts[i], known[i])):
+                texts[i] = text
+    return [_finish(text, own) for text, own in zip(texts, known, strict=True)]
+
+
+def answer(
+    vlm: LlavaNext, images: Sequence[Image.Image], known: Sequence[Sequence[Known]], question: str
+) -> list[Spoken]:
+    """Answer one question about each photo; names in it that were recognised become identifiers."""
+    requests = [
+        replace_names(question, {k.concept.name: k.concept.identifier for k in own}) for own in known
+    ]
+    texts = _generate(vlm, _encode(vlm, images), known, requests)
+    return [Spoken(_with_names(t, own), t) for t, own in zip(texts, known, strict=True)]
+
+
+def _encode(vlm: LlavaNext, images: Sequence[Image.Image]) -> ImageFeatures:
+    return vlm.encode(vlm.preprocess(list(images)))
+
+
+def _generate(
+    vlm: LlavaNext, seen: ImageFeatures, known: Sequence[Sequence[Known]], requests: Sequence[str]
+) -> list[str]:
+    empty = torch.zeros(0, vlm.width)
+    embeddings = [
+        torch.from_numpy(np.concatenate([k.vector for k in own])) if own else empty for own in known
+    ]
+    rows = vlm.inject(seen, embeddings)
+    return [g.text for g in vlm.generate(rows, [vlm.encode_prompt(r) for r in requests])]
+
+
+def _caption_request(vlm: LlavaNext, known: Sequence[Known]) -> str:
+    names = tuple(k.concept.identifier for k in known)
+    return vlm.config.request("caption_of" if names else "caption", names)
+
+
+def _missing(text: str, known: Sequence[Known]) -> list[Known]:
+    return [k for k in known if not has_word(text, k.concept.identifier)]
+
+
+def _with_names(text: str, known: Sequence[Known]) -> str:
+    return replace_words(text, {k.concept.identifier: k.concept.name for k in known})
+
+
+def _finish(raw: str, known: Sequence[Known]) -> Spoken:
+    text, notes = raw, []
+    for k in _missing(raw, known):
+        spans = noun_phrases(text, k.concept.category)
+        if len(spans) == 1:
+            text = name_for_phrase(text, spans[0], k.concept.identifier)
+        else:
+            text = f"{text.rstrip()} Also here: {k.concept.identifier}."
+        notes.append(f"the VLM left out {k.concept.name}; the name was put in")
+    return Spoken(_with_names(text, known), raw, tuple(notes))

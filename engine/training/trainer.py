@@ -1,0 +1,103 @@
+"""Learning one concept embedding for one frozen VLM (method.md §1). Returns values, does no I/O."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import engine.device  # noqa: F401
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from engine.training.augment import augment
+from engine.vlms.config import Training
+from engine.vlms.llava_next import LlavaNext
+
+MOST_PHOTOS = 8
+"""Photos in one step: all of them up to this many, else a fresh draw each step."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training photo and what may be said of it; every caption holds the concept's identifier."""
+
+    image: Image.Image
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished optimisation step; losses are those before the update."""
+
+    step: int
+    steps: int
+    cross_entropy: float
+    penalty: float
+
+
+class EmbeddingTrainer:
+    """AdamW on one raw embedding; only its direction matters, because every forward normalises it.
+
+    The same seed gives the same embedding on a CPU, whether or not training was interrupted: what a
+    step draws depends on the seed and the step alone.
+    """
+
+    def __init__(self, vlm: LlavaNext, examples: list[Example], request: str, settings: Training, seed: int) -> None:
+        self.vlm, self.examples, self.request, self.settings, self.seed = vlm, examples, request, settings, seed
+        generator = torch.Generator().manual_seed(seed)
+        first = torch.rand(1, vlm.width, generator=generator)
+        self.embedding = torch.nn.Parameter((first / first.norm()).to(vlm.device))
+        self.optimizer = torch.optim.AdamW(
+            [self.embedding], lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.step = 0
+
+    def run(self) -> Iterator[Step]:
+        """Train to the end, a step at a time; stop iterating to pause."""
+        while self.step < self.settings.steps:
+            yield self._advance()
+
+    def _advance(self) -> Step:
+        rng = np.random.default_rng((self.seed, self.step))
+        batch = self._draw(rng)
+        images = [augment(e.image, rng) for e in batch]
+        captions = [e.captions[int(rng.integers(len(e.captions)))] for e in batch]
+        seen = self.vlm.encode(self.vlm.preprocess(images))
+        rows = self.vlm.inject(seen, [self.embedding] * len(batch))
+        ids, labels = zip(*(self.vlm.encode_example(self.request, c) for c in captions), strict=True)
+        losses = self.vlm.loss(rows, [1] * len(batch), list(ids), list(labels))
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        torch.nn.utils.clip_grad_norm_([self.embedding], self.settings.clip)
+        self.optimizer.step()
+        self.step += 1
+        return Step(self.step, self.settings.steps, float(losses.cross_entropy.detach()), float(losses.penalty.detach()))
+
+    def _draw(self, rng: np.random.Generator) -> list[Example]:
+        if len(self.examples) <= MOST_PHOTOS:
+            return self.examples
+        return [self.examples[i] for i in rng.choice(len(self.examples), MOST_PHOTOS, replace=False)]
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to go on later: the raw embedding, AdamW's moments and the step."""
+        moments = self.optimizer.state[self.embedding]
+        found = {"embedding": self.embedding.detach().cpu(), "step": torch.tensor(self.step)}
+        if moments:
+            found |= {key: moments[key].detach().cpu() for key in ("exp_avg", "exp_avg_sq")}
+        return found
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from a saved state."""
+        self.step = int(state["step"])
+        with torch.no_grad():
+            self.embedding.copy_(state["embedding"])
+        if "exp_avg" in state:
+            self.optimizer.state[self.embedding] = {
+                "step": torch.tensor(float(self.step)),
+                **{key: state[key].to(self.embedding.device).clone() for key in ("exp_avg", "exp_avg_sq")},
+            }
+
+    def result(self) -> Tensor:
+        """The learned embedding as it is used: (1, D) float32, unit length, on the CPU."""
+        e = self.embedding.detach().float().cpu()
+        return e / e.norm(dim=-1, keepdim=True)

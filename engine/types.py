@@ -1,0 +1,89 @@
+"""Values that cross module borders."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from engine.boxes import Box
+
+
+class Kind(StrEnum):
+    """What a concept is; decides which head recognises it and which sidecar fields name it."""
+
+    PERSON = "person"
+    PET = "pet"
+    THING = "thing"
+
+
+class Status(StrEnum):
+    """What became of one photo of a batch."""
+
+    OK = "ok"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    DRY_RUN = "dry-run"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One enrolled photo of a concept, and the region of it that shows the concept."""
+
+    path: Path
+    content_hash: str
+    box: Box | None
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A concept as stored. `version` rises when its matches or its words change."""
+
+    id: str
+    name: str
+    kind: Kind
+    category: str
+    identifier: str
+    version: int
+    references: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True)
+class Match:
+    """A concept recognised in a region. score: 0..1 or cosine, higher is better, with its threshold."""
+
+    concept_id: str
+    name: str
+    kind: Kind
+    version: int
+    score: float
+    threshold: float
+    box: Box
+    source: str  # face, detector, grid or photo: where the region came from
+
+
+@dataclass(frozen=True)
+class PhotoFacts:
+    """What the file says of a photo; taken is ISO 8601, place is (latitude, longitude) in degrees."""
+
+    content_hash: str
+    width: int  # of the upright photo, pixels
+    height: int
+    format: str
+    orientation: int  # EXIF 1..8, as stored
+    taken: str | None = None
+    place: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """What came of one photo: a caption with its matches, or the reason why there is none."""
+
+    path: Path
+    status: Status
+    caption: str | None = None
+    matches: tuple[Match, ...] = ()
+    facts: PhotoFacts | None = None
+    sidecars: tuple[Path, ...] = ()
+    reason: str | None = None
+    notes: tuple[str, ...] = field(default=())
+    seconds: float = 0.0

@@ -1,0 +1,115 @@
+"""What myvlm knows about each VLM: one JSON file a model under `configs/`, read into `VlmConfig`."""
+
+import json
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from engine.errors import UsageError
+
+Norm = Literal["first-patch", "cls"]
+Penalty = Literal["row", "column", "none"]
+
+
+@dataclass(frozen=True)
+class Injection:
+    """How a concept row enters the VLM (method.md §3, where paper and reference differ).
+
+    `norm`: whose L2 norm the row takes: the first projected patch (reference) or the vision encoder's
+    class token (paper). `penalty`: attention from the concept row (reference) or to it (paper).
+    """
+
+    norm: Norm = "first-patch"
+    penalty: Penalty = "row"
+    penalty_weight: float = 0.0075
+
+
+@dataclass(frozen=True)
+class Training:
+    """Optimiser settings for one concept embedding: AdamW at a constant rate (method.md §1)."""
+
+    steps: int = 100
+    learning_rate: float = 1.0
+    weight_decay: float = 1e-4
+    clip: float = 0.05
+
+
+@dataclass(frozen=True)
+class VlmConfig:
+    """One VLM: where its weights are, how it is asked, how concepts are injected and trained."""
+
+    name: str
+    backend: str
+    repo_id: str
+    revision: str = "main"
+    license: str = "see the model's own card"
+    memory_gb: dict[str, float] = field(default_factory=dict)
+    disk_gb: float = 0.0
+    template: str | None = None
+    requests: dict[str, str] = field(default_factory=dict)
+    identifiers: dict[str, list[str]] = field(default_factory=dict)
+    max_new_tokens: int = 96
+    injection: Injection = Injection()
+    training: Training = Training()
+    world: str | None = None
+
+    def request(self, kind: str, names: tuple[str, ...] = ()) -> str:
+        """The request text of a kind (`caption`, `caption_of`, `refer`), with identifiers filled in."""
+        return self.requests[kind].format(names=join_names(names))
+
+
+def join_names(names: tuple[str, ...]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def _parse(text: str) -> VlmConfig:
+    facts = json.loads(text)
+    facts["injection"] = Injection(**facts.get("injection", {}))
+    facts["training"] = Training(**facts.get("training", {}))
+    return VlmConfig(**facts)
+
+
+def list_configs() -> tuple[VlmConfig, ...]:
+    """Every VLM known by name, sorted."""
+    files = resources.files("engine.vlms").joinpath("configs").iterdir()
+    return tuple(_parse(f.read_text("utf-8")) for f in sorted(files, key=lambda f: f.name) if f.name.endswith(".json"))
+
+
+def find_config(vlm: str) -> VlmConfig:
+    """The config of a name, a hub id, or a folder with a `config.json`.
+
+    Raises:
+        UsageError: nothing of that name is known, or the folder holds a model of an unknown family.
+    """
+    known = list_configs()
+    for config in known:
+        if vlm in (config.name, config.repo_id):
+            return config
+    folder = Path(vlm).expanduser()
+    if (folder / "config.json").is_file():
+        return _config_of(folder, str(folder.resolve()), known)
+    if vlm.count("/") == 1 and not folder.exists() and not vlm.startswith((".", "~", "/")):
+        return replace(_family("llava_next", known), name=vlm, repo_id=vlm, template=None, memory_gb={}, disk_gb=0.0)
+    names = ", ".join(c.name for c in known)
+    raise UsageError(f"no VLM called {vlm!r}", hint=f"Known: {names}; or give a hub id or a folder with a config.json.")
+
+
+def _config_of(folder: Path, repo_id: str, known: tuple[VlmConfig, ...]) -> VlmConfig:
+    own = folder / "myvlm.json"
+    if own.is_file():
+        return replace(_parse(own.read_text("utf-8")), repo_id=repo_id)
+    family = json.loads((folder / "config.json").read_text("utf-8")).get("model_type", "")
+    return replace(_family(family, known), name=folder.name, repo_id=repo_id, template=None, memory_gb={}, disk_gb=0.0)
+
+
+_FAMILIES = {"llava_next": "llava-1.6", "llava": "llava-1.6"}
+
+
+def _family(model_type: str, known: tuple[VlmConfig, ...]) -> VlmConfig:
+    if model_type not in _FAMILIES:
+        raise UsageError(
+            f"models of type {model_type!r} are not supported", hint=f"Supported types: {', '.join(_FAMILIES)}."
+        )
+    return next(c for c in known if c.name == _FAMILIES[model_type])
