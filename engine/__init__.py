@@ -2,3 +2,5 @@
 
 Nothing in this package prints, prompts or exits; `myvlm_cli` does.
 """
+
+__version__ = "0.1.0"

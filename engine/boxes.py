@@ -43,7 +43,8 @@ def iou(a: Box, b: Box) -> float:
 
 def parse_minigpt_box(text: str, width: int, height: int) -> Box | None:
     """The first box in a text of the form `{<x0><y0><x1><y1>}`, integers 0..100 of width and height
-    (MiniGPT-v2, section 3.2); None when there is none, when it is empty or out of range."""
+    (MiniGPT-v2, section 3.2); None when there is none, when it is empty or out of range.
+    """
     found = _MINIGPT_BOX.search(text)
     if not found:
         return None

@@ -55,7 +55,9 @@ def pick_device(wanted: str = "auto") -> torch.device:
     except RuntimeError as err:
         raise UsageError(f"no device called {wanted!r}", hint="Use auto, cpu, cuda or cuda:1.") from err
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentFault("there is no CUDA GPU that torch can use", hint="See `myvlm doctor`, or use --device cpu.")
+        raise EnvironmentFault(
+            "there is no CUDA GPU that torch can use", hint="See `myvlm doctor`, or use --device cpu."
+        )
     return device
 
 

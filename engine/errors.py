@@ -3,7 +3,8 @@
 EngineError
 ├── PhotoError            one photo cannot be used; a batch goes on without it
 ├── ConceptError          a concept is unknown, exists already, or has no usable reference
-│   └── NotTrainedError   a concept has no embedding for this VLM
+│   ├── NotTrainedError   a concept has no embedding for this VLM
+│   └── NoUsablePhotoError none of a concept's photos can be used
 ├── NameRefusedError      a name that cannot be stored faithfully
 ├── StoreError            the concept store cannot be opened, read or written
 │   └── StoreLockedError  another process holds it
@@ -33,6 +34,10 @@ class ConceptError(EngineError):
 
 class NotTrainedError(ConceptError):
     """A concept has no embedding for the VLM in use."""
+
+
+class NoUsablePhotoError(ConceptError):
+    """None of the photos given for a concept shows it, or none can be read."""
 
 
 class NameRefusedError(EngineError):

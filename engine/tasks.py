@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import engine.device  # noqa: F401
 import numpy as np
 import torch
 from PIL import Image
 
+import engine.device  # noqa: F401
 from engine.types import Concept
 from engine.vlms.llava_next import ImageFeatures, LlavaNext
 from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words
@@ -23,11 +23,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Spoken:
-    """What the VLM said. `raw` is its own text, identifiers included; `text` has the display names."""
+    """What the VLM said. `raw` is its own text, identifiers included; `text` has the display names;
+    `repaired` holds the names that it left out and that were put in.
+    """
 
     text: str
     raw: str
-    notes: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
 
 
 def caption(vlm: LlavaNext, images: Sequence[Image.Image], known: Sequence[Sequence[Known]]) -> list[Spoken]:
@@ -54,9 +56,7 @@ def answer(
     vlm: LlavaNext, images: Sequence[Image.Image], known: Sequence[Sequence[Known]], question: str
 ) -> list[Spoken]:
     """Answer one question about each photo; names in it that were recognised become identifiers."""
-    requests = [
-        replace_names(question, {k.concept.name: k.concept.identifier for k in own}) for own in known
-    ]
+    requests = [replace_names(question, {k.concept.name: k.concept.identifier for k in own}) for own in known]
     texts = _generate(vlm, _encode(vlm, images), known, requests)
     return [Spoken(_with_names(t, own), t) for t, own in zip(texts, known, strict=True)]
 
@@ -69,9 +69,7 @@ def _generate(
     vlm: LlavaNext, seen: ImageFeatures, known: Sequence[Sequence[Known]], requests: Sequence[str]
 ) -> list[str]:
     empty = torch.zeros(0, vlm.width)
-    embeddings = [
-        torch.from_numpy(np.concatenate([k.vector for k in own])) if own else empty for own in known
-    ]
+    embeddings = [torch.from_numpy(np.concatenate([k.vector for k in own])) if own else empty for own in known]
     rows = vlm.inject(seen, embeddings)
     return [g.text for g in vlm.generate(rows, [vlm.encode_prompt(r) for r in requests])]
 
@@ -90,12 +88,12 @@ def _with_names(text: str, known: Sequence[Known]) -> str:
 
 
 def _finish(raw: str, known: Sequence[Known]) -> Spoken:
-    text, notes = raw, []
-    for k in _missing(raw, known):
+    text = raw
+    absent = _missing(raw, known)
+    for k in absent:
         spans = noun_phrases(text, k.concept.category)
         if len(spans) == 1:
             text = name_for_phrase(text, spans[0], k.concept.identifier)
         else:
             text = f"{text.rstrip()} Also here: {k.concept.identifier}."
-        notes.append(f"the VLM left out {k.concept.name}; the name was put in")
-    return Spoken(_with_names(text, known), raw, tuple(notes))
+    return Spoken(_with_names(text, known), raw, tuple(k.concept.name for k in absent))

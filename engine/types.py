@@ -85,5 +85,6 @@ class PhotoResult:
     facts: PhotoFacts | None = None
     sidecars: tuple[Path, ...] = ()
     reason: str | None = None
+    repaired: tuple[str, ...] = ()  # names that the VLM left out and that were put in
     notes: tuple[str, ...] = field(default=())
     seconds: float = 0.0

@@ -1,0 +1,1 @@
+"""The `myvlm` command line."""

@@ -1,0 +1,1 @@
+"""Recognising concepts: faces, regions, encoders, heads, matching."""

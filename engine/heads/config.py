@@ -14,7 +14,8 @@ _EMBEDDED = "embedded:"
 @dataclass(frozen=True)
 class FaceSource:
     """An insightface pack: its folder, the square its detector works in, and the cosine similarity from
-    which two faces are one person."""
+    which two faces are one person.
+    """
 
     name: str
     folder: Path
@@ -51,7 +52,7 @@ class RecogniserConfig:
     @property
     def encoder_id(self) -> str:
         """The encoder's part of the id."""
-        return self.pretrained and f"{self.encoder}/{self.pretrained}" or Path(self.encoder).name
+        return (self.pretrained and f"{self.encoder}/{self.pretrained}") or Path(self.encoder).name
 
 
 def list_recognisers() -> tuple[RecogniserConfig, ...]:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-
-import engine.device  # noqa: F401
 import torch
 from torch.nn import functional as F
+
+import engine.device  # noqa: F401
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ def train_head(positives: np.ndarray, negatives: np.ndarray, settings: HeadTrain
     odds = torch.ones(len(labels))
     if settings.balanced and len(negatives):
         odds = torch.where(labels == 1, 0.5 / len(positives), 0.5 / len(negatives))
-    optimizer = torch.optim.AdamW(
-        classifier.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimizer = torch.optim.AdamW(classifier.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     for _ in range(settings.steps):
         rows = torch.multinomial(odds, settings.batch, replacement=True, generator=generator)

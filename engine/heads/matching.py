@@ -25,11 +25,13 @@ def face_scores(faces: np.ndarray, templates: list[np.ndarray]) -> np.ndarray:
     return np.stack([(faces @ t.T).max(axis=1) for t in templates], axis=1)
 
 
-def assign(scores: np.ndarray, thresholds: np.ndarray) -> list[Assignment]:
+def assign(scores: np.ndarray, thresholds: np.ndarray, same: np.ndarray | None = None) -> list[Assignment]:
     """One-to-one, best margin first: a region shows one concept, a concept is in one region.
 
-    scores: (R, C); thresholds: (C,). Pairs below their threshold stay unknown.
+    scores: (R, C); thresholds: (C,). Pairs below their threshold stay unknown. `same`, (R, R) bool, says
+    which regions overlap so much that they show the same thing.
     """
+    same = np.eye(len(scores), dtype=bool) if same is None else same
     margins = scores - thresholds[None]
     found: list[Assignment] = []
     taken_rows: set[int] = set()
@@ -40,7 +42,7 @@ def assign(scores: np.ndarray, thresholds: np.ndarray) -> list[Assignment]:
         if margins[row, column] < 0:
             break
         if row not in taken_rows and column not in taken_columns:
-            taken_rows.add(row)
+            taken_rows.update(np.flatnonzero(same[row]).tolist())
             taken_columns.add(column)
             found.append(Assignment(row, column, float(scores[row, column])))
     return found

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import engine.device  # noqa: F401
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
+import engine.device  # noqa: F401
 from engine.boxes import Box
 from engine.heads.config import RecogniserConfig
 from engine.heads.detector import ObjectDetector
@@ -27,7 +27,9 @@ class RegionFeatures:
 class Recogniser:
     """Turns photos into faces and region features; knows nothing of concepts."""
 
-    def __init__(self, config: RecogniserConfig, device: torch.device, dtype: torch.dtype, *, faces_on_cuda: bool) -> None:
+    def __init__(
+        self, config: RecogniserConfig, device: torch.device, dtype: torch.dtype, *, faces_on_cuda: bool
+    ) -> None:
         self.config, self._device, self._dtype, self._faces_on_cuda = config, device, dtype, faces_on_cuda
 
     @cached_property

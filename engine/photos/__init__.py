@@ -1,0 +1,1 @@
+"""Photo files: finding, decoding, EXIF, drawing on copies."""

@@ -17,57 +17,82 @@ LARGEST_FILE = 2 * 2**30
 
 
 @dataclass(frozen=True)
+class PhotoFile:
+    """A photo's file as read: bytes and their hex SHA-256."""
+
+    path: Path
+    data: bytes
+    content_hash: str
+
+
+@dataclass(frozen=True)
 class Photo:
-    """A decoded photo: upright RGB pixels with the facts of its file."""
+    """A decoded photo: upright RGB pixels with the facts of its file and its embedded XMP packet."""
 
     path: Path
     image: Image.Image
     facts: PhotoFacts
+    xmp: bytes | None = None
+    software: str = ""
 
 
-def hash_photo(path: Path) -> str:
-    """Content hash of a photo's file: hex SHA-256 of its bytes."""
-    return sha256_of(_read(path))
+def read_photo(path: Path) -> PhotoFile:
+    """Read and hash a photo's file.
+
+    Raises:
+        PhotoError: it is missing, empty, over 2 GiB, or may not be read.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise PhotoError(f"{path}: the file is larger than 2 GiB", hint="Give myvlm a smaller copy.")
+        data = path.read_bytes()
+    except OSError as err:
+        raise PhotoError(f"{path}: {err.strerror or err}", hint="Check the path and its permissions.") from err
+    if not data:
+        raise PhotoError(f"{path}: the file is empty", hint="Restore it from a backup or delete it.")
+    return PhotoFile(path, data, sha256_of(data))
 
 
-def load_photo(path: Path, *, most_pixels: int = MOST_PIXELS) -> Photo:
+def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
     """Decode a photo upright (EXIF orientation, HEIC's own rotation) as RGB, 8 bit.
 
     Raises:
-        PhotoError: missing, empty, not a picture, truncated, damaged, or over `most_pixels`.
+        PhotoError: not a picture, truncated, damaged, or over `most_pixels`.
     """
-    data = _read(path)
-    if not data:
-        raise PhotoError(f"{path}: the file is empty", hint="Restore it from a backup or delete it.")
+    path = file.path
     try:
-        with _open(data) as opened:
+        with _open(file.data) as opened:
             pixels = opened.width * opened.height
             if pixels > most_pixels:
                 raise PhotoError(
                     f"{path}: {pixels / 1e6:.0f} megapixels, more than {most_pixels / 1e6:.0f}",
                     hint="Give myvlm a smaller copy.",
                 )
-            exif = read_exif(data)
-            orientation = opened.info.get("original_orientation") or exif.orientation
-            name = opened.format or "unknown"
+            exif = read_exif(file.data)
+            orientation = int(opened.info.get("original_orientation") or exif.orientation)
+            name, xmp = opened.format or "unknown", opened.info.get("xmp")
             upright = _upright(opened)
     except PhotoError:
         raise
     except UnidentifiedImageError as err:
         raise PhotoError(f"{path}: not a picture that can be read", hint="Check what the file really is.") from err
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, Image.DecompressionBombError) as err:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        MemoryError,
+        OverflowError,
+        Image.DecompressionBombError,
+    ) as err:
         raise PhotoError(f"{path}: damaged or truncated ({err})", hint="Restore it from a backup.") from err
-    facts = PhotoFacts(sha256_of(data), *upright.size, name, int(orientation), exif.taken, exif.place)
-    return Photo(path, upright, facts)
+    facts = PhotoFacts(file.content_hash, *upright.size, name, orientation, exif.taken, exif.place)
+    return Photo(path, upright, facts, xmp if isinstance(xmp, bytes) else None, exif.software)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise PhotoError(f"{path}: the file is larger than 2 GiB", hint="Give myvlm a smaller copy.")
-        return path.read_bytes()
-    except OSError as err:
-        raise PhotoError(f"{path}: {err.strerror or err}", hint="Check the path and its permissions.") from err
+def load_photo(path: Path) -> Photo:
+    """Read and decode a photo; raises what these two raise."""
+    return decode_photo(read_photo(path))
 
 
 def _open(data: bytes) -> Image.Image:

@@ -1,6 +1,7 @@
 """Finding photos: files and folders from the command line to a sorted list of paths, each once."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,15 +19,11 @@ SKIPPED_FOLDER_SUFFIXES = (".photoslibrary", ".lrdata", ".lrlibrary", ".lrcat-da
 def iter_photos(paths: Iterable[Path]) -> Iterator[Path]:
     """Photos under some files and folders, sorted within each, every real file once.
 
-    A file named by itself is taken whatever its name; folders are searched for known endings.
-
-    Raises:
-        PhotoError: a path does not exist.
+    A file named by itself is taken whatever its name, even if it does not exist (reading it will say
+    so, and the rest goes on); folders are searched for known endings.
     """
     seen: set[tuple[int, int]] = set()
     for path in paths:
-        if not path.exists():
-            raise PhotoError(f"{path}: no such file or folder", hint="Check the path.")
         for found in _walk(path, set()) if path.is_dir() else [path]:
             try:
                 status = found.stat()
@@ -39,14 +36,15 @@ def iter_photos(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _walk(folder: Path, above: set[tuple[int, int]]) -> Iterator[Path]:
-    status = folder.stat()
+    try:
+        status = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda e: os.fsencode(e.name))
+    except OSError:
+        yield folder
+        return
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda e: os.fsencode(e.name))
-    except OSError as err:
-        raise PhotoError(f"{folder}: {err.strerror}", hint="Check the folder's permissions.") from err
     for entry in entries:
         path = folder / entry.name
         if entry.is_dir():
@@ -64,3 +62,17 @@ def is_photo_name(name: str) -> bool:
 def _skipped(name: str) -> bool:
     lower = name.lower()
     return name.startswith(".") or lower in SKIPPED_FOLDERS or lower.endswith(SKIPPED_FOLDER_SUFFIXES)
+
+
+def read_list(file: Path, *, null: bool) -> list[Path]:
+    """Paths listed in a file (`-` is stdin), one a line or ended by NUL; names need not be UTF-8.
+
+    Raises:
+        PhotoError: the list cannot be read.
+    """
+    try:
+        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as err:
+        raise PhotoError(f"{file}: {err.strerror or err}", hint="Check the path.") from err
+    entries = data.split(b"\0" if null else b"\n")
+    return [Path(os.fsdecode(e if null else e.rstrip(b"\r"))) for e in entries if e.strip()]

@@ -14,6 +14,7 @@ class Exif:
     orientation: int = 1
     taken: str | None = None
     place: tuple[float, float] | None = None
+    software: str = ""
 
 
 def read_exif(data: bytes) -> Exif:
@@ -25,7 +26,8 @@ def read_exif(data: bytes) -> Exif:
         tags = exifread.process_file(io.BytesIO(data), details=False, extract_thumbnail=False)
     except Exception:  # noqa: BLE001  exifread raises many types on damaged files; such a photo has no EXIF
         return Exif()
-    return Exif(_orientation(tags), _taken(tags), _place(tags))
+    software = str(tags.get("Image Software", "")).strip("\x00 ")
+    return Exif(_orientation(tags), _taken(tags), _place(tags), software)
 
 
 def _orientation(tags: dict[str, Any]) -> int:

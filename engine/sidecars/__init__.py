@@ -1,0 +1,1 @@
+"""Results beside the photos: XMP merged in place, JSON of our own."""

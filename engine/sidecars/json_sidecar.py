@@ -12,7 +12,7 @@ from typing import Any
 from engine.boxes import Box
 from engine.errors import SidecarError
 from engine.files import write_atomically
-from engine.types import Match, PhotoFacts
+from engine.types import Kind, Match, PhotoFacts
 
 SCHEMA = 1
 
@@ -101,6 +101,18 @@ def write_account(photo: Path, account: Account) -> Path:
     return path
 
 
-def recorded_matches(document: dict[str, Any]) -> list[tuple[str, Box]]:
-    """Names and boxes of a JSON sidecar."""
-    return [(c["name"], Box(*map(float, c["box"]))) for c in document.get("concepts", [])]
+def recorded_matches(document: dict[str, Any]) -> tuple[Match, ...]:
+    """The matches of a JSON sidecar."""
+    return tuple(
+        Match(
+            c["id"],
+            c["name"],
+            Kind(c["kind"]),
+            c["version"],
+            c["score"],
+            c["threshold"],
+            Box(*map(float, c["box"])),
+            c["region"],
+        )
+        for c in document["concepts"]
+    )

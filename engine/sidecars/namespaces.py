@@ -13,5 +13,5 @@ PREFIXES = {"rdf": RDF, "x": X, "dc": DC, "xmp": XMP, "Iptc4xmpExt": IPTC_EXT, "
 
 
 def q(namespace: str, name: str) -> str:
-    """lxml's `{namespace}name`."""
+    """Lxml's `{namespace}name`."""
     return f"{{{namespace}}}{name}"

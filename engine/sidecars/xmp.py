@@ -141,3 +141,14 @@ def _start(existing: bytes | None, embedded: bytes | None) -> bytes | None:
     except SidecarError:
         return None
     return embedded
+
+
+def is_current(photo: Path) -> bool:
+    """Whether a photo's sidecar still has our block and a description, ours or a human's; false when
+    another program dropped either, so that they are written again.
+    """
+    try:
+        packet = Packet(xmp_path(photo).read_bytes())
+    except (OSError, SidecarError):
+        return False
+    return packet.text(MYVLM, "SchemaVersion") is not None and packet.default_text(*DESCRIPTION) is not None

@@ -1,0 +1,1 @@
+"""The concept store and the feature cache, on this machine only."""

@@ -147,7 +147,14 @@ class ConceptStore:
         with transaction(self._db.conn, self.path) as db:
             db.execute(
                 "insert or replace into heads values (?, ?, ?, ?, ?, ?)",
-                [head.concept_id, head.encoder, head.kind, head.threshold, file, json.dumps(head.facts, sort_keys=True)],
+                [
+                    head.concept_id,
+                    head.encoder,
+                    head.kind,
+                    head.threshold,
+                    file,
+                    json.dumps(head.facts, sort_keys=True),
+                ],
             )
             db.execute("update concepts set version = version + 1 where id = ?", [head.concept_id])
 

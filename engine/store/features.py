@@ -1,6 +1,8 @@
 """The feature cache: what encoders and detectors found in a photo, by content hash and model."""
 
+import sqlite3
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +14,24 @@ from engine.store.database import open_cache, transaction
 
 class FeatureCache:
     """Arrays per (content hash, model id); losing it costs time only. It may hold faces of bystanders,
-    so it lies beside the store with the same permissions, and `myvlm concepts clear-cache` empties it."""
+    so it lies beside the store with the same permissions, and `myvlm concepts clear-cache` empties it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "features.db"
-        self._db = open_cache(
+
+    @cached_property
+    def _db(self) -> sqlite3.Connection:
+        return open_cache(
             self._path,
             "create table if not exists features"
             " (content_hash text, model text, data blob not null, primary key (content_hash, model))",
         )
 
     def load(self, content_hash: str, model: str) -> dict[str, np.ndarray] | None:
-        """The arrays of a photo for a model, or None."""
+        """The arrays of a photo for a model, or None. Creates nothing."""
+        if not self._path.exists():
+            return None
         query = "select data from features where content_hash = ? and model = ?"
         row = self._db.execute(query, [content_hash, model]).fetchone()
         if row is None:
@@ -41,6 +49,8 @@ class FeatureCache:
 
     def clear(self) -> int:
         """Forget everything; returns how many entries there were."""
+        if not self._path.exists():
+            return 0
         count = self._db.execute("select count(*) from features").fetchone()[0]
         with transaction(self._db, self._path) as db:
             db.execute("delete from features")

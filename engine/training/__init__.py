@@ -1,0 +1,1 @@
+"""Learning concept embeddings: captions, augmentation, the optimiser's loop."""

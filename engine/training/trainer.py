@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import engine.device  # noqa: F401
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+import engine.device  # noqa: F401
 from engine.training.augment import augment
 from engine.vlms.config import Training
 from engine.vlms.llava_next import LlavaNext
@@ -71,7 +71,9 @@ class EmbeddingTrainer:
         torch.nn.utils.clip_grad_norm_([self.embedding], self.settings.clip)
         self.optimizer.step()
         self.step += 1
-        return Step(self.step, self.settings.steps, float(losses.cross_entropy.detach()), float(losses.penalty.detach()))
+        return Step(
+            self.step, self.settings.steps, float(losses.cross_entropy.detach()), float(losses.penalty.detach())
+        )
 
     def _draw(self, rng: np.random.Generator) -> list[Example]:
         if len(self.examples) <= MOST_PHOTOS:

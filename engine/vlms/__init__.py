@@ -1,0 +1,1 @@
+"""Vision-language models: configs, registry, one readable file per family."""

@@ -37,7 +37,11 @@ class Training:
 
 @dataclass(frozen=True)
 class VlmConfig:
-    """One VLM: where its weights are, how it is asked, how concepts are injected and trained."""
+    """One VLM: where its weights are, how it is asked, how concepts are injected and trained.
+
+    `recogniser` names the recogniser used with it unless the user says otherwise; `world` is set when
+    the VLM knows nothing but a drawn world.
+    """
 
     name: str
     backend: str
@@ -52,6 +56,7 @@ class VlmConfig:
     max_new_tokens: int = 96
     injection: Injection = Injection()
     training: Training = Training()
+    recogniser: str = "dfn5b"
     world: str | None = None
 
     def request(self, kind: str, names: tuple[str, ...] = ()) -> str:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import engine.device  # noqa: F401
 import torch
 from PIL import Image
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPImageProcessorPil, LlavaNextForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+import engine.device  # noqa: F401
 from engine.errors import ArtefactError
 from engine.vlms import attention
 from engine.vlms.attention import ConceptAttention
@@ -115,7 +115,9 @@ class LlavaNext:
         """
         for e in embeddings:
             if e.shape[-1] != self.width:
-                raise ArtefactError(f"an embedding of width {e.shape[-1]} does not fit {self.config.name} ({self.width})")
+                raise ArtefactError(
+                    f"an embedding of width {e.shape[-1]} does not fit {self.config.name} ({self.width})"
+                )
         devices = [e.to(self.device) for e in embeddings]
         return [append_rows(f, e, n) for f, e, n in zip(seen.features, devices, seen.norms, strict=True)]
 

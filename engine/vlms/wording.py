@@ -26,9 +26,7 @@ def replace_names(text: str, identifiers: Mapping[str, str]) -> str:
         return text
     by_key = {name.casefold(): identifier for name, identifier in identifiers.items()}
     pattern = "|".join(re.escape(n) for n in sorted(identifiers, key=len, reverse=True))
-    return re.sub(
-        rf"(?<!\w)(?:{pattern})(?!\w)", lambda m: by_key[m[0].casefold()], text, flags=re.IGNORECASE
-    )
+    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", lambda m: by_key[m[0].casefold()], text, flags=re.IGNORECASE)
 
 
 def has_word(text: str, word: str) -> bool:

@@ -1,0 +1,1 @@
+"""Training the storybook's models from nothing: `python -m engine.storybook.build`."""

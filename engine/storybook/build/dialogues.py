@@ -22,7 +22,6 @@ from engine.storybook.world.language import (
     distinct_descriptions,
     draw_style,
     facts_of,
-
     main_index,
     questions,
     refer_request,

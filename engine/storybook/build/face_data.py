@@ -10,7 +10,15 @@ from insightface.utils import face_align
 
 from engine.storybook.world import attributes as words
 from engine.storybook.world.canvas import Canvas, Pen
-from engine.storybook.world.individuals import Person, Rng, draw_category, draw_individual, draw_lookalike, draw_person, pick
+from engine.storybook.world.individuals import (
+    Person,
+    Rng,
+    draw_category,
+    draw_individual,
+    draw_lookalike,
+    draw_person,
+    pick,
+)
 from engine.storybook.world.people import draw_person as paint_person
 from engine.storybook.world.places import draw_place
 from engine.storybook.world.scenes import compose, render
@@ -23,10 +31,12 @@ CROPS_EACH = 12
 
 def draw_face_scene(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     """A scene for the detector: image (320, 320, 3) uint8 RGB; faces (3, 14) float32, each x0 y0 x1 y1
-    and five landmarks in pixels, NaN where there is no face."""
+    and five landmarks in pixels, NaN where there is no face.
+    """
     count = int(rng.choice((1, 2, 3), p=(0.4, 0.4, 0.2)))
     cast = [
-        draw_individual(rng, pick(rng, words.PEOPLE) if rng.random() < 0.65 else draw_category(rng)) for _ in range(count)
+        draw_individual(rng, pick(rng, words.PEOPLE) if rng.random() < 0.65 else draw_category(rng))
+        for _ in range(count)
     ]
     picture = render(compose(rng, tuple(cast)), DETECTOR_SIZE, DETECTOR_SIZE, int(rng.choice((1, 2))))
     faces = np.full((MOST_FACES, 14), np.nan, np.float32)
@@ -36,7 +46,7 @@ def draw_face_scene(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_people(seed: int, n: int) -> list[Person]:
-    """n people; every third has a sibling next in the list."""
+    """N people; every third has a sibling next in the list."""
     rng = np.random.default_rng(seed)
     people: list[Person] = []
     while len(people) < n:
@@ -54,7 +64,12 @@ def draw_face_crop(rng: Rng, who: Person) -> np.ndarray:
     draw_place(page, pick(rng, words.PLACES), 1.0, rng)
     half = float(rng.uniform(0.5, 0.95))
     pen = Pen.placed(
-        canvas, x=0.5, y=0.28 + 0.42 * half, size=half, flip=bool(rng.random() < 0.5), light=float(rng.uniform(0.8, 1.12))
+        canvas,
+        x=0.5,
+        y=0.28 + 0.42 * half,
+        size=half,
+        flip=bool(rng.random() < 0.5),
+        light=float(rng.uniform(0.8, 1.12)),
     )
     face = paint_person(
         pen, who, pick(rng, words.PERSON_POSES), pick(rng, words.SHIRT_COLORS), pick(rng, words.EXPRESSIONS)
@@ -85,7 +100,7 @@ def _crop_block(people: list[Person], seed: tuple[int, int], each: int) -> np.nd
 
 
 def draw_face_scenes(folder: Path, seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """n scenes for the detector, cached in `folder`: images and faces."""
+    """N scenes for the detector, cached in `folder`: images and faces."""
     path = folder / f"face_scenes_{seed}_{n}.npz"
     if not path.is_file():
         blocks = range(0, n, 250)

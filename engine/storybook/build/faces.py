@@ -3,12 +3,12 @@
 import warnings
 from pathlib import Path
 
-import engine.device  # noqa: F401
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import engine.device  # noqa: F401
 from engine.storybook.build.face_data import CROP, DETECTOR_SIZE
 from engine.storybook.build.loop import Schedule, train
 
@@ -33,7 +33,9 @@ class FaceDetector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), _conv(16, 32, 2))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), _conv(16, 32, 2)
+        )
         self.levels = nn.ModuleList(
             [
                 nn.Sequential(_conv(32, 64, 2), _conv(64, 64)),
@@ -50,8 +52,9 @@ class FaceDetector(nn.Module):
             nn.init.constant_(head.bias, -4.0)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """pixels (1, 3, H, W) as insightface prepares them -> 9 tensors: scores (n, 1), distances (n, 4)
-        and landmark offsets (n, 10) in strides, each for strides 8, 16, 32."""
+        """Pixels (1, 3, H, W) as insightface prepares them -> 9 tensors: scores (n, 1), distances (n, 4)
+        and landmark offsets (n, 10) in strides, each for strides 8, 16, 32.
+        """
         flat = [[_rows(o, k) for o, k in zip(level, (1, 4, 10), strict=True)] for level in self.raw(pixels)]
         return tuple(flat[i][kind].sigmoid() if kind == 0 else flat[i][kind] for kind in range(3) for i in range(3))
 
@@ -89,9 +92,7 @@ def detector_targets(faces: Tensor, size: int, stride: int, low: float, high: fl
         reach = (0.25 * side).clamp(min=0.75 * stride)
         inside = ((xs - (x0 + x1) / 2).abs() <= reach) & ((ys - (y0 + y1) / 2).abs() <= reach)
         inside &= (side >= low) & (side < high)
-        marks = [
-            (faces[:, k, 4 + i].view(-1, 1, 1) - (xs if i % 2 == 0 else ys)) / stride for i in range(10)
-        ]
+        marks = [(faces[:, k, 4 + i].view(-1, 1, 1) - (xs if i % 2 == 0 else ys)) / stride for i in range(10)]
         found = torch.stack([(xs - x0) / stride, (ys - y0) / stride, (x1 - xs) / stride, (y1 - ys) / stride, *marks], 1)
         positive |= inside
         values = torch.where(inside[:, None], found, values)
@@ -113,7 +114,9 @@ def detector_losses(outputs: list[tuple[Tensor, Tensor, Tensor]], faces: Tensor,
             at = positive.nonzero(as_tuple=True)
             truth = values.permute(0, 2, 3, 1)[at]
             boxes.append(_giou_loss(b[:, 4 * a : 4 * a + 4].float().permute(0, 2, 3, 1)[at], truth[:, :4]).sum())
-            marks.append((m[:, 10 * a : 10 * a + 10].float().permute(0, 2, 3, 1)[at] - truth[:, 4:]).abs().mean(-1).sum())
+            marks.append(
+                (m[:, 10 * a : 10 * a + 10].float().permute(0, 2, 3, 1)[at] - truth[:, 4:]).abs().mean(-1).sum()
+            )
     scale = 1.0 / max(1, positives)
     return {
         "score": scale * torch.stack(scores).sum(),
@@ -131,7 +134,9 @@ def _giou_loss(a: Tensor, b: Tensor) -> Tensor:
     return 1 - shared / union.clamp(min=1e-6) + (hull - union) / hull.clamp(min=1e-6)
 
 
-def train_detector(folder: Path, images: np.ndarray, faces: np.ndarray, schedule: Schedule, batch: int = 12) -> FaceDetector:
+def train_detector(
+    folder: Path, images: np.ndarray, faces: np.ndarray, schedule: Schedule, batch: int = 12
+) -> FaceDetector:
     """Train the detector, or finish training it."""
     torch.manual_seed(0)
     net = FaceDetector().train()
@@ -196,7 +201,9 @@ class _CosFace(nn.Module):
         return F.cross_entropy(self.scale * cosine, people)
 
 
-def train_recogniser(folder: Path, crops: np.ndarray, people: np.ndarray, schedule: Schedule, batch: int = 128) -> FaceRecogniser:
+def train_recogniser(
+    folder: Path, crops: np.ndarray, people: np.ndarray, schedule: Schedule, batch: int = 128
+) -> FaceRecogniser:
     """Train the recogniser, or finish training it; the margin grows over the first third."""
     torch.manual_seed(0)
     net, head = FaceRecogniser().train(), _CosFace(int(people.max()) + 1)

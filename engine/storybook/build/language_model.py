@@ -7,7 +7,6 @@ positions make every turn see the image and itself only, exactly as when it is a
 from dataclasses import dataclass
 from pathlib import Path
 
-import engine.device  # noqa: F401
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+import engine.device  # noqa: F401
 from engine.storybook.build.dialogues import SOFT_ITEMS, Mix, Turn, draw_turn
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.loop import Schedule, train
@@ -30,7 +30,9 @@ IMAGE_TOKENS = GRID * GRID
 _PAD_TO = 16
 
 
-def make_vlm(tokenizer: PreTrainedTokenizerFast, tower: CLIPVisionModel | None = None) -> LlavaNextForConditionalGeneration:
+def make_vlm(
+    tokenizer: PreTrainedTokenizerFast, tower: CLIPVisionModel | None = None
+) -> LlavaNextForConditionalGeneration:
     """A LLaVA-NeXT with the trained tower (frozen) and a fresh projector and Llama."""
     size = PATCH * GRID
     config = LlavaNextConfig(
@@ -154,7 +156,9 @@ def answer_loss(vlm: LlavaNextForConditionalGeneration, soft: SoftRows, features
 
 
 @torch.inference_mode()
-def cache_features(folder: Path, tower: CLIPVisionModel, data: Drawings, name: str, seed: int | None = None) -> np.ndarray:
+def cache_features(
+    folder: Path, tower: CLIPVisionModel, data: Drawings, name: str, seed: int | None = None
+) -> np.ndarray:
     """Tower features of every drawing, (N, 64, 192) float16, augmented when a seed is given."""
     path = folder / f"features_{name}.npy"
     if path.is_file():
@@ -207,7 +211,8 @@ def train_language(
         mix = lesson.mix if step >= lesson.hard_from * lesson.schedule.steps else early
         mirrored = bool(rng.random() < lesson.augmented)
         turns = [
-            [draw_turn(rng, scenes[k], data.boxes[k], mix, mirrored=mirrored) for _ in range(lesson.turns)] for k in rows
+            [draw_turn(rng, scenes[k], data.boxes[k], mix, mirrored=mirrored) for _ in range(lesson.turns)]
+            for k in rows
         ]
         seen = torch.from_numpy(features[int(mirrored)][rows]).float()
         return {"answers": answer_loss(vlm, soft, seen, pack(tokenizer, turns))}

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import engine.device  # noqa: F401
 import torch
 from torch import Tensor, nn
+
+import engine.device  # noqa: F401
 
 log = logging.getLogger("storybook")
 _SAVE_EVERY_S = 120.0
@@ -47,9 +48,7 @@ class _Optimizers:
             torch.optim.AdamW(outer, schedule.adam_lr, betas=(0.9, 0.98), weight_decay=decay)
         ]
         if inner:
-            self.parts.append(
-                torch.optim.Muon(inner, schedule.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-            )
+            self.parts.append(torch.optim.Muon(inner, schedule.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
         self.parameters = inner + outer
         self._rates = [schedule.adam_lr, schedule.lr]
 

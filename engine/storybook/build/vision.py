@@ -7,13 +7,13 @@ an individual by looking at any patch of it.
 
 from pathlib import Path
 
-import engine.device  # noqa: F401
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+import engine.device  # noqa: F401
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.labels import COLUMNS, VALUES
 from engine.storybook.build.loop import Schedule, train
@@ -124,7 +124,7 @@ class Supervision(nn.Module):
         self.identity = nn.Linear(WIDTH, 96)
 
     def forward(self, hidden: Tensor) -> dict[str, Tensor]:
-        """hidden (B, 65, 192) -> logits per token."""
+        """Hidden (B, 65, 192) -> logits per token."""
         x = self.norm(hidden.float())
         patches = x[:, 1:]
         return {
@@ -206,7 +206,7 @@ def individual_ids(data: Drawings, rows: np.ndarray) -> Tensor:
 
 
 def load_batch(data: Drawings, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """images (B, 3, 128, 128) in 0..1, owners, boxes, labels, places of some scenes."""
+    """Images (B, 3, 128, 128) in 0..1, owners, boxes, labels, places of some scenes."""
     images = torch.from_numpy(data.images[rows]).permute(0, 3, 1, 2).float() / 255
     arrays = (data.owners, data.boxes, data.labels, data.places)
     return images, *(torch.from_numpy(np.ascontiguousarray(a[rows])) for a in arrays)  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""The drawn world: individuals, scenes, pictures and the language about them."""

@@ -96,9 +96,7 @@ class Pen:
     ) -> "Pen":
         """A pen in a local frame: scaled (y by `squash` more), turned by degrees, then shifted."""
         c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        local = np.array(
-            [[c * scale, -s * scale * squash, dx], [s * scale, c * scale * squash, dy], [0.0, 0.0, 1.0]]
-        )
+        local = np.array([[c * scale, -s * scale * squash, dx], [s * scale, c * scale * squash, dy], [0.0, 0.0, 1.0]])
         return Pen(self.canvas, self.matrix @ local, self.owner, self.light)
 
     def at(self, x: float, y: float) -> tuple[float, float]:

@@ -105,9 +105,7 @@ def draw_lookalike(rng: Rng, individual: Individual) -> Individual:
     """
     if isinstance(individual, Person):
         other = draw_person(rng, individual.category)
-        return replace(
-            other, skin=individual.skin, hair_color=individual.hair_color, eye_color=individual.eye_color
-        )
+        return replace(other, skin=individual.skin, hair_color=individual.hair_color, eye_color=individual.eye_color)
     while True:
         other = replace(draw_figure(rng, individual.category), color=individual.color)
         fresh = tuple(c for c in words.PATTERN_COLORS if c != other.color)

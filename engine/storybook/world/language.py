@@ -70,7 +70,11 @@ def describe(facts: Facts) -> Description:
         tail = []
         if "hair_color" in said:
             tail.append(f"{said['hair_style'] + ' ' if 'hair_style' in said else ''}{said['hair_color']} hair")
-        tail += [text for key, text in (("glasses", "glasses"), ("beard", "a beard"), ("freckles", "freckles")) if key in said]
+        tail += [
+            text
+            for key, text in (("glasses", "glasses"), ("beard", "a beard"), ("freckles", "freckles"))
+            if key in said
+        ]
         phrase = category + (" with " + " and ".join(tail) if tail else "")
         return Description(phrase, facts)
     adjectives = [said[key] for key in ("pattern", "color") if key in said]
@@ -182,7 +186,10 @@ def questions(scene: Scene, index: int, x: str, *, mirrored: bool = False) -> li
     s = capital(x)
     found = [
         (f"Where is {x} in the image?", f"{s} is {PLACE_PHRASES[scene.place]}."),
-        (f"What objects is {x} interacting with in the image?", f"{s} has {article(c.holds) if c.holds else 'nothing'}."),
+        (
+            f"What objects is {x} interacting with in the image?",
+            f"{s} has {article(c.holds) if c.holds else 'nothing'}.",
+        ),
         (f"What is {x} holding?", f"{s} is holding {article(c.holds) if c.holds else 'nothing'}."),
         (f"What is {x} doing in the image?", f"{s} is {c.pose}."),
         (f"Who is next to {x}?", _beside(scene, index)),
@@ -239,7 +246,11 @@ def _figure_questions(who: Figure, x: str) -> list[tuple[str, str]]:
 def _person_questions(c: Character, who: Person, x: str) -> list[tuple[str, str]]:
     s = capital(x)
     clothes = f"a {c.shirt} shirt" if c.shirt != "orange" else "an orange shirt"
-    unique = [text for key, text in (("glasses", "glasses"), ("beard", "a beard"), ("freckles", "freckles")) if getattr(who, key)]
+    unique = [
+        text
+        for key, text in (("glasses", "glasses"), ("beard", "a beard"), ("freckles", "freckles"))
+        if getattr(who, key)
+    ]
     return [
         (f"What is {x} wearing in the image?", f"{s} is wearing {clothes}."),
         (f"What color shirt is {x} wearing?", f"{s} is wearing {clothes}."),

@@ -72,9 +72,7 @@ def hat(pen: Pen, r: float, color: Color) -> None:
 
 def crown(pen: Pen, r: float, color: Color) -> None:
     """A crown on a head of radius `r`."""
-    teeth = np.array(
-        [(-0.8, -0.7), (-0.9, -1.6), (-0.45, -1.15), (0, -1.75), (0.45, -1.15), (0.9, -1.6), (0.8, -0.7)]
-    )
+    teeth = np.array([(-0.8, -0.7), (-0.9, -1.6), (-0.45, -1.15), (0, -1.75), (0.45, -1.15), (0.9, -1.6), (0.8, -0.7)])
     pen.polygon(teeth * r * (1.08, 1.05), outline(color))
     pen.polygon(teeth * r, color)
 

@@ -15,7 +15,8 @@ _CHILDREN = ("boy", "girl")
 @dataclass(frozen=True)
 class FaceMarks:
     """Where a face was drawn, in page units: its box xyxy and the five landmarks of ArcFace's order
-    (eye, eye, nose, mouth corner, mouth corner; left to right in the picture), (5, 2)."""
+    (eye, eye, nose, mouth corner, mouth corner; left to right in the picture), (5, 2).
+    """
 
     box: tuple[float, float, float, float]
     landmarks: np.ndarray

@@ -21,7 +21,7 @@ def _ground(pen: Pen, width: float, sky: Color, ground: Color) -> None:
 
 
 def _spread(rng: np.random.Generator, width: float, n: int) -> np.ndarray:
-    """n positions over the width, evenly spaced with jitter."""
+    """N positions over the width, evenly spaced with jitter."""
     step = width / n
     return (np.arange(n) + rng.uniform(0.2, 0.8, n)) * step
 
@@ -53,7 +53,9 @@ def _forest(pen: Pen, width: float, rng: np.random.Generator) -> None:
         pen.rect(x - 0.015, 0.4, x + 0.015, 0.62, (108, 82, 62))
         for k in range(3):
             top = HORIZON - h + k * 0.1
-            pen.polygon([(x - 0.07 - 0.025 * k, top + 0.17), (x, top), (x + 0.07 + 0.025 * k, top + 0.17)], (52, 104, 66))
+            pen.polygon(
+                [(x - 0.07 - 0.025 * k, top + 0.17), (x, top), (x + 0.07 + 0.025 * k, top + 0.17)], (52, 104, 66)
+            )
 
 
 def _kitchen(pen: Pen, width: float, rng: np.random.Generator) -> None:

@@ -1,13 +1,13 @@
 """Scenes: who stands where, and the picture of it with its full ground truth."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
 from engine.storybook.world import attributes as words
 from engine.storybook.world.animals import draw_animal
-from engine.storybook.world.canvas import Canvas, Pen, shade
+from engine.storybook.world.canvas import Canvas, Pen
 from engine.storybook.world.individuals import Individual, Person, Rng, pick
 from engine.storybook.world.objects import HELD_AT, draw_object
 from engine.storybook.world.people import FaceMarks, draw_person
@@ -148,14 +148,16 @@ def _line_up(
 
 
 def render(scene: Scene, width: int = 128, height: int = 128, supersample: int = 2) -> Picture:
-    """Draw a scene at `width` × `height` pixels."""
+    """Draw a scene at `width` × `height` pixels; on a wide page everybody stands in its middle square."""
+    shift = (width / height - 1) / 2
     canvas = Canvas(width, height, supersample)
     rng = np.random.default_rng(scene.seed)
     page = Pen(canvas, np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), light=scene.light)
     draw_place(page, scene.place, width / height, rng)
     faces: dict[int, FaceMarks | None] = {}
     for i in sorted(range(len(scene.characters)), key=lambda i: scene.characters[i].ground):
-        faces[i] = _draw_character(canvas, scene.characters[i], i, scene.light)
+        c = scene.characters[i]
+        faces[i] = _draw_character(canvas, replace(c, x=c.x + shift), i, scene.light)
     return Picture(
         scene=scene,
         image=canvas.finish(),
@@ -193,8 +195,3 @@ def _in_pixels(face: FaceMarks | None, height: int) -> FaceMarks | None:
         return None
     x0, y0, x1, y1 = face.box
     return FaceMarks((x0 * height, y0 * height, x1 * height, y1 * height), face.landmarks * height)
-
-
-def shirt_color(c: Character) -> tuple[int, int, int]:
-    """RGB of a person's shirt in this scene."""
-    return shade(words.COLORS[c.shirt], 1.0)

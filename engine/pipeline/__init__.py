@@ -1,0 +1,1 @@
+"""One module per verb of the tool, on a session that loads each model once."""

@@ -1,0 +1,178 @@
+"""Captioning photos: read, recognise, caption, write sidecars; one bad photo never stops the rest."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from engine import __version__
+from engine.errors import PhotoError, SidecarError
+from engine.files import sha256_of
+from engine.photos.decode import Photo, decode_photo, read_photo
+from engine.pipeline.batches import batched, read_ahead
+from engine.pipeline.recognition import recognise
+from engine.pipeline.session import DRAWN_BY, Session
+from engine.sidecars.json_sidecar import Account, json_path, read_document, recorded_matches, write_account
+from engine.sidecars.xmp import Words, is_current, write_words, xmp_path
+from engine.types import Concept, Kind, PhotoResult, Status
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to caption and how. `concepts` None stands for all that are enrolled, () for none."""
+
+    concepts: tuple[str, ...] | None = None
+    write: bool = True
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One photo on its way: decoded, or done before it got that far."""
+
+    path: Path
+    photo: Photo | None
+    key: str
+    result: PhotoResult | None
+    seconds: float = 0.0
+
+
+def describe(session: Session, paths: Iterable[Path], request: Request) -> Iterator[PhotoResult]:
+    """Caption photos, in order; every photo yields exactly one result.
+
+    Raises:
+        EngineError: something that concerns all photos: an unknown or untrained concept, missing weights.
+    """
+    concepts = () if request.concepts == () else session.concepts(request.concepts)
+    known = {c.id: _known(session, c) for c in concepts}
+    base = _settings_digest(session, concepts)
+
+    def read(path: Path) -> _Job:
+        return _read(path, base, request)
+
+    jobs = read_ahead(paths, read, ahead=2 * BATCH)
+    for batch in batched(jobs, BATCH):
+        open_jobs = [j for j in batch if j.photo is not None]
+        done = dict(
+            zip([j.path for j in open_jobs], _caption(session, open_jobs, concepts, known, request, base), strict=True)
+        )
+        yield from (j.result or done[j.path] for j in batch)
+
+
+def _known(session: Session, concept: Concept) -> object:
+    from engine.tasks import Known
+
+    embedding = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision)
+    return Known(concept, embedding.vector)
+
+
+def _settings_digest(session: Session, concepts: Sequence[Concept]) -> str:
+    """What, beside the photo itself, decides a caption: VLM, prompts, recogniser, concepts with their versions."""
+    vlm = session.vlm_config
+    parts = (
+        __version__,
+        session.vlm_id,
+        session.vlm_revision,
+        sorted(vlm.requests.items()),
+        vlm.template,
+        vlm.max_new_tokens,
+        vlm.injection,
+        session.recogniser_config.id,
+        sorted((c.id, c.version) for c in concepts),
+    )
+    return sha256_of(repr(parts).encode())[:24]
+
+
+def _read(path: Path, base: str, request: Request) -> _Job:
+    """Read a photo; an unchanged or unreadable one is done here."""
+    began = time.monotonic()
+    try:
+        file = read_photo(path)
+        key = f"{base}:{file.content_hash[:24]}"
+        if not request.force and request.write:
+            known = _up_to_date(path, key)
+            if known:
+                return _Job(path, None, key, replace(known, seconds=time.monotonic() - began))
+        return _Job(path, decode_photo(file), key, None, time.monotonic() - began)
+    except PhotoError as err:
+        seconds = time.monotonic() - began
+        return _Job(path, None, "", PhotoResult(path, Status.FAILED, reason=f"{err}", seconds=seconds))
+
+
+def _up_to_date(path: Path, key: str) -> PhotoResult | None:
+    document = read_document(path)
+    if document is None or document.get("key") != key or not is_current(path):
+        return None
+    sidecars = (xmp_path(path), json_path(path))
+    matches = recorded_matches(document)
+    return PhotoResult(
+        path, Status.UNCHANGED, caption=document["caption"], matches=matches, sidecars=sidecars, reason="up to date"
+    )
+
+
+def _caption(
+    session: Session,
+    jobs: Sequence[_Job],
+    concepts: Sequence[Concept],
+    known: dict[str, object],
+    request: Request,
+    base: str,
+) -> list[PhotoResult]:
+    if not jobs:
+        return []
+    from engine import tasks
+
+    began = time.monotonic()
+    photos = [j.photo for j in jobs if j.photo]
+    matches = recognise(session, photos, concepts, keep=request.write)
+    spoken = tasks.caption(
+        session.vlm, [p.image for p in photos], [[known[m.concept_id] for m in own] for own in matches]
+    )
+    share = (time.monotonic() - began) / len(jobs)
+    results = []
+    for job, photo, own, said in zip(jobs, photos, matches, spoken, strict=True):
+        result = PhotoResult(
+            job.path,
+            Status.OK,
+            caption=said.text,
+            matches=own,
+            facts=photo.facts,
+            repaired=said.repaired,
+            notes=(
+                *(f"the VLM left out {n}; the name was put in" for n in said.repaired),
+                *_world_note(session, photo),
+            ),
+            seconds=job.seconds + share,
+        )
+        results.append(
+            _write(session, job.key, photo, result, base) if request.write else replace(result, status=Status.DRY_RUN)
+        )
+    return results
+
+
+def _world_note(session: Session, photo: Photo) -> tuple[str, ...]:
+    drawn = photo.software.startswith(DRAWN_BY)
+    return ("the storybook VLM only knows its own drawn world",) if session.vlm_config.world and not drawn else ()
+
+
+def _write(session: Session, key: str, photo: Photo, result: PhotoResult, base: str) -> PhotoResult:
+    words = Words(
+        caption=result.caption or "",
+        names=tuple(m.name for m in result.matches),
+        people=tuple(m.name for m in result.matches if m.kind is Kind.PERSON),
+        concepts=tuple(f"{m.concept_id}@{m.version}" for m in result.matches),
+        vlm=f"{session.vlm_id}@{session.vlm_revision}",
+        settings=base,
+    )
+    account = Account(
+        photo.facts, words.caption, result.matches, session.vlm_id, session.vlm_revision, key, result.notes
+    )
+    try:
+        xmp, merge = write_words(result.path, words, datetime.now().astimezone(), embedded=photo.xmp)
+        json = write_account(result.path, account)
+    except SidecarError as err:
+        return replace(result, status=Status.FAILED, reason=str(err))
+    return replace(result, sidecars=(xmp, json), notes=result.notes + merge.notes)

@@ -1,0 +1,65 @@
+"""Negatives for an object head, without the internet (recognition.md, "Negatives")."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.boxes import Box, iou
+from engine.errors import PhotoError
+from engine.heads.recogniser import RegionFeatures
+from engine.photos.decode import load_photo
+from engine.photos.discovery import iter_photos
+from engine.pipeline.bank import Bank
+from engine.pipeline.recognition import find_regions, head_id
+from engine.pipeline.session import Session
+from engine.types import Concept, Kind
+
+SAME_CATEGORY, RANDOM = 150, 150
+"""How many bank features of the concept's own category, and of any other, a head learns against."""
+_APART = 0.1
+
+
+def find_background(regions: Sequence[RegionFeatures], boxes: Sequence[Box]) -> np.ndarray:
+    """Features of what else is in the reference photos, so that nobody learns "the sofa": (B, D)."""
+    rows = [
+        f
+        for own, box in zip(regions, boxes, strict=True)
+        for r, f in zip(own.regions, own.features, strict=True)
+        if iou(r.box, box) < _APART
+    ]
+    return np.array(rows, np.float32).reshape(-1, regions[0].features.shape[1])
+
+
+def encode_folders(session: Session, folders: Sequence[Path], width: int) -> np.ndarray:
+    """Features of every region of the user's own photos of other things: (M, D). Unreadable ones are passed over."""
+    found = [np.zeros((0, width), np.float32)]
+    for path in iter_photos(folders):
+        try:
+            photo = load_photo(path)
+        except PhotoError:
+            continue
+        found.append(find_regions(session, [photo], keep=True)[0].features)
+    return np.concatenate(found)
+
+
+def other_concepts(session: Session, concept: Concept, width: int) -> np.ndarray:
+    """Reference features of all other pets and things: (M, D)."""
+    found = [np.zeros((0, width), np.float32)]
+    for other in session.store.all():
+        if other.id != concept.id and other.kind is not Kind.PERSON:
+            head = session.store.load_head(other.id, head_id(session, other.kind))
+            if head is not None:
+                found.append(head.tensors["views"])
+    return np.concatenate(found)
+
+
+def draw_from_bank(bank: Bank, category: str, rng: np.random.Generator) -> np.ndarray:
+    """Up to 150 bank features of the category and 150 of others: (M, D)."""
+    same = np.array([c == category for c in bank.categories], bool)
+    parts = [_draw(bank.features[same], SAME_CATEGORY, rng), _draw(bank.features[~same], RANDOM, rng)]
+    return np.concatenate(parts)
+
+
+def _draw(features: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    return features if len(features) <= n else features[rng.choice(len(features), n, replace=False)]

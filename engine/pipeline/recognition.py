@@ -1,0 +1,168 @@
+"""Who is in these photos: cached features, stored heads, one-to-one matches. No VLM runs here."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from engine.boxes import Box, iou
+from engine.errors import ConceptError
+from engine.heads.faces import Face
+from engine.heads.linear import LinearHead
+from engine.heads.matching import assign, face_scores
+from engine.heads.recogniser import RegionFeatures
+from engine.heads.regions import Region
+from engine.photos.decode import Photo
+from engine.pipeline.session import Session
+from engine.store.concepts import Head
+from engine.types import Concept, Kind, Match
+
+_SAME_THING = 0.5
+"""Regions that overlap more (IoU) cannot show two concepts."""
+
+
+def recognise(
+    session: Session, photos: Sequence[Photo], concepts: Sequence[Concept], *, keep: bool = True
+) -> list[tuple[Match, ...]]:
+    """The concepts that are in each photo, by name. `keep` lets features go to the cache.
+
+    Raises:
+        ConceptError: a concept has no head for the recogniser in use.
+    """
+    found: list[list[Match]] = [[] for _ in photos]
+    for people in (True, False):
+        wanted = [c for c in concepts if (c.kind is Kind.PERSON) == people]
+        if not wanted or not photos:
+            continue
+        heads = {c: load_head(session, c) for c in wanted} | _rivals(session, wanted, people=people)
+        names = {c.id for c in wanted}
+        if people:
+            own = [_match_faces(heads, f) for f in find_faces(session, photos, keep=keep)]
+        else:
+            own = [_match_regions(heads, r) for r in find_regions(session, photos, keep=keep)]
+        for matches, fresh in zip(found, own, strict=True):
+            matches += [m for m in fresh if m.concept_id in names]
+    return [tuple(sorted(own, key=lambda m: m.name.casefold())) for own in found]
+
+
+def _rivals(session: Session, wanted: Sequence[Concept], *, people: bool) -> dict[Concept, Head]:
+    """Enrolled concepts that nobody asked for: what looks more like one of them must not take another's name."""
+    known = {c.id for c in wanted}
+    others = [c for c in session.store.all() if c.id not in known and (c.kind is Kind.PERSON) == people]
+    heads = {c: session.store.load_head(c.id, head_id(session, c.kind)) for c in others}
+    return {c: head for c, head in heads.items() if head is not None}
+
+
+def head_id(session: Session, kind: Kind) -> str:
+    """The id under which heads of a kind are stored: that of the face pack or of the encoder."""
+    config = session.recogniser_config
+    return f"faces:{config.faces.name}" if kind is Kind.PERSON else config.id
+
+
+def load_head(session: Session, concept: Concept) -> Head:
+    """A concept's head for the recogniser in use.
+
+    Raises:
+        ConceptError: it has none.
+    """
+    head = session.store.load_head(concept.id, head_id(session, concept.kind))
+    if head is None:
+        raise ConceptError(
+            f"{concept.name!r} was enrolled with another recogniser than {session.recogniser_config.name}",
+            hint="Run myvlm add-concept again with the same photos and the VLM you want to use.",
+        )
+    return head
+
+
+def _match_faces(heads: Mapping[Concept, Head], faces: Sequence[Face]) -> list[Match]:
+    people, rows = list(heads), list(heads.values())
+    vectors = np.stack([f.embedding for f in faces]) if faces else np.zeros((0, 1), np.float32)
+    scores = face_scores(vectors, [h.tensors["templates"] for h in rows])
+    thresholds = np.array([h.threshold for h in rows])
+    return [
+        _match(people[a.concept], a.score, rows[a.concept].threshold, faces[a.region].box, "face")
+        for a in assign(scores, thresholds)
+    ]
+
+
+def _match_regions(heads: Mapping[Concept, Head], found: RegionFeatures) -> list[Match]:
+    concepts, rows = list(heads), list(heads.values())
+    linear = [LinearHead(h.tensors["weight"], h.tensors["bias"], float(h.facts["scale"])) for h in rows]
+    scores = np.stack([h.scores(found.features) for h in linear], axis=1)
+    thresholds = np.array([h.threshold for h in rows])
+    boxes = [r.box for r in found.regions]
+    same = np.array([[iou(a, b) > _SAME_THING for b in boxes] for a in boxes])
+    matches = []
+    for a in assign(scores, thresholds, same):
+        region = found.regions[a.region]
+        matches.append(_match(concepts[a.concept], a.score, rows[a.concept].threshold, region.box, region.source))
+    return matches
+
+
+def _match(c: Concept, score: float, threshold: float, box: Box, source: str) -> Match:
+    return Match(c.id, c.name, c.kind, c.version, score, threshold, box, source)
+
+
+def find_faces(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[list[Face]]:
+    """Faces of each photo, from the cache where they are known."""
+    model = f"faces:{session.recogniser_config.faces.name}"
+    results: list[list[Face]] = []
+    fresh = []
+    for photo in photos:
+        known = session.cache.load(photo.facts.content_hash, model)
+        if known is None:
+            faces = session.recogniser.find_faces(photo.image)
+            fresh.append((photo.facts.content_hash, _pack_faces(faces)))
+        else:
+            faces = [
+                Face(Box(*map(float, b)), float(s), e)
+                for b, s, e in zip(known["boxes"], known["scores"], known["embeddings"], strict=True)
+            ]
+        results.append(faces)
+    if keep and fresh:
+        session.cache.save(model, fresh)
+    return results
+
+
+def _pack_faces(faces: Sequence[Face]) -> dict[str, np.ndarray]:
+    width = len(faces[0].embedding) if faces else 1
+    return {
+        "boxes": np.array([_corners(f.box) for f in faces], np.float32).reshape(-1, 4),
+        "scores": np.array([f.score for f in faces], np.float32),
+        "embeddings": np.array([f.embedding for f in faces], np.float32).reshape(-1, width),
+    }
+
+
+def find_regions(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[RegionFeatures]:
+    """Regions and features of each photo, from the cache where they are known."""
+    model = f"regions:{session.recogniser_config.id}"
+    known = [session.cache.load(p.facts.content_hash, model) for p in photos]
+    missing = [i for i, k in enumerate(known) if k is None]
+    fresh = (
+        dict(zip(missing, session.recogniser.find_regions([photos[i].image for i in missing]), strict=True))
+        if missing
+        else {}
+    )
+    if keep and fresh:
+        session.cache.save(model, ((photos[i].facts.content_hash, _pack_regions(f)) for i, f in fresh.items()))
+    return [fresh[i] if k is None else _unpack_regions(k) for i, k in enumerate(known)]
+
+
+_SOURCES = ("detector", "photo", "grid")
+
+
+def _pack_regions(found: RegionFeatures) -> dict[str, np.ndarray]:
+    return {
+        "boxes": np.array([_corners(r.box) for r in found.regions], np.float32),
+        "sources": np.array([_SOURCES.index(r.source) for r in found.regions], np.uint8),
+        "features": found.features.astype(np.float32),
+    }
+
+
+def _unpack_regions(arrays: dict[str, np.ndarray]) -> RegionFeatures:
+    pairs = zip(arrays["boxes"], arrays["sources"], strict=True)
+    regions = tuple(Region(Box(*map(float, b)), _SOURCES[int(s)]) for b, s in pairs)
+    return RegionFeatures(regions, arrays["features"])
+
+
+def _corners(box: Box) -> tuple[float, float, float, float]:
+    return box.x0, box.y0, box.x1, box.y1

@@ -1,0 +1,126 @@
+"""One run's models and stores, each loaded once, when first needed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.config import home
+from engine.errors import UsageError
+from engine.heads.config import RecogniserConfig, find_recogniser
+from engine.store.concepts import ConceptStore
+from engine.store.features import FeatureCache
+from engine.types import Concept
+from engine.vlms.config import VlmConfig, find_config
+from engine.vlms.registry import default_vlm, find_weights, load_vlm, revision_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from engine.heads.recogniser import Recogniser
+    from engine.vlms.llava_next import LlavaNext
+
+DRAWN_BY = "myvlm storybook"
+"""EXIF `Software` of the storybook's drawings."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user may choose; None or "auto" leaves it to myvlm."""
+
+    vlm: str | None = None
+    recogniser: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+class Session:
+    """The store, the VLM and the recogniser of one run."""
+
+    def __init__(self, choices: Choices | None = None, folder: Path | None = None) -> None:
+        self.choices = choices or Choices()
+        self.folder = folder or home()
+
+    @cached_property
+    def store(self) -> ConceptStore:
+        """The concept store."""
+        return ConceptStore(self.folder)
+
+    @cached_property
+    def cache(self) -> FeatureCache:
+        """The feature cache."""
+        return FeatureCache(self.folder / "cache")
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where models run."""
+        from engine.device import pick_device
+
+        return pick_device(self.choices.device)
+
+    @cached_property
+    def dtype(self) -> "torch.dtype":
+        """The models' number format."""
+        from engine.device import pick_dtype
+
+        return pick_dtype(self.choices.dtype, self.device)
+
+    @cached_property
+    def vlm_config(self) -> VlmConfig:
+        """The VLM in use."""
+        if self.choices.vlm:
+            return find_config(self.choices.vlm)
+        from engine.device import gpu_memory_gb
+
+        return default_vlm(gpu_memory_gb() if self.device.type == "cuda" else 0.0)
+
+    @cached_property
+    def vlm(self) -> "LlavaNext":
+        """The VLM, loaded."""
+        return load_vlm(self.vlm_config, self.device, self.dtype)
+
+    @cached_property
+    def vlm_id(self) -> str:
+        """What embeddings are stored under: the hub id, or the folder's name."""
+        repo = self.vlm_config.repo_id
+        return f"folder:{Path(repo).name}" if Path(repo).is_absolute() else repo
+
+    @cached_property
+    def vlm_revision(self) -> str:
+        """The version of the VLM's weights; embeddings of another are refused."""
+        folder = find_weights(self.vlm_config)
+        return revision_of(self.vlm_config, folder) if folder else self.vlm_config.revision
+
+    @cached_property
+    def recogniser_config(self) -> RecogniserConfig:
+        """The recogniser in use: the one that belongs to the VLM unless another was chosen."""
+        return find_recogniser(self.choices.recogniser or self.vlm_config.recogniser)
+
+    @cached_property
+    def recogniser(self) -> "Recogniser":
+        """The recogniser; its parts load when needed."""
+        from engine.heads.recogniser import Recogniser
+
+        cuda = self.device.type == "cuda"
+        return Recogniser(self.recogniser_config, self.device, self.dtype, faces_on_cuda=cuda and faces_can_use_cuda())
+
+    def concepts(self, names: tuple[str, ...] | None) -> tuple[Concept, ...]:
+        """The concepts of some names, or all of them, in the order of their names.
+
+        Raises:
+            ConceptError: a name is unknown.
+            UsageError: no name at all was given.
+        """
+        if names is None:
+            return self.store.all()
+        if not names:
+            raise UsageError("no concept names given", hint="Example: --concepts rex,anna")
+        found = {c.id: c for c in (self.store.get(n) for n in names)}
+        return tuple(sorted(found.values(), key=lambda c: c.name.casefold()))
+
+
+def faces_can_use_cuda() -> bool:
+    """Whether ONNX Runtime has its CUDA provider (see `myvlm doctor`)."""
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()

@@ -1,0 +1,88 @@
+"""The demo's album: three individuals to learn, and photos with them, look-alikes and strangers."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from engine.storybook.photos import HEIGHT, DrawnPhoto, save_photo
+from engine.storybook.world.individuals import Figure, Individual, Person, draw_individual, draw_lookalike
+from engine.storybook.world.scenes import compose
+
+REX = Figure("dog", "orange", "spotted", "white", "scarf", "blue", "muzzle", (1.0, 1.0, 1.05))
+MUG = Figure("mug", "green", "plain", "white", "star", "yellow", "tip", (1.05, 1.0, 1.0))
+ANNA = Person("girl", 0.12, "red", "curly", "green", False, False, True, (1.0, 0.95, 1.15, 1.0, 0.9, 1.05, 0.9, 1.0))
+
+CAST: dict[str, Individual] = {"Rex": REX, "Mug": MUG, "Anna": ANNA}
+CATEGORIES = {"Rex": "dog", "Mug": "mug", "Anna": "girl"}
+_FIRST_DAY = datetime(2026, 6, 12, 10, 15)
+_HARBOUR, _HOME = (54.3233, 10.1394), (54.3321, 10.1352)
+_WIDE = HEIGHT * 4 // 3
+
+
+@dataclass(frozen=True)
+class Album:
+    """What was drawn: the folder of each concept's photos, and the album with its truth.
+
+    truth[path] holds the names of those who are really in the photo.
+    """
+
+    concept_folders: dict[str, Path]
+    folder: Path
+    photos: tuple[DrawnPhoto, ...]
+    truth: dict[Path, tuple[str, ...]]
+
+
+def draw_album(folder: Path, seed: int = 7) -> Album:
+    """Draw concept photos into `folder/<name>` and fourteen album photos into `folder/album`."""
+    rng = np.random.default_rng(seed)
+    concept_folders = {}
+    for name, who in CAST.items():
+        concept_folders[name] = folder / name.lower()
+        _draw_references(concept_folders[name], who, rng)
+    stranger = draw_individual(rng, "rabbit")
+    twin = replace(REX, pattern="plain", accessory="hat", accessory_color="green")
+    other_mug = replace(MUG, accessory="heart", accessory_color="red", pattern="striped")
+    sister = draw_lookalike(rng, ANNA)
+    cat, bear, car, teapot = (draw_individual(rng, c) for c in ("cat", "bear", "car", "teapot"))
+    plan: tuple[tuple[str, tuple[Individual, ...], bool | None], ...] = (
+        ("beach", (REX,), None),
+        ("garden", (REX, cat), True),
+        ("forest", (stranger, REX), False),
+        ("snow", (REX, twin), True),
+        ("city", (twin,), None),
+        ("kitchen", (MUG,), None),
+        ("sofa", (MUG, teapot), True),
+        ("desert", (other_mug, bear), True),
+        ("garden", (ANNA,), None),
+        ("sofa", (ANNA, REX), True),
+        ("beach", (ANNA, sister), True),
+        ("city", (sister, cat), True),
+        ("kitchen", (ANNA, REX, MUG), True),
+        ("snow", (bear, car), False),
+    )
+    photos, truth = [], {}
+    for i, (place, cast, equal) in enumerate(plan):
+        photo = save_photo(
+            compose(rng, cast, place=place, equal=equal),
+            folder / "album" / f"IMG_{1001 + i}.jpg",
+            taken=_FIRST_DAY + timedelta(days=3 * i, minutes=37 * i),
+            place=_HARBOUR if place == "beach" else _HOME if place in ("kitchen", "sofa") else None,
+            orientation=(6, 1, 1, 8, 1, 1, 3)[i % 7],
+            width=_WIDE if i % 3 == 1 else HEIGHT,
+        )
+        photos.append(photo)
+        truth[photo.path] = tuple(name for name, who in CAST.items() if who in cast)
+    return Album(concept_folders, folder / "album", tuple(photos), truth)
+
+
+def _draw_references(folder: Path, who: Individual, rng: np.random.Generator) -> None:
+    """Four photos to learn from: two alone, two with somebody of another category."""
+    places = rng.permutation(("beach", "forest", "garden", "city", "snow", "bedroom", "kitchen"))
+    for i in range(4):
+        other = draw_individual(rng, "bear" if isinstance(who, Person) else "woman" if i == 2 else "elephant")
+        cast = (who,) if i < 2 else (who, other)
+        taken = _FIRST_DAY - timedelta(days=30 - i)
+        scene = compose(rng, cast, place=str(places[i]), equal=None if i < 2 else False)
+        save_photo(scene, folder / f"{folder.name}_{i + 1}.jpg", taken=taken, orientation=6 if i == 1 else 1)

@@ -1,0 +1,32 @@
+"""Fetching weights from the hub: the only code of myvlm that uses the network."""
+
+import os
+from pathlib import Path
+
+from engine.errors import EnvironmentFault, UsageError
+from engine.vlms.config import VlmConfig
+
+_FILES = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
+
+
+def download_weights(config: VlmConfig) -> Path:
+    """Fetch a VLM's safetensors and text files into the hub cache; what is there is not fetched again.
+
+    Raises:
+        UsageError: the VLM is shipped with myvlm or is a folder.
+        EnvironmentFault: the hub cannot be reached, or refuses.
+    """
+    if config.world or Path(config.repo_id).is_absolute():
+        raise UsageError(f"{config.name} needs no fetching", hint="It is on this disk.")
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        os.environ.pop(name, None)
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(config.repo_id, revision=config.revision, allow_patterns=_FILES))
+    except Exception as err:  # huggingface_hub and its HTTP client raise many types
+        raise EnvironmentFault(
+            f"{config.repo_id} could not be fetched: {str(err).splitlines()[0]}",
+            hint=f"On a machine with network: hf download {config.repo_id}; then copy the hub cache here.",
+        ) from err

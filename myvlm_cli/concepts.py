@@ -1,0 +1,120 @@
+"""`myvlm concepts`: list, show, rename, forget."""
+
+from typing import Annotated, Any
+
+import typer
+
+from myvlm_cli import options as o
+from myvlm_cli.output import out, path_text
+
+app = typer.Typer(help="See, rename and forget concepts.", invoke_without_command=True)
+
+
+@app.callback()
+def default(context: typer.Context, json: o.Json = False) -> None:
+    """See, rename and forget concepts. Without a subcommand: list them.
+
+    Example: myvlm concepts show rex
+    """
+    if context.invoked_subcommand is None:
+        _list(json=json)
+
+
+@app.command("list")
+def list_concepts(json: o.Json = False) -> None:
+    """List all concepts.
+
+    Example: myvlm concepts list --json
+    """
+    _list(json=json)
+
+
+def _list(*, json: bool) -> None:
+    session = o.open_session(None, None, "auto", "auto")
+    documents = [_document(session, c) for c in session.store.all()]
+    if json:
+        out.json_document({"concepts": documents})
+    elif not documents:
+        out.say("No concepts yet. Start with: myvlm add-concept NAME PHOTOS")
+    for d in [] if json else documents:
+        trained = ", ".join(e["vlm"] for e in d["embeddings"]) or "not trained"
+        out.text(f"{d['name']}\t{d['kind']}\t{d['category']}\t{len(d['references'])} references\t{trained}")
+
+
+@app.command("show")
+def show(name: o.Name, json: o.Json = False) -> None:
+    """Show what is stored of a concept.
+
+    Example: myvlm concepts show rex
+    """
+    session = o.open_session(None, None, "auto", "auto")
+    document = _document(session, session.store.get(name))
+    if json:
+        out.json_document(document)
+        return
+    out.text(f"{document['name']}: {document['kind']}, category {document['category']}, version {document['version']}")
+    for r in document["references"]:
+        out.text(f"  reference {r['file']}")
+    for h in document["heads"]:
+        out.text(f"  head {h['kind']} on {h['encoder']}, threshold {h['threshold']}")
+    for e in document["embeddings"]:
+        out.text(
+            f"  embedding for {e['vlm']} ({e['revision']}), {e['steps']} steps, seed {e['seed']}, loss {e['loss']:.3f}"
+        )
+
+
+@app.command("rename")
+def rename(name: o.Name, new: Annotated[str, typer.Argument(help="The new name.")], json: o.Json = False) -> None:
+    """Give a concept another name. Nothing is trained again; captions change when photos are captioned again.
+
+    Example: myvlm concepts rename rex "Rex the Second"
+    """
+    session = o.open_session(None, None, "auto", "auto")
+    concept = session.store.rename(name, new)
+    out.json_document(_document(session, concept)) if json else out.text(f"{name} is now {concept.name}")
+
+
+@app.command("forget")
+def forget(
+    name: o.Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: o.Json = False,
+) -> None:
+    """Delete a concept: references, head, embeddings. Photos and sidecars stay as they are.
+
+    Example: myvlm concepts forget rex --yes
+    """
+    session = o.open_session(None, None, "auto", "auto")
+    concept = session.store.get(name)
+    if not yes:
+        typer.confirm(f"Forget {concept.name} with its {len(concept.references)} references?", abort=True, err=True)
+    session.store.forget(name)
+    session.cache.clear()
+    out.json_document({"forgotten": concept.name}) if json else out.text(f"{concept.name} is forgotten")
+
+
+@app.command("clear-cache")
+def clear_cache(json: o.Json = False) -> None:
+    """Empty the feature cache (it may hold faces of bystanders). Costs time at the next run, nothing else.
+
+    Example: myvlm concepts clear-cache
+    """
+    session = o.open_session(None, None, "auto", "auto")
+    count = session.cache.clear()
+    out.json_document({"cleared": count}) if json else out.text(f"{count} entries deleted")
+
+
+def _document(session: Any, concept: Any) -> dict[str, Any]:
+    return {
+        "name": concept.name,
+        "id": concept.id,
+        "version": concept.version,
+        "kind": str(concept.kind),
+        "category": concept.category,
+        "identifier": concept.identifier,
+        "references": [
+            {"file": path_text(r.path), "content_hash": r.content_hash, "box": list(r.box.rounded()) if r.box else None}
+            for r in concept.references
+        ],
+        **session.store.facts(concept),
+    }

@@ -1,0 +1,190 @@
+"""`myvlm demo`."""
+
+import shlex
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from myvlm_cli import options as o
+from myvlm_cli.output import out, path_text
+
+_MARK = ".myvlm-demo"
+_QUESTIONS = (
+    ("Rex", "What is Rex doing in the image?"),
+    ("Anna", "What is Anna wearing?"),
+    ("Mug", "Where is Mug in the image?"),
+)
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(help="Where to put the album, the sidecars and the demo's own concept store.")
+    ] = Path("myvlm-demo"),
+    seed: o.Seed = 7,
+    json: o.Json = False,
+) -> None:
+    """See it all work, offline, in minutes: draw an album, learn three concepts, caption, ask, locate.
+
+    Example: myvlm demo
+    """
+    from engine.config import stay_offline
+
+    stay_offline()
+    began = time.monotonic()
+    _prepare(folder)
+    from engine.pipeline.session import Choices, Session
+
+    session = Session(Choices(vlm="storybook", device="cpu"), folder.absolute() / "home")
+    album = _draw(folder, seed)
+    _learn(session, album, seed)
+    results = _caption(session, album)
+    answers = _ask(session, results)
+    boxes = _locate(session, album)
+    sheet = _sheet(results, folder)
+    _finish(album, results, answers, boxes, sheet, json=json, seconds=time.monotonic() - began)
+
+
+def _prepare(folder: Path) -> None:
+    from engine.errors import UsageError
+    from engine.files import make_private_folder
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
+        raise UsageError(f"{folder} is not empty", hint="Name another folder: myvlm demo FOLDER")
+    if (folder / _MARK).exists():
+        import shutil
+
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / _MARK).touch()
+    make_private_folder(folder / "home")
+
+
+def _step(text: str, command: str = "") -> None:
+    out.say(f"\n{text}")
+    if command:
+        out.say(f"  $ {command}")
+
+
+def _draw(folder: Path, seed: int) -> Any:
+    from engine.storybook.album import draw_album
+
+    _step(f"Drawing an album of the storybook into {folder}/")
+    album = draw_album(folder, seed)
+    out.say(f"  {len(album.photos)} photos in {album.folder}, and a few of each: {', '.join(album.concept_folders)}")
+    _step("The demo keeps its concepts apart from yours:", f"export MYVLM_HOME={shlex.quote(str(folder / 'home'))}")
+    return album
+
+
+def _learn(session: Any, album: Any, seed: int) -> None:
+    from engine.pipeline.enrol import enrol
+    from engine.pipeline.learn import Progress, learn
+
+    for name, photos in album.concept_folders.items():
+        _step(f"Enrolling {name}: what does it look like?", f"myvlm add-concept {name} {photos}")
+        done = enrol(session, name, [photos], seed=seed)
+        for f in done.findings:
+            out.say(f"  {f.path.name}: {f.found}")
+        out.say(f"  -> {done.concept.kind}, category {done.concept.category}")
+    _step("Training: teaching the VLM to speak of them", f"myvlm train --all --seed {seed}")
+    for concept in session.store.all():
+        began = time.monotonic()
+        with out.progress(concept.name, session.vlm_config.training.steps) as bar:
+            for event in learn(session, concept, seed=seed):
+                if isinstance(event, Progress):
+                    bar.advance(f"{concept.name}  loss {event.cross_entropy:.3f}")
+        out.say(f"  {concept.name}: loss {event.loss:.3f} after {event.steps} steps, {time.monotonic() - began:.1f} s")
+
+
+def _caption(session: Any, album: Any) -> list[Any]:
+    from engine.photos.discovery import iter_photos
+    from engine.pipeline.describe import Request, describe
+
+    _step("Captioning the album", f"myvlm caption {album.folder}")
+    photos = list(iter_photos([album.folder]))
+    results = []
+    with out.progress("captioning", len(photos)) as bar:
+        for result in describe(session, photos, Request()):
+            results.append(result)
+            bar.advance()
+    out.say(f"  {len(results)} captions, each in a .xmp and a .myvlm.json sidecar beside its photo")
+    return results
+
+
+def _ask(session: Any, results: list[Any]) -> list[dict[str, str]]:
+    from engine.pipeline.respond import respond
+
+    _step("Asking")
+    found = []
+    for name, question in _QUESTIONS:
+        photo = next((r.path for r in results if any(m.name == name for m in r.matches)), None)
+        if photo is None:
+            continue
+        out.say(f"  $ myvlm ask {photo} {shlex.quote(question)}")
+        for reply in respond(session, [photo], question):
+            out.say(f"  {reply.answer or reply.reason}")
+            found.append({"file": path_text(photo), "question": question, "answer": reply.answer or ""})
+    return found
+
+
+def _locate(session: Any, album: Any) -> dict[str, dict[str, list[int]]]:
+    from engine.pipeline.find import find
+
+    _step("Locating", f"myvlm locate Rex {album.folder} --draw {album.folder.parent / 'located'}")
+    paths = [p.path for p in album.photos]
+    boxes: dict[str, dict[str, list[int]]] = {}
+    for name in album.concept_folders:
+        draw = album.folder.parent / "located" if name == "Rex" else None
+        for location in find(session, name, paths, draw=draw):
+            if location.match:
+                boxes.setdefault(path_text(location.path), {})[name] = list(location.match.box.rounded())
+    out.say(f"  boxes in {len(boxes)} of {len(paths)} photos; drawings of Rex's in {album.folder.parent / 'located'}")
+    return boxes
+
+
+def _sheet(results: list[Any], folder: Path) -> Path:
+    from engine.pipeline.contact_sheet import draw_contact_sheet
+
+    return draw_contact_sheet(results, folder / "contact-sheet.png")
+
+
+def _finish(
+    album: Any,
+    results: list[Any],
+    answers: list[Any],
+    boxes: dict[str, Any],
+    sheet: Path,
+    *,
+    json: bool,
+    seconds: float,
+) -> None:
+    rows = [
+        {
+            "file": path_text(r.path),
+            "caption": r.caption,
+            "recognised": [m.name for m in r.matches],
+            "really": list(album.truth[r.path]),
+            "boxes": boxes.get(path_text(r.path), {}),
+        }
+        for r in results
+    ]
+    if json:
+        out.json_document({"photos": rows, "answers": answers, "sheet": path_text(sheet), "seconds": round(seconds, 1)})
+    else:
+        out.table(_table(rows))
+    out.say(f"\nA picture of it all: {sheet}   ({seconds:.0f} s)")
+    out.say(f"Now your own photos: myvlm add-concept NAME FOLDER. To be rid of the demo: rm -r {sheet.parent}")
+
+
+def _table(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="The demo album", show_lines=False)
+    for heading in ("photo", "caption", "recognised", "really there", "box"):
+        table.add_column(heading)
+    for r in rows:
+        box = "; ".join(f"{n} {' '.join(map(str, b))}" for n, b in r["boxes"].items())
+        names, truth = ", ".join(r["recognised"]) or "-", ", ".join(r["really"]) or "-"
+        table.add_row(Path(r["file"]).name, r["caption"] or "", names, truth, box)
+    return table

@@ -1,0 +1,67 @@
+"""`myvlm locate`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from myvlm_cli import options as o
+from myvlm_cli.errors import OK, SOME_FAILED
+from myvlm_cli.output import out, path_text
+
+
+def locate(
+    name: o.Name,
+    paths: o.Paths = None,  # type: ignore[assignment]
+    draw: Annotated[
+        Path | None,
+        typer.Option(help="Put copies with the box drawn here: a folder, or a file for one photo.", show_default=False),
+    ] = None,
+    files_from: o.FilesFrom = None,
+    null: o.Null = False,
+    vlm: o.Vlm = None,
+    recogniser: o.Recogniser = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    json: o.Json = False,
+    jsonl: o.JsonLines = False,
+) -> None:
+    """Find where a concept is in photos: the box of the region in which it was recognised, in pixels.
+
+    Example: myvlm locate rex photo.jpg --draw rex.png
+    """
+    from engine.pipeline.find import find
+
+    photos = o.gather_photos(paths, files_from, null=null)
+    session = o.open_session(vlm, recogniser, device, dtype)
+    failed, documents = False, []
+    with out.progress("locating", len(photos)) as bar:
+        for location in find(session, name, photos, draw=draw):
+            failed = failed or location.status == "failed"
+            bar.advance()
+            documents.append(_report(location, json=json, jsonl=jsonl))
+    if json:
+        out.json_document({"concept": name, "photos": documents})
+    raise typer.Exit(SOME_FAILED if failed else OK)
+
+
+def _report(location: Any, *, json: bool, jsonl: bool) -> dict[str, Any]:
+    match = location.match
+    document = {
+        "file": path_text(location.path),
+        "status": str(location.status),
+        "box": list(match.box.rounded()) if match else None,
+        "width": location.size[0] if location.size else None,
+        "height": location.size[1] if location.size else None,
+        "score": round(match.score, 4) if match else None,
+        "region": match.source if match else None,
+        "drawing": path_text(location.drawing) if location.drawing else None,
+        "reason": location.reason,
+        "seconds": round(location.seconds, 3),
+    }
+    if jsonl:
+        out.json_line(document)
+    elif not json:
+        where = " ".join(map(str, document["box"])) if match else location.reason
+        out.text(f"{document['file']}: {where}")
+    return document

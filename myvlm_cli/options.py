@@ -1,0 +1,122 @@
+"""Options that several commands share, spelled once."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from engine.pipeline.session import Session
+
+
+def complete_concept(incomplete: str) -> list[str]:
+    """Concept names that start like this; reads the store without creating one."""
+    import sqlite3
+
+    from engine.config import home
+
+    path = home() / "store.db"
+    if not path.is_file():
+        return []
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.2) as db:
+            names = [row[0] for row in db.execute("select name from concepts order by key")]
+    except sqlite3.Error:
+        return []
+    return [n for n in names if n.casefold().startswith(incomplete.casefold())]
+
+
+def complete_vlm(incomplete: str) -> list[str]:
+    """Known VLM names that start like this."""
+    from engine.vlms.config import list_configs
+
+    return [c.name for c in list_configs() if c.name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(help="The concept's name.", autocompletion=complete_concept, show_default=False)]
+Paths = Annotated[
+    list[Path],
+    typer.Argument(help="Photos and folders (searched through); - reads paths from stdin.", show_default=False),
+]
+FilesFrom = Annotated[
+    Path | None,
+    typer.Option("--files-from", help="Read paths from a file, one a line; - is stdin.", show_default=False),
+]
+Null = Annotated[
+    bool, typer.Option("--null", "-0", help="Paths read from a file end with NUL, as find -print0 writes.")
+]
+Vlm = Annotated[
+    str | None,
+    typer.Option(
+        "--vlm",
+        help="storybook, llava-1.6, a hub id, or a folder. Default: the best that is on disk and fits.",
+        autocompletion=complete_vlm,
+        show_default=False,
+    ),
+]
+Recogniser = Annotated[
+    str | None,
+    typer.Option("--recogniser", help="dfn5b or storybook. Default: the VLM's own.", show_default=False),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, …")]
+Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, float16, bfloat16.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+JsonLines = Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line, as results come.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random; the same seed gives the same result.")]
+Concepts = Annotated[
+    str | None,
+    typer.Option(
+        "--concepts",
+        help="Comma-separated names. Default: all concepts.",
+        autocompletion=complete_concept,
+        show_default=False,
+    ),
+]
+
+
+def open_session(vlm: str | None, recogniser: str | None, device: str, dtype: str) -> "Session":
+    """A session with the user's choices; warns when faces would run on the CPU beside a CUDA GPU."""
+    from engine.config import stay_offline
+
+    stay_offline()
+    from engine.pipeline.session import Choices, Session
+
+    return Session(Choices(vlm, recogniser, device, dtype))
+
+
+def split_names(text: str | None) -> tuple[str, ...] | None:
+    """`a,b` as names; None stays None."""
+    return None if text is None else tuple(n.strip() for n in text.split(",") if n.strip())
+
+
+def gather_photos(paths: list[Path] | None, files_from: Path | None, *, null: bool) -> list[Path]:
+    """Photos of the command line and of `--files-from`, folders searched.
+
+    Raises:
+        UsageError: nothing was given at all.
+    """
+    from engine.errors import UsageError
+    from engine.photos.discovery import iter_photos, read_list
+
+    given = [p for p in paths or [] if str(p) != "-"]
+    if files_from is not None:
+        given += read_list(files_from, null=null)
+    if any(str(p) == "-" for p in paths or []):
+        given += read_list(Path("-"), null=null)
+    elif not given and files_from is None:
+        raise UsageError("no photos given", hint="Name photos or folders, or use --files-from.")
+    return list(iter_photos(given))
+
+
+def warn_of_slow_faces(session: "Session") -> None:
+    """Say once how to get faces onto the GPU when ONNX Runtime lost its CUDA provider."""
+    from engine.types import Kind
+    from myvlm_cli.output import out
+
+    if session.device.type != "cuda" or not any(c.kind is Kind.PERSON for c in session.store.all()):
+        return
+    from engine.pipeline.checkup import ONNX_REPAIR
+    from engine.pipeline.session import faces_can_use_cuda
+
+    if not faces_can_use_cuda():
+        out.warn(f"faces run on the CPU: ONNX Runtime has no CUDA provider. Run: {ONNX_REPAIR}")
