@@ -3,88 +3,18 @@
 from engine.types import Kind
 
 PEOPLE = frozenset(
-    [
-        "person",
-        "man",
-        "woman",
-        "boy",
-        "girl",
-        "child",
-        "kid",
-        "baby",
-        "toddler",
-        "human",
-        "mother",
-        "father",
-        "mom",
-        "mum",
-        "dad",
-        "daughter",
-        "son",
-        "sister",
-        "brother",
-        "aunt",
-        "uncle",
-        "cousin",
-        "grandmother",
-        "grandfather",
-        "grandma",
-        "grandpa",
-        "wife",
-        "husband",
-        "friend",
-        "lady",
-        "gentleman",
-        "teenager",
-    ]
+    """
+    person man woman boy girl child kid baby toddler human mother father mom mum dad daughter son sister
+    brother aunt uncle cousin grandmother grandfather grandma grandpa wife husband friend lady gentleman
+    teenager
+    """.split()
 )
 ANIMALS = frozenset(
-    [
-        "animal",
-        "pet",
-        "dog",
-        "puppy",
-        "cat",
-        "kitten",
-        "rabbit",
-        "bunny",
-        "hamster",
-        "mouse",
-        "rat",
-        "ferret",
-        "horse",
-        "pony",
-        "donkey",
-        "cow",
-        "sheep",
-        "goat",
-        "pig",
-        "chicken",
-        "hen",
-        "rooster",
-        "duck",
-        "goose",
-        "bird",
-        "parrot",
-        "budgie",
-        "canary",
-        "fish",
-        "goldfish",
-        "turtle",
-        "tortoise",
-        "lizard",
-        "snake",
-        "gecko",
-        "frog",
-        "bear",
-        "elephant",
-        "fox",
-        "squirrel",
-        "hedgehog",
-        "monkey",
-        "alpaca",
-        "llama",
-    ]
+    """
+    animal pet dog puppy cat kitten rabbit bunny hamster mouse rat ferret horse pony donkey cow sheep goat pig
+    chicken hen rooster duck goose bird parrot budgie canary fish goldfish turtle tortoise lizard snake gecko
+    frog bear elephant fox squirrel hedgehog monkey alpaca llama
+    """.split()
 )
 
 

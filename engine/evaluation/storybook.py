@@ -161,7 +161,7 @@ def _measure_answers(session: Session, tests: Sequence[Test], seed: int, tallies
 
 
 def _measure_heads(session: Session, tests: Sequence[Test], subjects: Sequence[Subject], tallies: _Tallies) -> None:
-    """Every head alone: does it fire on its own photos, and on strangers drawn against it?"""
+    """Try every head alone: on its own photos, and on strangers drawn against it."""
     for subject in subjects:
         concept = session.store.get(subject.name)
         for test in tests:

@@ -39,7 +39,7 @@ class FaceAnalyser:
         if not list(folder.glob("*.onnx")):
             raise WeightsMissingError(
                 f"the face models {name!r} are not in {folder}",
-                hint=f"Put insightface's {name} pack there (non-commercial research licence), or use --faces storybook.",
+                hint=f"Put insightface's {name} pack there; its licence is for non-commercial research only.",
             )
         self.name = name
         self._app = _load(folder, use_cuda)

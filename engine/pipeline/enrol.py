@@ -228,9 +228,7 @@ def _train_head(
 def _warnings(kind: Kind, references: int, negatives: int, given: Sequence[Path]) -> tuple[str, ...]:
     found = []
     if references < 3:
-        found.append(
-            f"{references} reference photo{'s' if references > 1 else ''}: three to five, in different places, recognise better"
-        )
+        found.append(f"only {references} reference photo(s): three to five, in different places, recognise better")
     if kind is not Kind.PERSON and negatives < 30 and not given:
         found.append("few negatives: give --negatives FOLDER with photos of other things, or expect wrong names")
     return tuple(found)
