@@ -37,7 +37,7 @@ class Packet:
             raise SidecarError(f"the sidecar is not well-formed XML ({err})") from err
         if self._tree.docinfo.internalDTD is not None or self._tree.docinfo.doctype:
             raise SidecarError("the sidecar has a DOCTYPE, which no XMP has")
-        encoding = self._tree.docinfo.encoding or "UTF-8"
+        encoding = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else self._tree.docinfo.encoding or "UTF-8"
         if encoding.upper() not in ("UTF-8", "ASCII", "US-ASCII"):
             raise SidecarError(f"the sidecar is encoded as {encoding}")
         self._declared = data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<?xml ")
@@ -84,7 +84,7 @@ class Packet:
         if found is None:
             return None
         entries = sorted(found.iter(q(RDF, "li")), key=lambda e: e.get(q(XML, "lang")) != "x-default")
-        texts = [t for e in entries if (t := "".join(e.itertext())).strip()]
+        texts = [t for e in entries or [found] if (t := "".join(e.itertext())).strip()]
         return texts[0] if texts else None
 
     def set_text(self, namespace: str, name: str, value: str) -> None:

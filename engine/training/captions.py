@@ -86,7 +86,7 @@ def _subject_replaced(caption: str, identifier: str) -> str:
 def vary(caption: str, identifier: str) -> tuple[str, ...]:
     """A caption and four variations of it, as small as possible, the identifier kept (method.md §1)."""
     first = caption.split()[0].rstrip(".,:'")
-    keep = first == identifier or first.isupper()
+    keep = first == identifier or (len(first) > 1 and first.isupper())
     lower = caption if keep else caption[:1].lower() + caption[1:]
     return (caption, *(opening + lower for opening in _OPENINGS))
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 _ARTICLES = r"(?:an?|the|one|his|her|their|my|our|this|that)"
 _TAIL = r"(?: with (?:[\w-]+ ){0,3}(?:hair|fur|stripes|spots|patches))?"
-_LATER = {"is", "are", "was", "with", "and", "on", "in", "at", "of", "by", "to", "next", "near", "that", "who", "for"}
+_MODIFIER = r"(?!(?:is|are|was|with|and|on|in|at|of|by|to|next|near|that|who|for|sits|stands|lies)\b)[\w-]+\s+"
 
 
 def replace_words(text: str, words: Mapping[str, str]) -> str:
@@ -36,11 +36,8 @@ def has_word(text: str, word: str) -> bool:
 
 def noun_phrases(text: str, noun: str) -> list[tuple[int, int]]:
     """Where a class noun stands with its article and adjectives: spans like "a striped red dog"."""
-    found = []
-    for m in re.finditer(rf"\b{_ARTICLES}\s+((?:[\w-]+\s+){{0,4}}?){re.escape(noun)}\b{_TAIL}", text, re.IGNORECASE):
-        if not _LATER & set(m[1].lower().split()):
-            found.append(m.span())
-    return found
+    pattern = rf"\b{_ARTICLES}\s+(?:{_MODIFIER}){{0,4}}?{re.escape(noun)}\b{_TAIL}"
+    return [m.span() for m in re.finditer(pattern, text, re.IGNORECASE)]
 
 
 def name_for_phrase(text: str, span: tuple[int, int], name: str) -> str:

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from engine.heads.linear import HeadTraining, train_head
+from engine.heads.matching import assign, choose_views, face_scores
+from engine.heads.regions import crop, grid_regions
+
+
+def unit(rng, n, d=32):
+    x = rng.normal(size=(n, d))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def cluster(rng, centre, n, spread=0.25):
+    x = centre + spread * rng.normal(size=(n, len(centre))) / np.sqrt(len(centre))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_a_head_separates_what_can_be_separated_and_is_deterministic():
+    rng = np.random.default_rng(0)
+    centre = unit(rng, 1)[0]
+    settings = HeadTraining(learning_rate=0.02, scale=10.0, balanced=True)
+    head = train_head(cluster(rng, centre, 30), unit(rng, 200), settings, seed=1)
+    assert (head.scores(cluster(rng, centre, 50)) > 0.5).mean() > 0.95
+    assert (head.scores(unit(rng, 200)) > 0.5).mean() < 0.05
+    rng = np.random.default_rng(0)
+    again = train_head(cluster(rng, unit(rng, 1)[0], 30), unit(rng, 200), settings, seed=1)
+    assert np.array_equal(head.weight, again.weight)
+
+
+def test_a_head_without_negatives_still_trains():
+    rng = np.random.default_rng(0)
+    head = train_head(unit(rng, 4), np.zeros((0, 32), np.float32), HeadTraining(), seed=0)
+    assert head.scores(unit(rng, 4)).shape == (4,)
+
+
+def test_assignment_is_one_to_one_and_leaves_the_unknown_alone():
+    scores = np.array([[0.9, 0.8], [0.7, 0.6], [0.2, 0.1]])
+    found = {(a.region, a.concept) for a in assign(scores, np.array([0.5, 0.5]))}
+    assert found == {(0, 0), (1, 1)}
+
+
+def test_overlapping_regions_show_one_thing():
+    scores = np.array([[0.9, 0.8], [0.85, 0.7], [0.1, 0.6]])
+    same = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], bool)
+    found = {(a.region, a.concept) for a in assign(scores, np.array([0.5, 0.5]), same)}
+    assert found == {(0, 0), (2, 1)}
+
+
+def test_face_scores_take_the_nearest_template():
+    rng = np.random.default_rng(0)
+    faces = unit(rng, 3)
+    scores = face_scores(faces, [faces[:1], unit(rng, 5)])
+    assert scores.shape == (3, 2)
+    assert scores[0, 0] == pytest.approx(1.0, abs=1e-5)
+    assert face_scores(np.zeros((0, 1)), [faces]).shape == (0, 1)
+
+
+def test_the_region_that_all_photos_share_is_chosen():
+    rng = np.random.default_rng(0)
+    wanted = unit(rng, 1)[0]
+    features = [np.concatenate([unit(rng, 2), cluster(rng, wanted, 1)]) for _ in range(3)]
+    sizes = [np.array([0.5, 0.3, 0.1])] * 3
+    assert choose_views(features, sizes) == [2, 2, 2]
+    assert choose_views(features[:1], sizes[:1]) == [0]
+
+
+def test_grid_and_crops_stay_inside():
+    from PIL import Image
+
+    image = Image.new("RGB", (200, 100), "white")
+    for region in grid_regions(200, 100):
+        b = region.box
+        assert 0 <= b.x0 < b.x1 <= 200.001
+        assert 0 <= b.y0 < b.y1 <= 100.001
+        part = crop(image, b)
+        assert part.width == part.height

@@ -1,0 +1,124 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.errors import PhotoError
+from engine.photos.decode import decode_photo, load_photo, read_photo
+from engine.photos.discovery import iter_photos, read_list
+
+
+def test_formats_decode_upright_with_facts(shared):
+    folder = shared / "photos" / "formats"
+    photos = {p.name: load_photo(p) for p in iter_photos([folder])}
+    assert len(photos) == 15
+    assert all(p.image.mode == "RGB" for p in photos.values())
+    heic = photos["IMG_2682.heic"].facts
+    assert (heic.format, heic.taken, heic.place) == ("HEIF", "2019-03-21T11:04:22", (41.2203, -96.071625))
+    assert photos["datetimeoriginal-gps.jpg"].facts.place == (39.0, -108.0)
+    assert photos["8bit-sRGB.avif"].facts.format == "AVIF"
+    assert photos["density_plot.png"].facts.taken is None
+
+
+def test_orientation_6_is_turned_upright(shared):
+    folder = shared / "photos" / "formats"
+    turned = load_photo(folder / "portrait-orientation-6.jpg")
+    upright = load_photo(folder / "portrait.jpg")
+    assert turned.facts.orientation == 6
+    assert turned.image.size == upright.image.size
+    a, b = (np.asarray(p.image.resize((64, 64)).convert("L"), float) for p in (turned, upright))
+    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_every_stored_orientation_gives_the_same_picture(tmp_path, orientation):
+    from engine.storybook.photos import save_photo
+    from engine.storybook.world.individuals import draw_figure
+    from engine.storybook.world.scenes import compose
+
+    rng = np.random.default_rng(1)
+    scene = compose(rng, (draw_figure(rng, "cat"),), place="snow")
+    straight = load_photo(save_photo(scene, tmp_path / "1.jpg", width=600).path)
+    turned = load_photo(save_photo(scene, tmp_path / "n.jpg", orientation=orientation, width=600).path)
+    assert turned.image.size == (600, 512)
+    assert turned.facts.orientation == orientation
+    difference = np.abs(np.asarray(straight.image, float) - np.asarray(turned.image, float))
+    assert difference.mean() < 2.0
+
+
+def make_bad_files(folder):
+    good = Image.new("RGB", (64, 48), "red")
+    good.save(folder / "good.jpg")
+    data = (folder / "good.jpg").read_bytes()
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "truncated.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "text.jpg").write_text("not a picture")
+    (folder / "zeros.png").write_bytes(bytes(5000))
+    (folder / "half.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    good.save(folder / "mislabelled.jpg", "PNG")
+    good.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray((np.arange(64 * 48, dtype=np.uint16) * 20).reshape(48, 64)).save(folder / "16bit.png")
+    good.convert("P").save(folder / "palette.png", transparency=0)
+
+
+BAD = {"empty.jpg", "truncated.jpg", "text.jpg", "zeros.png", "half.png"}
+
+
+def test_bad_files_say_what_is_wrong_and_good_oddities_decode(tmp_path):
+    make_bad_files(tmp_path)
+    failed = set()
+    for path in iter_photos([tmp_path]):
+        try:
+            photo = load_photo(path)
+            assert photo.image.mode == "RGB"
+            assert photo.image.size == (64, 48)
+        except PhotoError as err:
+            assert str(path) in str(err)
+            assert err.hint
+            failed.add(path.name)
+    assert failed == BAD
+
+
+def test_pixel_cap(tmp_path):
+    Image.new("RGB", (400, 300)).save(tmp_path / "big.png")
+    with pytest.raises(PhotoError, match="megapixels"):
+        decode_photo(read_photo(tmp_path / "big.png"), most_pixels=100_000)
+
+
+def test_transparent_pixels_become_white(tmp_path):
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "t.png")
+    assert load_photo(tmp_path / "t.png").image.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_16_bit_grey_keeps_its_range(tmp_path):
+    ramp = np.tile(np.linspace(0, 65535, 256).astype(np.uint16), (8, 1))
+    Image.fromarray(ramp).save(tmp_path / "r.png")
+    row = np.asarray(load_photo(tmp_path / "r.png").image)[0, :, 0].astype(int)
+    assert abs(row - np.arange(256)).max() <= 1
+
+
+def test_discovery_sorts_skips_and_survives_loops(tmp_path):
+    for name in ("b.JPG", "a.jpeg", "c.heic", "notes.txt", ".hidden.jpg", "x_original.jpg", "video.mp4"):
+        (tmp_path / name).write_bytes(b"x" + name.encode())
+    for folder in ("@eaDir", ".git", "sub", "Lib.photoslibrary"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "z.png").write_bytes(folder.encode())
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path)
+    (tmp_path / "again.jpg").symlink_to(tmp_path / "b.JPG")
+    found = [p.relative_to(tmp_path).as_posix() for p in iter_photos([tmp_path, tmp_path / "sub"])]
+    assert found == ["a.jpeg", "again.jpg", "c.heic", "sub/z.png"]
+
+
+def test_missing_files_are_passed_on_to_fail_by_themselves(tmp_path):
+    assert list(iter_photos([tmp_path / "no.jpg"])) == [tmp_path / "no.jpg"]
+    with pytest.raises(PhotoError, match="No such file"):
+        read_photo(tmp_path / "no.jpg")
+
+
+def test_lists_take_any_bytes(tmp_path):
+    file = tmp_path / "list"
+    file.write_bytes(b"a b.jpg\0caf\xe9.jpg\0new\nline.jpg\0")
+    assert [os.fsencode(p) for p in read_list(file, null=True)] == [b"a b.jpg", b"caf\xe9.jpg", b"new\nline.jpg"]
+    file.write_bytes(b"a.jpg\r\n\nb.jpg")
+    assert [p.name for p in read_list(file, null=False)] == ["a.jpg", "b.jpg"]

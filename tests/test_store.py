@@ -1,0 +1,160 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.boxes import Box
+from engine.errors import ArtefactError, ConceptError, NotTrainedError, StoreError
+from engine.store.concepts import ConceptStore, Embedding, Head
+from engine.store.features import FeatureCache
+from engine.store.tensors import load_tensors, save_tensors
+from engine.types import Kind, Reference
+
+REFERENCE = Reference(Path("/photos/\udcff odd.jpg"), "ab" * 32, Box(1, 2, 3, 4))
+
+
+@pytest.fixture
+def store(home):
+    return ConceptStore(home)
+
+
+def put(store, name="Rex", identifiers=("sks", "Max")):
+    return store.put(name, Kind.PET, "dog", identifiers, (REFERENCE,))
+
+
+def embedding(concept, vlm="some/vlm", revision="r1"):
+    return Embedding(concept.id, vlm, revision, concept.identifier, 100, 0, 0.1, np.full((1, 4), 0.5, np.float32))
+
+
+def test_a_concept_comes_back_as_it_was_stored(store):
+    concept = put(store)
+    assert store.get("rex") == concept
+    assert concept.references == (REFERENCE,)
+
+
+def test_two_concepts_get_different_identifiers(store):
+    assert put(store).identifier == "sks"
+    assert put(store, "Luna").identifier == "Max"
+
+
+def test_version_rises_with_matches_and_words(store):
+    concept = put(store)
+    versions = [concept.version]
+    store.save_head(Head(concept.id, "enc", "linear", 0.5, {"weight": np.ones(4, np.float32)}, {}))
+    versions.append(store.get("Rex").version)
+    store.save_embedding(embedding(concept))
+    versions.append(store.get("Rex").version)
+    store.rename("Rex", "Max")
+    versions.append(store.get("Max").version)
+    put(store, "Max")
+    versions.append(store.get("Max").version)
+    assert versions == sorted(set(versions))
+
+
+def test_embeddings_of_another_vlm_or_revision_are_refused(store):
+    concept = put(store)
+    store.save_embedding(embedding(concept))
+    assert store.load_embedding(concept, "some/vlm", "r1").vector.shape == (1, 4)
+    for vlm, revision in (("other/vlm", "r1"), ("some/vlm", "r2")):
+        with pytest.raises(NotTrainedError, match="no embedding"):
+            store.load_embedding(concept, vlm, revision)
+
+
+def test_heads_of_another_encoder_are_not_returned(store):
+    concept = put(store)
+    store.save_head(Head(concept.id, "enc", "linear", 0.5, {"weight": np.ones(4, np.float32)}, {"scale": 1.0}))
+    assert store.load_head(concept.id, "enc").facts == {"scale": 1.0}
+    assert store.load_head(concept.id, "other") is None
+
+
+def test_forget_leaves_no_row_and_no_file(store, home):
+    concept = put(store, "Unforgettable")
+    store.save_embedding(embedding(concept))
+    store.forget("Unforgettable")
+    with pytest.raises(ConceptError):
+        store.get("Unforgettable")
+    assert not (home / "concepts" / concept.id).exists()
+    store.close()
+    assert not any(b"Unforgettable" in p.read_bytes() for p in home.rglob("*") if p.is_file())
+
+
+def test_everything_is_private(store, home):
+    old = os.umask(0)
+    try:
+        concept = put(store)
+        store.save_embedding(embedding(concept))
+        FeatureCache(home / "cache").save("m", [("h", {"a": np.ones(2, np.float32)})])
+    finally:
+        os.umask(old)
+    for path in (home, *home.rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_damaged_or_foreign_file_is_an_error_not_a_crash(store, home, tmp_path):
+    concept = put(store)
+    store.save_embedding(embedding(concept))
+    file = next((home / "concepts" / concept.id).glob("embedding*"))
+    file.write_bytes(b"\x10\0\0\0\0\0\0\0not safetensors")
+    with pytest.raises(ArtefactError):
+        store.load_embedding(concept, "some/vlm", "r1")
+    save_tensors(tmp_path / "x.safetensors", {"a": np.ones(2, np.float32)}, {})
+    assert load_tensors(tmp_path / "x.safetensors")["a"].tolist() == [1.0, 1.0]
+    store.close()
+    (home / "store.db").write_bytes(b"this is no database, it is text" * 100)
+    with pytest.raises(StoreError):
+        ConceptStore(home)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from engine.store.concepts import ConceptStore
+from engine.types import Kind
+store = ConceptStore(Path(sys.argv[1]))
+print("ready", flush=True)
+for i in range(int(sys.argv[3])):
+    store.put(f"{sys.argv[2]} {i}", Kind.PET, "dog", ("sks",), ())
+"""
+
+
+def start_writer(home, tag, count):
+    code = [sys.executable, "-c", textwrap.dedent(WRITER), str(home), tag, str(count)]
+    return subprocess.Popen(code, stdout=subprocess.PIPE)
+
+
+def test_two_processes_create_and_fill_one_store(home):
+    writers = [start_writer(home, tag, 20) for tag in "ab"]
+    assert [w.wait(60) for w in writers] == [0, 0]
+    for w in writers:
+        w.stdout.close()
+    assert len(ConceptStore(home).all()) == 40
+
+
+def test_a_killed_writer_leaves_a_store_that_opens(home):
+    for delay in (0.0, 0.02, 0.05, 0.1):
+        writer = start_writer(home, f"k{delay}", 10_000)
+        writer.stdout.readline()
+        time.sleep(delay)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait(10)
+        writer.stdout.close()
+        store = ConceptStore(home)
+        assert all(c.name[0] in "ka" and c.category == "dog" for c in store.all())
+        store.put(f"after {delay}", Kind.PET, "dog", ("sks",), ())
+        store.close()
+
+
+def test_the_first_schema_can_be_opened(home):
+    """A store of schema m001, byte for byte what release 0.1.0 creates, must open for ever."""
+    import sqlite3
+
+    put(ConceptStore(home))
+    with sqlite3.connect(home / "store.db") as db:
+        tables = {row[0] for row in db.execute("select name from sqlite_master where type = 'table'")}
+    assert {"concepts", "concept_references", "heads", "embeddings"} <= tables

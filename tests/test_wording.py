@@ -1,0 +1,69 @@
+import pytest
+
+from engine.vlms.config import join_names
+from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words
+
+
+def test_replacement_is_word_bounded_unlike_the_references(shared):
+    """The published code replaces substrings ("Annabelle" becomes "sksbelle"); ours does not."""
+    import json
+
+    cases = json.loads((shared / "parity" / "fixtures" / "identifiers.json").read_text())["cases"]
+    for case in cases:
+        name = case["concept_name"].title() if case["concept_type"] == "person" else case["concept_name"]
+        for caption in case["captions"]:
+            ours = replace_words(caption["before"], {name: case["identifier"]})
+            words = caption["before"].replace(".", " ").replace(",", " ").split()
+            inside = any(name in w and w != name for w in words)
+            assert (ours == caption["reference_after"]) or inside, caption
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "expected"),
+    [
+        ("sks asleep", {"sks": "Rex"}, "Rex asleep"),
+        ("sks's bowl, sks.", {"sks": "Rex"}, "Rex's bowl, Rex."),
+        ("Bob and sks", {"Bob": "sks", "sks": "Bob"}, "sks and Bob"),
+        ("a sksy day", {"sks": "Rex"}, "a sksy day"),
+        ("sks", {"sks": r"\1 & <b>"}, r"\1 & <b>"),
+        ("sks", {}, "sks"),
+    ],
+)
+def test_replace_words(text, words, expected):
+    assert replace_words(text, words) == expected
+
+
+def test_names_in_questions_are_found_whatever_their_case():
+    names = {"Rex": "sks", "Rex II": "Max", "Zoë": "Anna"}
+    assert replace_names("Is rex ii with REX and zoë?", names) == "Is Max with sks and Anna?"
+    assert replace_names("What does the Rexford do?", names) == "What does the Rexford do?"
+
+
+def test_has_word_is_exact():
+    assert has_word("Here is sks.", "sks")
+    assert not has_word("Here is sksy.", "sks")
+    assert not has_word("bob", "Bob")
+
+
+@pytest.mark.parametrize(
+    ("text", "noun", "phrases"),
+    [
+        ("A striped red dog is sleeping.", "dog", ["A striped red dog"]),
+        ("A dog next to the big dog", "dog", ["A dog", "the big dog"]),
+        ("A woman with long red hair is here.", "woman", ["A woman with long red hair"]),
+        ("A man is with a dog", "dog", ["a dog"]),
+        ("two dogs", "dog", []),
+        ("A cat sits on the dog bed", "dog", ["the dog"]),
+    ],
+)
+def test_noun_phrases(text, noun, phrases):
+    assert [text[a:b] for a, b in noun_phrases(text, noun)] == phrases
+
+
+def test_name_for_phrase():
+    text = "Here a red dog runs."
+    assert name_for_phrase(text, noun_phrases(text, "dog")[0], "Rex") == "Here Rex runs."
+
+
+def test_join_names():
+    assert [join_names(n) for n in ((), ("a",), ("a", "b"), ("a", "b", "c"))] == ["", "a", "a and b", "a, b and c"]
