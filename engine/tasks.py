@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import torch
 from PIL import Image
 
-import engine.device  # noqa: F401
 from engine.types import Concept
 from engine.vlms.llava_next import ImageFeatures, LlavaNext
 from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words

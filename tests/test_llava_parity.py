@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import engine.device  # noqa: F401
+
 import pytest
 import torch
 from safetensors.torch import load_file

@@ -44,7 +44,8 @@ def test_a_second_merge_changes_nothing():
         wrap(f'<rdf:Description rdf:about="">{description("Our summer")}</rdf:Description>'),
         wrap('<rdf:Description rdf:about="" dc:description="Our summer"/>'),
         wrap(
-            f'<rdf:Description rdf:about=""/><rdf:Description rdf:about="">{description("Our summer", "de")}</rdf:Description>'
+            '<rdf:Description rdf:about=""/><rdf:Description rdf:about="">'
+            f"{description('Our summer', 'de')}</rdf:Description>"
         ),
         wrap('<rdf:Description rdf:about=""><dc:description>Our summer</dc:description></rdf:Description>'),
     ],

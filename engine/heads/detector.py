@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import engine.device  # noqa: F401
+
 import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-import engine.device  # noqa: F401
 from engine.boxes import Box, iou
 from engine.errors import WeightsMissingError
 

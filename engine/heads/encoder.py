@@ -3,13 +3,14 @@
 import warnings
 from dataclasses import dataclass
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-import engine.device  # noqa: F401
 from engine.errors import WeightsMissingError
 
 BATCH = 32

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import torch
 from torch.nn import functional as F
-
-import engine.device  # noqa: F401
 
 
 @dataclass(frozen=True)

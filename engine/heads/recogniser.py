@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-import engine.device  # noqa: F401
 from engine.boxes import Box
 from engine.heads.config import RecogniserConfig
 from engine.heads.detector import ObjectDetector

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-import engine.device  # noqa: F401
 from engine.training.augment import augment
 from engine.vlms.config import Training
 from engine.vlms.llava_next import LlavaNext

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import engine.device  # noqa: F401
+
 import torch
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-import engine.device  # noqa: F401
 from engine.vlms.config import Penalty
 
 IMPLEMENTATION = "myvlm_concept_attention"

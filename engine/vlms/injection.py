@@ -1,10 +1,10 @@
 """Concept rows: from a raw embedding to rows that stand after a photo's image features."""
 
+import engine.device  # noqa: F401
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-import engine.device  # noqa: F401
 
 
 def rescaled_rows(embeddings: Tensor, norm: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import engine.device  # noqa: F401
+
 import torch
 from PIL import Image
 from torch import Tensor
@@ -10,7 +12,6 @@ from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPImageProcessorPil, LlavaNextForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-import engine.device  # noqa: F401
 from engine.errors import ArtefactError
 from engine.vlms import attention
 from engine.vlms.attention import ConceptAttention

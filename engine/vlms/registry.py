@@ -60,9 +60,11 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
             hint=f"Run: myvlm models pull {config.name}   ({config.disk_gb:g} GB; {config.license})",
         )
     module, name = BACKENDS[config.backend].split(":")
+    from safetensors import SafetensorError
+
     try:
         return getattr(import_module(module), name).load(config, folder, device, dtype)
-    except (OSError, ValueError, RuntimeError, KeyError) as err:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as err:
         raise EnvironmentFault(
             f"{config.name} in {folder} cannot be loaded: {str(err).splitlines()[0]}",
             hint="The files may be incomplete; fetch them again, or see `myvlm doctor`.",

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import CLIPVisionModel, YolosConfig, YolosForObjectDetection, YolosImageProcessorPil
 
-import engine.device  # noqa: F401
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.loop import Schedule, train
 from engine.storybook.build.vision import GRID, MEAN, PATCH, STD, WIDTH, augment, load_batch, normalise

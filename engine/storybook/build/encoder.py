@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import open_clip
 import torch
@@ -17,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
-import engine.device  # noqa: F401
 from engine.storybook.build.crop_data import CROP_SIZE, FAMILY, VIEWS
 from engine.storybook.build.labels import VALUES
 from engine.storybook.build.loop import Schedule, train

@@ -3,12 +3,13 @@
 import warnings
 from pathlib import Path
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import engine.device  # noqa: F401
 from engine.storybook.build.face_data import CROP, DETECTOR_SIZE
 from engine.storybook.build.loop import Schedule, train
 

@@ -7,6 +7,8 @@ positions make every turn see the image and itself only, exactly as when it is a
 from dataclasses import dataclass
 from pathlib import Path
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,6 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-import engine.device  # noqa: F401
 from engine.storybook.build.dialogues import SOFT_ITEMS, Mix, Turn, draw_turn
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.loop import Schedule, train

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import engine.device  # noqa: F401
+
 import torch
 from torch import Tensor, nn
-
-import engine.device  # noqa: F401
 
 log = logging.getLogger("storybook")
 _SAVE_EVERY_S = 120.0

@@ -2,11 +2,12 @@
 
 import re
 
+import engine.device  # noqa: F401
+
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-import engine.device  # noqa: F401
 from engine.storybook.world import attributes as words
 from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.language import (

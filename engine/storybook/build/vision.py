@@ -7,13 +7,14 @@ an individual by looking at any patch of it.
 
 from pathlib import Path
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-import engine.device  # noqa: F401
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.labels import COLUMNS, VALUES
 from engine.storybook.build.loop import Schedule, train

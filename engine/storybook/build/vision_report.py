@@ -1,11 +1,12 @@
 """How well the tower's tokens tell what is there, on scenes it was not trained on."""
 
+import engine.device  # noqa: F401
+
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import CLIPVisionModel
 
-import engine.device  # noqa: F401
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.labels import COLUMNS
 from engine.storybook.build.vision import Supervision, load_batch, normalise, patch_owners
