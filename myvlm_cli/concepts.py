@@ -7,7 +7,7 @@ import typer
 from myvlm_cli import options as o
 from myvlm_cli.output import out, path_text
 
-app = typer.Typer(help="See, rename and forget concepts.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()

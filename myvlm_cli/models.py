@@ -7,7 +7,7 @@ import typer
 from myvlm_cli import options as o
 from myvlm_cli.output import out
 
-app = typer.Typer(help="See which VLMs there are, and fetch one.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()

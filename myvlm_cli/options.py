@@ -36,7 +36,11 @@ def complete_vlm(incomplete: str) -> list[str]:
 Name = Annotated[str, typer.Argument(help="The concept's name.", autocompletion=complete_concept, show_default=False)]
 Paths = Annotated[
     list[Path],
-    typer.Argument(help="Photos and folders (searched through); - reads paths from stdin.", show_default=False),
+    typer.Argument(
+        metavar="[PATHS]...",
+        help="Photos and folders (searched through); - reads paths from stdin.",
+        show_default=False,
+    ),
 ]
 FilesFrom = Annotated[
     Path | None,

@@ -94,7 +94,7 @@ def draw_turn(rng: Rng, scene: Scene, boxes: np.ndarray, mix: Mix, *, mirrored: 
         x, context, rows = f"the {options[_lean(rng, len(options))].phrase}", "", ()
     else:
         x = pick(rng, words.IDENTIFIERS)
-        context, rows = _introduce(rng, [(x, options[_lean(rng, len(options))])], soft=rng.random() < mix.soft)
+        context, rows = introduce(rng, [(x, options[_lean(rng, len(options))])], soft=rng.random() < mix.soft)
     if kind in ("refer", "named_refer"):
         return Turn(context + refer_request(x), box_text(tuple(boxes[index]), 1, 1), rows)
     asked = questions(scene, index, x, mirrored=mirrored)
@@ -107,9 +107,7 @@ def _lean(rng: Rng, n: int) -> int:
     return int(rng.integers(n))
 
 
-def _introduce(
-    rng: Rng, named: list[tuple[str, Description]], *, soft: bool
-) -> tuple[str, tuple[tuple[int, ...], ...]]:
+def introduce(rng: Rng, named: list[tuple[str, Description]], *, soft: bool) -> tuple[str, tuple[tuple[int, ...], ...]]:
     """Say who bears which name: as sentences, or as one soft row each."""
     if not soft:
         return "".join(f"{name} is the {d.phrase}. " for name, d in named), ()
@@ -131,7 +129,7 @@ def _named_caption(rng: Rng, scene: Scene, count: int, mix: Mix) -> Turn:
             named.append((name, options[_lean(rng, len(options))]))
     if not named:
         return Turn(caption_request(), caption(scene, main_index(scene, rng), style=draw_style(rng)))
-    context, rows = _introduce(rng, named, soft=rng.random() < mix.soft)
+    context, rows = introduce(rng, named, soft=rng.random() < mix.soft)
     first = next(iter(names)) if rng.random() < 0.75 else main_index(scene, rng)
     answer = caption(scene, first, names, draw_style(rng))
     return Turn(context + caption_request(*names.values()), answer, rows)
@@ -142,7 +140,16 @@ def _unnamed(rng: Rng, scene: Scene, request: str, rows: tuple[tuple[int, ...], 
 
 
 def _wrong_name(rng: Rng, scene: Scene, mix: Mix) -> Turn:
-    """A name whose description fits nobody: somebody else, or a character with one fact changed."""
+    wrong = wrong_description(rng, scene)
+    if wrong is None:
+        return _unnamed(rng, scene, caption_request(), ())
+    name = pick(rng, words.IDENTIFIERS)
+    context, rows = introduce(rng, [(name, wrong)], soft=rng.random() < mix.soft)
+    return _unnamed(rng, scene, context + caption_request(name), rows)
+
+
+def wrong_description(rng: Rng, scene: Scene) -> Description | None:
+    """A description that fits nobody in the scene: of somebody else, or of a character with one fact changed."""
     for _ in range(8):
         if rng.random() < 0.5:
             facts = facts_of(draw_individual(rng, draw_category(rng)))
@@ -151,10 +158,8 @@ def _wrong_name(rng: Rng, scene: Scene, mix: Mix) -> Turn:
             facts = _changed(rng, facts_of(c.who))
         options = [d for d in _sub_descriptions(facts) if _fits_nobody(d.facts, scene)]
         if options:
-            name = pick(rng, words.IDENTIFIERS)
-            context, rows = _introduce(rng, [(name, options[_lean(rng, len(options))])], soft=rng.random() < mix.soft)
-            return _unnamed(rng, scene, context + caption_request(name), rows)
-    return _unnamed(rng, scene, caption_request(), ())
+            return options[_lean(rng, len(options))]
+    return None
 
 
 def _changed(rng: Rng, facts: Facts) -> Facts:

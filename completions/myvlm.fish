@@ -1,0 +1,1 @@
+complete --command myvlm --no-files --arguments "(env _MYVLM_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) myvlm)" --condition "env _MYVLM_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) myvlm"
