@@ -64,6 +64,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
             decoders.WordPiece(prefix="##", cleanup=True),
             decoders.Fuse(),
             decoders.Replace(" ' s", "'s"),
+            decoders.Replace("[ refer ]", "[refer]"),
             decoders.Replace("> <", "><"),
             decoders.Replace("{ <", "{<"),
             decoders.Replace("> }", ">}"),

@@ -1,0 +1,166 @@
+"""The build's stages, in order; each leaves a checkpoint or a finished file and is skipped when it is there."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import engine.device  # noqa: F401
+
+import torch
+from transformers import CLIPVisionModel, LlavaNextImageProcessorPil, LlavaNextProcessor, PreTrainedTokenizerFast
+
+from engine.files import sha256_of
+from engine.storybook.build import encoder, faces, language_model, vision
+from engine.storybook.build.bank import build_bank
+from engine.storybook.build.card import render_card
+from engine.storybook.build.crop_data import draw_crops, draw_families
+from engine.storybook.build.detector import save_detector, train_detector
+from engine.storybook.build.drawings import Drawings, draw_set, iter_scenes
+from engine.storybook.build.face_data import draw_face_crops, draw_face_scenes
+from engine.storybook.build.face_report import report_faces
+from engine.storybook.build.gates import missed, run_gates
+from engine.storybook.build.loop import load_modules
+from engine.storybook.build.recipe import Recipe
+from engine.storybook.build.tokenizer import make_tokenizer
+from engine.storybook.build.vision_report import report_vision
+from engine.storybook.world.population import draw_population
+from engine.storybook.world.scenes import render
+from engine.vlms.config import find_config
+from engine.vlms.llava_next import LlavaNext
+
+TRAIN_SEED, HELD_SEED, CROP_SEED, PEOPLE_SEED, FACE_SEED, BANK_SEED, GATE_SEED = 1, 2, 3, 4, 5, 6, 7
+_AUGMENT_SEED = 99
+
+
+@dataclass
+class Bench:
+    """A build in progress: its folder, its recipe, and what earlier stages made."""
+
+    folder: Path
+    recipe: Recipe
+    out: Path
+
+    @cached_property
+    def train(self) -> Drawings:
+        """Training scenes."""
+        return draw_set(self.folder / "train", TRAIN_SEED, self.recipe.scenes)
+
+    @cached_property
+    def held_out(self) -> Drawings:
+        """Scenes for the reports."""
+        return draw_set(self.folder / "held", HELD_SEED, self.recipe.held_out)
+
+    @cached_property
+    def tower(self) -> CLIPVisionModel:
+        """The trained vision tower."""
+        return vision.train_vision(self.folder, self.train, self.recipe.vision)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer."""
+        return make_tokenizer()
+
+    def report(self, name: str, figures: dict[str, float]) -> None:
+        """Keep figures for the card."""
+        path = self.folder / "reports.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(known | {name: figures}, indent=2))
+
+
+def draw(bench: Bench) -> None:
+    """Draw the training and held-out scenes."""
+    _ = bench.train, bench.held_out
+
+
+def see(bench: Bench) -> None:
+    """Stage 1: the vision tower."""
+    tower, heads = bench.tower, vision.Supervision()
+    load_modules(bench.folder, "vision", {"heads": heads})
+    bench.report("vision", report_vision(tower, heads, bench.held_out, min(1000, bench.recipe.held_out)))
+
+
+def speak(bench: Bench) -> None:
+    """Stage 2: projector and language model; writes the VLM."""
+    data = bench.train
+    features = (
+        language_model.cache_features(bench.folder, bench.tower, data, "plain"),
+        language_model.cache_features(bench.folder, bench.tower, data, "augmented", _AUGMENT_SEED),
+    )
+    vlm = language_model.make_vlm(bench.tokenizer, bench.tower)
+    scenes = list(iter_scenes(TRAIN_SEED, bench.recipe.scenes))
+    soft = language_model.train_language(
+        bench.folder, vlm, bench.tokenizer, data, scenes, features, bench.recipe.language
+    )
+    _save_vlm(bench, vlm)
+    pictures = [render(s, 128, 128) for s, _ in draw_population(GATE_SEED, bench.recipe.gate_pictures)]
+    loaded = LlavaNext.load(find_config("storybook"), bench.out / "vlm", torch.device("cpu"), torch.float32)
+    gates = run_gates(loaded, soft, pictures)
+    bench.report("gates", gates)
+    bench.report("gates missed", {name: value for name, (value, _) in missed(gates).items()})
+
+
+def _save_vlm(bench: Bench, vlm: torch.nn.Module) -> None:
+    folder = bench.out / "vlm"
+    shutil.rmtree(folder, ignore_errors=True)
+    vlm.eval().half().save_pretrained(folder)  # type: ignore[operator]
+    size = vision.PATCH * vision.GRID
+    images = LlavaNextImageProcessorPil(
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
+        image_mean=list(vision.MEAN),
+        image_std=list(vision.STD),
+        image_grid_pinpoints=[[size, 2 * size], [2 * size, size], [2 * size, 2 * size]],
+    )
+    processor = LlavaNextProcessor(
+        images,
+        bench.tokenizer,
+        patch_size=vision.PATCH,
+        vision_feature_select_strategy="default",
+        chat_template=bench.tokenizer.chat_template,
+    )
+    processor.save_pretrained(folder)
+
+
+def tell_apart(bench: Bench) -> None:
+    """Stage 3: the image encoder of object heads, in open_clip's format."""
+    n, vocabulary = bench.recipe.families, -(-len(bench.tokenizer) // 8) * 8
+    crops = draw_crops(bench.folder, CROP_SEED, n)
+    labels = encoder.label_families(draw_families(CROP_SEED, n), bench.tokenizer)
+    model = encoder.train_encoder(bench.folder, crops, labels, vocabulary, bench.recipe.encoder)
+    encoder.save_encoder(model, vocabulary, bench.out / "encoder")
+
+
+def find_things(bench: Bench) -> None:
+    """Stage 4: the object detector."""
+    net = train_detector(bench.folder, bench.tower, bench.train, bench.recipe.detector)
+    shutil.rmtree(bench.out / "detector", ignore_errors=True)
+    save_detector(net, bench.out / "detector")
+
+
+def find_faces(bench: Bench) -> None:
+    """Stage 5: the insightface pack."""
+    r = bench.recipe
+    images, truth = draw_face_scenes(bench.folder, FACE_SEED, r.face_scenes)
+    detector = faces.train_detector(bench.folder, images, truth, r.face_detector)
+    crops, people = draw_face_crops(bench.folder, PEOPLE_SEED, r.people)
+    recogniser = faces.train_recogniser(bench.folder, crops, people, r.face_recogniser)
+    faces.export_pack(detector, recogniser, bench.out / "faces")
+    bench.report("faces", report_faces(bench.out / "faces"))
+
+
+def keep_strangers(bench: Bench) -> None:
+    """Stage 6: the bank of negative features."""
+    build_bank(bench.out, BANK_SEED, bench.recipe.bank_families)
+
+
+STAGES = (draw, see, speak, tell_apart, find_things, find_faces, keep_strangers)
+
+
+def write_card(bench: Bench, times: dict[str, float]) -> None:
+    """Write the model card with what was measured and how long it took."""
+    reports = json.loads((bench.folder / "reports.json").read_text())
+    files = {p.relative_to(bench.out).as_posix(): p for p in sorted(bench.out.rglob("*")) if p.is_file()}
+    facts = {name: (p.stat().st_size, sha256_of(p.read_bytes())[:16]) for name, p in files.items() if p.suffix != ".md"}
+    (bench.out / "MODEL_CARD.md").write_text(render_card(reports, times, facts))

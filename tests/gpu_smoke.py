@@ -1,0 +1,148 @@
+"""Seconds and memory of the CUDA path at full size: `python -m tests.gpu_smoke [PHOTOS]`.
+
+Builds LLaVA-1.6-7B from its config with random bf16 weights (speed does not depend on their values),
+captions a folder of real photos and trains one concept, and prints one JSON document. With `--tiny`
+the same code runs on a small model on any machine.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import engine.device  # noqa: F401
+
+import torch
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+)
+
+from engine import tasks
+from engine.errors import PhotoError
+from engine.photos.decode import load_photo
+from engine.photos.discovery import iter_photos
+from engine.storybook.build.tokenizer import make_tokenizer
+from engine.training.augment import working_size
+from engine.training.captions import vary
+from engine.training.trainer import EmbeddingTrainer, Example
+from engine.vlms.config import find_config
+from engine.vlms.llava_next import LlavaNext
+
+PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
+NEW_TOKENS = 60
+
+
+def full_config(*, tiny: bool) -> LlavaNextConfig:
+    """The published shapes of llava-v1.6-vicuna-7b, or a model of two layers."""
+    layers, width, inner, heads = (2, 128, 256, 4) if tiny else (32, 4096, 11008, 32)
+    vision = {"num_hidden_layers": 3} if tiny else {"num_hidden_layers": 24}
+    text = LlamaConfig(
+        vocab_size=32064,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=4096,
+        rms_norm_eps=1e-5,
+    )
+    clip = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_attention_heads=16, image_size=336, patch_size=14, **vision
+    )
+    return LlavaNextConfig(vision_config=clip.to_dict(), text_config=text.to_dict(), image_token_index=4)
+
+
+def build(device: torch.device, *, tiny: bool) -> LlavaNext:
+    """The adapter around a model with random weights."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    torch.manual_seed(0)
+    torch.set_default_dtype(dtype)
+    with device:
+        model = LlavaNextForConditionalGeneration(full_config(tiny=tiny))
+    torch.set_default_dtype(torch.float32)
+    images = CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+    config = replace(find_config("llava-1.6"), max_new_tokens=NEW_TOKENS)
+    return LlavaNext(model, images, make_tokenizer(), config)
+
+
+class Clock:
+    """Seconds of a part, the GPU's queue emptied at both ends."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __enter__(self) -> "Clock":
+        self._wait()
+        self.began = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wait()
+        self.seconds = time.monotonic() - self.began
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def load_images(folder: Path, limit: int) -> list:
+    """Upright photos of a folder, scaled as training does."""
+    found = []
+    for path in iter_photos([folder]):
+        try:
+            found.append(working_size(load_photo(path).image, 672))
+        except PhotoError:
+            continue
+        if len(found) == limit:
+            break
+    return found
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", nargs="?", type=Path, default=PHOTOS)
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--limit", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=100)
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu" and not args.tiny:
+        parser.error("there is no CUDA GPU here; --tiny runs the same code on a small model")
+    report: dict = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "tiny": args.tiny}
+    with Clock(device) as clock:
+        vlm = build(device, tiny=args.tiny)
+    report["load_seconds"] = round(clock.seconds, 2)
+    with Clock(device) as clock:
+        images = load_images(args.photos, args.limit)
+    report |= {"photos": len(images), "decode_seconds": round(clock.seconds, 2)}
+    tasks.caption(vlm, images[: args.batch], [[]] * len(images[: args.batch]))
+    with Clock(device) as clock:
+        for i in range(0, len(images), args.batch):
+            part = images[i : i + args.batch]
+            tasks.caption(vlm, part, [[]] * len(part))
+    report |= {"batch": args.batch, "caption_seconds": round(clock.seconds, 2)}
+    report["photos_per_second"] = round(len(images) / clock.seconds, 2)
+    examples = [Example(i, vary("sks is on the sofa.", "sks")) for i in images[:4]]
+    settings = replace(vlm.config.training, steps=args.steps)
+    trainer = EmbeddingTrainer(vlm, examples, vlm.config.request("caption_of", ("sks",)), settings, seed=0)
+    with Clock(device) as clock:
+        losses = [s.cross_entropy for s in trainer.run()]
+    report |= {
+        "steps": args.steps,
+        "train_seconds": round(clock.seconds, 2),
+        "first_and_last_loss": [losses[0], losses[-1]],
+    }
+    if device.type == "cuda":
+        report["peak_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
