@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from engine.storybook.build.dialogues import Mix, Turn, draw_turn
-from engine.storybook.build.language_model import SoftRows, answer_loss, make_vlm, pack
+from engine.storybook.build.language_model import SoftRows, answer_loss, make_vlm
+from engine.storybook.build.packing import pack
 from engine.storybook.build.tokenizer import make_tokenizer
 from engine.storybook.world.population import draw_population
 
@@ -27,7 +28,7 @@ def test_every_word_of_the_world_is_in_the_vocabulary():
 
 
 def test_packed_turns_are_the_same_as_turns_asked_alone():
-    """The block mask: a turn sees the image and itself, nothing of its neighbours."""
+    """Slot attention: a turn sees the image and itself, nothing of its neighbours."""
     tokenizer, soft = make_tokenizer(), SoftRows()
     vlm = make_vlm(tokenizer).eval()
     turns = [
@@ -37,9 +38,9 @@ def test_packed_turns_are_the_same_as_turns_asked_alone():
     ]
     features = torch.randn(1, 64, 192, generator=torch.Generator().manual_seed(0))
     counts = [len(tokenizer(t.answer, add_special_tokens=False).input_ids) + 1 for t in turns]
-    together = answer_loss(vlm, soft, features, pack(tokenizer, [turns])) * sum(counts)
+    together = answer_loss(vlm, soft, features, pack(tokenizer, [turns], 64)) * sum(counts)
     alone = sum(
-        answer_loss(vlm, soft, features, pack(tokenizer, [[t]])) * n for t, n in zip(turns, counts, strict=True)
+        answer_loss(vlm, soft, features, pack(tokenizer, [[t]], 64)) * n for t, n in zip(turns, counts, strict=True)
     )
     assert float((together - alone).detach().abs()) < 0.02 * float(alone.detach())
 

@@ -1,8 +1,4 @@
-"""Stage 2: the VLM's tongue. Projector and language model on the frozen tower's cached features.
-
-Several turns about one picture share its image tokens in one sequence; a block mask and restarted
-positions make every turn see the image and itself only, exactly as when it is asked alone.
-"""
+"""Stage 2: the VLM's tongue. Projector and language model on the frozen tower's cached features."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +17,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from engine.storybook.build.dialogues import SOFT_ITEMS, Mix, Turn, draw_turn
+from engine.storybook.build.dialogues import SOFT_ITEMS, Mix, draw_turn
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.loop import Schedule, train
+from engine.storybook.build.packing import Packed, pack, register
 from engine.storybook.build.vision import GRID, PATCH, WIDTH, augment, normalise, vision_config
 from engine.storybook.world.scenes import Scene
 
 IMAGE_TOKENS = GRID * GRID
-_PAD_TO = 16
 
 
 def make_vlm(
@@ -60,7 +56,7 @@ def make_vlm(
     )
     torch.manual_seed(0)
     vlm = LlavaNextForConditionalGeneration(config)
-    vlm.set_attn_implementation("eager")
+    vlm.set_attn_implementation({"text_config": register(), "vision_config": "eager"})
     if tower is not None:
         vlm.model.vision_tower.load_state_dict(tower.state_dict())
     vlm.model.vision_tower.requires_grad_(False)
@@ -80,61 +76,6 @@ class SoftRows(nn.Module):
         return torch.stack([F.normalize(self.items.weight[list(row)].sum(0), dim=0) for row in rows])
 
 
-@dataclass(frozen=True)
-class Packed:
-    """A batch of pictures with their turns in one sequence each; S includes image and padding."""
-
-    ids: Tensor  # (B, S) int64, image placeholders included
-    blocks: Tensor  # (B, S) int64: 0 shared prefix, k the k-th turn, -1 padding
-    positions: Tensor  # (B, S) int64
-    targets: Tensor  # (B, S) int64: the next token where it is supervised, else -100
-    soft_at: Tensor  # (R, 2) int64: batch row and sequence index of every soft row
-    soft_rows: list[tuple[int, ...]]
-
-
-def pack(tokenizer: PreTrainedTokenizerFast, turns: list[list[Turn]]) -> Packed:
-    """Lay out the turns of each picture behind its image tokens."""
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    prefix = [tokenizer.bos_token_id, *_encode(tokenizer, "USER:"), *[image] * IMAGE_TOKENS]
-    lines, soft_at, soft_rows = [], [], []
-    for b, own in enumerate(turns):
-        ids, blocks = list(prefix), [0] * len(prefix)
-        positions, targets = list(range(len(prefix))), [-100] * len(prefix)
-        for k, turn in enumerate(own, 1):
-            for row in turn.rows:
-                soft_at.append((b, len(ids) + turn.rows.index(row)))
-                soft_rows.append(row)
-            request = [tokenizer.pad_token_id] * len(turn.rows)
-            request += _encode(tokenizer, f"{turn.request} ASSISTANT:")
-            answer = [*_encode(tokenizer, turn.answer), tokenizer.eos_token_id]
-            text = request + answer
-            ids += text
-            blocks += [k] * len(text)
-            positions += range(len(prefix), len(prefix) + len(text))
-            targets += [-100] * (len(request) - 1) + answer + [-100]
-        lines.append((ids, blocks, positions, targets))
-    longest = max(len(line[0]) for line in lines)
-    longest = -(-longest // _PAD_TO) * _PAD_TO
-    fills = (tokenizer.pad_token_id, -1, 0, -100)
-    columns = [
-        torch.tensor([line[i] + [fill] * (longest - len(line[i])) for line in lines]) for i, fill in enumerate(fills)
-    ]
-    return Packed(*columns, torch.tensor(soft_at).reshape(-1, 2), soft_rows)
-
-
-def _encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False).input_ids
-
-
-def block_mask(blocks: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, S, S) additive mask: causal, and a turn sees the prefix and itself."""
-    q, k = blocks[:, :, None], blocks[:, None, :]
-    causal = torch.ones(blocks.shape[1], blocks.shape[1], dtype=torch.bool).tril()
-    allowed = causal & ((k == 0) | (k == q)) & (k >= 0)
-    allowed |= torch.eye(blocks.shape[1], dtype=torch.bool)
-    return torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
-
-
 def answer_loss(vlm: LlavaNextForConditionalGeneration, soft: SoftRows, features: Tensor, packed: Packed) -> Tensor:
     """Cross-entropy over the answers of a packed batch; features (B, 64, 192) from the tower."""
     with torch.autocast("cpu", torch.bfloat16):
@@ -147,9 +88,9 @@ def answer_loss(vlm: LlavaNextForConditionalGeneration, soft: SoftRows, features
             embeds = embeds.index_put((packed.soft_at[:, 0], packed.soft_at[:, 1]), rows)
         hidden = vlm.model.language_model(
             inputs_embeds=embeds,
-            attention_mask=block_mask(packed.blocks, torch.bfloat16),
             position_ids=packed.positions,
             use_cache=False,
+            packed=packed,
         ).last_hidden_state
         supervised = packed.targets >= 0
         logits = vlm.lm_head(hidden[supervised])
@@ -216,7 +157,7 @@ def train_language(
             for k in rows
         ]
         seen = torch.from_numpy(features[int(mirrored)][rows]).float()
-        return {"answers": answer_loss(vlm, soft, seen, pack(tokenizer, turns))}
+        return {"answers": answer_loss(vlm, soft, seen, pack(tokenizer, turns, IMAGE_TOKENS))}
 
     modules = {"projector": vlm.model.multi_modal_projector, "lm": vlm.model.language_model, "head": vlm.lm_head}
     train("language", folder, {**modules, "soft": soft}, lesson.schedule, step_losses)
