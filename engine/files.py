@@ -3,6 +3,9 @@
 import hashlib
 import os
 import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY_MARK = ".myvlm-tmp-"
@@ -47,6 +50,19 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
 def write_private(path: Path, data: bytes) -> None:
     """`write_atomically` with permissions 0600."""
     write_atomically(path, data, 0o600)
+
+
+@contextmanager
+def finish_first() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until a write that belongs together is done."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -33,7 +33,7 @@ def caption(
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """
     from engine.errors import UsageError
-    from engine.pipeline.describe import Request, describe
+    from engine.pipeline.describe import Request
 
     if no_concepts and concepts is not None:
         raise UsageError("--concepts and --no-concepts exclude each other", hint="Use one of them.")
@@ -41,6 +41,15 @@ def caption(
     session = o.open_session(vlm, recogniser, device, dtype)
     o.warn_of_slow_faces(session)
     request = Request(() if no_concepts else o.split_names(concepts), write=not dry_run, force=force)
+    counts = _run(session, photos, request, json=json, jsonl=jsonl)
+    raise typer.Exit(SOME_FAILED if counts.get("failed") else OK)
+
+
+def _run(session: Any, photos: list[Path], request: Any, *, json: bool, jsonl: bool) -> dict[str, int]:
+    from engine.pipeline.describe import describe, split_trained
+
+    for concept in split_trained(session, request.concepts)[1]:
+        out.warn(f"{concept.name} was never trained for {session.vlm_config.name} and is left out (myvlm train)")
     counts: dict[str, int] = {}
     documents = []
     with out.progress("captioning", len(photos)) as bar:
@@ -50,8 +59,8 @@ def caption(
             documents.append(_report(result, json=json, jsonl=jsonl))
     if json:
         out.json_document({"photos": documents, "summary": counts})
-    _summarise(counts, session, documents)
-    raise typer.Exit(SOME_FAILED if counts.get("failed") else OK)
+    _summarise(counts, documents)
+    return counts
 
 
 def _report(result: Any, *, json: bool, jsonl: bool) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def describe_result(result: Any) -> dict[str, Any]:
     }
 
 
-def _summarise(counts: dict[str, int], session: Any, documents: list[dict[str, Any]]) -> None:
+def _summarise(counts: dict[str, int], documents: list[dict[str, Any]]) -> None:
     if not documents:
         out.say("No photos found.")
         return

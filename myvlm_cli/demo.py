@@ -1,6 +1,7 @@
 """`myvlm demo`."""
 
 import shlex
+import shutil
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,8 @@ from myvlm_cli import options as o
 from myvlm_cli.output import out, path_text
 
 _MARK = ".myvlm-demo"
+_MADE = ("album", "home", "located", "rex", "mug", "anna")
+"""What a demo leaves in its folder; a second demo in the same folder starts by deleting these."""
 _QUESTIONS = (
     ("Rex", "What is Rex doing in the image?"),
     ("Anna", "What is Anna wearing?"),
@@ -52,11 +55,9 @@ def _prepare(folder: Path) -> None:
 
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
         raise UsageError(f"{folder} is not empty", hint="Name another folder: myvlm demo FOLDER")
-    if (folder / _MARK).exists():
-        import shutil
-
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    for name in _MADE:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARK).touch()
     make_private_folder(folder / "home")
 

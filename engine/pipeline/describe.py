@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from engine import __version__
-from engine.errors import PhotoError, SidecarError
-from engine.files import sha256_of
+from engine.errors import NotTrainedError, PhotoError, SidecarError
+from engine.files import finish_first, sha256_of
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.pipeline.batches import batched, read_ahead
 from engine.pipeline.recognition import recognise
@@ -46,7 +46,7 @@ def describe(session: Session, paths: Iterable[Path], request: Request) -> Itera
     Raises:
         EngineError: something that concerns all photos: an unknown or untrained concept, missing weights.
     """
-    concepts = () if request.concepts == () else session.concepts(request.concepts)
+    concepts, _ = split_trained(session, request.concepts)
     known = {c.id: _known(session, c) for c in concepts}
     base = _settings_digest(session, concepts)
 
@@ -62,6 +62,28 @@ def describe(session: Session, paths: Iterable[Path], request: Request) -> Itera
         yield from (j.result or done[j.path] for j in batch)
 
 
+def split_trained(session: Session, names: tuple[str, ...] | None) -> tuple[tuple[Concept, ...], tuple[Concept, ...]]:
+    """The concepts to name, and those left out because the VLM was never taught them (only when nobody
+    asked for them by name).
+
+    Raises:
+        NotTrainedError: a concept asked for by name was never trained for this VLM.
+    """
+    if names == ():
+        return (), ()
+    chosen = session.concepts(names)
+    trained, untrained = [], []
+    for concept in chosen:
+        try:
+            session.store.load_embedding(concept, session.vlm_id, session.vlm_revision)
+            trained.append(concept)
+        except NotTrainedError:
+            if names is not None:
+                raise
+            untrained.append(concept)
+    return tuple(trained), tuple(untrained)
+
+
 def _known(session: Session, concept: Concept) -> object:
     from engine.tasks import Known
 
@@ -70,8 +92,11 @@ def _known(session: Session, concept: Concept) -> object:
 
 
 def _settings_digest(session: Session, concepts: Sequence[Concept]) -> str:
-    """What, beside the photo itself, decides a caption: VLM, prompts, recogniser, concepts with their versions."""
+    """What, beside the photo itself, decides a caption: VLM, prompts, recogniser, and all enrolled concepts with
+    their versions (also those nobody asked for: they are rivals), unless none are to be named.
+    """
     vlm = session.vlm_config
+    rivals = [(c.id, c.version) for c in session.store.all()] if concepts else []
     parts = (
         __version__,
         session.vlm_id,
@@ -81,7 +106,8 @@ def _settings_digest(session: Session, concepts: Sequence[Concept]) -> str:
         vlm.max_new_tokens,
         vlm.injection,
         session.recogniser_config.id,
-        sorted((c.id, c.version) for c in concepts),
+        sorted(c.id for c in concepts),
+        sorted(rivals),
     )
     return sha256_of(repr(parts).encode())[:24]
 
@@ -171,8 +197,9 @@ def _write(session: Session, key: str, photo: Photo, result: PhotoResult, base: 
         photo.facts, words.caption, result.matches, session.vlm_id, session.vlm_revision, key, result.notes
     )
     try:
-        xmp, merge = write_words(result.path, words, datetime.now().astimezone(), embedded=photo.xmp)
-        json = write_account(result.path, account)
+        with finish_first():
+            xmp, merge = write_words(result.path, words, datetime.now().astimezone(), embedded=photo.xmp)
+            json = write_account(result.path, account)
     except SidecarError as err:
         return replace(result, status=Status.FAILED, reason=str(err))
     return replace(result, sidecars=(xmp, json), notes=result.notes + merge.notes)

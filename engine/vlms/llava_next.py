@@ -21,6 +21,11 @@ from engine.vlms.injection import append_rows
 IGNORED = -100
 
 
+_LONGEST = 8
+"""Beyond this ratio of its sides a picture is cut to its middle before it is resized: the base tile shows the
+middle square anyway, and a picture of 1 × 20,000 pixels would otherwise be blown up to gigabytes."""
+
+
 @dataclass(frozen=True)
 class ImageFeatures:
     """What the VLM sees of a batch of photos.
@@ -94,7 +99,7 @@ class LlavaNext:
 
     def preprocess(self, images: list[Image.Image]) -> Tensor:
         """Upright RGB images to (B, 3, S, S) float32: shortest edge resized, centre crop, one tile."""
-        return self.image_processor(images, return_tensors="pt")["pixel_values"]
+        return self.image_processor([_not_too_long(i) for i in images], return_tensors="pt")["pixel_values"]
 
     @torch.no_grad()
     def encode(self, pixel_values: Tensor) -> ImageFeatures:
@@ -217,3 +222,12 @@ class LlavaNext:
     def _pad(self, lines: list[list[int]], length: int, fill: int, *, left: bool = False) -> Tensor:
         padded = [[fill] * (length - len(v)) + v if left else v + [fill] * (length - len(v)) for v in lines]
         return torch.tensor(padded, device=self.device)
+
+
+def _not_too_long(image: Image.Image) -> Image.Image:
+    short, long = min(image.size), max(image.size)
+    if long <= _LONGEST * short:
+        return image
+    width, height = (min(side, _LONGEST * short) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
