@@ -1,5 +1,6 @@
 """`myvlm caption`."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer

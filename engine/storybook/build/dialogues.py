@@ -39,7 +39,6 @@ FACT_VALUES: tuple[tuple[str, str], ...] = (
     *(("hair_style", v) for v in words.HAIR_STYLES),
     ("glasses", "yes"),
     ("beard", "yes"),
-    ("freckles", "yes"),
 )
 SOFT_ITEMS = {item: i for i, item in enumerate([*FACT_VALUES, *(("name", n) for n in words.IDENTIFIERS)])}
 """Everything a soft row can state: facts and names, numbered."""

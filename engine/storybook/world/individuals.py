@@ -121,7 +121,7 @@ def draw_twin(rng: Rng, individual: Figure) -> Figure:
 
 
 def nameable(individual: Individual) -> tuple[str, ...]:
-    """The attributes that the world's language can say about an individual."""
+    """What can be seen of an individual at a glance: where a look-alike may differ, and a twin may not."""
     if isinstance(individual, Person):
         extras = tuple(n for n in ("glasses", "beard", "freckles") if getattr(individual, n))
         return (individual.category, individual.hair_color, individual.hair_style, *extras)

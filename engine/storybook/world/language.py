@@ -51,7 +51,7 @@ def capital(text: str) -> str:
 def facts_of(who: Individual) -> Facts:
     """Everything that the language can say of an individual."""
     if isinstance(who, Person):
-        extras = [(n, "yes") for n in ("glasses", "beard", "freckles") if getattr(who, n)]
+        extras = [(n, "yes") for n in ("glasses", "beard") if getattr(who, n)]
         hair = [("hair_style", who.hair_style), ("hair_color", who.hair_color)]
         return frozenset([("category", who.category), *hair, *extras])
     found = [("category", who.category), ("color", who.color)]
@@ -70,11 +70,7 @@ def describe(facts: Facts) -> Description:
         tail = []
         if "hair_color" in said:
             tail.append(f"{said['hair_style'] + ' ' if 'hair_style' in said else ''}{said['hair_color']} hair")
-        tail += [
-            text
-            for key, text in (("glasses", "glasses"), ("beard", "a beard"), ("freckles", "freckles"))
-            if key in said
-        ]
+        tail += [text for key, text in (("glasses", "glasses"), ("beard", "a beard")) if key in said]
         phrase = category + (" with " + " and ".join(tail) if tail else "")
         return Description(phrase, facts)
     adjectives = [said[key] for key in ("pattern", "color") if key in said]
@@ -103,7 +99,7 @@ def iter_descriptions(who: Individual) -> Iterator[Description]:
         ("category", "color", "hair_color"),
         ("category", "color", "pattern", "hair_color", "hair_style"),
         ("category", "color", "pattern", "pattern_color", "hair_color", "hair_style", "glasses"),
-        ("category", "color", "accessory", "accessory_color", "hair_color", "beard", "freckles"),
+        ("category", "color", "accessory", "accessory_color", "hair_color", "beard"),
     )
     for keys in levels:
         yield describe(frozenset(f for f in full if f[0] in keys))
@@ -246,11 +242,7 @@ def _figure_questions(who: Figure, x: str) -> list[tuple[str, str]]:
 def _person_questions(c: Character, who: Person, x: str) -> list[tuple[str, str]]:
     s = capital(x)
     clothes = f"a {c.shirt} shirt" if c.shirt != "orange" else "an orange shirt"
-    unique = [
-        text
-        for key, text in (("glasses", "glasses"), ("beard", "a beard"), ("freckles", "freckles"))
-        if getattr(who, key)
-    ]
+    unique = [text for key, text in (("glasses", "glasses"), ("beard", "a beard")) if getattr(who, key)]
     return [
         (f"What is {x} wearing in the image?", f"{s} is wearing {clothes}."),
         (f"What color shirt is {x} wearing?", f"{s} is wearing {clothes}."),
