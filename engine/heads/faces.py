@@ -54,7 +54,9 @@ class FaceAnalyser:
         if not len(boxes):
             return []
         recogniser = self._app.models["recognition"]
-        crops = [face_align.norm_crop(pixels, landmark=k, image_size=recogniser.input_size[0]) for k in landmarks]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # insightface calls an old name in scikit-image
+            crops = [face_align.norm_crop(pixels, landmark=k, image_size=recogniser.input_size[0]) for k in landmarks]
         vectors = recogniser.get_feat(crops)
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         faces = [

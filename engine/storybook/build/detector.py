@@ -10,11 +10,11 @@ from torch import Tensor
 from transformers import CLIPVisionModel, YolosConfig, YolosForObjectDetection, YolosImageProcessorPil
 
 from engine.storybook.build.drawings import Drawings
-from engine.storybook.build.loop import Schedule, train
+from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.build.vision import GRID, MEAN, PATCH, STD, WIDTH, augment, load_batch, normalise
 from engine.storybook.world import attributes as words
 
-LAYERS = 3
+LAYERS = 2
 QUERIES = 8
 KINDS = ("pet", "thing", "person")
 _KIND_OF_CATEGORY = torch.tensor([KINDS.index(words.kind_of(c)) for c in words.CATEGORIES])
@@ -77,7 +77,7 @@ def train_detector(
     folder: Path, tower: CLIPVisionModel, data: Drawings, schedule: Schedule, batch: int = 32
 ) -> YolosForObjectDetection:
     """Train the detector, or finish training it."""
-    net = make_detector(tower).train()
+    net = make_detector(tower).to(DEVICE).train()
 
     def step_losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((7, step))
@@ -85,12 +85,13 @@ def train_detector(
         images, owners, boxes, labels, _ = load_batch(data, rows)
         images, owners, boxes = augment(images, owners, boxes, torch.Generator().manual_seed(step))
         truth = [_targets(labels[i, :, 0].long(), boxes[i]) for i in range(batch)]
-        with torch.autocast("cpu", torch.bfloat16):
-            out = net(pixel_values=normalise(images), labels=truth)
+        truth = [{name: t.to(DEVICE) for name, t in target.items()} for target in truth]
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            out = net(pixel_values=normalise(images).to(DEVICE), labels=truth)
         return {"detection": out.loss}
 
     train("detector", folder, {"net": net}, schedule, step_losses)
-    return net.eval()
+    return net.cpu().eval()
 
 
 def _targets(categories: Tensor, boxes: Tensor) -> dict[str, Tensor]:

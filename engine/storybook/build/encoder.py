@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.storybook.build.crop_data import CROP_SIZE, FAMILY, VIEWS
 from engine.storybook.build.labels import VALUES
-from engine.storybook.build.loop import Schedule, train
+from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.build.vision import MEAN, STD, normalise
 from engine.storybook.world.individuals import Individual, Person
 from engine.storybook.world.language import describe, facts_of
@@ -131,7 +131,7 @@ def train_encoder(
     views: int = 4,
 ) -> open_clip.CLIP:
     """Train the encoder, or finish training it."""
-    model, heads = make_encoder(vocabulary), _Heads()
+    model, heads = make_encoder(vocabulary).to(DEVICE), _Heads().to(DEVICE)
 
     def step_losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((6, step))
@@ -139,23 +139,23 @@ def train_encoder(
         chosen = np.argsort(rng.random((families, FAMILY, VIEWS)), axis=-1)[..., :views]
         picked = np.take_along_axis(crops[rows], chosen[..., None, None, None], axis=2)
         pixels = torch.from_numpy(picked.reshape(-1, CROP_SIZE, CROP_SIZE, 3)).permute(0, 3, 1, 2).float() / 255
-        pixels = _vary(pixels, torch.Generator().manual_seed(step))
-        with torch.autocast("cpu", torch.bfloat16):
+        pixels = _vary(pixels, torch.Generator().manual_seed(step)).to(DEVICE)
+        with torch.autocast(DEVICE.type, torch.bfloat16):
             raw = model.encode_image(normalise(pixels)).float()
-            words = model.encode_text(labels.texts[rows].flatten(0, 1)).float()
-        return _losses(raw, words, heads, labels.attributes[rows], views, model.logit_scale)
+            words = model.encode_text(labels.texts[rows].flatten(0, 1).to(DEVICE)).float()
+        return _losses(raw, words, heads, labels.attributes[rows].to(DEVICE), views, model.logit_scale)
 
     train("encoder", folder, {"model": model, "heads": heads}, schedule, step_losses)
-    return model.eval()
+    return model.cpu().eval()
 
 
 def _losses(
     raw: Tensor, words: Tensor, heads: _Heads, attributes: Tensor, views: int, scale: Tensor
 ) -> dict[str, Tensor]:
     features = F.normalize(raw, dim=-1)
-    ids = torch.arange(len(raw) // views).repeat_interleave(views)
+    ids = torch.arange(len(raw) // views, device=raw.device).repeat_interleave(views)
     logits = features @ features.T / _TEMPERATURE
-    eye = torch.eye(len(ids), dtype=torch.bool)
+    eye = torch.eye(len(ids), dtype=torch.bool, device=ids.device)
     same = (ids[:, None] == ids[None]) & ~eye
     log_p = logits - torch.logsumexp(logits.masked_fill(eye, -torch.inf), 1, keepdim=True)
     found = {"identity": -(log_p.masked_fill(~same, 0).sum(1) / same.sum(1)).mean()}
@@ -165,7 +165,7 @@ def _losses(
             found[name] = 0.3 * F.cross_entropy(values, target, ignore_index=-1)
     first = features.view(-1, views, features.shape[-1])[:, 0]
     match = scale.exp().clamp(max=50) * first @ F.normalize(words, dim=-1).T
-    pairs = torch.arange(len(match))
+    pairs = torch.arange(len(match), device=match.device)
     found["text"] = 0.15 * (F.cross_entropy(match, pairs) + F.cross_entropy(match.T, pairs))
     return found
 

@@ -1,6 +1,7 @@
 """Pictures with faces: scenes with boxes and landmarks for the detector, aligned crops for the recogniser."""
 
 import os
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -84,7 +85,9 @@ def draw_face_crop(rng: Rng, who: Person) -> np.ndarray:
 
 
 def _align(pixels: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    return face_align.norm_crop(np.ascontiguousarray(pixels), landmark=marks.astype(np.float32), image_size=CROP)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # insightface calls an old name in scikit-image
+        return face_align.norm_crop(np.ascontiguousarray(pixels), landmark=marks.astype(np.float32), image_size=CROP)
 
 
 def _scene_block(seed: tuple[int, int], n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.storybook.build.face_data import CROP, DETECTOR_SIZE
-from engine.storybook.build.loop import Schedule, train
+from engine.storybook.build.loop import DEVICE, Schedule, train
 
 STRIDES = (8, 16, 32)
 ANCHORS = 2  # SCRFD's layout has two per place
@@ -105,7 +105,8 @@ def detector_losses(outputs: list[tuple[Tensor, Tensor, Tensor]], faces: Tensor,
     scores, boxes, marks = [], [], []
     positives = 0
     for level, (s, b, m) in enumerate(outputs):
-        positive, values = detector_targets(faces, size, STRIDES[level], *_LEVEL_SIZES[level : level + 2])
+        targets = detector_targets(faces, size, STRIDES[level], *_LEVEL_SIZES[level : level + 2])
+        positive, values = (t.to(s.device) for t in targets)
         mask = positive[:, None].expand_as(s)
         p = s.float().sigmoid()
         focal = F.binary_cross_entropy_with_logits(s.float(), mask.float(), reduction="none")
@@ -140,7 +141,7 @@ def train_detector(
 ) -> FaceDetector:
     """Train the detector, or finish training it."""
     torch.manual_seed(0)
-    net = FaceDetector().train()
+    net = FaceDetector().to(DEVICE).train()
     truth = torch.from_numpy(faces)
 
     def step_losses(step: int) -> dict[str, Tensor]:
@@ -148,10 +149,11 @@ def train_detector(
         rows = np.sort(rng.choice(len(images), batch, replace=False))
         pixels = torch.from_numpy(images[rows]).permute(0, 3, 1, 2).float()
         light = torch.from_numpy(rng.uniform(0.6, 1.3, batch).astype(np.float32)).view(-1, 1, 1, 1)
-        return detector_losses(net.raw(((pixels * light).clamp(0, 255) - 127.5) / 128), truth[rows], DETECTOR_SIZE)
+        pixels = ((pixels * light).clamp(0, 255) - 127.5) / 128
+        return detector_losses(net.raw(pixels.to(DEVICE)), truth[rows], DETECTOR_SIZE)
 
     train("face_detector", folder, {"net": net}, schedule, step_losses)
-    return net.eval()
+    return net.cpu().eval()
 
 
 class _Block(nn.Module):
@@ -207,7 +209,7 @@ def train_recogniser(
 ) -> FaceRecogniser:
     """Train the recogniser, or finish training it; the margin grows over the first third."""
     torch.manual_seed(0)
-    net, head = FaceRecogniser().train(), _CosFace(int(people.max()) + 1)
+    net, head = FaceRecogniser().to(DEVICE).train(), _CosFace(int(people.max()) + 1).to(DEVICE)
 
     def step_losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((9, step))
@@ -218,12 +220,12 @@ def train_recogniser(
         flips = torch.from_numpy(rng.random(batch) < 0.5)
         pixels = torch.where(flips.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
         margin = head.margin * min(1.0, 3 * step / schedule.steps)
-        with torch.autocast("cpu", torch.bfloat16):
-            embeddings = net(pixels)
-        return {"cosface": head(embeddings, torch.from_numpy(people[rows]), margin)}
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            embeddings = net(pixels.to(DEVICE))
+        return {"cosface": head(embeddings, torch.from_numpy(people[rows]).to(DEVICE), margin)}
 
     train("face_recogniser", folder, {"net": net, "head": head}, schedule, step_losses)
-    return net.eval()
+    return net.cpu().eval()
 
 
 def export_pack(detector: FaceDetector, recogniser: FaceRecogniser, folder: Path) -> None:

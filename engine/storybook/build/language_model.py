@@ -19,7 +19,7 @@ from transformers import (
 
 from engine.storybook.build.dialogues import SOFT_ITEMS, Mix, draw_turn
 from engine.storybook.build.drawings import Drawings
-from engine.storybook.build.loop import Schedule, train
+from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.build.packing import Packed, pack, register
 from engine.storybook.build.vision import GRID, PATCH, WIDTH, augment, normalise, vision_config
 from engine.storybook.world.scenes import Scene
@@ -78,7 +78,7 @@ class SoftRows(nn.Module):
 
 def answer_loss(vlm: LlavaNextForConditionalGeneration, soft: SoftRows, features: Tensor, packed: Packed) -> Tensor:
     """Cross-entropy over the answers of a packed batch; features (B, 64, 192) from the tower."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(packed.ids.device.type, torch.bfloat16):
         image = vlm.model.multi_modal_projector(features).float()
         embeds = vlm.get_input_embeddings()(packed.ids)
         embeds = embeds.masked_scatter((packed.ids == vlm.config.image_token_id)[..., None], image)
@@ -107,15 +107,17 @@ def cache_features(
         return np.load(path, mmap_mode="r")
     temporary = path.with_suffix(".tmp")
     found = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(data), IMAGE_TOKENS, WIDTH))
+    tower.to(DEVICE)
     for start in range(0, len(data), 100):
         images = torch.from_numpy(data.images[start : start + 100]).permute(0, 3, 1, 2).float() / 255
         if seed is not None:
             owners = torch.from_numpy(data.owners[start : start + 100])
             boxes = torch.from_numpy(data.boxes[start : start + 100])
             images, _, _ = augment(images, owners, boxes, torch.Generator().manual_seed(seed + start))
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = tower(pixel_values=normalise(images)).last_hidden_state
-        found[start : start + 100] = hidden[:, 1:].float().numpy().astype(np.float16)
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            hidden = tower(pixel_values=normalise(images).to(DEVICE)).last_hidden_state
+        found[start : start + 100] = hidden[:, 1:].float().cpu().numpy().astype(np.float16)
+    tower.cpu()
     found.flush()
     temporary.replace(path)
     return np.load(path, mmap_mode="r")
@@ -144,7 +146,8 @@ def train_language(
 ) -> SoftRows:
     """Train projector, language model and soft rows, or finish training them."""
     torch.manual_seed(0)
-    soft = SoftRows()
+    soft = SoftRows().to(DEVICE)
+    vlm.to(DEVICE)
     early = Mix(**{**vars(lesson.mix), "wrong_name": 0.0, "bare_name": 0.05})
 
     def step_losses(step: int) -> dict[str, Tensor]:
@@ -156,9 +159,10 @@ def train_language(
             [draw_turn(rng, scenes[k], data.boxes[k], mix, mirrored=mirrored) for _ in range(lesson.turns)]
             for k in rows
         ]
-        seen = torch.from_numpy(features[int(mirrored)][rows]).float()
-        return {"answers": answer_loss(vlm, soft, seen, pack(tokenizer, turns, IMAGE_TOKENS))}
+        seen = torch.from_numpy(features[int(mirrored)][rows]).float().to(DEVICE)
+        return {"answers": answer_loss(vlm, soft, seen, pack(tokenizer, turns, IMAGE_TOKENS).to(DEVICE))}
 
     modules = {"projector": vlm.model.multi_modal_projector, "lm": vlm.model.language_model, "head": vlm.lm_head}
     train("language", folder, {**modules, "soft": soft}, lesson.schedule, step_losses)
-    return soft
+    vlm.cpu()
+    return soft.cpu()

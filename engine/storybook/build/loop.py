@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 log = logging.getLogger("storybook")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Where models are trained; batches are drawn on the CPU, so a seed draws the same ones everywhere."""
 _SAVE_EVERY_S = 120.0
 
 
@@ -105,7 +107,7 @@ def _save(path: Path, step: int, modules: dict[str, nn.Module], optimizers: _Opt
 def _resume(path: Path, modules: dict[str, nn.Module], optimizers: _Optimizers) -> int:
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     for name, module in modules.items():
         module.load_state_dict(state["modules"][name])
     for part, saved in zip(optimizers.parts, state["optimizers"], strict=True):
@@ -115,6 +117,6 @@ def _resume(path: Path, modules: dict[str, nn.Module], optimizers: _Optimizers) 
 
 def load_modules(folder: Path, name: str, modules: dict[str, nn.Module]) -> None:
     """Load what a finished stage left."""
-    state = torch.load(folder / f"{name}.checkpoint", weights_only=True)
+    state = torch.load(folder / f"{name}.checkpoint", weights_only=True, map_location="cpu")
     for key, module in modules.items():
         module.load_state_dict(state["modules"][key])

@@ -6,7 +6,7 @@ padded. Attention runs slot by slot against the prefix and the slot itself, whic
 turn alone at a quarter of the cost of one big masked attention.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import engine.device  # noqa: F401
@@ -36,6 +36,11 @@ class Packed:
     slots: tuple[int, ...]
     soft_at: Tensor
     soft_rows: list[tuple[int, ...]]
+
+    def to(self, device: torch.device) -> "Packed":
+        """The same batch on a device."""
+        moved = {n: getattr(self, n).to(device) for n in ("ids", "positions", "targets", "soft_at")}
+        return replace(self, **moved)
 
 
 def pack(tokenizer: PreTrainedTokenizerFast, turns: list[list[Turn]], image_tokens: int) -> Packed:
@@ -92,7 +97,7 @@ def _attend(
 
 def _causal(query: Tensor, key: Tensor, value: Tensor, before: int, scaling: float) -> Tensor:
     """Attention in which query i sees keys 0..before+i."""
-    hidden = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).triu(before + 1)
+    hidden = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).triu(before + 1)
     scores = (query @ key.transpose(2, 3) * scaling).masked_fill(hidden, -torch.inf)
     return scores.softmax(-1).to(value.dtype) @ value
 

@@ -17,7 +17,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.labels import COLUMNS, VALUES
-from engine.storybook.build.loop import Schedule, train
+from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.world import attributes as words
 from engine.storybook.world.population import SCENES_PER_HERO
 
@@ -142,7 +142,7 @@ def losses(
 ) -> dict[str, Tensor]:
     """All supervised terms of one batch."""
     who, holder = patch_owners(owners)
-    batch = torch.arange(len(who))[:, None].expand_as(who)
+    batch = torch.arange(len(who), device=who.device)[:, None].expand_as(who)
     mine = who >= 0
     rows = labels[batch[mine], who[mine]].long()
     found: dict[str, Tensor] = {}
@@ -173,7 +173,7 @@ def identity_loss(identity: Tensor, who: Tensor, individuals: Tensor) -> Tensor:
     vectors = F.normalize(pooled[present], dim=-1)
     ids = individuals[present]
     logits = vectors @ vectors.T / 0.1
-    eye = torch.eye(len(ids), dtype=torch.bool)
+    eye = torch.eye(len(ids), dtype=torch.bool, device=ids.device)
     same = (ids[:, None] == ids[None]) & ~eye
     log_p = logits - torch.logsumexp(logits.masked_fill(eye, -torch.inf), 1, keepdim=True)
     has = same.any(1)
@@ -216,19 +216,23 @@ def load_batch(data: Drawings, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor
 def train_vision(folder: Path, data: Drawings, schedule: Schedule, batch: int = 48) -> CLIPVisionModel:
     """Train the tower, or finish training it; returns it in evaluation mode."""
     torch.manual_seed(0)
-    tower, heads = make_tower(), Supervision()
+    tower, heads = make_tower().to(DEVICE), Supervision().to(DEVICE)
 
     def step_losses(step: int) -> dict[str, Tensor]:
         rows = draw_batch(data, batch, step)
         images, owners, boxes, labels, places = load_batch(data, rows)
         generator = torch.Generator().manual_seed(step)
         images, owners, boxes = augment(images, owners, boxes, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        ids = individual_ids(data, rows)
+        images, owners, boxes, labels, places, ids = (
+            t.to(DEVICE) for t in (images, owners, boxes, labels, places, ids)
+        )
+        with torch.autocast(DEVICE.type, torch.bfloat16):
             hidden = tower(pixel_values=normalise(images)).last_hidden_state
         out = heads(hidden)
         terms = losses(heads, out, owners, labels, boxes, places)
-        terms["identity"] = 0.3 * identity_loss(out["identity"], patch_owners(owners)[0], individual_ids(data, rows))
+        terms["identity"] = 0.3 * identity_loss(out["identity"], patch_owners(owners)[0], ids)
         return terms
 
     train("vision", folder, {"tower": tower, "heads": heads}, schedule, step_losses)
-    return tower.eval()
+    return tower.cpu().eval()
