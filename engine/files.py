@@ -4,9 +4,11 @@ import hashlib
 import os
 import secrets
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 TEMPORARY_MARK = ".myvlm-tmp-"
 
@@ -32,7 +34,7 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
     """
     if mode is None:
         mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_umask()
-    temporary = path.with_name(f".{path.name[:100]}{TEMPORARY_MARK}{secrets.token_hex(4)}")
+    temporary = path.with_name(f"{TEMPORARY_MARK}{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as f:
@@ -54,15 +56,27 @@ def write_private(path: Path, data: bytes) -> None:
 
 @contextmanager
 def finish_first() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until a write that belongs together is done."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Let Ctrl-C and SIGTERM wait until a write that belongs together is done.
+
+    Handlers that take note, not a blocked mask: a mask binds one thread, and the signal would reach another.
+    Outside the main thread, where Python never runs handlers, nothing needs doing.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number in noted[:1]:
+            signal.raise_signal(number)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,6 +13,9 @@ from engine.types import Concept
 from engine.vlms.llava_next import ImageFeatures, LlavaNext
 from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words
 
+_MARKS = 0xE000
+"""Private-use characters stand for names until all identifiers are replaced."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -69,6 +72,7 @@ def _encode(vlm: LlavaNext, images: Sequence[Image.Image]) -> ImageFeatures:
 def _generate(
     vlm: LlavaNext, seen: ImageFeatures, known: Sequence[Sequence[Known]], requests: Sequence[str]
 ) -> list[str]:
+    known = [_speakable(own) for own in known]
     empty = torch.zeros(0, vlm.width)
     embeddings = [torch.from_numpy(np.concatenate([k.vector for k in own])) if own else empty for own in known]
     rows = vlm.inject(seen, embeddings)
@@ -76,25 +80,36 @@ def _generate(
 
 
 def _caption_request(vlm: LlavaNext, known: Sequence[Known]) -> str:
-    names = tuple(k.concept.identifier for k in known)
+    names = tuple(k.concept.identifier for k in _speakable(known))
     return vlm.config.request("caption_of" if names else "caption", names)
 
 
+def _speakable(known: Sequence[Known]) -> list[Known]:
+    """The first concept of each identifier: where there are more concepts than identifiers, two may share one,
+    and the VLM could not tell them apart.
+    """
+    first: dict[str, Known] = {}
+    for k in known:
+        first.setdefault(k.concept.identifier, k)
+    return list(first.values())
+
+
 def _missing(text: str, known: Sequence[Known]) -> list[Known]:
-    return [k for k in known if not has_word(text, k.concept.identifier)]
+    spoken = _speakable(known)
+    return [k for k in known if k not in spoken or not has_word(text, k.concept.identifier)]
 
 
 def _with_names(text: str, known: Sequence[Known]) -> str:
-    return replace_words(text, {k.concept.identifier: k.concept.name for k in known})
+    return replace_words(text, {k.concept.identifier: k.concept.name for k in _speakable(known)})
 
 
 def _finish(raw: str, known: Sequence[Known]) -> Spoken:
     text = raw
-    absent = _missing(raw, known)
-    for k in absent:
+    marks = {chr(_MARKS + i): k for i, k in enumerate(_missing(raw, known))}
+    for mark, k in marks.items():
         spans = noun_phrases(text, k.concept.category)
-        if len(spans) == 1:
-            text = name_for_phrase(text, spans[0], k.concept.identifier)
-        else:
-            text = f"{text.rstrip()} Also here: {k.concept.identifier}."
-    return Spoken(_with_names(text, known), raw, tuple(k.concept.name for k in absent))
+        text = name_for_phrase(text, spans[0], mark) if len(spans) == 1 else f"{text.rstrip()} Also here: {mark}."
+    text = _with_names(text, known)
+    for mark, k in marks.items():
+        text = text.replace(mark, k.concept.name)
+    return Spoken(text, raw, tuple(k.concept.name for k in marks.values()))

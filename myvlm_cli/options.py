@@ -89,8 +89,19 @@ def open_session(vlm: str | None, recogniser: str | None, device: str, dtype: st
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:
-    """`a,b` as names; None stays None."""
-    return None if text is None else tuple(n.strip() for n in text.split(",") if n.strip())
+    """`a,b` as names; None stays None.
+
+    Raises:
+        UsageError: there is no name in the text (a script's empty variable must not mean "no names").
+    """
+    if text is None:
+        return None
+    names = tuple(n.strip() for n in text.split(",") if n.strip())
+    if not names:
+        from engine.errors import UsageError
+
+        raise UsageError("--concepts holds no name", hint="Leave it out for all concepts; --no-concepts for none.")
+    return names
 
 
 def gather_photos(paths: list[Path] | None, files_from: Path | None, *, null: bool) -> list[Path]:

@@ -75,3 +75,8 @@ def test_grid_and_crops_stay_inside():
         assert 0 <= b.y0 < b.y1 <= 100.001
         part = crop(image, b)
         assert part.width == part.height
+
+
+def test_scores_that_are_no_numbers_match_nobody():
+    assert assign(np.full((2, 2), np.nan), np.array([0.5, 0.5])) == []
+    assert [a.concept for a in assign(np.array([[np.nan, 0.9], [np.inf, 0.1]]), np.array([0.5, 0.5]))] == [1]

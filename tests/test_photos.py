@@ -99,7 +99,7 @@ def test_16_bit_grey_keeps_its_range(tmp_path):
 
 
 def test_discovery_sorts_skips_and_survives_loops(tmp_path):
-    for name in ("b.JPG", "a.jpeg", "c.heic", "notes.txt", ".hidden.jpg", "x_original.jpg", "video.mp4"):
+    for name in ("b.JPG", "a.jpeg", "c.heic", "notes.txt", ".hidden.jpg", "x.jpg_original", "video.mp4"):
         (tmp_path / name).write_bytes(b"x" + name.encode())
     for folder in ("@eaDir", ".git", "sub", "Lib.photoslibrary"):
         (tmp_path / folder).mkdir()
@@ -122,3 +122,32 @@ def test_lists_take_any_bytes(tmp_path):
     assert [os.fsencode(p) for p in read_list(file, null=True)] == [b"a b.jpg", b"caf\xe9.jpg", b"new\nline.jpg"]
     file.write_bytes(b"a.jpg\r\n\nb.jpg")
     assert [p.name for p in read_list(file, null=False)] == ["a.jpg", "b.jpg"]
+
+
+def test_a_link_to_itself_fails_by_itself(tmp_path):
+    (tmp_path / "itself.jpg").symlink_to(tmp_path / "itself.jpg")
+    (path,) = iter_photos([tmp_path])
+    with pytest.raises(PhotoError, match="symbolic links"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_half_synced_heic_is_refused(shared, tmp_path, share):
+    whole = next(p for p in sorted(shared.rglob("*.heic")) if len(p.read_bytes()) > 10_000).read_bytes()
+    (tmp_path / "whole.heic").write_bytes(whole)
+    load_photo(tmp_path / "whole.heic")
+    (tmp_path / "cut.heic").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(PhotoError, match="truncated"):
+        load_photo(tmp_path / "cut.heic")
+
+
+def test_paths_with_nul_are_an_error_of_that_path():
+    path = next(iter_photos(read_list_of(b"a.jpg\0b.jpg\n")))
+    with pytest.raises(PhotoError, match="no path"):
+        read_photo(path)
+
+
+def read_list_of(data):
+    from pathlib import Path
+
+    return [Path(os.fsdecode(line)) for line in data.split(b"\n") if line]

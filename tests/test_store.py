@@ -158,3 +158,53 @@ def test_the_first_schema_can_be_opened(home):
     with sqlite3.connect(home / "store.db") as db:
         tables = {row[0] for row in db.execute("select name from sqlite_master where type = 'table'")}
     assert {"concepts", "concept_references", "heads", "embeddings"} <= tables
+
+
+def test_other_tensors_change_the_fingerprint_and_leave_no_old_file(store, home):
+    concept = store.put("Rex", Kind.PET, "dog", ("sks",), ())
+    prints = []
+    for value in (1.0, 2.0, 1.0):
+        vector = np.full((1, 4), value, np.float32)
+        store.save_embedding(Embedding(concept.id, "vlm", "rev", "sks", 1, 0, 0.1, vector))
+        prints.append(store.fingerprint(concept))
+    assert prints[0] == prints[2] != prints[1]
+    assert len(list((home / "concepts" / concept.id).glob("embedding-*"))) == 1
+
+
+def test_a_concept_forgotten_meanwhile_is_an_error_and_leaves_nothing(store, home):
+    concept = store.put("Rex", Kind.PET, "dog", ("sks",), ())
+    store.forget("Rex")
+    with pytest.raises(ConceptError, match="forgotten meanwhile"):
+        store.save_embedding(Embedding(concept.id, "vlm", "rev", "sks", 1, 0, 0.1, np.zeros((1, 4))))
+    assert not list((home / "concepts").rglob("*.safetensors"))
+
+
+def test_a_damaged_cache_starts_anew(tmp_path):
+    cache = FeatureCache(tmp_path)
+    cache.save("m", [("h", {"a": np.ones(2)})])
+    cache = FeatureCache(tmp_path)
+    data = bytearray((tmp_path / "features.db").read_bytes())
+    data[len(data) // 2 :] = b"\xff" * (len(data) - len(data) // 2)
+    for suffix in ("-wal", "-shm"):
+        (tmp_path / f"features.db{suffix}").unlink(missing_ok=True)
+    (tmp_path / "features.db").write_bytes(data)
+    assert cache.load("h", "m") is None
+    cache.save("m", [("h", {"a": np.ones(2)})])
+    assert cache.load("h", "m")["a"].sum() == 2
+
+
+def test_a_signal_waits_until_a_write_is_done_whatever_threads_run():
+    code = """
+    import os, signal, threading, time
+    from engine.files import finish_first
+    def stop(number, frame): raise SystemExit(130)
+    signal.signal(signal.SIGINT, stop)
+    threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
+    with finish_first():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        print("finished", flush=True)
+    print("went on", flush=True)
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (130, "finished\n")

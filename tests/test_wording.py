@@ -1,7 +1,7 @@
 import pytest
 
 from engine.vlms.config import join_names
-from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words
+from engine.vlms.wording import has_word, mentions, name_for_phrase, noun_phrases, replace_names, replace_words
 
 
 def test_replacement_is_word_bounded_unlike_the_references(shared):
@@ -67,3 +67,30 @@ def test_name_for_phrase():
 
 def test_join_names():
     assert [join_names(n) for n in ((), ("a",), ("a", "b"), ("a", "b", "c"))] == ["", "a", "a and b", "a, b and c"]
+
+
+def test_names_are_found_in_any_unicode_form():
+    assert replace_names("What is ipek holding, Işıl?", {"İpek": "sks", "Işıl": "Bob"}).endswith("holding, Bob?")
+    assert replace_names("Is Jose\u0301 here?", {"José": "Bob"}) == "Is Bob here?"
+    assert mentions("is José here?", "Jose\u0301")
+    assert not mentions("is Josés dog here?", "José")
+
+
+def test_identifiers_may_open_a_sentence():
+    assert has_word("Sks is asleep.", "sks")
+    assert replace_words("Sks is asleep.", {"sks": "Rex"}) == "Rex is asleep."
+
+
+def test_two_concepts_with_one_identifier_keep_their_names():
+    """There are more concepts in a big library than names that a VLM knows."""
+    from types import SimpleNamespace
+
+    from engine.tasks import Known, _finish, _missing
+
+    def known(name, identifier, category="dog"):
+        return Known(SimpleNamespace(name=name, identifier=identifier, category=category), None)
+
+    rex, luna = known("Rex", "sks"), known("Luna", "sks", "cat")
+    assert _missing("sks is with a cat.", [rex, luna]) == [luna]
+    assert _finish("sks is with a cat.", [rex, luna]).text == "Rex is with Luna."
+    assert _finish("sks sleeps.", [rex, luna]).text == "Rex sleeps. Also here: Luna."

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -238,3 +239,42 @@ def test_an_unreadable_folder_is_one_clear_error(tmp_path):
     with pytest.raises(SidecarError) as err:
         write_words(photo, WORDS, NOW, embedded=None)
     assert "a.jpg" in str(err.value)
+
+
+def test_a_term_that_a_human_took_out_stays_out():
+    both = merge_words(None, WORDS, NOW).data
+    edited = both.replace(b"<rdf:li>Rex</rdf:li>", b"", 1)
+    assert Packet(edited).items(DC, "subject") == ["Anna"]
+    again = merge_words(edited, replace(WORDS, caption="Another caption."), NOW).data
+    assert Packet(again).items(DC, "subject") == ["Anna"]
+
+
+def test_an_empty_description_in_attribute_form_is_filled_once():
+    existing = merge_words(None, WORDS, NOW).data
+    packet = Packet(existing)
+    packet.remove(DC, "description")
+    packet.blocks()[0].set(f"{{{DC}}}description", "")
+    once = merge_words(packet.serialise(), WORDS, NOW).data
+    assert Packet(once).default_text(DC, "description") == WORDS.caption
+    assert merge_words(once, WORDS, NOW).data is None
+
+
+def test_embedded_metadata_that_cannot_be_read_is_not_hidden_by_a_sidecar(tmp_path):
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(b"x")
+    with pytest.raises(SidecarError, match="embedded metadata is damaged"):
+        write_words(photo, WORDS, NOW, embedded=b"<x:xmpmeta")
+    assert not xmp_path(photo).exists()
+    embedded = (
+        merge_words(None, replace(WORDS, caption="Grandma 80"), NOW).data.replace(
+            MYVLM.encode(), b"http://example.com/other/"
+        )
+        + b"\0"
+    )
+    write_words(photo, WORDS, NOW, embedded=embedded)
+    assert b"Grandma 80" in xmp_path(photo).read_bytes()
+
+
+def test_what_cannot_be_xml_is_an_error_of_that_photo(tmp_path):
+    with pytest.raises(SidecarError):
+        write_words(tmp_path / "a.jpg", replace(WORDS, caption="a \x01 b"), NOW, embedded=None)

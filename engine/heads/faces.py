@@ -15,6 +15,7 @@ from engine.errors import EnvironmentFault, WeightsMissingError
 MODULES = ("detection", "recognition")
 """Without this filter insightface runs four nets a face instead of one."""
 CUDA = "CUDAExecutionProvider"
+_MOST_SLENDER = 40
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class FaceAnalyser:
         """Faces of an upright RGB photo, largest first; embeddings computed once, in one batch."""
         from insightface.utils import face_align
 
+        if max(image.size) > _MOST_SLENDER * min(image.size):
+            return []  # the detector's scaled copy would have no pixels across
         pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])  # insightface wants BGR
         boxes, landmarks = self._app.det_model.detect(pixels)
         if not len(boxes):

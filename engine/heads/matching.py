@@ -32,7 +32,7 @@ def assign(scores: np.ndarray, thresholds: np.ndarray, same: np.ndarray | None =
     which regions overlap so much that they show the same thing.
     """
     same = np.eye(len(scores), dtype=bool) if same is None else same
-    margins = scores - thresholds[None]
+    margins = np.nan_to_num(scores - thresholds[None], nan=-np.inf, posinf=-np.inf)
     found: list[Assignment] = []
     taken_rows: set[int] = set()
     taken_columns: set[int] = set()

@@ -48,6 +48,9 @@ def read_photo(path: Path) -> PhotoFile:
         data = path.read_bytes()
     except OSError as err:
         raise PhotoError(f"{path}: {err.strerror or err}", hint="Check the path and its permissions.") from err
+    except ValueError as err:
+        hint = "Paths that end with NUL (find -print0) are read with -0."
+        raise PhotoError(f"{path!r}: no path ({err})", hint=hint) from err
     if not data:
         raise PhotoError(f"{path}: the file is empty", hint="Restore it from a backup or delete it.")
     return PhotoFile(path, data, sha256_of(data))
@@ -60,6 +63,8 @@ def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
         PhotoError: not a picture, truncated, damaged, or over `most_pixels`.
     """
     path = file.path
+    if _is_cut_short(file.data):
+        raise PhotoError(f"{path}: damaged or truncated (its end is missing)", hint="Restore it from a backup.")
     try:
         with _open(file.data) as opened:
             pixels = opened.width * opened.height
@@ -76,15 +81,7 @@ def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
         raise
     except UnidentifiedImageError as err:
         raise PhotoError(f"{path}: not a picture that can be read", hint="Check what the file really is.") from err
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        MemoryError,
-        OverflowError,
-        Image.DecompressionBombError,
-    ) as err:
+    except Exception as err:
         raise PhotoError(f"{path}: damaged or truncated ({err})", hint="Restore it from a backup.") from err
     facts = PhotoFacts(file.content_hash, *upright.size, name, orientation, exif.taken, exif.place)
     return Photo(path, upright, facts, xmp if isinstance(xmp, bytes) else None, exif.software)
@@ -93,6 +90,23 @@ def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
 def load_photo(path: Path) -> Photo:
     """Read and decode a photo; raises what these two raise."""
     return decode_photo(read_photo(path))
+
+
+_BOXES = frozenset({b"ftyp", b"meta", b"mdat", b"moov", b"idat", b"free"})
+
+
+def _is_cut_short(data: bytes) -> bool:
+    """Whether a HEIC or AVIF file ends inside one of its boxes (ISO/IEC 14496-12, 4.2); decoders fill in grey."""
+    if data[4:8] != b"ftyp":
+        return False
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        size = int.from_bytes(data[at + 8 : at + 16], "big") if size == 1 else size
+        if kind not in _BOXES or size < 8:
+            return False
+        at += size
+    return at > len(data)
 
 
 def _open(data: bytes) -> Image.Image:

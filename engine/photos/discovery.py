@@ -27,7 +27,7 @@ def iter_photos(paths: Iterable[Path]) -> Iterator[Path]:
         for found in _walk(path, set()) if path.is_dir() else [path]:
             try:
                 status = found.stat()
-            except OSError:
+            except (OSError, ValueError):
                 yield found
                 continue
             if (status.st_dev, status.st_ino) not in seen:
@@ -47,16 +47,23 @@ def _walk(folder: Path, above: set[tuple[int, int]]) -> Iterator[Path]:
         return
     for entry in entries:
         path = folder / entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             if not _skipped(entry.name):
                 yield from _walk(path, above | {here})
         elif is_photo_name(entry.name):
             yield path
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
 def is_photo_name(name: str) -> bool:
     """Whether a file inside a folder is taken for a photo: by its ending; hidden files never are."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES and "_original" not in name[-20:]
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _skipped(name: str) -> bool:

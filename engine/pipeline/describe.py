@@ -53,7 +53,7 @@ def describe(session: Session, paths: Iterable[Path], request: Request) -> Itera
     def read(path: Path) -> _Job:
         return _read(path, base, request)
 
-    jobs = read_ahead(paths, read, ahead=2 * BATCH)
+    jobs = read_ahead(paths, read, ahead=BATCH // 2)
     for batch in batched(jobs, BATCH):
         open_jobs = [j for j in batch if j.photo is not None]
         done = dict(
@@ -96,7 +96,7 @@ def _settings_digest(session: Session, concepts: Sequence[Concept]) -> str:
     their versions (also those nobody asked for: they are rivals), unless none are to be named.
     """
     vlm = session.vlm_config
-    rivals = [(c.id, c.version) for c in session.store.all()] if concepts else []
+    rivals = [(c.id, c.version, session.store.fingerprint(c)) for c in session.store.all()] if concepts else []
     parts = (
         __version__,
         session.vlm_id,
@@ -133,10 +133,11 @@ def _up_to_date(path: Path, key: str) -> PhotoResult | None:
     if document is None or document.get("key") != key or not is_current(path):
         return None
     sidecars = (xmp_path(path), json_path(path))
-    matches = recorded_matches(document)
-    return PhotoResult(
-        path, Status.UNCHANGED, caption=document["caption"], matches=matches, sidecars=sidecars, reason="up to date"
-    )
+    try:
+        caption, matches = str(document["caption"]), recorded_matches(document)
+    except (KeyError, TypeError, ValueError):  # edited by hand
+        return None
+    return PhotoResult(path, Status.UNCHANGED, caption=caption, matches=matches, sidecars=sidecars, reason="up to date")
 
 
 def _caption(
@@ -173,9 +174,14 @@ def _caption(
             ),
             seconds=job.seconds + share,
         )
-        results.append(
-            _write(session, job.key, photo, result, base) if request.write else replace(result, status=Status.DRY_RUN)
-        )
+        if not said.text.strip():
+            results.append(
+                replace(result, status=Status.FAILED, caption=None, reason=f"{job.path}: the VLM said nothing")
+            )
+        elif request.write:
+            results.append(_write(session, job.key, photo, result, base))
+        else:
+            results.append(replace(result, status=Status.DRY_RUN))
     return results
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.boxes import Box
-from engine.errors import NoUsablePhotoError, PhotoError
+from engine.errors import NoUsablePhotoError, PhotoError, UsageError
 from engine.kinds import kind_of_word
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import iter_photos
@@ -23,6 +23,8 @@ SMALLEST_FACE = 24.0
 SMALLEST_REGION = 20.0
 """Sides in pixels under which a face or region says too little about who it is."""
 _SAME_PICTURE = 0.985
+FEWEST_NEGATIVES = 30
+"""Fewer views of other things and a head is not trained."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def enrol(
     Raises:
         NameRefusedError: the name cannot be stored.
         NoUsablePhotoError: no photo shows the concept.
+        UsageError: there are too few negatives to tell a thing from others.
     """
     check_name(name)
     photos, findings = _load(iter_photos(paths))
@@ -88,11 +91,14 @@ def enrol(
     word = category or _guess_category(kind, views, bank)
     if guessed and not category and kind is not Kind.PERSON:
         kind = kind_of_word(word)
+    background = np.zeros((0, 1), np.float32) if kind is Kind.PERSON else _background(session, views, negatives)
+    if kind is not Kind.PERSON:
+        _check_negatives(session, name, len(background) + len(bank.features))
     references = tuple(Reference(v.photo.path.absolute(), v.photo.facts.content_hash, v.box) for v in views)
     identifiers = tuple(session.vlm_config.identifiers["person" if kind is Kind.PERSON else "thing"])
     concept = session.store.put(name, kind, word, identifiers, references)
-    count = _train_head(session, concept, views, negatives, seed)
-    warnings = _warnings(kind, len(views), count, negatives)
+    count = _train_head(session, concept, views, background, seed)
+    warnings = _warnings(len(views))
     return Enrolment(session.store.get(name), tuple(findings), guessed, category is None, count, warnings)
 
 
@@ -154,8 +160,15 @@ def _face_views(session: Session, photos: Sequence[Photo]) -> tuple[list[_View],
         return [], findings
     sizes = [np.array([f.box.area for f in own]) / (p.image.width * p.image.height) for p, own in usable]
     chosen = choose_views([np.stack([f.embedding for f in own]) for _, own in usable], sizes)
+    alike = np.stack([own[i].embedding for (_, own), i in zip(usable, chosen, strict=True)])
+    nearest = (alike @ alike.T - 2 * np.eye(len(alike))).max(axis=1)
+    strange = (nearest < session.recogniser_config.faces.threshold) & (len(usable) >= 3)
     views = []
-    for (photo, own), i in zip(usable, chosen, strict=True):
+    for (photo, own), i, stranger in zip(usable, chosen, strange, strict=True):
+        if stranger:
+            text = "nobody here looks like the person in the other photos"
+            findings.append(Finding(photo.path, False, text, "Crop the photo to the face, if it is the right person."))
+            continue
         views.append(_View(photo, own[i].box, own[i].embedding))
         several = len(own) > 1
         text = f"{len(own)} faces; took the one that the other photos share" if several else "one face"
@@ -201,9 +214,26 @@ def _guess_category(kind: Kind, views: Sequence[_View], bank: Bank) -> str:
     return max(sorted(set(words)), key=words.count)
 
 
-def _train_head(
-    session: Session, concept: Concept, views: Sequence[_View], negatives: Sequence[Path], seed: int
-) -> int:
+def _background(session: Session, views: Sequence[_View], folders: Sequence[Path]) -> np.ndarray:
+    """Features that are certainly not the concept: what else is in its photos, and the user's negatives."""
+    regions = find_regions(session, [v.photo for v in views], keep=True)
+    around = find_background(regions, [v.box for v in views])
+    return np.concatenate([around, encode_folders(session, folders, around.shape[1])])
+
+
+def _check_negatives(session: Session, name: str, known: int) -> None:
+    """A head that has seen next to nothing else takes everything for the concept (measured: 99 % of unrelated
+    features with three negatives); a wrong name is worse than no name.
+    """
+    others = sum(c.kind is not Kind.PERSON and c.name != name for c in session.store.all())
+    if known + others < FEWEST_NEGATIVES:
+        raise UsageError(
+            f"there is too little that {name!r} could be told from: {known + others} views of other things",
+            hint="Give --negatives FOLDER with some photos that do not show it; ten are a good start.",
+        )
+
+
+def _train_head(session: Session, concept: Concept, views: Sequence[_View], background: np.ndarray, seed: int) -> int:
     """Train and store the head, and those of its rivals; returns how many negatives it saw."""
     if concept.kind is Kind.PERSON:
         templates = np.stack([v.feature for v in views]).astype(np.float32)
@@ -215,20 +245,12 @@ def _train_head(
 
     rng = np.random.default_rng(seed)
     features = np.concatenate([session.recogniser.encode_views(v.photo.image, v.box, rng) for v in views])
-    regions = find_regions(session, [v.photo for v in views], keep=True)
-    width = features.shape[1]
-    background = np.concatenate(
-        [find_background(regions, [v.box for v in views]), encode_folders(session, negatives, width)]
-    )
     count = train_object_head(session, concept, features, background, seed)
     retrain_rivals(session, concept)
     return count
 
 
-def _warnings(kind: Kind, references: int, negatives: int, given: Sequence[Path]) -> tuple[str, ...]:
-    found = []
-    if references < 3:
-        found.append(f"only {references} reference photo(s): three to five, in different places, recognise better")
-    if kind is not Kind.PERSON and negatives < 30 and not given:
-        found.append("few negatives: give --negatives FOLDER with photos of other things, or expect wrong names")
-    return tuple(found)
+def _warnings(references: int) -> tuple[str, ...]:
+    if references >= 3:
+        return ()
+    return (f"only {references} reference photo(s): three to five, in different places, recognise better",)

@@ -1,11 +1,15 @@
 """Locating a concept: the box of the region in which it was recognised."""
 
+import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image, UnidentifiedImageError
+
 from engine.errors import EngineError, PhotoError, UsageError
+from engine.files import write_atomically
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
 from engine.pipeline.batches import batched, read_ahead
@@ -14,6 +18,8 @@ from engine.pipeline.session import Session
 from engine.types import Concept, Match, Status
 
 BATCH = 16
+_SOFTWARE, _MARK = 0x0131, "myvlm locate"
+"""EXIF `Software` of our drawings: nothing else is ever replaced by one."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,16 @@ def find(session: Session, name: str, paths: Sequence[Path], *, draw: Path | Non
 
     Raises:
         ConceptError: the concept is unknown, or was enrolled with another recogniser.
-        UsageError: `draw` names one of the photos.
+        UsageError: `draw` names a file that is no drawing of ours.
     """
     concept = session.store.get(name)
-    for batch in batched(read_ahead(paths, _read, ahead=2 * BATCH), BATCH):
+    drawn: set[Path] = set()
+    for batch in batched(read_ahead(paths, _read, ahead=BATCH // 2), BATCH):
         for photo, location in zip(batch, _locate(session, concept, batch), strict=True):
             if draw and isinstance(photo, Photo) and location.match:
-                location = _draw(photo, location, _target(draw, photo.path, len(paths)))
+                target = _target(draw, photo.path, len(paths), drawn)
+                drawn.add(target)
+                location = _draw(photo, location, target)
             yield location
 
 
@@ -69,18 +78,37 @@ def _locate(session: Session, concept: Concept, batch: Sequence[Photo | Location
     return found
 
 
-def _target(draw: Path, photo: Path, count: int) -> Path:
-    target = draw if count == 1 and draw.suffix and not draw.is_dir() else draw / f"{photo.stem}.located.png"
-    if target.resolve() == photo.resolve():
-        raise UsageError(f"--draw {draw} would replace the photo itself", hint="Give another file or a folder.")
+def _target(draw: Path, photo: Path, count: int, drawn: set[Path]) -> Path:
+    """Where a drawing goes: never over a file that is no drawing of ours, nor over one of this run."""
+    if count == 1 and draw.suffix and not draw.is_dir():
+        target = draw
+    else:
+        names = (f"{photo.name}.located{n}.png" for n in ("", *(f"-{k}" for k in range(2, len(drawn) + 3))))
+        target = next(t for n in names if (t := draw / n) not in drawn)
+    if target.exists() and not _is_drawing(target):
+        raise UsageError(
+            f"--draw would replace {target}, which is no drawing of myvlm's", hint="Give another file or a folder."
+        )
     return target
+
+
+def _is_drawing(path: Path) -> bool:
+    try:
+        with Image.open(path) as opened:
+            return opened.getexif().get(_SOFTWARE) == _MARK
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+        return False
 
 
 def _draw(photo: Photo, location: Location, target: Path) -> Location:
     assert location.match is not None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draw_boxes(photo.image, [(location.match.box, location.match.name)]).save(target)
-    except (OSError, ValueError) as err:
+        page = draw_boxes(photo.image, [(location.match.box, location.match.name)])
+        marks, data = Image.Exif(), io.BytesIO()
+        marks[_SOFTWARE] = _MARK
+        page.save(data, Image.registered_extensions().get(target.suffix.lower(), ""), exif=marks)
+        write_atomically(target, data.getvalue())
+    except (OSError, ValueError, KeyError) as err:
         raise EngineError(f"{target} cannot be written: {err}", hint="Give --draw a folder or a .png file.") from err
     return replace(location, drawing=target)

@@ -11,7 +11,7 @@ from engine.pipeline.recognition import recognise
 from engine.pipeline.session import DRAWN_BY, Session
 from engine.tasks import Known, answer
 from engine.types import Concept, Match, Status
-from engine.vlms.wording import replace_names
+from engine.vlms.wording import mentions
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def respond(
         NotTrainedError: a concept that the question names was never trained for this VLM.
     """
     chosen = session.concepts(concepts)
-    named = [c for c in chosen if replace_names(question, {c.name: "\0"}) != question]
+    named = [c for c in chosen if mentions(question, c.name)]
     known = _known(session, chosen, named)
     enrolled = [c for c in chosen if c.id in known]
     for path in paths:

@@ -101,7 +101,10 @@ class Packet:
     def set_default_text(self, namespace: str, name: str, value: str) -> None:
         """Set a language alternative's `x-default` text; other languages stay."""
         found = self.find(namespace, name)
-        if not isinstance(found, etree._Element):
+        if isinstance(found, str):
+            self.remove(namespace, name)  # the attribute form holds no languages
+            found = None
+        if found is None:
             found = self._append(self._block_for(namespace), q(namespace, name))
         alternative = found.find(q(RDF, "Alt"))
         if alternative is None:

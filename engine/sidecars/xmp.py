@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from lxml import etree
+
 from engine.errors import SidecarError
 from engine.files import sha256_of, write_atomically
 from engine.sidecars.namespaces import DC, IPTC_EXT, MYVLM, XMP
@@ -86,7 +88,8 @@ def _set_terms(packet: Packet, target: tuple[str, str], record: str, terms: tupl
     stale = set(mine) - set(terms)
     packet.remove_items(*target, stale)
     present = packet.items(*target)
-    fresh = [t for t in terms if t not in present]
+    declined = set(mine) - set(present) if present else set()  # taken out by a human; a dropped property comes back
+    fresh = [t for t in terms if t not in present and t not in declined]
     if fresh and not packet.add_items(*target, fresh):
         return [f"could not add {', '.join(fresh)}: {target[1]} has an unusual form"]
     ours = [t for t in terms if t in fresh or t in mine]
@@ -116,12 +119,12 @@ def write_words(photo: Path, words: Words, now: datetime, *, embedded: bytes | N
         SidecarError: the sidecar cannot be read, merged or written; it is as it was.
     """
     path = xmp_path(photo)
-    target = path.resolve()
     try:
+        target = path.resolve()
         existing = target.read_bytes() if target.exists() else None
         merge = merge_words(_start(existing, embedded), words, now)
         if merge.data is None and existing is None:
-            merge = Merge(embedded, merge.notes)
+            merge = Merge(_start(None, embedded), merge.notes)
         if merge.data is not None and merge.data != existing:
             if existing is not None and target.read_bytes() != existing:
                 raise SidecarError("another program changed it meanwhile")
@@ -130,16 +133,20 @@ def write_words(photo: Path, words: Words, now: datetime, *, embedded: bytes | N
         raise SidecarError(f"{path}: {err}", hint="It was left as it is.") from err
     except OSError as err:
         raise SidecarError(f"{path}: {err.strerror or err}", hint="Is the folder writable?") from err
+    except (etree.LxmlError, ValueError, RuntimeError) as err:
+        raise SidecarError(f"{path}: {err}", hint="It was left as it is.") from err
     return path, merge
 
 
 def _start(existing: bytes | None, embedded: bytes | None) -> bytes | None:
+    """What a merge starts from; an embedded packet that nobody can read would be hidden by a new sidecar."""
     if existing is not None or embedded is None:
         return existing
+    embedded = embedded.rstrip(b"\0 \r\n\t")
     try:
         Packet(embedded)
-    except SidecarError:
-        return None
+    except SidecarError as err:
+        raise SidecarError(f"the photo's embedded metadata is damaged ({err}); a sidecar would hide it") from err
     return embedded
 
 

@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +17,7 @@ from engine.errors import ConceptError, NotTrainedError
 from engine.files import make_private_folder, sha256_of
 from engine.store.database import open_database, transaction
 from engine.store.names import check_name, name_key
-from engine.store.tensors import load_tensors, save_tensors
+from engine.store.tensors import add_tensors, load_tensors
 from engine.types import Concept, Kind, Reference
 
 
@@ -142,9 +145,8 @@ class ConceptStore:
 
     def save_head(self, head: Head) -> None:
         """Store a concept's head for one encoder; the concept's version rises."""
-        file = self._file(head.concept_id, "head", head.encoder)
-        save_tensors(self.folder / file, head.tensors, {"encoder": head.encoder, "kind": head.kind})
-        with transaction(self._db.conn, self.path) as db:
+        facts = {"encoder": head.encoder, "kind": head.kind}
+        with self._replacing(head.concept_id, "head", head.encoder, head.tensors, facts) as (db, file):
             db.execute(
                 "insert or replace into heads values (?, ?, ?, ?, ?, ?)",
                 [
@@ -156,7 +158,6 @@ class ConceptStore:
                     json.dumps(head.facts, sort_keys=True),
                 ],
             )
-            db.execute("update concepts set version = version + 1 where id = ?", [head.concept_id])
 
     def load_head(self, concept_id: str, encoder: str) -> Head | None:
         """The concept's head for an encoder, or None; heads of other encoders are never returned."""
@@ -169,14 +170,11 @@ class ConceptStore:
     def save_embedding(self, embedding: Embedding) -> None:
         """Store a concept's embedding for one VLM and task; the concept's version rises."""
         e = embedding
-        file = self._file(e.concept_id, f"embedding-{e.task}", e.vlm)
         facts = {"vlm": e.vlm, "revision": e.revision, "identifier": e.identifier, "seed": str(e.seed)}
-        save_tensors(self.folder / file, {"embedding": e.vector.astype(np.float32)}, facts)
-        width = e.vector.shape[-1]
-        row = [e.concept_id, e.vlm, e.revision, width, e.steps, e.seed, e.task, e.identifier, e.loss, file]
-        with transaction(self._db.conn, self.path) as db:
-            db.execute("insert or replace into embeddings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            db.execute("update concepts set version = version + 1 where id = ?", [e.concept_id])
+        tensors = {"embedding": e.vector.astype(np.float32)}
+        with self._replacing(e.concept_id, f"embedding-{e.task}", e.vlm, tensors, facts) as (db, file):
+            row = [e.concept_id, e.vlm, e.revision, e.vector.shape[-1], e.steps, e.seed, e.task, e.identifier, e.loss]
+            db.execute("insert or replace into embeddings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*row, file])
 
     def load_embedding(self, concept: Concept, vlm: str, revision: str, task: str = "caption") -> Embedding:
         """The concept's embedding for a VLM.
@@ -208,12 +206,36 @@ class ConceptStore:
             "embeddings": [dict(e) for e in embeddings],
         }
 
+    def fingerprint(self, concept: Concept) -> str:
+        """A digest of a concept's heads and embeddings: another one, other captions."""
+        files = self._db.query(
+            "select file from heads where concept_id = ? union select file from embeddings where concept_id = ?",
+            [concept.id, concept.id],
+        )
+        return sha256_of("\n".join(sorted(row["file"] for row in files)).encode())[:16]
+
     def training_file(self, concept: Concept, vlm: str) -> Path:
         """Where an unfinished training of this concept keeps its state."""
-        return self.folder / self._file(concept.id, "training", vlm)
+        return self.folder / f"{_stem(concept.id, 'training', vlm)}.safetensors"
 
-    def _file(self, concept_id: str, what: str, model: str) -> str:
-        return f"concepts/{concept_id}/{what}-{sha256_of(model.encode())[:12]}.safetensors"
+    @contextmanager
+    def _replacing(
+        self, concept_id: str, what: str, model: str, tensors: dict[str, np.ndarray], facts: dict[str, str]
+    ) -> Iterator[tuple[sqlite3.Connection, str]]:
+        """One transaction that makes the store point at new tensors; the concept's version rises.
+
+        The file is named by its content and there before its row, so a kill leaves the old pair or the new one.
+        """
+        stem = _stem(concept_id, what, model)
+        with transaction(self._db.conn, self.path) as db:
+            if not db.execute("select 1 from concepts where id = ?", [concept_id]).fetchone():
+                raise ConceptError("the concept was forgotten meanwhile", hint="Add it again if you want it.")
+            path = add_tensors(self.folder / stem, tensors, facts)
+            yield db, path.relative_to(self.folder).as_posix()
+            db.execute("update concepts set version = version + 1 where id = ?", [concept_id])
+        for old in path.parent.glob(f"{Path(stem).name}-*.safetensors"):
+            if old != path:
+                old.unlink(missing_ok=True)
 
     def _fresh_id(self, name: str) -> str:
         taken = {row["id"] for row in self._db.query("select id from concepts")}
@@ -239,6 +261,10 @@ def _reference_row(r: Reference) -> tuple:
 def _reference(row: dict) -> Reference:
     box = Box(row["x0"], row["y0"], row["x1"], row["y1"]) if row["x0"] is not None else None
     return Reference(Path(os.fsdecode(row["path"])), row["content_hash"], box)
+
+
+def _stem(concept_id: str, what: str, model: str) -> str:
+    return f"concepts/{concept_id}/{what}-{sha256_of(model.encode())[:12]}"
 
 
 def _now() -> str:

@@ -9,7 +9,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from engine.errors import StoreError, StoreLockedError
 from engine.store.database import open_cache, transaction
+
+_SCHEMA = (
+    "create table if not exists features"
+    " (content_hash text, model text, data blob not null, primary key (content_hash, model))"
+)
 
 
 class FeatureCache:
@@ -22,24 +28,37 @@ class FeatureCache:
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
-        return open_cache(
-            self._path,
-            "create table if not exists features"
-            " (content_hash text, model text, data blob not null, primary key (content_hash, model))",
-        )
+        try:
+            return open_cache(self._path, _SCHEMA)
+        except StoreLockedError:
+            raise
+        except StoreError:
+            self._delete()
+            return open_cache(self._path, _SCHEMA)
 
     def load(self, content_hash: str, model: str) -> dict[str, np.ndarray] | None:
         """The arrays of a photo for a model, or None. Creates nothing."""
         if not self._path.exists():
             return None
         query = "select data from features where content_hash = ? and model = ?"
-        row = self._db.execute(query, [content_hash, model]).fetchone()
-        if row is None:
-            return None
         try:
-            return load(row[0])
-        except SafetensorError:
+            row = self._db.execute(query, [content_hash, model]).fetchone()
+            return load(row[0]) if row else None
+        except sqlite3.OperationalError:  # another process holds it
             return None
+        except (sqlite3.DatabaseError, SafetensorError):
+            self._start_anew()
+            return None
+
+    def _start_anew(self) -> None:
+        """Throw a damaged cache away."""
+        self._db.close()
+        del self._db
+        self._delete()
+
+    def _delete(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def save(self, model: str, found: Iterable[tuple[str, dict[str, np.ndarray]]]) -> None:
         """Keep the arrays of some photos."""

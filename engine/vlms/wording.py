@@ -1,6 +1,7 @@
 """Names in text: identifiers to display names and back, and a class noun replaced by a name."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 
 _ARTICLES = r"(?:an?|the|one|his|her|their|my|our|this|that)"
@@ -16,22 +17,50 @@ def replace_words(text: str, words: Mapping[str, str]) -> str:
     """
     if not words:
         return text
-    pattern = "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True))
-    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", lambda m: words[m[0]], text)
+    spelt = {_capital(word): value for word, value in words.items()} | dict(words)
+    pattern = "|".join(_pattern(w) for w in sorted(words, key=len, reverse=True))
+    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", lambda m: spelt[m[0]], text)
+
+
+def _pattern(word: str) -> str:
+    """A word as it stands, or with a capital where it opens a sentence: `sks`, `Sks`."""
+    return rf"{re.escape(word)}|(?:^|(?<=[.!?] )){re.escape(_capital(word))}"
+
+
+def _capital(word: str) -> str:
+    return word[:1].upper() + word[1:]
 
 
 def replace_names(text: str, identifiers: Mapping[str, str]) -> str:
-    """Replace display names by identifiers, whatever their case: for questions that users type."""
-    if not identifiers:
+    """Replace display names by identifiers, whatever their case and Unicode form: for what users type.
+
+    A text without any of the names comes back as it is.
+    """
+    if not any(mentions(text, name) for name in identifiers):
         return text
-    by_key = {name.casefold(): identifier for name, identifier in identifiers.items()}
-    pattern = "|".join(re.escape(n) for n in sorted(identifiers, key=len, reverse=True))
-    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", lambda m: by_key[m[0].casefold()], text, flags=re.IGNORECASE)
+    names = sorted(identifiers, key=len, reverse=True)
+    pattern = "|".join(f"({re.escape(_composed(n))})" for n in names)
+
+    def identifier(found: re.Match[str]) -> str:
+        return identifiers[names[(found.lastindex or 1) - 1]]
+
+    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", identifier, _composed(text), flags=re.IGNORECASE)
+
+
+def mentions(text: str, name: str) -> bool:
+    """Whether a text that a user typed holds a name, whatever its case and Unicode form."""
+    pattern = rf"(?<!\w){re.escape(_composed(name))}(?!\w)"
+    return re.search(pattern, _composed(text), re.IGNORECASE) is not None
+
+
+def _composed(text: str) -> str:
+    """NFC: macOS writes file names, and what is copied from them, decomposed."""
+    return unicodedata.normalize("NFC", text)
 
 
 def has_word(text: str, word: str) -> bool:
-    """Whether a text holds a word or name as a whole, in this very case."""
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
+    """Whether a text holds a word or name as a whole, in this case or as it opens a sentence."""
+    return re.search(rf"(?<!\w)(?:{_pattern(word)})(?!\w)", text) is not None
 
 
 def noun_phrases(text: str, noun: str) -> list[tuple[int, int]]:
