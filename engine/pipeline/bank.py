@@ -28,4 +28,6 @@ def load_bank(config: RecogniserConfig) -> Bank:
         return Bank(np.zeros((0, 1), np.float32), ())
     arrays = load_tensors(config.bank)
     words = bytes(arrays["words"]).decode().split("\n")
-    return Bank(arrays["features"].astype(np.float32), tuple(words[i] for i in arrays["categories"]))
+    features = arrays["features"].astype(np.float32)  # int8 of unit vectors
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    return Bank(features, tuple(words[i] for i in arrays["categories"]))

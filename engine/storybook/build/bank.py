@@ -26,7 +26,7 @@ def build_bank(out: Path, seed: int, families: int) -> None:
             views.append(Image.fromarray(draw_view(rng, who)))
             categories.append(words.CATEGORIES.index(who.category))
     arrays = {
-        "features": encoder.encode(views).astype(np.float16),
+        "features": np.round(127 * encoder.encode(views)).astype(np.int8),
         "categories": np.array(categories, np.uint8),
         "words": np.frombuffer("\n".join(words.CATEGORIES).encode(), np.uint8),
     }

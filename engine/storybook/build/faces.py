@@ -6,6 +6,8 @@ from pathlib import Path
 import engine.device  # noqa: F401
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -252,3 +254,22 @@ def export_pack(detector: FaceDetector, recogniser: FaceRecogniser, folder: Path
             dynamic_axes={"input.1": {0: "faces"}, "embedding": {0: "faces"}},
             dynamo=False,
         )
+    for name in ("det_storybook.onnx", "rec_storybook.onnx"):
+        _halve(folder / name)
+
+
+def _halve(path: Path) -> None:
+    """Store weights in half precision, cast back when the model is loaded: half the file, the same layout."""
+    model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size > 64:
+            name = tensor.name
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)

@@ -32,12 +32,12 @@ SHIPPED = Recipe(
     language=Lesson(Schedule(steps=5_000, lr=3e-3, adam_lr=1e-3)),
     families=2_400,
     encoder=Schedule(steps=2_800, lr=5e-3, adam_lr=1.5e-3),
-    detector=Schedule(steps=2_000, lr=2e-3, adam_lr=5e-4),
+    detector=Schedule(steps=5_000, lr=2e-3, adam_lr=5e-4),
     face_scenes=6_000,
     face_detector=Schedule(steps=2_000, adam_lr=3e-3),
     people=3_000,
     face_recogniser=Schedule(steps=1_500, adam_lr=3e-3),
-    bank_families=220,
+    bank_families=500,
     gate_pictures=400,
 )
 """What made the shipped files: under three hours on two CPU cores."""
