@@ -18,6 +18,16 @@ ANIMALS = frozenset(
 )
 
 
+GENERIC = frozenset({"thing", "object", "item", "pet", "animal"})
+"""Words that say so little that a caption will not use them."""
+
+
+def nouns_of(kind: Kind, category: str) -> tuple[str, ...]:
+    """Words by which a caption may speak of a concept: its own, and for people every word for a person."""
+    own = () if category in GENERIC else (category,)
+    return own + (tuple(sorted(PEOPLE - {category})) if kind is Kind.PERSON else ())
+
+
 def kind_of_word(category: str) -> Kind:
     """Kind of a class word: its last word decides ("golden retriever dog" is a pet)."""
     last = category.casefold().split()[-1] if category.split() else ""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from engine.kinds import nouns_of
 from engine.types import Concept
 from engine.vlms.llava_next import ImageFeatures, LlavaNext
 from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words
@@ -107,7 +108,7 @@ def _finish(raw: str, known: Sequence[Known]) -> Spoken:
     text = raw
     marks = {chr(_MARKS + i): k for i, k in enumerate(_missing(raw, known))}
     for mark, k in marks.items():
-        spans = noun_phrases(text, k.concept.category)
+        spans = noun_phrases(text, *nouns_of(k.concept.kind, k.concept.category))
         text = name_for_phrase(text, spans[0], mark) if len(spans) == 1 else f"{text.rstrip()} Also here: {mark}."
     text = _with_names(text, known)
     for mark, k in marks.items():

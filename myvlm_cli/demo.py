@@ -16,7 +16,7 @@ _MADE = ("album", "home", "located", "rex", "mug", "anna")
 """What a demo leaves in its folder; a second demo in the same folder starts by deleting these."""
 _QUESTIONS = (
     ("Rex", "What is Rex doing in the image?"),
-    ("Anna", "What is Anna wearing?"),
+    ("Anna", "What is Anna wearing in the image?"),
     ("Mug", "Where is Mug in the image?"),
 )
 

@@ -129,7 +129,7 @@ def main() -> None:
             tasks.caption(vlm, part, [[]] * len(part))
     report |= {"batch": args.batch, "caption_seconds": round(clock.seconds, 2)}
     report["photos_per_second"] = round(len(images) / clock.seconds, 2)
-    examples = [Example(i, vary("sks is on the sofa.", "sks")) for i in images[:4]]
+    examples = [Example(i, vary("sks is on the sofa.", "sks", ("Here, ",))) for i in images[:4]]
     settings = replace(vlm.config.training, steps=args.steps)
     trainer = EmbeddingTrainer(vlm, examples, vlm.config.request("caption_of", ("sks",)), settings, seed=0)
     with Clock(device) as clock:

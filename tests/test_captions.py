@@ -3,7 +3,9 @@ import json
 import pytest
 
 from engine.errors import UsageError
-from engine.training.captions import load_captions, name_in_caption, vary, with_identifier
+from engine.training.captions import load_captions, name_in_caption, shared_noun, vary, with_identifier
+
+OPENINGS = ("In this picture, ", "Here, ")
 
 
 @pytest.mark.parametrize(
@@ -19,15 +21,20 @@ from engine.training.captions import load_captions, name_in_caption, vary, with_
     ],
 )
 def test_the_name_takes_the_place_of_the_noun_phrase(caption, category, closeup, expected):
-    assert name_in_caption(caption, category, "sks", closeup) == expected
+    assert name_in_caption(caption, (category,), "sks", closeup) == expected
+
+
+def test_the_noun_of_most_closeups_is_the_concepts():
+    assert shared_noun(["A red dog is here.", "A woman is sad.", "The striped dog sleeps on a cat"]) == ("dog",)
+    assert shared_noun(["Green"]) == ()
 
 
 def test_variations_keep_the_identifier_and_the_words():
-    found = vary("A red dog sleeps next to sks.", "sks")
-    assert len(set(found)) == 5
+    found = vary("A red dog sleeps next to sks.", "sks", OPENINGS)
+    assert len(set(found)) == 3
     assert all("sks" in v for v in found)
     assert "In this picture, a red dog sleeps next to sks." in found
-    assert "Here, sks sleeps." in vary("sks sleeps.", "sks")
+    assert "Here, sks sleeps." in vary("sks sleeps.", "sks", OPENINGS)
 
 
 def test_user_captions_must_hold_the_name():

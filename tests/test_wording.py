@@ -86,9 +86,10 @@ def test_two_concepts_with_one_identifier_keep_their_names():
     from types import SimpleNamespace
 
     from engine.tasks import Known, _finish, _missing
+    from engine.types import Kind
 
     def known(name, identifier, category="dog"):
-        return Known(SimpleNamespace(name=name, identifier=identifier, category=category), None)
+        return Known(SimpleNamespace(name=name, identifier=identifier, category=category, kind=Kind.PET), None)
 
     rex, luna = known("Rex", "sks"), known("Luna", "sks", "cat")
     assert _missing("sks is with a cat.", [rex, luna]) == [luna]

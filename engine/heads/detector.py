@@ -10,6 +10,7 @@ from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from engine.boxes import Box, iou
 from engine.errors import WeightsMissingError
+from engine.heads.regions import Region
 
 _SAME_OBJECT = 0.7
 """Detections that overlap more (IoU) are one object; set-prediction models repeat themselves at times."""
@@ -17,7 +18,7 @@ MOST_OBJECTS = 24
 
 
 class ObjectDetector:
-    """Class-agnostic use of a detector: where something is, not what."""
+    """A detector used for where something is; its class words are no more than a guess at what."""
 
     def __init__(self, source: str, threshold: float, device: torch.device) -> None:
         """Load a detector from a folder or from the local hub cache.
@@ -36,19 +37,18 @@ class ObjectDetector:
         self._threshold, self._device = threshold, device
 
     @torch.inference_mode()
-    def find(self, images: list[Image.Image]) -> list[list[Box]]:
-        """Boxes of each image's objects, most certain first, in its own pixels."""
+    def find(self, images: list[Image.Image]) -> list[list[Region]]:
+        """Each image's objects, most certain first, boxes in its own pixels."""
         inputs = self._processor(images, return_tensors="pt").to(self._device)
         outputs = self._model(**inputs)
         sizes = [(i.height, i.width) for i in images]
         found = self._processor.post_process_object_detection(outputs, self._threshold, target_sizes=sizes)
-        return [_distinct(f["scores"].tolist(), f["boxes"].tolist(), i) for f, i in zip(found, images, strict=True)]
+        return [self._distinct(f, image) for f, image in zip(found, images, strict=True)]
 
-
-def _distinct(scores: list[float], boxes: list[list[float]], image: Image.Image) -> list[Box]:
-    kept: list[Box] = []
-    for _, values in sorted(zip(scores, boxes, strict=True), key=lambda pair: -pair[0]):
-        box = Box(*values).clipped(*image.size)
-        if box.x1 - box.x0 >= 4 and box.y1 - box.y0 >= 4 and all(iou(box, k) <= _SAME_OBJECT for k in kept):
-            kept.append(box)
-    return kept[:MOST_OBJECTS]
+    def _distinct(self, found: dict[str, torch.Tensor], image: Image.Image) -> list[Region]:
+        kept: list[Region] = []
+        for i in torch.argsort(found["scores"], descending=True, stable=True).tolist():
+            box = Box(*found["boxes"][i].tolist()).clipped(*image.size)
+            if box.x1 - box.x0 >= 4 and box.y1 - box.y0 >= 4 and all(iou(box, k.box) <= _SAME_OBJECT for k in kept):
+                kept.append(Region(box, "detector", self._model.config.id2label[int(found["labels"][i])]))
+        return kept[:MOST_OBJECTS]

@@ -61,11 +61,8 @@ class Recogniser:
 
         Detected objects when there is a detector and it finds any, else the whole photo and a grid.
         """
-        boxes = self.detector.find(images) if self.detector else [[] for _ in images]
-        regions = [
-            [Region(b, "detector") for b in found] or grid_regions(*image.size)
-            for found, image in zip(boxes, images, strict=True)
-        ]
+        detected = self.detector.find(images) if self.detector else [[] for _ in images]
+        regions = [found or grid_regions(*image.size) for found, image in zip(detected, images, strict=True)]
         crops = [crop(image, r.box) for own, image in zip(regions, images, strict=True) for r in own]
         features = self.encoder.encode(crops)
         ends = np.cumsum([len(own) for own in regions])[:-1]

@@ -14,10 +14,11 @@ _GRID = ((1, 1.0), (2, 0.6), (3, 0.42))
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a photo, and where it came from: `detector`, `grid` or `photo`."""
+    """A part of a photo, and where it came from: `detector`, `grid` or `photo`; a detector's may have a class word."""
 
     box: Box
     source: str
+    word: str = ""
 
 
 def grid_regions(width: int, height: int) -> list[Region]:

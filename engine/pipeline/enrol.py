@@ -11,7 +11,7 @@ from engine.errors import NoUsablePhotoError, PhotoError, UsageError
 from engine.kinds import kind_of_word
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import iter_photos
-from engine.pipeline.bank import Bank, load_bank
+from engine.pipeline.bank import load_bank
 from engine.pipeline.negatives import encode_folders, find_background
 from engine.pipeline.recognition import find_faces, find_regions, head_id
 from engine.pipeline.session import Session
@@ -56,7 +56,7 @@ class _View:
     photo: Photo
     box: Box
     feature: np.ndarray
-    note: str = ""
+    word: str = ""
 
 
 def enrol(
@@ -88,7 +88,7 @@ def enrol(
     if not views:
         raise NoUsablePhotoError(f"none of the photos shows {name!r}", hint=_told(findings))
     bank = load_bank(session.recogniser_config)
-    word = category or _guess_category(kind, views, bank)
+    word = category or _guess_category(kind, views)
     if guessed and not category and kind is not Kind.PERSON:
         kind = kind_of_word(word)
     background = np.zeros((0, 1), np.float32) if kind is Kind.PERSON else _background(session, views, negatives)
@@ -194,7 +194,7 @@ def _region_views(session: Session, photos: Sequence[Photo]) -> tuple[list[_View
         if min(region.box.x1 - region.box.x0, region.box.y1 - region.box.y0) < SMALLEST_REGION:
             findings.append(Finding(photo.path, False, "what it shows is too small", "Use a closer photo."))
             continue
-        views.append(_View(photo, region.box, regions.features[i]))
+        views.append(_View(photo, region.box, regions.features[i], region.word))
         if objects > 1:
             text = f"{objects} things; took the one that the other photos share"
             findings.append(Finding(photo.path, True, text, "Crop the photo if that is wrong."))
@@ -203,14 +203,11 @@ def _region_views(session: Session, photos: Sequence[Photo]) -> tuple[list[_View
     return views, findings
 
 
-def _guess_category(kind: Kind, views: Sequence[_View], bank: Bank) -> str:
-    """The class word that most of the nearest bank features have; a plain word without a bank."""
-    if kind is Kind.PERSON:
-        return "person"
-    if not len(bank.features):
-        return "thing"
-    nearest = np.argsort(-(np.stack([v.feature for v in views]) @ bank.features.T), axis=1)[:, :7]
-    words = [bank.categories[i] for i in nearest.ravel()]
+def _guess_category(kind: Kind, views: Sequence[_View]) -> str:
+    """The detector's class word for most of the views; "person" or "thing" when there is none."""
+    words = [v.word for v in views if v.word]
+    if kind is Kind.PERSON or not words:
+        return "person" if kind is Kind.PERSON else "thing"
     return max(sorted(set(words)), key=words.count)
 
 

@@ -8,17 +8,20 @@ from PIL import Image
 
 from engine.errors import NoUsablePhotoError, PhotoError, UsageError
 from engine.heads.regions import crop
+from engine.kinds import nouns_of
 from engine.photos.decode import load_photo
 from engine.pipeline.session import Session
 from engine.store.concepts import Embedding
 from engine.store.tensors import load_tensors, save_tensors
-from engine.training.captions import check_coverage, load_captions, name_in_caption, vary, with_identifier
+from engine.training.captions import check_coverage, load_captions, name_in_caption, shared_noun, vary, with_identifier
 from engine.types import Concept, Kind, Reference
 from engine.vlms.config import Training
+from engine.vlms.wording import noun_phrases
 
 SAVE_EVERY = 25
 _WORKING_EDGE = 2
-_ROOM = 1.6
+_ROOM, _ROOM_AROUND_FACE = 1.2, 3.0
+"""How much of the photo around a concept's box its close-up takes in."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,9 @@ def _captions(
         check_coverage(given, [p.name for p, _, _ in photos], path)
     texts: list[tuple[str, ...]] = []
     notes = []
-    for file, image, reference in photos:
+    missing = [photo for photo in photos if photo[0].name not in given]
+    drafts = dict(zip([p for p, _, _ in missing], _write(session, concept, missing), strict=True))
+    for file, _, _ in photos:
         own = [
             with_identifier(t, (concept.name, concept.identifier), concept.identifier) for t in given.get(file.name, ())
         ]
@@ -160,22 +165,30 @@ def _captions(
         if not own:
             if path:
                 notes.append(f"{path.name} says nothing of {file.name}; the VLM wrote its caption")
-            own = [_written(session, concept, image, reference)]
+            own = [drafts[file]]
         kept = [t for t in own if t]
-        texts.append(tuple(kept) if len(kept) > 1 else vary(kept[0], concept.identifier))
+        texts.append(tuple(kept) if len(kept) > 1 else vary(kept[0], concept.identifier, session.vlm_config.openings))
     return texts, "you" if path else session.vlm_config.name, notes
 
 
-def _written(session: Session, concept: Concept, image: Image.Image, reference: Reference) -> str:
-    """A caption by the un-personalised VLM, with the concept's noun phrase replaced by its identifier."""
+def _write(session: Session, concept: Concept, photos: Sequence[tuple[Path, Image.Image, Reference]]) -> list[str]:
+    """Captions by the un-personalised VLM, with the concept's noun phrase replaced by its identifier."""
     from engine import tasks
 
-    views = [image]
-    if reference.box is not None:
-        room = 3.0 if concept.kind is Kind.PERSON else _ROOM
-        views.append(crop(image, reference.box.grown(room, *image.size)))
-    said = tasks.caption(session.vlm, views, [[] for _ in views])
-    return name_in_caption(said[0].text, concept.category, concept.identifier, said[-1].text)
+    wholes, closeups = [], []
+    for _, image, reference in photos:
+        views = [image]
+        if reference.box is not None:
+            room = _ROOM_AROUND_FACE if concept.kind is Kind.PERSON else _ROOM
+            views.append(crop(image, reference.box.grown(room, *image.size)))
+        said = tasks.caption(session.vlm, views, [[] for _ in views])
+        wholes.append(said[0].text)
+        closeups.append(said[-1].text)
+    own, shared = nouns_of(concept.kind, concept.category), shared_noun(closeups)
+    return [
+        name_in_caption(whole, own if noun_phrases(whole, *own) else shared, concept.identifier, closeup)
+        for whole, closeup in zip(wholes, closeups, strict=True)
+    ]
 
 
 def _signature(session: Session, plan: Plan) -> str:

@@ -15,8 +15,8 @@ from engine.pipeline.recognition import find_regions, head_id
 from engine.pipeline.session import Session
 from engine.types import Concept, Kind
 
-SAME_CATEGORY, RANDOM = 150, 150
-"""How many bank features of the concept's own category, and of any other, a head learns against."""
+NEAREST, RANDOM = 150, 150
+"""How many of the bank's features a head learns against: those most like the concept, and any others."""
 _APART = 0.1
 
 
@@ -54,11 +54,10 @@ def other_concepts(session: Session, concept: Concept, width: int) -> np.ndarray
     return np.concatenate(found)
 
 
-def draw_from_bank(bank: Bank, category: str, rng: np.random.Generator) -> np.ndarray:
-    """Up to 150 bank features of the category and 150 of others: (M, D)."""
-    same = np.array([c == category for c in bank.categories], bool)
-    parts = [_draw(bank.features[same], SAME_CATEGORY, rng), _draw(bank.features[~same], RANDOM, rng)]
-    return np.concatenate(parts)
+def draw_from_bank(bank: Bank, views: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The 150 bank features nearest to the concept's views (V, D), and 150 of the others: (M, D)."""
+    order = np.argsort(-(bank.features @ views.mean(axis=0)), kind="stable")
+    return np.concatenate([bank.features[order[:NEAREST]], _draw(bank.features[order[NEAREST:]], RANDOM, rng)])
 
 
 def _draw(features: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -25,7 +25,7 @@ def train_object_head(session: Session, concept: Concept, views: np.ndarray, bac
     rng = np.random.default_rng(seed)
     parts = [background, other_concepts(session, concept, views.shape[1])]
     if len(bank.features):
-        parts.append(draw_from_bank(bank, concept.category, rng))
+        parts.append(draw_from_bank(bank, views, rng))
     negatives = np.concatenate(parts).astype(np.float32)
     head = train_head(views, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]
     tensors = {"weight": head.weight, "bias": head.bias, "views": views, "background": background}

@@ -155,12 +155,14 @@ def _pack_regions(found: RegionFeatures) -> dict[str, np.ndarray]:
         "boxes": np.array([_corners(r.box) for r in found.regions], np.float32),
         "sources": np.array([_SOURCES.index(r.source) for r in found.regions], np.uint8),
         "features": found.features.astype(np.float32),
+        "words": np.frombuffer("\n".join(r.word for r in found.regions).encode(), np.uint8),
     }
 
 
 def _unpack_regions(arrays: dict[str, np.ndarray]) -> RegionFeatures:
-    pairs = zip(arrays["boxes"], arrays["sources"], strict=True)
-    regions = tuple(Region(Box(*map(float, b)), _SOURCES[int(s)]) for b, s in pairs)
+    words = bytes(arrays["words"]).decode().split("\n")
+    facts = zip(arrays["boxes"], arrays["sources"], words, strict=True)
+    regions = tuple(Region(Box(*map(float, b)), _SOURCES[int(s)], w) for b, s, w in facts)
     return RegionFeatures(regions, arrays["features"])
 
 

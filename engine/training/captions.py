@@ -5,10 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import UsageError
-from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names
-
-_OPENINGS = ("In this picture, ", "Here, ", "In this image, ", "In this photo, ")
-"""Openings that make the four variations of a caption when no language model writes them."""
+from engine.vlms.wording import first_noun, has_word, name_for_phrase, noun_phrases, replace_names
 
 
 def load_captions(path: Path) -> dict[str, tuple[str, ...]]:
@@ -40,14 +37,20 @@ def with_identifier(caption: str, names: Sequence[str], identifier: str) -> str 
     return text if has_word(text, identifier) else None
 
 
-def name_in_caption(caption: str, category: str, identifier: str, closeup: str) -> str:
+def shared_noun(closeups: Sequence[str]) -> tuple[str, ...]:
+    """The noun by which most captions of a concept's own regions speak first: one word, or none."""
+    found = [noun for text in closeups if (noun := first_noun(text))]
+    return (max(sorted(set(found)), key=found.count),) if found else ()
+
+
+def name_in_caption(caption: str, nouns: Sequence[str], identifier: str, closeup: str) -> str:
     """Put an identifier into a caption that the VLM wrote without knowing the concept (method.md §6).
 
-    The noun phrase with the class word becomes the identifier. When there are several, the one that
-    shares most words with `closeup`, the VLM's caption of the concept's own region, is taken; when
-    there is none, the caption's first noun phrase, and failing that the identifier opens the caption.
+    The noun phrase with one of the concept's `nouns` becomes the identifier. When there are several, the
+    one that shares most words with `closeup`, the VLM's caption of the concept's own region, is taken;
+    when there is none, the caption's first noun phrase, and failing that the identifier opens the caption.
     """
-    spans = noun_phrases(caption, category)
+    spans = noun_phrases(caption, *nouns)
     if not spans:
         return _subject_replaced(caption, identifier)
     words = set(closeup.lower().replace(",", " ").replace(".", " ").split())
@@ -83,12 +86,12 @@ def _subject_replaced(caption: str, identifier: str) -> str:
     return f"{identifier}: {caption}"
 
 
-def vary(caption: str, identifier: str) -> tuple[str, ...]:
-    """A caption and four variations of it, as small as possible, the identifier kept (method.md §1)."""
+def vary(caption: str, identifier: str, openings: Sequence[str]) -> tuple[str, ...]:
+    """A caption and variations of it, as small as possible, the identifier kept (method.md §1)."""
     first = caption.split()[0].rstrip(".,:'")
     keep = first == identifier or (len(first) > 1 and first.isupper())
     lower = caption if keep else caption[:1].lower() + caption[1:]
-    return (caption, *(opening + lower for opening in _OPENINGS))
+    return (caption, *(opening + lower for opening in openings))
 
 
 def check_coverage(captions: Mapping[str, tuple[str, ...]], files: Sequence[str], path: Path) -> None:

@@ -39,8 +39,9 @@ class Training:
 class VlmConfig:
     """One VLM: where its weights are, how it is asked, how concepts are injected and trained.
 
-    `recogniser` names the recogniser used with it unless the user says otherwise; `world` is set when
-    the VLM knows nothing but a drawn world.
+    `openings` make the variations of a training caption; the VLM must find them natural, or the embedding
+    learns to say them. `recogniser` names the recogniser used with it unless the user says otherwise;
+    `world` is set when the VLM knows nothing but a drawn world.
     """
 
     name: str
@@ -53,6 +54,7 @@ class VlmConfig:
     template: str | None = None
     requests: dict[str, str] = field(default_factory=dict)
     identifiers: dict[str, list[str]] = field(default_factory=dict)
+    openings: tuple[str, ...] = ("In this picture, ", "Here, ", "In this image, ", "In this photo, ")
     max_new_tokens: int = 96
     injection: Injection = Injection()
     training: Training = Training()
@@ -72,6 +74,8 @@ def join_names(names: tuple[str, ...]) -> str:
 def _parse(text: str) -> VlmConfig:
     facts = json.loads(text)
     facts["injection"] = Injection(**facts.get("injection", {}))
+    if "openings" in facts:
+        facts["openings"] = tuple(facts["openings"])
     facts["training"] = Training(**facts.get("training", {}))
     return VlmConfig(**facts)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 _ARTICLES = r"(?:an?|the|one|his|her|their|my|our|this|that)"
 _TAIL = r"(?: with (?:[\w-]+ ){0,3}(?:hair|fur|stripes|spots|patches))?"
+_ENDS = r"is|are|was|with|and|in|on|at|of|by|to|next|near|that|who|sits|stands|lies|\w+ing"
 _MODIFIER = r"(?!(?:is|are|was|with|and|on|in|at|of|by|to|next|near|that|who|for|sits|stands|lies)\b)[\w-]+\s+"
 
 
@@ -63,10 +64,19 @@ def has_word(text: str, word: str) -> bool:
     return re.search(rf"(?<!\w)(?:{_pattern(word)})(?!\w)", text) is not None
 
 
-def noun_phrases(text: str, noun: str) -> list[tuple[int, int]]:
+def noun_phrases(text: str, *nouns: str) -> list[tuple[int, int]]:
     """Where a class noun stands with its article and adjectives: spans like "a striped red dog"."""
-    pattern = rf"\b{_ARTICLES}\s+(?:{_MODIFIER}){{0,4}}?{re.escape(noun)}\b{_TAIL}"
+    if not nouns:
+        return []
+    either = "|".join(re.escape(n) for n in sorted(nouns, key=len, reverse=True))
+    pattern = rf"\b{_ARTICLES}\s+(?:{_MODIFIER}){{0,4}}?(?:{either})\b{_TAIL}"
     return [m.span() for m in re.finditer(pattern, text, re.IGNORECASE)]
+
+
+def first_noun(text: str) -> str | None:
+    """The noun of a text's first noun phrase: "A striped red dog is asleep." speaks of a "dog"."""
+    found = re.search(rf"\b{_ARTICLES}\s+((?:[\w-]+\s+){{0,4}}?[\w-]+)(?=\s+(?:{_ENDS})\b|[.,]|$)", text, re.IGNORECASE)
+    return found[1].split()[-1].lower() if found else None
 
 
 def name_for_phrase(text: str, span: tuple[int, int], name: str) -> str:

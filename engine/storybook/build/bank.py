@@ -11,7 +11,6 @@ from PIL import Image
 from engine.heads.encoder import EncoderSource, ImageEncoder
 from engine.store.tensors import save_tensors
 from engine.storybook.build.crop_data import draw_families, draw_view
-from engine.storybook.world import attributes as words
 
 
 def build_bank(out: Path, seed: int, families: int) -> None:
@@ -20,15 +19,7 @@ def build_bank(out: Path, seed: int, families: int) -> None:
         EncoderSource("storybook", f"local-dir:{out / 'encoder'}"), torch.device("cpu"), torch.float32
     )
     rng = np.random.default_rng(seed)
-    views, categories = [], []
-    for family in draw_families(seed, families):
-        for who in family:
-            views.append(Image.fromarray(draw_view(rng, who)))
-            categories.append(words.CATEGORIES.index(who.category))
-    arrays = {
-        "features": np.round(127 * encoder.encode(views)).astype(np.int8),
-        "categories": np.array(categories, np.uint8),
-        "words": np.frombuffer("\n".join(words.CATEGORIES).encode(), np.uint8),
-    }
+    views = [Image.fromarray(draw_view(rng, who)) for family in draw_families(seed, families) for who in family]
+    arrays = {"features": np.round(127 * encoder.encode(views)).astype(np.int8)}
     save_tensors(out / "bank.safetensors", arrays, {"encoder": "storybook"})
     (out / "bank.safetensors").chmod(0o644)

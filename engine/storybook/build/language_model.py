@@ -131,7 +131,7 @@ class Lesson:
     batch: int = 16
     turns: int = 7
     augmented: float = 0.35
-    hard_from: float = 0.2  # share of the steps before names that fit nobody appear
+    hard_from: int = 1_000  # the step from which names that fit nobody appear
     mix: Mix = Mix()
 
 
@@ -153,7 +153,7 @@ def train_language(
     def step_losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((5, step))
         rows = np.sort(rng.choice(len(data), lesson.batch, replace=False))
-        mix = lesson.mix if step >= lesson.hard_from * lesson.schedule.steps else early
+        mix = lesson.mix if step >= lesson.hard_from else early
         mirrored = bool(rng.random() < lesson.augmented)
         turns = [
             [draw_turn(rng, scenes[k], data.boxes[k], mix, mirrored=mirrored) for _ in range(lesson.turns)]

@@ -29,7 +29,7 @@ SHIPPED = Recipe(
     scenes=60_000,
     held_out=3_000,
     vision=Schedule(steps=12_000, lr=5e-3, adam_lr=1.5e-3),
-    language=Lesson(Schedule(steps=5_000, lr=3e-3, adam_lr=1e-3)),
+    language=Lesson(Schedule(steps=7_000, lr=3e-3, adam_lr=1e-3, first=5_000)),
     families=2_400,
     encoder=Schedule(steps=2_800, lr=5e-3, adam_lr=1.5e-3),
     detector=Schedule(steps=5_000, lr=2e-3, adam_lr=5e-4),
