@@ -32,9 +32,6 @@ def demo(
 
     Example: myvlm demo
     """
-    from engine.config import stay_offline
-
-    stay_offline()
     began = time.monotonic()
     _prepare(folder)
     from engine.pipeline.session import Choices, Session

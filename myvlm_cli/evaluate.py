@@ -28,9 +28,6 @@ def evaluate(
 
     if captions not in ("given", "written"):
         raise UsageError(f"--captions is given or written, not {captions!r}", hint="Example: --captions written")
-    from engine.config import stay_offline
-
-    stay_offline()
     from engine.evaluation.storybook import Settings, evaluate
     from engine.pipeline.session import Choices
 

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from engine import __version__
+from engine.config import stay_offline
 from engine.errors import EngineError
 from myvlm_cli import add_concept, ask, caption, concepts, demo, doctor, evaluate, locate, models, train
 from myvlm_cli.errors import INTERRUPTED, exit_code
@@ -30,6 +31,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings and errors.")
     ] = False,
@@ -43,6 +45,8 @@ def common(
     Everything stays on this machine. Photo files are never changed; results go to sidecar files.
     """
     out.settings.quiet, out.settings.verbose = quiet, verbose
+    if context.invoked_subcommand != "models":  # its `pull` is the one command that uses the network
+        stay_offline()
 
 
 app.command("add-concept")(add_concept.add_concept)

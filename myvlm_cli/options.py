@@ -80,9 +80,6 @@ Concepts = Annotated[
 
 def open_session(vlm: str | None, recogniser: str | None, device: str, dtype: str) -> "Session":
     """A session with the user's choices; warns when faces would run on the CPU beside a CUDA GPU."""
-    from engine.config import stay_offline
-
-    stay_offline()
     from engine.pipeline.session import Choices, Session
 
     return Session(Choices(vlm, recogniser, device, dtype))

@@ -21,7 +21,8 @@ def render_card(
     for title, key in (("The vision tower, read by linear heads", "vision"), ("The face pack", "faces")):
         lines += ["", f"## {title}", "", *_TABLE]
         lines += [f"| {n} | {v} |" for n, v in reports.get(key, {}).items()]
-    lines += ["", "## How long it took", "", "| stage | seconds |", "|---|---|"]
+    lines += ["", "## How long it took", "", "Seconds of each stage, on the machine that ran it.", ""]
+    lines += ["| stage | seconds |", "|---|---|"]
     lines += [f"| {n} | {v:.0f} |" for n, v in times.items()]
     lines += ["", "## Files", "", "| file | bytes | sha256 (first 16) |", "|---|---|---|"]
     lines += [f"| {n} | {size} | {digest} |" for n, (size, digest) in files.items()]
