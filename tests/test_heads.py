@@ -80,3 +80,21 @@ def test_grid_and_crops_stay_inside():
 def test_scores_that_are_no_numbers_match_nobody():
     assert assign(np.full((2, 2), np.nan), np.array([0.5, 0.5])) == []
     assert [a.concept for a in assign(np.array([[np.nan, 0.9], [np.inf, 0.1]]), np.array([0.5, 0.5]))] == [1]
+
+
+def test_ids_of_shipped_recognisers_name_the_weights_not_the_place(monkeypatch, tmp_path):
+    """Heads and cached features must outlive a reinstallation elsewhere, and never be used with other weights."""
+    import shutil
+
+    from engine.heads import config
+
+    before = config.find_recogniser("storybook")
+    ids = before.id, before.faces_id
+    shutil.copytree(config.STORYBOOK, tmp_path / "weights")
+    monkeypatch.setattr(config, "STORYBOOK", tmp_path / "weights")
+    moved = config.find_recogniser("storybook")
+    assert (moved.id, moved.faces_id) == ids
+    assert str(tmp_path) not in moved.id
+    (tmp_path / "weights" / "encoder" / "open_clip_config.json").write_text("{}")
+    config._version.cache_clear()
+    assert config.find_recogniser("storybook").id != ids[0]

@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
 from engine.config import STORYBOOK
 from engine.errors import UsageError
+from engine.files import sha256_of
 
 _EMBEDDED = "embedded:"
 
@@ -47,12 +49,24 @@ class RecogniserConfig:
     @property
     def id(self) -> str:
         """Identifies the features: heads and caches of another id are never mixed with these."""
-        return f"{self.name}:{self.encoder_id}:{self.detector or 'grid'}"
+        encoder = f"{self.encoder}/{self.pretrained}" if self.pretrained else _version(self.encoder)
+        detector = f"{_version(self.detector)}@{self.detector_threshold}" if self.detector else "grid"
+        return f"{self.name}:{encoder}:{detector}"
 
     @property
-    def encoder_id(self) -> str:
-        """The encoder's part of the id."""
-        return (self.pretrained and f"{self.encoder}/{self.pretrained}") or Path(self.encoder).name
+    def faces_id(self) -> str:
+        """Identifies face embeddings in the same way."""
+        return f"faces:{self.faces.name}:{_version(str(self.faces.folder))}"
+
+
+@lru_cache(maxsize=16)
+def _version(source: str) -> str:
+    """What tells one version of shipped weights from another, wherever they are installed; other sources by name."""
+    folder = Path(source.removeprefix("local-dir:"))
+    if not folder.is_relative_to(STORYBOOK):
+        return folder.name if folder.is_absolute() else source
+    files = sorted(p for p in folder.glob("*") if p.is_file())
+    return sha256_of(b"".join(sha256_of(p.read_bytes()).encode() for p in files))[:12]
 
 
 def list_recognisers() -> tuple[RecogniserConfig, ...]:

@@ -55,7 +55,7 @@ def _rivals(session: Session, wanted: Sequence[Concept], *, people: bool) -> dic
 def head_id(session: Session, kind: Kind) -> str:
     """The id under which heads of a kind are stored: that of the face pack or of the encoder."""
     config = session.recogniser_config
-    return f"faces:{config.faces.name}" if kind is Kind.PERSON else config.id
+    return config.faces_id if kind is Kind.PERSON else config.id
 
 
 def load_head(session: Session, concept: Concept) -> Head:
@@ -104,7 +104,7 @@ def _match(c: Concept, score: float, threshold: float, box: Box, source: str) ->
 
 def find_faces(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[list[Face]]:
     """Faces of each photo, from the cache where they are known."""
-    model = f"faces:{session.recogniser_config.faces.name}"
+    model = session.recogniser_config.faces_id
     results: list[list[Face]] = []
     fresh = []
     for photo in photos:
