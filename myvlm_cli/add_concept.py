@@ -1,5 +1,6 @@
 """`myvlm add-concept`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,7 @@ def add_concept(
     from engine.pipeline.enrol import enrol
 
     session = o.open_session(vlm, recogniser, device, dtype)
+    o.warn_of_slow_faces(session, people=kind in (None, Kind.PERSON))
     done = enrol(session, name, photos, kind=kind, category=category, negatives=negatives or [], seed=seed)
     if json:
         out.json_document(_document(done))
@@ -75,4 +77,4 @@ def _tell(done: Any) -> None:
     kind = f"{c.kind}{' (guessed)' if done.kind_guessed else ''}"
     category = f"{c.category}{' (guessed; --category changes it)' if done.category_guessed else ''}"
     out.text(f"{c.name}: {kind}, category {category}, {len(c.references)} references")
-    out.say(f"Next: myvlm train {c.name}")
+    out.say(f"Next: myvlm train {shlex.quote(c.name)}")

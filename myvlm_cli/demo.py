@@ -14,6 +14,8 @@ from myvlm_cli.output import out, path_text
 _MARK = ".myvlm-demo"
 _MADE = ("album", "home", "located", "rex", "mug", "anna")
 """What a demo leaves in its folder; a second demo in the same folder starts by deleting these."""
+_PINNED = " --vlm storybook"
+"""What the printed commands need on a machine that has a better VLM."""
 _QUESTIONS = (
     ("Rex", "What is Rex doing in the image?"),
     ("Anna", "What is Anna wearing in the image?"),
@@ -80,12 +82,12 @@ def _learn(session: Any, album: Any, seed: int) -> None:
     from engine.pipeline.learn import Progress, learn
 
     for name, photos in album.concept_folders.items():
-        _step(f"Enrolling {name}: what does it look like?", f"myvlm add-concept {name} {photos}")
+        _step(f"Enrolling {name}: what does it look like?", f"myvlm add-concept {name} {photos}{_PINNED} --seed {seed}")
         done = enrol(session, name, [photos], seed=seed)
         for f in done.findings:
             out.say(f"  {f.path.name}: {f.found}")
         out.say(f"  -> {done.concept.kind}, category {done.concept.category}")
-    _step("Training: teaching the VLM to speak of them", f"myvlm train --all --seed {seed}")
+    _step("Training: teaching the VLM to speak of them", f"myvlm train --all{_PINNED} --seed {seed}")
     for concept in session.store.all():
         began = time.monotonic()
         with out.progress(concept.name, session.vlm_config.training.steps) as bar:
@@ -99,7 +101,7 @@ def _caption(session: Any, album: Any) -> list[Any]:
     from engine.photos.discovery import iter_photos
     from engine.pipeline.describe import Request, describe
 
-    _step("Captioning the album", f"myvlm caption {album.folder}")
+    _step("Captioning the album", f"myvlm caption {album.folder}{_PINNED}")
     photos = list(iter_photos([album.folder]))
     results = []
     with out.progress("captioning", len(photos)) as bar:
@@ -119,7 +121,7 @@ def _ask(session: Any, results: list[Any]) -> list[dict[str, str]]:
         photo = next((r.path for r in results if any(m.name == name for m in r.matches)), None)
         if photo is None:
             continue
-        out.say(f"  $ myvlm ask {photo} {shlex.quote(question)}")
+        out.say(f"  $ myvlm ask {photo} {shlex.quote(question)}{_PINNED}")
         for reply in respond(session, [photo], question):
             out.say(f"  {reply.answer or reply.reason}")
             found.append({"file": path_text(photo), "question": question, "answer": reply.answer or ""})
@@ -129,7 +131,7 @@ def _ask(session: Any, results: list[Any]) -> list[dict[str, str]]:
 def _locate(session: Any, album: Any) -> dict[str, dict[str, list[int]]]:
     from engine.pipeline.find import find
 
-    _step("Locating", f"myvlm locate Rex {album.folder} --draw {album.folder.parent / 'located'}")
+    _step("Locating", f"myvlm locate Rex {album.folder} --draw {album.folder.parent / 'located'}{_PINNED}")
     paths = [p.path for p in album.photos]
     boxes: dict[str, dict[str, list[int]]] = {}
     for name in album.concept_folders:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
@@ -34,6 +35,7 @@ def locate(
 
     photos = o.gather_photos(paths, files_from, null=null)
     session = o.open_session(vlm, recogniser, device, dtype)
+    o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
     failed, documents = False, []
     with out.progress("locating", len(photos)) as bar:
         for location in find(session, name, photos, draw=draw):

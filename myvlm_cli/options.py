@@ -79,7 +79,7 @@ Concepts = Annotated[
 
 
 def open_session(vlm: str | None, recogniser: str | None, device: str, dtype: str) -> "Session":
-    """A session with the user's choices; warns when faces would run on the CPU beside a CUDA GPU."""
+    """A session with the user's choices; nothing is loaded yet."""
     from engine.pipeline.session import Choices, Session
 
     return Session(Choices(vlm, recogniser, device, dtype))
@@ -120,12 +120,16 @@ def gather_photos(paths: list[Path] | None, files_from: Path | None, *, null: bo
     return list(iter_photos(given))
 
 
-def warn_of_slow_faces(session: "Session") -> None:
-    """Say once how to get faces onto the GPU when ONNX Runtime lost its CUDA provider."""
+def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> None:
+    """Say how to get faces onto the GPU when ONNX Runtime lost its CUDA provider. `people` says whether
+    faces will be looked for; by default, whether anybody is enrolled.
+    """
     from engine.types import Kind
     from myvlm_cli.output import out
 
-    if session.device.type != "cuda" or not any(c.kind is Kind.PERSON for c in session.store.all()):
+    if people is None:
+        people = any(c.kind is Kind.PERSON for c in session.store.all())
+    if not people or session.device.type != "cuda":
         return
     from engine.pipeline.checkup import ONNX_REPAIR
     from engine.pipeline.session import faces_can_use_cuda

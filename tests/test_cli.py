@@ -449,3 +449,26 @@ def test_help_and_version(myvlm):
     assert myvlm("--help").code == 0
     assert myvlm("--version").out.startswith("myvlm 0.")
     assert myvlm().code == 2
+
+
+@pytest.mark.parametrize(
+    ("people", "provider", "warned"), [(True, False, True), (False, False, False), (True, True, False)]
+)
+def test_faces_on_the_cpu_beside_a_gpu_are_warned_about(monkeypatch, capsys, people, provider, warned):
+    from types import SimpleNamespace
+
+    from myvlm_cli.options import warn_of_slow_faces
+
+    monkeypatch.setattr("engine.pipeline.session.faces_can_use_cuda", lambda: provider)
+    warn_of_slow_faces(SimpleNamespace(device=SimpleNamespace(type="cuda")), people=people)
+    assert ("--force-reinstall --no-deps onnxruntime-gpu" in capsys.readouterr().err) == warned
+
+
+def test_a_thing_without_anything_to_tell_it_from_is_refused_and_not_stored(myvlm, monkeypatch, tmp_path):
+    from engine.pipeline.bank import Bank
+
+    monkeypatch.setattr("engine.pipeline.enrol.load_bank", lambda config: Bank(np.zeros((0, 1), np.float32)))
+    draw_references(tmp_path / "rex", REX, 1)
+    result = myvlm("add-concept", "Rex", tmp_path / "rex")
+    assert (result.code, "--negatives" in result.err) == (2, True)
+    assert myvlm("concepts", "list", "--json").json == {"concepts": []}

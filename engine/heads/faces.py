@@ -15,7 +15,6 @@ from engine.errors import EnvironmentFault, WeightsMissingError
 MODULES = ("detection", "recognition")
 """Without this filter insightface runs four nets a face instead of one."""
 CUDA = "CUDAExecutionProvider"
-_MOST_SLENDER = 40
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class FaceAnalyser:
                 f"the face models {name!r} are not in {folder}",
                 hint=f"Put insightface's {name} pack there; its licence is for non-commercial research only.",
             )
-        self.name = name
+        self.name, self._det_size = name, det_size
         self._app = _load(folder, use_cuda)
         self._app.prepare(ctx_id=0 if use_cuda else -1, det_thresh=0.5, det_size=(det_size, det_size))
 
@@ -50,8 +49,8 @@ class FaceAnalyser:
         """Faces of an upright RGB photo, largest first; embeddings computed once, in one batch."""
         from insightface.utils import face_align
 
-        if max(image.size) > _MOST_SLENDER * min(image.size):
-            return []  # the detector's scaled copy would have no pixels across
+        if max(image.size) > self._det_size * min(image.size):
+            return []  # the detector's scaled copy would be less than a pixel across
         pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])  # insightface wants BGR
         boxes, landmarks = self._app.det_model.detect(pixels)
         if not len(boxes):

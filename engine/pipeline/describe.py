@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+
 from engine import __version__
 from engine.errors import NotTrainedError, PhotoError, SidecarError
 from engine.files import finish_first, sha256_of
@@ -46,8 +48,8 @@ def describe(session: Session, paths: Iterable[Path], request: Request) -> Itera
     Raises:
         EngineError: something that concerns all photos: an unknown or untrained concept, missing weights.
     """
-    concepts, _ = split_trained(session, request.concepts)
-    known = {c.id: _known(session, c) for c in concepts}
+    vectors, _ = split_trained(session, request.concepts)
+    concepts = tuple(vectors)
     base = _settings_digest(session, concepts)
 
     def read(path: Path) -> _Job:
@@ -56,39 +58,32 @@ def describe(session: Session, paths: Iterable[Path], request: Request) -> Itera
     jobs = read_ahead(paths, read, ahead=BATCH // 2)
     for batch in batched(jobs, BATCH):
         open_jobs = [j for j in batch if j.photo is not None]
-        done = dict(
-            zip([j.path for j in open_jobs], _caption(session, open_jobs, concepts, known, request, base), strict=True)
-        )
+        done = dict(zip([j.path for j in open_jobs], _caption(session, open_jobs, vectors, request, base), strict=True))
         yield from (j.result or done[j.path] for j in batch)
 
 
-def split_trained(session: Session, names: tuple[str, ...] | None) -> tuple[tuple[Concept, ...], tuple[Concept, ...]]:
-    """The concepts to name, and those left out because the VLM was never taught them (only when nobody
-    asked for them by name).
+def split_trained(
+    session: Session, names: tuple[str, ...] | None
+) -> tuple[dict[Concept, np.ndarray], tuple[Concept, ...]]:
+    """The concepts to name with their embeddings (1, D), and those left out because the VLM was never
+    taught them (only when nobody asked for them by name).
 
     Raises:
         NotTrainedError: a concept asked for by name was never trained for this VLM.
     """
     if names == ():
-        return (), ()
+        return {}, ()
     chosen = session.concepts(names)
-    trained, untrained = [], []
+    trained: dict[Concept, np.ndarray] = {}
+    untrained = []
     for concept in chosen:
         try:
-            session.store.load_embedding(concept, session.vlm_id, session.vlm_revision)
-            trained.append(concept)
+            trained[concept] = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
         except NotTrainedError:
             if names is not None:
                 raise
             untrained.append(concept)
-    return tuple(trained), tuple(untrained)
-
-
-def _known(session: Session, concept: Concept) -> object:
-    from engine.tasks import Known
-
-    embedding = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision)
-    return Known(concept, embedding.vector)
+    return trained, tuple(untrained)
 
 
 def _settings_digest(session: Session, concepts: Sequence[Concept]) -> str:
@@ -143,8 +138,7 @@ def _up_to_date(path: Path, key: str) -> PhotoResult | None:
 def _caption(
     session: Session,
     jobs: Sequence[_Job],
-    concepts: Sequence[Concept],
-    known: dict[str, object],
+    vectors: dict[Concept, np.ndarray],
     request: Request,
     base: str,
 ) -> list[PhotoResult]:
@@ -154,7 +148,8 @@ def _caption(
 
     began = time.monotonic()
     photos = [j.photo for j in jobs if j.photo]
-    matches = recognise(session, photos, concepts, keep=request.write)
+    known = {c.id: tasks.Known(c, vector) for c, vector in vectors.items()}
+    matches = recognise(session, photos, tuple(vectors), keep=request.write)
     spoken = tasks.caption(
         session.vlm, [p.image for p in photos], [[known[m.concept_id] for m in own] for own in matches]
     )

@@ -222,7 +222,8 @@ def _check_negatives(session: Session, name: str, known: int) -> None:
     """A head that has seen next to nothing else takes everything for the concept (measured: 99 % of unrelated
     features with three negatives); a wrong name is worse than no name.
     """
-    others = sum(c.kind is not Kind.PERSON and c.name != name for c in session.store.all())
+    same = session.store.find(name)
+    others = sum(c.kind is not Kind.PERSON and c != same for c in session.store.all())
     if known + others < FEWEST_NEGATIVES:
         raise UsageError(
             f"there is too little that {name!r} could be told from: {known + others} views of other things",
