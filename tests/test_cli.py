@@ -472,3 +472,16 @@ def test_a_thing_without_anything_to_tell_it_from_is_refused_and_not_stored(myvl
     result = myvlm("add-concept", "Rex", tmp_path / "rex")
     assert (result.code, "--negatives" in result.err) == (2, True)
     assert myvlm("concepts", "list", "--json").json == {"concepts": []}
+
+
+@pytest.mark.slow
+def test_evaluate_prints_every_figure_with_its_count_and_interval(myvlm):
+    result = myvlm("evaluate", "--seed", "9", "--concepts", "2", "--photos", "1", "--steps", "3", "--json")
+    assert result.code == 0, result.err
+    for name in ("recall", "context_accuracy", "false_names_per_1000", "vqa_accuracy", "head"):
+        for figure in result.json[name].values():
+            low, high = figure["ci95"]
+            assert low <= figure["value"] <= high
+            assert figure["n"] > 0
+    assert {"one", "diff", "same", "second"} <= set(result.json["recall"])
+    assert set(result.json) >= {"companion_accuracy", "box_iou"}
