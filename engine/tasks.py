@@ -11,7 +11,7 @@ from PIL import Image
 
 from engine.kinds import nouns_of
 from engine.types import Concept
-from engine.vlms.llava_next import ImageFeatures, LlavaNext
+from engine.vlms.base import ImageFeatures, Vlm
 from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words
 
 _MARKS = 0xE000
@@ -37,7 +37,7 @@ class Spoken:
     repaired: tuple[str, ...] = ()
 
 
-def caption(vlm: LlavaNext, images: Sequence[Image.Image], known: Sequence[Sequence[Known]]) -> list[Spoken]:
+def caption(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Known]]) -> list[Spoken]:
     """Caption a batch of upright photos, each with the concepts recognised in it (none gives the plain VLM).
 
     Every recognised name occurs in its caption: a caption that misses one of several is generated
@@ -57,22 +57,18 @@ def caption(vlm: LlavaNext, images: Sequence[Image.Image], known: Sequence[Seque
     return [_finish(text, own) for text, own in zip(texts, known, strict=True)]
 
 
-def answer(
-    vlm: LlavaNext, images: Sequence[Image.Image], known: Sequence[Sequence[Known]], question: str
-) -> list[Spoken]:
+def answer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Known]], question: str) -> list[Spoken]:
     """Answer one question about each photo; names in it that were recognised become identifiers."""
     requests = [replace_names(question, {k.concept.name: k.concept.identifier for k in own}) for own in known]
     texts = _generate(vlm, _encode(vlm, images), known, requests)
     return [Spoken(_with_names(t, own), t) for t, own in zip(texts, known, strict=True)]
 
 
-def _encode(vlm: LlavaNext, images: Sequence[Image.Image]) -> ImageFeatures:
+def _encode(vlm: Vlm, images: Sequence[Image.Image]) -> ImageFeatures:
     return vlm.encode(vlm.preprocess(list(images)))
 
 
-def _generate(
-    vlm: LlavaNext, seen: ImageFeatures, known: Sequence[Sequence[Known]], requests: Sequence[str]
-) -> list[str]:
+def _generate(vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[Known]], requests: Sequence[str]) -> list[str]:
     known = [_speakable(own) for own in known]
     empty = torch.zeros(0, vlm.width)
     embeddings = [torch.from_numpy(np.concatenate([k.vector for k in own])) if own else empty for own in known]
@@ -80,7 +76,7 @@ def _generate(
     return [g.text for g in vlm.generate(rows, [vlm.encode_prompt(r) for r in requests])]
 
 
-def _caption_request(vlm: LlavaNext, known: Sequence[Known]) -> str:
+def _caption_request(vlm: Vlm, known: Sequence[Known]) -> str:
     names = tuple(k.concept.identifier for k in _speakable(known))
     return vlm.config.request("caption_of" if names else "caption", names)
 

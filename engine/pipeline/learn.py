@@ -109,7 +109,7 @@ def learn(
 def _load_references(concept: Concept, session: Session) -> tuple[list[tuple[Path, Image.Image, Reference]], list[str]]:
     from engine.training.augment import working_size
 
-    edge = _WORKING_EDGE * _model_edge(session)
+    edge = _WORKING_EDGE * session.vlm.image_edge
     found, notes = [], []
     for reference in concept.references:
         try:
@@ -126,11 +126,6 @@ def _load_references(concept: Concept, session: Session) -> tuple[list[tuple[Pat
             hint="Run myvlm add-concept again with photos that are there.",
         )
     return found, notes
-
-
-def _model_edge(session: Session) -> int:
-    size = session.vlm.image_processor.crop_size
-    return int(size["height"])
 
 
 def _scaled(reference: Reference, size: tuple[int, int], edge: int) -> Reference:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from engine.heads.recogniser import Recogniser
-    from engine.vlms.llava_next import LlavaNext
+    from engine.vlms.base import Vlm
 
 DRAWN_BY = "myvlm storybook"
 """EXIF `Software` of the storybook's drawings."""
@@ -75,15 +75,15 @@ class Session:
         return default_vlm(gpu_memory_gb() if self.device.type == "cuda" else 0.0)
 
     @cached_property
-    def vlm(self) -> "LlavaNext":
+    def vlm(self) -> "Vlm":
         """The VLM, loaded."""
         return load_vlm(self.vlm_config, self.device, self.dtype)
 
     @cached_property
     def vlm_id(self) -> str:
-        """What embeddings are stored under: the hub id, or the folder's name."""
+        """What embeddings are stored under: the hub id or the folder's name, and the variant."""
         repo = self.vlm_config.repo_id
-        return f"folder:{Path(repo).name}" if Path(repo).is_absolute() else repo
+        return (f"folder:{Path(repo).name}" if Path(repo).is_absolute() else repo) + self.vlm_config.variant
 
     @cached_property
     def vlm_revision(self) -> str:

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from engine.training.augment import augment
+from engine.vlms.base import Vlm
 from engine.vlms.config import Training
-from engine.vlms.llava_next import LlavaNext
 
 MOST_PHOTOS = 8
 """Photos in one step: all of them up to this many, else a fresh draw each step."""
@@ -43,7 +43,7 @@ class EmbeddingTrainer:
     step draws depends on the seed and the step alone.
     """
 
-    def __init__(self, vlm: LlavaNext, examples: list[Example], request: str, settings: Training, seed: int) -> None:
+    def __init__(self, vlm: Vlm, examples: list[Example], request: str, settings: Training, seed: int) -> None:
         self.vlm, self.examples, self.request, self.settings, self.seed = vlm, examples, request, settings, seed
         generator = torch.Generator().manual_seed(seed)
         first = torch.rand(1, vlm.width, generator=generator)

@@ -4,11 +4,11 @@ import json
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from engine.errors import UsageError
 
-Norm = Literal["first-patch", "cls"]
+Norm = Literal["first-patch", "cls", "mean"]
 Penalty = Literal["row", "column", "none"]
 
 
@@ -16,13 +16,17 @@ Penalty = Literal["row", "column", "none"]
 class Injection:
     """How a concept row enters the VLM (method.md §3, where paper and reference differ).
 
-    `norm`: whose L2 norm the row takes: the first projected patch (reference) or the vision encoder's
-    class token (paper). `penalty`: attention from the concept row (reference) or to it (paper).
+    `norm`: whose L2 norm the row takes: the first projected patch (reference), the vision encoder's class
+    token (paper), or the mean over the image rows (MiniGPT-v2). `penalty`: attention from the concept row
+    (reference) or to it (paper). `vqa_penalty_weight` applies when questions are trained; None: the same.
+    `end_token`: whether the end of an answer is learned, too.
     """
 
     norm: Norm = "first-patch"
     penalty: Penalty = "row"
     penalty_weight: float = 0.0075
+    vqa_penalty_weight: float | None = None
+    end_token: bool = True
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class VlmConfig:
 
     `openings` make the variations of a training caption; the VLM must find them natural, or the embedding
     learns to say them. `recogniser` names the recogniser used with it unless the user says otherwise;
-    `world` is set when the VLM knows nothing but a drawn world.
+    `world` is set when the VLM knows nothing but a drawn world. `variants` are named changes to the rest
+    (`paper`, `reference`, `anyres`): `llava-1.6+paper` is the config with that change.
     """
 
     name: str
@@ -60,6 +65,9 @@ class VlmConfig:
     training: Training = Training()
     recogniser: str = "dfn5b"
     world: str | None = None
+    anyres: bool = False
+    variant: str = ""
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def request(self, kind: str, names: tuple[str, ...] = ()) -> str:
         """The request text of a kind (`caption`, `caption_of`, `refer`), with identifiers filled in."""
@@ -87,11 +95,14 @@ def list_configs() -> tuple[VlmConfig, ...]:
 
 
 def find_config(vlm: str) -> VlmConfig:
-    """The config of a name, a hub id, or a folder with a `config.json`.
+    """The config of a name, a hub id, or a folder with a `config.json`; `NAME+VARIANT` for one of its variants.
 
     Raises:
         UsageError: nothing of that name is known, or the folder holds a model of an unknown family.
     """
+    name, plus, variant = vlm.rpartition("+")
+    if plus and not Path(vlm).expanduser().exists():
+        return _variant_of(find_config(name), variant)
     known = list_configs()
     for config in known:
         if vlm in (config.name, config.repo_id):
@@ -103,6 +114,17 @@ def find_config(vlm: str) -> VlmConfig:
         return replace(_family("llava_next", known), name=vlm, repo_id=vlm, template=None, memory_gb={}, disk_gb=0.0)
     names = ", ".join(c.name for c in known)
     raise UsageError(f"no VLM called {vlm!r}", hint=f"Known: {names}; or give a hub id or a folder with a config.json.")
+
+
+def _variant_of(config: VlmConfig, variant: str) -> VlmConfig:
+    if variant not in config.variants:
+        names = ", ".join(config.variants) or "none"
+        raise UsageError(f"{config.name} has no variant {variant!r}", hint=f"Variants of {config.name}: {names}.")
+    changes = dict(config.variants[variant])
+    for part in ("injection", "training"):
+        changes[part] = replace(getattr(config, part), **changes.get(part, {}))
+    combined = f"{config.variant}+{variant}"
+    return replace(config, **changes, name=f"{config.name}+{variant}", variant=combined)
 
 
 def _config_of(folder: Path, repo_id: str, known: tuple[VlmConfig, ...]) -> VlmConfig:

@@ -1,6 +1,5 @@
 """LLaVA-1.6 (LLaVA-NeXT): one base tile of image tokens, concept rows right behind them."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import engine.device  # noqa: F401
@@ -12,50 +11,13 @@ from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPImageProcessorPil, LlavaNextForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from engine.boxes import Box
 from engine.errors import ArtefactError
 from engine.vlms import attention
 from engine.vlms.attention import ConceptAttention
+from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, not_too_long, pad_lines
 from engine.vlms.config import VlmConfig
 from engine.vlms.injection import append_rows
-
-IGNORED = -100
-
-
-_LONGEST = 8
-"""Beyond this ratio of its sides a picture is cut to its middle before it is resized: the base tile shows the
-middle square anyway, and a picture of 1 × 20,000 pixels would otherwise be blown up to gigabytes."""
-
-
-@dataclass(frozen=True)
-class ImageFeatures:
-    """What the VLM sees of a batch of photos.
-
-    features: (B, N, D) projected patch tokens; norms: (B,) the L2 norm a concept row takes in each.
-    """
-
-    features: Tensor
-    norms: Tensor
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Training losses of one batch, scalars: mean cross-entropy over answer tokens, and the weighted penalty."""
-
-    cross_entropy: Tensor
-    penalty: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """What is differentiated."""
-        return self.cross_entropy + self.penalty
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A generated text; `capped` when it hit the token limit instead of ending by itself."""
-
-    text: str
-    capped: bool
 
 
 class LlavaNext:
@@ -97,9 +59,20 @@ class LlavaNext:
         """Where the model lives."""
         return self.model.device
 
+    @property
+    def image_edge(self) -> int:
+        """Side in pixels of the base tile."""
+        return int(self.image_processor.crop_size["height"])
+
+    def view(self, image: Image.Image) -> Box:
+        """The middle square of a photo, which the base tile shows."""
+        side = min(image.size)
+        x, y = (image.width - side) / 2, (image.height - side) / 2
+        return Box(x, y, x + side, y + side)
+
     def preprocess(self, images: list[Image.Image]) -> Tensor:
         """Upright RGB images to (B, 3, S, S) float32: shortest edge resized, centre crop, one tile."""
-        return self.image_processor([_not_too_long(i) for i in images], return_tensors="pt")["pixel_values"]
+        return self.image_processor([not_too_long(i) for i in images], return_tensors="pt")["pixel_values"]
 
     @torch.no_grad()
     def encode(self, pixel_values: Tensor) -> ImageFeatures:
@@ -163,8 +136,8 @@ class LlavaNext:
         longest = max(lengths)
         grown = [self._expand(i, len(r), i) for i, r in zip(ids, rows, strict=True)]
         targets = [self._expand(i, len(r), t) for i, r, t in zip(ids, rows, labels, strict=True)]
-        input_ids = self._pad(grown, longest, self._pad_id)
-        padded = self._pad(targets, longest, IGNORED)
+        input_ids = pad_lines(grown, self._pad_id, self.device)
+        padded = pad_lines(targets, IGNORED, self.device)
         mask = torch.arange(longest, device=self.device)[None] < torch.tensor(lengths, device=self.device)[:, None]
         collector = self._collector(rows, concepts, ids, lengths)
         hidden = self.model.model(
@@ -195,7 +168,7 @@ class LlavaNext:
         limit = max_new_tokens or self.config.max_new_tokens
         grown = [self._expand(i, len(r), i) for i, r in zip(ids, rows, strict=True)]
         longest = max(len(g) for g in grown)
-        input_ids = self._pad(grown, longest, self._pad_id, left=True)
+        input_ids = pad_lines(grown, self._pad_id, self.device, left=True)
         lengths = torch.tensor([len(g) for g in grown], device=self.device)
         mask = torch.arange(longest, device=self.device)[None] >= longest - lengths[:, None]
         out = self.model.generate(
@@ -218,16 +191,3 @@ class LlavaNext:
     def _expand(self, ids: list[int], count: int, values: list[int]) -> list[int]:
         at = ids.index(self.model.config.image_token_id)
         return values[:at] + [values[at]] * count + values[at + 1 :]
-
-    def _pad(self, lines: list[list[int]], length: int, fill: int, *, left: bool = False) -> Tensor:
-        padded = [[fill] * (length - len(v)) + v if left else v + [fill] * (length - len(v)) for v in lines]
-        return torch.tensor(padded, device=self.device)
-
-
-def _not_too_long(image: Image.Image) -> Image.Image:
-    short, long = min(image.size), max(image.size)
-    if long <= _LONGEST * short:
-        return image
-    width, height = (min(side, _LONGEST * short) for side in image.size)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))

@@ -12,9 +12,13 @@ from engine.vlms.config import VlmConfig, list_configs
 if TYPE_CHECKING:
     import torch
 
-    from engine.vlms.llava_next import LlavaNext
+    from engine.vlms.base import Vlm
 
-BACKENDS = {"llava-next": "engine.vlms.llava_next:LlavaNext"}
+BACKENDS = {
+    "llava-next": "engine.vlms.llava_next:LlavaNext",
+    "blip-2": "engine.vlms.blip2:Blip2",
+    "minigpt-v2": "engine.vlms.minigpt_v2:MiniGptV2",
+}
 EMBEDDED = "embedded:"
 
 
@@ -46,7 +50,7 @@ def revision_of(config: VlmConfig, folder: Path) -> str:
     return sha256_of(b"\0".join(parts))[:12]
 
 
-def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") -> "LlavaNext":
+def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") -> "Vlm":
     """Load a VLM.
 
     Raises:

@@ -1,6 +1,6 @@
 """Stage 2's text: what is asked about a scene, with names given in words or in one soft row.
 
-A *turn* is a request and its answer, with at most two soft rows that stand where MyVLM will put
+A *turn* is a request and its answer, with at most four soft rows that stand where MyVLM will put
 concept embeddings: right after the image. A soft row states facts and a name ("red, dog, striped;
 sks"). It teaches the language model that a row in this place describes somebody: the method's own
 assumption about a large VLM, made true for a tiny one.
@@ -53,6 +53,10 @@ class Turn:
     rows: tuple[tuple[int, ...], ...] = ()
 
 
+HARD = ("positioned", "expression", "wearing?", "main subject", "large or small", "close to the camera", "unique")
+"""Parts of the questions that are learned last."""
+
+
 @dataclass(frozen=True)
 class Mix:
     """How often each kind of turn is drawn (relative weights) and how often a name comes as a soft row."""
@@ -67,10 +71,11 @@ class Mix:
     refer: float = 0.7
     named_refer: float = 0.5
     soft: float = 0.5
+    hard: float = 1.0  # how much likelier than others a question of `HARD` is
 
 
 def draw_turn(rng: Rng, scene: Scene, boxes: np.ndarray, mix: Mix, *, mirrored: bool) -> Turn:
-    """Draw a turn about a scene; boxes (3, 4) in 0..1. `mirrored` pictures get no questions of place."""
+    """Draw a turn about a scene; boxes (3 or 4, 4) in 0..1. `mirrored` pictures get no questions of place."""
     kinds = ["caption", "named_caption", "two_names", "wrong_name", "bare_name", "question", "named_question"]
     kinds += [] if mirrored else ["refer", "named_refer"]
     weights = np.array([getattr(mix, k) for k in kinds])
@@ -84,7 +89,8 @@ def draw_turn(rng: Rng, scene: Scene, boxes: np.ndarray, mix: Mix, *, mirrored: 
     if kind == "wrong_name":
         return _wrong_name(rng, scene, mix)
     if kind in ("named_caption", "two_names"):
-        return _named_caption(rng, scene, 2 if kind == "two_names" else 1, mix)
+        most = len(scene.characters)
+        return _named_caption(rng, scene, int(rng.integers(2, most + 1)) if kind == "two_names" else 1, mix)
     index = int(rng.integers(len(scene.characters)))
     options = distinct_descriptions(scene, index)
     if not options:
@@ -97,7 +103,8 @@ def draw_turn(rng: Rng, scene: Scene, boxes: np.ndarray, mix: Mix, *, mirrored: 
     if kind in ("refer", "named_refer"):
         return Turn(context + refer_request(x), box_text(tuple(boxes[index]), 1, 1), rows)
     asked = questions(scene, index, x, mirrored=mirrored)
-    question, answer = asked[int(rng.integers(len(asked)))]
+    odds = np.array([mix.hard if any(part in q for part in HARD) else 1.0 for q, _ in asked])
+    question, answer = asked[int(rng.choice(len(asked), p=odds / odds.sum()))]
     return Turn(context + question, answer, rows)
 
 

@@ -23,7 +23,7 @@ from engine.storybook.world.language import (
     refer_request,
 )
 from engine.storybook.world.scenes import Character, Picture
-from engine.vlms.llava_next import ImageFeatures, LlavaNext
+from engine.vlms.base import ImageFeatures, Vlm
 from engine.vlms.wording import has_word
 
 TARGETS: dict[str, float] = {
@@ -53,7 +53,7 @@ class _Case:
     judge: Callable[[str], dict[str, bool]]
 
 
-def run_gates(vlm: LlavaNext, soft: SoftRows | None, pictures: list[Picture], seed: int = 0) -> dict[str, float]:
+def run_gates(vlm: Vlm, soft: SoftRows | None, pictures: list[Picture], seed: int = 0) -> dict[str, float]:
     """Shares of right answers over held-out pictures; with `soft`, naming by soft rows too."""
     seen = _encode(vlm, [p.image for p in pictures])
     cases: list[_Case] = []
@@ -78,12 +78,12 @@ def missed(results: dict[str, float]) -> dict[str, tuple[float, float]]:
     return low | {n: (results.get(n, 1.0), t) for n, t in LIMITS.items() if results.get(n, 1.0) > t}
 
 
-def _encode(vlm: LlavaNext, images: list[Image.Image]) -> ImageFeatures:
+def _encode(vlm: Vlm, images: list[Image.Image]) -> ImageFeatures:
     parts = [vlm.encode(vlm.preprocess(images[i : i + _BATCH])) for i in range(0, len(images), _BATCH)]
     return ImageFeatures(torch.cat([p.features for p in parts]), torch.cat([p.norms for p in parts]))
 
 
-def _generate(vlm: LlavaNext, soft: SoftRows | None, seen: ImageFeatures, batch: list[_Case]) -> list[str]:
+def _generate(vlm: Vlm, soft: SoftRows | None, seen: ImageFeatures, batch: list[_Case]) -> list[str]:
     at = [c.picture for c in batch]
     with torch.no_grad():
         rows = [soft(list(c.rows)) if soft and c.rows else torch.zeros(0, vlm.width) for c in batch]

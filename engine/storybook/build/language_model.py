@@ -22,7 +22,8 @@ from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.build.packing import Packed, pack, register
 from engine.storybook.build.vision import GRID, PATCH, WIDTH, augment, normalise, vision_config
-from engine.storybook.world.scenes import Scene
+from engine.storybook.world.population import draw_crowds
+from engine.storybook.world.scenes import Scene, render
 
 IMAGE_TOKENS = GRID * GRID
 
@@ -98,6 +99,15 @@ def answer_loss(vlm: LlavaNextForConditionalGeneration, soft: SoftRows, features
 
 
 @torch.inference_mode()
+def see_all(tower: CLIPVisionModel, images: np.ndarray) -> np.ndarray:
+    """Tower features (n, 64, 192) float16 of images (n, 128, 128, 3) uint8."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with torch.autocast(DEVICE.type, torch.bfloat16):
+        hidden = tower.to(DEVICE)(pixel_values=normalise(pixels).to(DEVICE)).last_hidden_state
+    return hidden[:, 1:].float().cpu().numpy().astype(np.float16)
+
+
+@torch.inference_mode()
 def cache_features(
     folder: Path, tower: CLIPVisionModel, data: Drawings, name: str, seed: int | None = None
 ) -> np.ndarray:
@@ -124,6 +134,31 @@ def cache_features(
 
 
 @dataclass(frozen=True)
+class Crowds:
+    """Scenes of four, which the other sets lack: scenes, features (N, 64, 192) and boxes (N, 4, 4) in 0..1."""
+
+    scenes: list[Scene]
+    features: np.ndarray
+    boxes: np.ndarray
+
+
+def draw_crowd_features(folder: Path, tower: CLIPVisionModel, seed: int, n: int) -> Crowds:
+    """Draw n crowds and let the tower see them; only its features are kept."""
+    scenes, path = list(draw_crowds(seed, n)), folder / "crowds.npz"
+    if path.is_file():
+        kept = np.load(path)
+        return Crowds(scenes, kept["features"], kept["boxes"])
+    features, boxes = [], []
+    for start in range(0, n, 100):
+        pictures = [render(s) for s in scenes[start : start + 100]]
+        features.append(see_all(tower, np.stack([np.asarray(p.image) for p in pictures])))
+        boxes += [np.array(p.boxes, np.float32) / p.image.width for p in pictures]
+    crowds = Crowds(scenes, np.concatenate(features), np.stack(boxes))
+    np.savez(path, features=crowds.features, boxes=crowds.boxes)
+    return crowds
+
+
+@dataclass(frozen=True)
 class Lesson:
     """Settings of the language stage."""
 
@@ -132,7 +167,10 @@ class Lesson:
     turns: int = 7
     augmented: float = 0.35
     hard_from: int = 1_000  # the step from which names that fit nobody appear
+    late_from: int = 1_000_000  # the step from which crowds of four and more of the hard questions appear
+    crowds: float = 0.15
     mix: Mix = Mix()
+    late: Mix = Mix(question=2.0, named_question=2.0, two_names=1.0, hard=4.0)
 
 
 def train_language(
@@ -142,6 +180,7 @@ def train_language(
     data: Drawings,
     scenes: list[Scene],
     features: tuple[np.ndarray, np.ndarray],
+    crowds: Crowds,
     lesson: Lesson,
 ) -> SoftRows:
     """Train projector, language model and soft rows, or finish training them."""
@@ -152,14 +191,15 @@ def train_language(
 
     def step_losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((5, step))
-        rows = np.sort(rng.choice(len(data), lesson.batch, replace=False))
-        mix = lesson.mix if step >= lesson.hard_from else early
-        mirrored = bool(rng.random() < lesson.augmented)
-        turns = [
-            [draw_turn(rng, scenes[k], data.boxes[k], mix, mirrored=mirrored) for _ in range(lesson.turns)]
-            for k in rows
-        ]
-        seen = torch.from_numpy(features[int(mirrored)][rows]).float().to(DEVICE)
+        late = step >= lesson.late_from
+        mix = lesson.late if late else lesson.mix if step >= lesson.hard_from else early
+        crowded = late and bool(rng.random() < lesson.crowds)
+        mirrored = not crowded and bool(rng.random() < lesson.augmented)
+        cast, boxes = (crowds.scenes, crowds.boxes) if crowded else (scenes, data.boxes)
+        rows = np.sort(rng.choice(len(cast), lesson.batch, replace=False))
+        turns = [[draw_turn(rng, cast[k], boxes[k], mix, mirrored=mirrored) for _ in range(lesson.turns)] for k in rows]
+        found = crowds.features if crowded else features[int(mirrored)]
+        seen = torch.from_numpy(found[rows]).float().to(DEVICE)
         return {"answers": answer_loss(vlm, soft, seen, pack(tokenizer, turns, IMAGE_TOKENS).to(DEVICE))}
 
     modules = {"projector": vlm.model.multi_modal_projector, "lm": vlm.model.language_model, "head": vlm.lm_head}

@@ -19,8 +19,8 @@ _SAVE_EVERY_S = 120.0
 
 @dataclass(frozen=True)
 class Schedule:
-    """Optimiser settings of a stage: short warm-up, then linear decay to zero; with `first`, that decay ends
-    there, and the remaining steps decay again from half the rates.
+    """Optimiser settings of a stage: short warm-up, then linear decay to zero. Decay ends at each step of
+    `restarts` and begins again from half the rates.
 
     Matrices of the transformer layers are trained by Muon (Jordan et al. 2024) at `lr`, everything
     else by AdamW at `adam_lr`.
@@ -31,16 +31,17 @@ class Schedule:
     adam_lr: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 200
-    first: int | None = None
+    restarts: tuple[int, ...] = ()
 
     def factor(self, step: int) -> float:
         """Share of the learning rates at a step."""
         if step < self.warmup:
             return (step + 1) / self.warmup
-        first = self.first or self.steps
-        if step >= first:
-            return 0.5 * (1.0 - (step - first) / max(1, self.steps - first))
-        return 1.0 - (step - self.warmup) / max(1, first - self.warmup)
+        ends = (*self.restarts, self.steps)
+        end = next((e for e in ends if step < e), self.steps)
+        begin = max((e for e in ends if e <= step), default=self.warmup)
+        height = 1.0 if begin == self.warmup else 0.5
+        return height * (1.0 - (step - begin) / max(1, end - begin))
 
 
 class _Optimizers:

@@ -12,6 +12,7 @@ class Recipe:
 
     scenes: int
     held_out: int
+    crowds: int
     vision: Schedule
     language: Lesson
     families: int
@@ -29,7 +30,8 @@ SHIPPED = Recipe(
     scenes=60_000,
     held_out=3_000,
     vision=Schedule(steps=12_000, lr=5e-3, adam_lr=1.5e-3),
-    language=Lesson(Schedule(steps=7_000, lr=3e-3, adam_lr=1e-3, first=5_000)),
+    crowds=8_000,
+    language=Lesson(Schedule(steps=10_500, lr=3e-3, adam_lr=1e-3, restarts=(5_000, 7_000)), late_from=7_000),
     families=2_400,
     encoder=Schedule(steps=2_800, lr=5e-3, adam_lr=1.5e-3),
     detector=Schedule(steps=5_000, lr=2e-3, adam_lr=5e-4),
@@ -46,7 +48,8 @@ TINY = Recipe(
     scenes=400,
     held_out=40,
     vision=Schedule(steps=4, warmup=1),
-    language=Lesson(Schedule(steps=3, warmup=1), batch=4, turns=3),
+    crowds=10,
+    language=Lesson(Schedule(steps=3, warmup=1), batch=4, turns=3, late_from=1),
     families=12,
     encoder=Schedule(steps=3, warmup=1),
     detector=Schedule(steps=2, warmup=1),

@@ -30,7 +30,7 @@ from engine.storybook.world.scenes import render
 from engine.vlms.config import find_config
 from engine.vlms.llava_next import LlavaNext
 
-TRAIN_SEED, HELD_SEED, CROP_SEED, PEOPLE_SEED, FACE_SEED, BANK_SEED, GATE_SEED = 1, 2, 3, 4, 5, 6, 7
+TRAIN_SEED, HELD_SEED, CROP_SEED, PEOPLE_SEED, FACE_SEED, BANK_SEED, GATE_SEED, CROWD_SEED = range(1, 9)
 _AUGMENT_SEED = 99
 
 
@@ -56,6 +56,11 @@ class Bench:
     def tower(self) -> CLIPVisionModel:
         """The trained vision tower."""
         return vision.train_vision(self.folder, self.train, self.recipe.vision)
+
+    @cached_property
+    def crowds(self) -> language_model.Crowds:
+        """Scenes of four with their features."""
+        return language_model.draw_crowd_features(self.folder, self.tower, CROWD_SEED, self.recipe.crowds)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -91,7 +96,7 @@ def speak(bench: Bench) -> None:
     vlm = language_model.make_vlm(bench.tokenizer, bench.tower)
     scenes = list(iter_scenes(TRAIN_SEED, bench.recipe.scenes))
     soft = language_model.train_language(
-        bench.folder, vlm, bench.tokenizer, data, scenes, features, bench.recipe.language
+        bench.folder, vlm, bench.tokenizer, data, scenes, features, bench.crowds, bench.recipe.language
     )
     _save_vlm(bench, vlm)
     pictures = [render(s, 128, 128) for s, _ in draw_population(GATE_SEED, bench.recipe.gate_pictures)]

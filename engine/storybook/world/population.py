@@ -53,3 +53,13 @@ def draw_population(seed: int | tuple[int, ...], n: int) -> Iterator[tuple[Scene
             hero = draw_individual(rng, draw_category(rng))
         for scene in draw_hero_scenes(rng, hero, min(SCENES_PER_HERO, n - k)):
             yield scene, hero
+
+
+def draw_crowds(seed: int | tuple[int, ...], n: int) -> Iterator[Scene]:
+    """Draw n scenes of four individuals, as often of one category as companions elsewhere are."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        hero = draw_individual(rng, draw_category(rng))
+        cast = [hero, *(draw_companion(rng, hero) for _ in range(3))]
+        rng.shuffle(cast)  # type: ignore[arg-type]
+        yield compose(rng, tuple(cast))

@@ -15,7 +15,7 @@ from engine.storybook.world.places import draw_place
 from engine.storybook.world.things import draw_thing
 
 _REACH = {"mug": 0.95, "car": 1.1, "robot": 1.0, "teapot": 1.15, "backpack": 0.85}
-_CROWDING = {1: (0.17, 0.33), 2: (0.15, 0.25), 3: (0.13, 0.185)}
+_CROWDING = {1: (0.17, 0.33), 2: (0.15, 0.25), 3: (0.13, 0.185), 4: (0.11, 0.15)}
 """Half-heights of characters (page heights) by how many share the page: 44 to 84 px of 128 alone."""
 
 
@@ -78,7 +78,7 @@ def compose(
     width: float = 1.0,
     holding: float = 0.55,
 ) -> Scene:
-    """Place one to three individuals on a page of `width` page heights.
+    """Place one to four individuals on a page of `width` page heights.
 
     The first individual is the largest unless `equal` (drawn when None) gives all the same size;
     `holding` is the probability that somebody has an object.
@@ -109,7 +109,7 @@ def compose(
 
 
 def _holder_odds(n: int) -> list[float]:
-    return {1: [1.0], 2: [0.6, 0.4], 3: [0.5, 0.25, 0.25]}[n]
+    return {1: [1.0], 2: [0.6, 0.4], 3: [0.5, 0.25, 0.25], 4: [0.4, 0.2, 0.2, 0.2]}[n]
 
 
 def _line_up(
