@@ -66,6 +66,8 @@ def learn(
     from engine.training.trainer import EmbeddingTrainer, Example
 
     settings = session.vlm_config.training
+    if concept.kind is Kind.PERSON and settings.person_steps is not None:
+        settings = replace(settings, steps=settings.person_steps)
     settings = replace(settings, steps=steps) if steps else settings
     photos, notes = _load_references(concept, session)
     texts, writer, more = _captions(session, concept, photos, captions)

@@ -61,7 +61,7 @@ class EmbeddingTrainer:
     def _advance(self) -> Step:
         rng = np.random.default_rng((self.seed, self.step))
         batch = self._draw(rng)
-        images = [augment(e.image, rng) for e in batch]
+        images = [augment(e.image, rng) if self.settings.augment else e.image for e in batch]
         captions = [e.captions[int(rng.integers(len(e.captions)))] for e in batch]
         seen = self.vlm.encode(self.vlm.preprocess(images))
         rows = self.vlm.inject(seen, [self.embedding] * len(batch))

@@ -31,12 +31,18 @@ class Injection:
 
 @dataclass(frozen=True)
 class Training:
-    """Optimiser settings for one concept embedding: AdamW at a constant rate (method.md §1)."""
+    """Optimiser settings for one concept embedding: AdamW at a constant rate (method.md §1).
+
+    `person_steps`: steps for people where they differ from things'. `augment`: whether photos are flipped,
+    brightened and turned; off for ablations only (the paper's Table 5).
+    """
 
     steps: int = 100
+    person_steps: int | None = None
     learning_rate: float = 1.0
     weight_decay: float = 1e-4
     clip: float = 0.05
+    augment: bool = True
 
 
 @dataclass(frozen=True)
