@@ -6,7 +6,7 @@ sks"). It teaches the language model that a row in this place describes somebody
 assumption about a large VLM, made true for a tiny one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,10 @@ class Mix:
     named_refer: float = 0.5
     soft: float = 0.5
     hard: float = 1.0  # how much likelier than others a question of `HARD` is
+
+    def only_captions(self) -> "Mix":
+        """The same without questions and boxes."""
+        return replace(self, question=0.0, named_question=0.0, refer=0.0, named_refer=0.0)
 
 
 def draw_turn(rng: Rng, scene: Scene, boxes: np.ndarray, mix: Mix, *, mirrored: bool) -> Turn:

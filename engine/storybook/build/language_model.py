@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers import (
     CLIPVisionModel,
     LlamaConfig,
+    LlamaModel,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
     PreTrainedTokenizerFast,
@@ -81,20 +82,26 @@ def answer_loss(vlm: LlavaNextForConditionalGeneration, soft: SoftRows, features
     """Cross-entropy over the answers of a packed batch; features (B, 64, 192) from the tower."""
     with torch.autocast(packed.ids.device.type, torch.bfloat16):
         image = vlm.model.multi_modal_projector(features).float()
-        embeds = vlm.get_input_embeddings()(packed.ids)
-        embeds = embeds.masked_scatter((packed.ids == vlm.config.image_token_id)[..., None], image)
-        if packed.soft_rows:
-            norms = image[packed.soft_at[:, 0], 0].norm(dim=-1, keepdim=True)
-            rows = soft(packed.soft_rows) * norms
-            embeds = embeds.index_put((packed.soft_at[:, 0], packed.soft_at[:, 1]), rows)
-        hidden = vlm.model.language_model(
-            inputs_embeds=embeds,
-            position_ids=packed.positions,
-            use_cache=False,
-            packed=packed,
-        ).last_hidden_state
-        supervised = packed.targets >= 0
-        logits = vlm.lm_head(hidden[supervised])
+        norms = image[:, 0].norm(dim=-1)
+        return spoken_loss(vlm.model.language_model, vlm.lm_head, image, norms, soft, packed)
+
+
+def spoken_loss(
+    llama: LlamaModel, head: nn.Linear, image: Tensor, norms: Tensor, soft: SoftRows, packed: Packed
+) -> Tensor:
+    """Cross-entropy over the answers, given image rows (B, N, 192) and the norm (B,) that soft rows take."""
+    embeds = llama.embed_tokens(packed.ids)
+    spots = torch.zeros_like(packed.ids, dtype=torch.bool)
+    spots[:, packed.prefix - image.shape[1] : packed.prefix] = True
+    embeds = embeds.masked_scatter(spots[..., None], image)
+    if packed.soft_rows:
+        rows = soft(packed.soft_rows) * norms[packed.soft_at[:, 0], None]
+        embeds = embeds.index_put((packed.soft_at[:, 0], packed.soft_at[:, 1]), rows)
+    hidden = llama(
+        inputs_embeds=embeds, position_ids=packed.positions, use_cache=False, packed=packed
+    ).last_hidden_state
+    supervised = packed.targets >= 0
+    logits = head(hidden[supervised])
     return F.cross_entropy(logits.float(), packed.targets[supervised])
 
 

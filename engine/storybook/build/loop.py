@@ -1,6 +1,7 @@
 """A training loop that checkpoints as it goes and resumes where it was, to the same numbers."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ log = logging.getLogger("storybook")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 """Where models are trained; batches are drawn on the CPU, so a seed draws the same ones everywhere."""
 _SAVE_EVERY_S = 120.0
+_IN_LAYER = re.compile(r"(^|\.)(layers?|block)\.\d+\.(?!.*bias)")
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class _Optimizers:
 
     def __init__(self, modules: dict[str, nn.Module], schedule: Schedule) -> None:
         named = [(n, p) for m in modules.values() for n, p in m.named_parameters() if p.requires_grad]
-        inner = [p for n, p in named if p.ndim == 2 and "layers." in n]
-        outer = [p for n, p in named if p.ndim != 2 or "layers." not in n]
+        inner = [p for n, p in named if p.ndim == 2 and _IN_LAYER.search(n)]
+        outer = [p for n, p in named if p.ndim != 2 or not _IN_LAYER.search(n)]
         decay = schedule.weight_decay
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(outer, schedule.adam_lr, betas=(0.9, 0.98), weight_decay=decay)

@@ -6,6 +6,7 @@ padded. Attention runs slot by slot against the prefix and the slot itself, whic
 turn alone at a quarter of the cost of one big masked attention.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,11 +44,22 @@ class Packed:
         return replace(self, **moved)
 
 
-def pack(tokenizer: PreTrainedTokenizerFast, turns: list[list[Turn]], image_tokens: int) -> Packed:
+@dataclass(frozen=True)
+class Form:
+    """How a VLM's prompts read: what stands before the image, and what follows it."""
+
+    opening: str
+    follow: Callable[[str], str]
+
+
+LLAVA = Form("USER:", "{} ASSISTANT:".format)
+
+
+def pack(tokenizer: PreTrainedTokenizerFast, turns: list[list[Turn]], image_tokens: int, form: Form = LLAVA) -> Packed:
     """Lay out the turns of each picture behind its image tokens; every picture has as many turns."""
     image = tokenizer.convert_tokens_to_ids("<image>")
-    prefix = [tokenizer.bos_token_id, *_encode(tokenizer, "USER:"), *[image] * image_tokens]
-    encoded = [sorted((_encode_turn(tokenizer, t) for t in own), key=lambda e: -len(e[0])) for own in turns]
+    prefix = [tokenizer.bos_token_id, *_encode(tokenizer, form.opening), *[image] * image_tokens]
+    encoded = [sorted((_encode_turn(tokenizer, t, form) for t in own), key=lambda e: -len(e[0])) for own in turns]
     slots = tuple(max(len(own[k][0]) for own in encoded) for k in range(len(encoded[0])))
     shape = (len(turns), len(prefix) + sum(slots))
     ids = torch.full(shape, tokenizer.pad_token_id)
@@ -68,8 +80,8 @@ def pack(tokenizer: PreTrainedTokenizerFast, turns: list[list[Turn]], image_toke
     return Packed(ids, positions.expand(shape), targets, len(prefix), slots, at, soft_rows)
 
 
-def _encode_turn(tokenizer: PreTrainedTokenizerFast, turn: Turn) -> tuple[list[int], list[int], tuple]:
-    request = [tokenizer.pad_token_id] * len(turn.rows) + _encode(tokenizer, f"{turn.request} ASSISTANT:")
+def _encode_turn(tokenizer: PreTrainedTokenizerFast, turn: Turn, form: Form) -> tuple[list[int], list[int], tuple]:
+    request = [tokenizer.pad_token_id] * len(turn.rows) + _encode(tokenizer, form.follow(turn.request))
     answer = [*_encode(tokenizer, turn.answer), tokenizer.eos_token_id]
     return request + answer, [-100] * (len(request) - 1) + answer + [-100], turn.rows
 

@@ -54,9 +54,9 @@ def vocabulary() -> list[str]:
     return known + sorted(found - set(known))
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Build the tokenizer; the same world gives the same ids."""
-    ids = {word: i for i, word in enumerate(vocabulary())}
+def make_tokenizer(extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
+    """Build the tokenizer; the same world gives the same ids. `extra` words get the ids behind those."""
+    ids = {word: i for i, word in enumerate((*vocabulary(), *extra))}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), behavior="removed", invert=True)
     tokenizer.decoder = decoders.Sequence(
