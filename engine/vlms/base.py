@@ -84,8 +84,18 @@ class Vlm(Protocol):
     def encode_example(self, request: str, answer: str) -> tuple[list[int], list[int]]:
         """Ids and labels of a training example."""
 
-    def loss(self, rows: list[Tensor], concepts: list[int], ids: list[list[int]], labels: list[list[int]]) -> Losses:
-        """Teacher-forced losses of a batch; concepts[i]: how many of the last rows are concepts."""
+    def loss(
+        self,
+        rows: list[Tensor],
+        concepts: list[int],
+        ids: list[list[int]],
+        labels: list[list[int]],
+        penalty_weight: float | None = None,
+    ) -> Losses:
+        """Teacher-forced losses of a batch; concepts[i]: how many of the last rows are concepts.
+
+        `penalty_weight` takes the place of the config's λ.
+        """
 
     def generate(self, rows: list[Tensor], ids: list[list[int]], max_new_tokens: int | None = None) -> list[Generation]:
         """Greedy answers to a batch of prompts, photos with different numbers of rows mixed."""
