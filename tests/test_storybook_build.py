@@ -58,6 +58,9 @@ def test_the_build_runs_from_nothing_and_resumes(tmp_path):
     assert json.loads((out / "vlm" / "config.json").read_text())["model_type"] == "llava_next"
     assert {p.name for p in out.iterdir()} == {
         "vlm",
+        "blip2",
+        "minigpt",
+        "tower",
         "encoder",
         "detector",
         "faces",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from engine.config import STORYBOOK
 from engine.errors import EnvironmentFault, WeightsMissingError
 from engine.files import sha256_of
-from engine.vlms.config import VlmConfig, list_configs
+from engine.vlms.config import VlmConfig, find_config, list_configs
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +20,8 @@ BACKENDS = {
     "minigpt-v2": "engine.vlms.minigpt_v2:MiniGptV2",
 }
 EMBEDDED = "embedded:"
+DEFAULT = "storybook"
+"""The VLM that is always there."""
 
 
 def find_weights(config: VlmConfig) -> Path | None:
@@ -44,6 +46,8 @@ def revision_of(config: VlmConfig, folder: Path) -> str:
     if folder.parent.name == "snapshots":
         return folder.name
     parts = [(folder / "config.json").read_bytes()]
+    index = folder / "model.safetensors.index.json"
+    parts += [index.read_bytes()] if index.is_file() else []
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as f:
             parts += [file.name.encode(), str(file.stat().st_size).encode(), f.read(2**20)]
@@ -86,4 +90,4 @@ def fits(config: VlmConfig, gpu_gb: float) -> bool:
 def default_vlm(gpu_gb: float) -> VlmConfig:
     """The best VLM that is on disk and fits; the storybook when nothing else does."""
     real = [c for c in list_configs() if not c.world and fits(c, gpu_gb) and find_weights(c)]
-    return real[0] if real else next(c for c in list_configs() if c.world)
+    return real[0] if real else find_config(DEFAULT)

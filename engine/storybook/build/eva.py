@@ -98,3 +98,11 @@ def states_before_norm(eva: Blip2VisionModel, images: Tensor) -> Tensor:
     """The last layer's output (B, 65, 192), where BLIP-2's concept rows are appended."""
     hidden = eva.embeddings(images)
     return eva.encoder(inputs_embeds=hidden).last_hidden_state
+
+
+@torch.no_grad()
+def relative_error(eva: Blip2VisionModel, tower: CLIPVisionModel, data: Drawings) -> float:
+    """Squared error over variance of the copy's outputs on held-out drawings."""
+    images = normalise(torch.from_numpy(data.images[:200]).permute(0, 3, 1, 2).float() / 255)
+    wanted = tower(pixel_values=images).last_hidden_state
+    return round(float(F.mse_loss(states_before_norm(eva, images), wanted) / wanted.var()), 4)

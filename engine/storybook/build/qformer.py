@@ -29,6 +29,7 @@ from engine.storybook.build.language_model import SoftRows
 from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.build.states import Seen
 from engine.storybook.build.vision import WIDTH
+from engine.storybook.world.language import CAPTION_REQUEST
 
 QUERIES = 24
 CAPTIONS = Mix(caption=0.8, named_caption=2.0, two_names=0.7, wrong_name=0.0, bare_name=0.0, soft=1.0).only_captions()
@@ -175,6 +176,11 @@ def train_blip2(
     train("blip2", folder, parts, lesson.schedule, step_losses)
     vlm.cpu().eval()
     return soft.cpu()
+
+
+def ask(request: str, rows: bool) -> str | None:
+    """BLIP-2's prompt for a request of the world: empty for captions of what the rows say, else there is none."""
+    return "" if request == CAPTION_REQUEST or (rows and request.startswith("Please caption")) else None
 
 
 class _Parameter(nn.Module):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from engine.storybook.build.language_model import Lesson
 from engine.storybook.build.loop import Schedule
+from engine.storybook.build.minigpt import ChatLesson
+from engine.storybook.build.qformer import CaptionLesson
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,9 @@ class Recipe:
     crowds: int
     vision: Schedule
     language: Lesson
+    eva: Schedule
+    blip2: CaptionLesson
+    minigpt: ChatLesson
     families: int
     encoder: Schedule
     detector: Schedule
@@ -32,6 +37,9 @@ SHIPPED = Recipe(
     vision=Schedule(steps=12_000, lr=5e-3, adam_lr=1.5e-3),
     crowds=8_000,
     language=Lesson(Schedule(steps=10_500, lr=3e-3, adam_lr=1e-3, restarts=(5_000, 7_000)), late_from=7_000),
+    eva=Schedule(steps=1_200, lr=1e-3, adam_lr=3e-4, warmup=50),
+    blip2=CaptionLesson(Schedule(steps=3_200, lr=3e-3, adam_lr=1e-3), hard_from=1_600),
+    minigpt=ChatLesson(Schedule(steps=2_000, lr=2e-3, adam_lr=1e-3, warmup=100)),
     families=2_400,
     encoder=Schedule(steps=2_800, lr=5e-3, adam_lr=1.5e-3),
     detector=Schedule(steps=5_000, lr=2e-3, adam_lr=5e-4),
@@ -50,6 +58,9 @@ TINY = Recipe(
     vision=Schedule(steps=4, warmup=1),
     crowds=10,
     language=Lesson(Schedule(steps=3, warmup=1), batch=4, turns=3, late_from=1),
+    eva=Schedule(steps=2, warmup=1),
+    blip2=CaptionLesson(Schedule(steps=2, warmup=1), batch=4, hard_from=1),
+    minigpt=ChatLesson(Schedule(steps=2, warmup=1), batch=4, turns=3),
     families=12,
     encoder=Schedule(steps=3, warmup=1),
     detector=Schedule(steps=2, warmup=1),

@@ -4,15 +4,16 @@ import json
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 import engine.device  # noqa: F401
 
 import torch
-from transformers import CLIPVisionModel, LlavaNextImageProcessorPil, LlavaNextProcessor, PreTrainedTokenizerFast
+from transformers import Blip2VisionModel, CLIPVisionModel, PreTrainedTokenizerFast
 
 from engine.files import sha256_of
-from engine.storybook.build import encoder, faces, language_model, vision
+from engine.storybook.build import encoder, eva, faces, language_model, minigpt, qformer, states, vision
 from engine.storybook.build.bank import build_bank
 from engine.storybook.build.card import render_card
 from engine.storybook.build.crop_data import draw_crops, draw_families
@@ -20,15 +21,16 @@ from engine.storybook.build.detector import save_detector, train_detector
 from engine.storybook.build.drawings import Drawings, draw_set, iter_scenes
 from engine.storybook.build.face_data import draw_face_crops, draw_face_scenes
 from engine.storybook.build.face_report import report_faces
-from engine.storybook.build.gates import missed, run_gates
+from engine.storybook.build.gates import Ask, missed, run_gates
 from engine.storybook.build.loop import load_modules
 from engine.storybook.build.recipe import Recipe
+from engine.storybook.build.save import save_blip2, save_llava, save_minigpt
 from engine.storybook.build.tokenizer import make_tokenizer
 from engine.storybook.build.vision_report import report_vision
 from engine.storybook.world.population import draw_population
 from engine.storybook.world.scenes import render
 from engine.vlms.config import find_config
-from engine.vlms.llava_next import LlavaNext
+from engine.vlms.registry import BACKENDS
 
 TRAIN_SEED, HELD_SEED, CROP_SEED, PEOPLE_SEED, FACE_SEED, BANK_SEED, GATE_SEED, CROWD_SEED = range(1, 9)
 _AUGMENT_SEED = 99
@@ -61,6 +63,18 @@ class Bench:
     def crowds(self) -> language_model.Crowds:
         """Scenes of four with their features."""
         return language_model.draw_crowd_features(self.folder, self.tower, CROWD_SEED, self.recipe.crowds)
+
+    @cached_property
+    def eva(self) -> Blip2VisionModel:
+        """The tower that BLIP-2 and MiniGPT-v2 share."""
+        return eva.train_eva(self.folder, self.tower, self.train, self.recipe.eva)
+
+    @cached_property
+    def seen(self) -> states.Seen:
+        """What that tower sees of all scenes."""
+        scenes = list(iter_scenes(TRAIN_SEED, self.recipe.scenes))
+        crowds = (CROWD_SEED, self.recipe.crowds)
+        return states.see_scenes(self.folder, self.eva, self.train, scenes, *crowds, _AUGMENT_SEED)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -98,38 +112,49 @@ def speak(bench: Bench) -> None:
     soft = language_model.train_language(
         bench.folder, vlm, bench.tokenizer, data, scenes, features, bench.crowds, bench.recipe.language
     )
-    _save_vlm(bench, vlm)
+    save_llava(vlm, bench.tokenizer, bench.out / "vlm")
+    _gates(bench, "storybook", "vlm", soft, lambda request, _: request)
+
+
+def see_again(bench: Bench) -> None:
+    """Stage 3: the tower that BLIP-2 and MiniGPT-v2 share."""
+    bench.report("shared tower", {"relative error": eva.relative_error(bench.eva, bench.tower, bench.held_out)})
+
+
+def caption_by_queries(bench: Bench) -> None:
+    """Stage 4: BLIP-2."""
+    vlm = qformer.make_blip2(bench.tokenizer, bench.eva)
+    soft = qformer.train_blip2(bench.folder, vlm, bench.tokenizer, bench.seen, bench.recipe.blip2)
+    save_blip2(vlm, bench.tokenizer, bench.out)
+    _gates(bench, "storybook-blip2", "blip2", soft, qformer.ask)
+
+
+def chat(bench: Bench) -> None:
+    """Stage 5: MiniGPT-v2."""
+    llava, soft = language_model.make_vlm(bench.tokenizer), language_model.SoftRows()
+    inner = {"projector": llava.model.multi_modal_projector, "lm": llava.model.language_model, "head": llava.lm_head}
+    load_modules(bench.folder, "language", {**inner, "soft": soft})
+    tokenizer = make_tokenizer(minigpt.WORDS)
+    model = minigpt.make_minigpt(tokenizer, llava)
+    soft = minigpt.train_minigpt(bench.folder, model, tokenizer, bench.seen, soft, bench.recipe.minigpt)
+    save_minigpt(bench.eva, model, tokenizer, bench.out)
+    _gates(bench, "storybook-minigpt", "minigpt", soft, lambda request, _: minigpt.tagged(request))
+
+
+def _gates(bench: Bench, name: str, folder: str, soft: language_model.SoftRows, ask: Ask) -> None:
+    """Measure a finished VLM on pictures drawn for this, and keep what it missed."""
     pictures = [render(s, 128, 128) for s, _ in draw_population(GATE_SEED, bench.recipe.gate_pictures)]
-    loaded = LlavaNext.load(find_config("storybook"), bench.out / "vlm", torch.device("cpu"), torch.float32)
-    gates = run_gates(loaded, soft, pictures)
-    bench.report("gates", gates)
-    bench.report("gates missed", {name: value for name, (value, _) in missed(gates).items()})
-
-
-def _save_vlm(bench: Bench, vlm: torch.nn.Module) -> None:
-    folder = bench.out / "vlm"
-    shutil.rmtree(folder, ignore_errors=True)
-    vlm.eval().half().save_pretrained(folder)  # type: ignore[operator]
-    size = vision.PATCH * vision.GRID
-    images = LlavaNextImageProcessorPil(
-        size={"shortest_edge": size},
-        crop_size={"height": size, "width": size},
-        image_mean=list(vision.MEAN),
-        image_std=list(vision.STD),
-        image_grid_pinpoints=[[size, 2 * size], [2 * size, size], [2 * size, 2 * size]],
-    )
-    processor = LlavaNextProcessor(
-        images,
-        bench.tokenizer,
-        patch_size=vision.PATCH,
-        vision_feature_select_strategy="default",
-        chat_template=bench.tokenizer.chat_template,
-    )
-    processor.save_pretrained(folder)
+    config = find_config(name)
+    module, backend = BACKENDS[config.backend].split(":")
+    family = getattr(import_module(module), backend)
+    vlm = family.load(config, bench.out / folder, torch.device("cpu"), torch.float32)
+    gates = run_gates(vlm, soft, pictures, ask)
+    bench.report(f"gates {name}", gates)
+    bench.report(f"gates missed {name}", {n: value for n, (value, _) in missed(gates).items()})
 
 
 def tell_apart(bench: Bench) -> None:
-    """Stage 3: the image encoder of object heads, in open_clip's format."""
+    """Stage 6: the image encoder of object heads, in open_clip's format."""
     n, vocabulary = bench.recipe.families, -(-len(bench.tokenizer) // 8) * 8
     crops = draw_crops(bench.folder, CROP_SEED, n)
     labels = encoder.label_families(draw_families(CROP_SEED, n), bench.tokenizer)
@@ -138,14 +163,14 @@ def tell_apart(bench: Bench) -> None:
 
 
 def find_things(bench: Bench) -> None:
-    """Stage 4: the object detector."""
+    """Stage 7: the object detector."""
     net = train_detector(bench.folder, bench.tower, bench.train, bench.recipe.detector)
     shutil.rmtree(bench.out / "detector", ignore_errors=True)
     save_detector(net, bench.out / "detector")
 
 
 def find_faces(bench: Bench) -> None:
-    """Stage 5: the insightface pack."""
+    """Stage 8: the insightface pack."""
     r = bench.recipe
     images, truth = draw_face_scenes(bench.folder, FACE_SEED, r.face_scenes)
     detector = faces.train_detector(bench.folder, images, truth, r.face_detector)
@@ -156,11 +181,11 @@ def find_faces(bench: Bench) -> None:
 
 
 def keep_strangers(bench: Bench) -> None:
-    """Stage 6: the bank of negative features."""
+    """Stage 9: the bank of negative features."""
     build_bank(bench.out, BANK_SEED, bench.recipe.bank_families)
 
 
-STAGES = (draw, see, speak, tell_apart, find_things, find_faces, keep_strangers)
+STAGES = (draw, see, speak, see_again, caption_by_queries, chat, tell_apart, find_things, find_faces, keep_strangers)
 
 
 def write_card(bench: Bench, times: dict[str, float]) -> None:
