@@ -1,4 +1,4 @@
-"""Captioning and answering with a loaded VLM: prompt, generate, put display names in."""
+"""Captioning, answering and locating with a loaded VLM: prompt, generate, put display names in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from engine.boxes import Box, parse_minigpt_box
+from engine.errors import UsageError
 from engine.kinds import nouns_of
 from engine.types import Concept
 from engine.vlms.base import ImageFeatures, Vlm
+from engine.vlms.config import VlmConfig, list_configs
 from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words
 
 _MARKS = 0xE000
@@ -20,7 +23,9 @@ _MARKS = 0xE000
 
 @dataclass(frozen=True)
 class Known:
-    """A concept that was recognised in a photo, with its embedding (1, D) for the VLM in use."""
+    """A concept that was recognised in a photo, with its embedding for the VLM in use: (1, D), or (R, D) of an
+    imported concept with several rows.
+    """
 
     concept: Concept
     vector: np.ndarray
@@ -60,8 +65,90 @@ def caption(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Kn
 def answer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Known]], question: str) -> list[Spoken]:
     """Answer one question about each photo; names in it that were recognised become identifiers."""
     requests = [replace_names(question, {k.concept.name: k.concept.identifier for k in own}) for own in known]
-    texts = _generate(vlm, _encode(vlm, images), known, requests)
+    texts = _generate(vlm, _encode(vlm, images), known, [question_request(vlm, r) for r in requests])
     return [Spoken(_with_names(t, own), t) for t, own in zip(texts, known, strict=True)]
+
+
+def question_request(vlm: Vlm, question: str) -> str:
+    """A question as this VLM is asked it."""
+    return vlm.config.requests.get("question", "{question}").format(question=question)
+
+
+def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequence[str]]) -> list[list[str]]:
+    """What the un-personalised VLM says to several requests about each upright photo; photos are encoded once."""
+    seen = _encode(vlm, images)
+    rows = vlm.inject(seen, [torch.zeros(0, vlm.width)] * len(images))
+    said = []
+    for own, asked in zip(rows, requests, strict=True):
+        ids = [vlm.encode_prompt(r) for r in asked]
+        said.append([g.text for g in vlm.generate([own] * len(ids), ids)] if ids else [])
+    return said
+
+
+def refer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Known]) -> list[Box | None]:
+    """Ask the VLM for the box of one concept in each upright photo, in the photo's pixels (method.md §4).
+
+    An answer without a usable box is asked for once more, in the VLM's other wording if it has one; None
+    when there is none then either. A box is never made up.
+
+    Raises:
+        UsageError: this VLM does not answer with boxes.
+    """
+    check_refers(vlm.config)
+    boxes: list[Box | None] = [None] * len(images)
+    seen = _encode(vlm, images)
+    for kind in [k for k in ("refer", "refer_retry") if k in vlm.config.requests]:
+        open_ones = [i for i, box in enumerate(boxes) if box is None]
+        if not open_ones:
+            break
+        part = ImageFeatures(seen.features[open_ones], seen.norms[open_ones])
+        own = [[known[i]] for i in open_ones]
+        texts = _generate(vlm, part, own, [vlm.config.request(kind, (k.concept.identifier,)) for (k,) in own])
+        for i, text in zip(open_ones, texts, strict=True):
+            boxes[i] = _box_in(text, vlm.view(images[i]), images[i])
+    return boxes
+
+
+def check_refers(config: VlmConfig) -> None:
+    """Make sure that a VLM answers with boxes.
+
+    Raises:
+        UsageError: it does not; the hint says which do.
+    """
+    if "refer" not in config.requests:
+        able = ", ".join(c.name for c in list_configs() if "refer" in c.requests)
+        raise UsageError(
+            f"{config.name} does not answer with boxes",
+            hint=f"VLMs that do: {able}. Or leave out --method refer: recognition gives a box with any VLM.",
+        )
+
+
+def _box_in(text: str, view: Box, image: Image.Image) -> Box | None:
+    """The box in an answer, moved from the part of the photo that the VLM saw into the photo."""
+    box = parse_minigpt_box(text, 1, 1)
+    if box is None:
+        return None
+    w, h = view.x1 - view.x0, view.y1 - view.y0
+    found = Box(view.x0 + box.x0 * w, view.y0 + box.y0 * h, view.x0 + box.x1 * w, view.y0 + box.y1 * h)
+    return found.clipped(*image.size)
+
+
+def attention(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Known]]) -> list[list[np.ndarray]]:
+    """What each concept's row has to do with each place of `vlm.view` when a caption is asked for (the
+    paper's fig. 3): for every photo one map (h, w) float32 a concept, non-negative.
+    """
+    rows = _rows(vlm, _encode(vlm, images), known)
+    counts = [sum(len(k.vector) for k in own) for own in known]
+    names = [tuple(k.concept.identifier for k in _speakable(own)) for own in known]
+    ids = [vlm.encode_prompt(vlm.config.request("caption_of" if n else "caption", n)) for n in names]
+    maps = [m.float().cpu().numpy() for m in vlm.concept_attention(rows, counts, ids)]
+    return [_by_concept(m, own) for m, own in zip(maps, known, strict=True)]
+
+
+def _by_concept(maps: np.ndarray, known: Sequence[Known]) -> list[np.ndarray]:
+    """Maps (K, h, w) of rows as one map a concept: the mean where it has several rows."""
+    ends = np.cumsum([len(k.vector) for k in known])
+    return [m.mean(axis=0) for m in np.split(maps, ends[:-1])] if len(known) else []
 
 
 def _encode(vlm: Vlm, images: Sequence[Image.Image]) -> ImageFeatures:
@@ -69,11 +156,14 @@ def _encode(vlm: Vlm, images: Sequence[Image.Image]) -> ImageFeatures:
 
 
 def _generate(vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[Known]], requests: Sequence[str]) -> list[str]:
-    known = [_speakable(own) for own in known]
+    rows = _rows(vlm, seen, [_speakable(own) for own in known])
+    return [g.text for g in vlm.generate(rows, [vlm.encode_prompt(r) for r in requests])]
+
+
+def _rows(vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[Known]]) -> list[torch.Tensor]:
     empty = torch.zeros(0, vlm.width)
     embeddings = [torch.from_numpy(np.concatenate([k.vector for k in own])) if own else empty for own in known]
-    rows = vlm.inject(seen, embeddings)
-    return [g.text for g in vlm.generate(rows, [vlm.encode_prompt(r) for r in requests])]
+    return vlm.inject(seen, embeddings)
 
 
 def _caption_request(vlm: Vlm, known: Sequence[Known]) -> str:

@@ -187,8 +187,9 @@ class ConceptStore:
             vector = load_tensors(self.folder / row["file"])["embedding"]
             facts = [row[k] for k in ("identifier", "steps", "seed", "loss")]
             return Embedding(concept.id, vlm, revision, *facts, vector, task)
+        extra = "" if task == "caption" else f" --task {task}"
         raise NotTrainedError(
-            f"{concept.name!r} has no embedding for {vlm}", hint=f"Run: myvlm train {_quoted(concept.name)}"
+            f"{concept.name!r} has no embedding for {vlm}", hint=f"Run: myvlm train {_quoted(concept.name)}{extra}"
         )
 
     def facts(self, concept: Concept) -> dict[str, list[dict]]:
@@ -214,9 +215,29 @@ class ConceptStore:
         )
         return sha256_of("\n".join(sorted(row["file"] for row in files)).encode())[:16]
 
-    def training_file(self, concept: Concept, vlm: str) -> Path:
+    def training_file(self, concept: Concept, vlm: str, task: str = "caption") -> Path:
         """Where an unfinished training of this concept keeps its state."""
-        return self.folder / f"{_stem(concept.id, 'training', vlm)}.safetensors"
+        what = "training" if task == "caption" else f"training-{task}"
+        return self.folder / f"{_stem(concept.id, what, vlm)}.safetensors"
+
+    def load_variations(
+        self, concept: Concept, photo: str, vlm: str, revision: str, caption: str
+    ) -> tuple[str, ...] | None:
+        """Variations that a VLM wrote of a caption of the photo with this content hash, or None."""
+        query = (
+            "select texts from variations where concept_id = ? and content_hash = ? and vlm = ? and revision = ?"
+            " and caption = ?"
+        )
+        rows = list(self._db.query(query, [concept.id, photo, vlm, revision, caption]))
+        return tuple(json.loads(rows[0]["texts"])) if rows else None
+
+    def save_variations(
+        self, concept: Concept, photo: str, vlm: str, revision: str, caption: str, texts: tuple[str, ...]
+    ) -> None:
+        """Keep what a VLM wrote; asking it again would give the same."""
+        row = [concept.id, photo, vlm, revision, caption, json.dumps(texts)]
+        with transaction(self._db.conn, self.path) as db:
+            db.execute("insert or replace into variations values (?, ?, ?, ?, ?, ?)", row)
 
     @contextmanager
     def _replacing(

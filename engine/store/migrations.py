@@ -36,3 +36,15 @@ def m001_concepts(db: Database) -> None:
             primary key (concept_id, vlm, task)
         )"""
     )
+
+
+@migrations()
+def m002_variations(db: Database) -> None:
+    """Variations of training captions that a VLM wrote, by the photo's content; forgotten with the concept."""
+    db.execute(
+        """create table variations (
+            concept_id text not null references concepts(id) on delete cascade, content_hash text not null,
+            vlm text not null, revision text not null, caption text not null, texts text not null,
+            primary key (concept_id, content_hash, vlm, revision, caption)
+        )"""
+    )

@@ -1,11 +1,21 @@
 """What a training photo may be said to show: the user's captions, or the VLM's own with the name put in."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import UsageError
 from engine.vlms.wording import first_noun, has_word, name_for_phrase, noun_phrases, replace_names
+
+_MUCH_LONGER = 1.4
+REPHRASE = (
+    "Rephrase this caption, changing as little as possible and keeping the word {identifier}: {caption}",
+    "Write this caption again with one word changed, keeping the word {identifier}: {caption}",
+    "Say the same with another word order, keeping the word {identifier}: {caption}",
+    "Replace one word of this caption by a synonym, but never the word {identifier}: {caption}",
+)
+"""What a VLM is asked for the four variations of a caption (method.md §1: as small as possible, identifier kept)."""
 
 
 def load_captions(path: Path) -> dict[str, tuple[str, ...]]:
@@ -94,7 +104,23 @@ def vary(caption: str, identifier: str, openings: Sequence[str]) -> tuple[str, .
     return (caption, *(opening + lower for opening in openings))
 
 
-def check_coverage(captions: Mapping[str, tuple[str, ...]], files: Sequence[str], path: Path) -> None:
+def accept_variation(text: str, caption: str, identifier: str) -> str | None:
+    """What a language model made of a caption, when it is a variation of it: one line, other words, the
+    identifier as often as before, not much longer or shorter. None otherwise.
+    """
+    text = text.strip().strip('"').strip()
+    same = text.casefold().rstrip(".") == caption.casefold().rstrip(".")
+    words, before = len(text.split()), len(caption.split())
+    if not text or "\n" in text or same or not before / 2 <= words <= before * _MUCH_LONGER + 2:
+        return None
+    return text if _count(text, identifier) == _count(caption, identifier) else None
+
+
+def _count(text: str, word: str) -> int:
+    return len(re.findall(rf"(?<!\w){re.escape(word)}(?!\w)", text))
+
+
+def check_coverage(captions: Mapping[str, object], files: Sequence[str], path: Path) -> None:
     """Make sure that a captions file speaks of at least one of the concept's photos.
 
     Raises:
@@ -102,5 +128,5 @@ def check_coverage(captions: Mapping[str, tuple[str, ...]], files: Sequence[str]
     """
     if not set(captions) & set(files):
         raise UsageError(
-            f"{path} has no caption for any of these photos: {', '.join(files)}", hint="Use their file names."
+            f"{path} says nothing of any of these photos: {', '.join(files)}", hint="Use their file names."
         )

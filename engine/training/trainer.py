@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from engine.training.augment import augment
+from engine.training.questions import Turn
 from engine.vlms.base import Vlm
 from engine.vlms.config import Training
 
@@ -20,10 +21,14 @@ MOST_PHOTOS = 8
 
 @dataclass(frozen=True)
 class Example:
-    """A training photo and what may be said of it; every caption holds the concept's identifier."""
+    """A training photo and what may be said of it; every caption holds the concept's identifier.
+
+    `questions` with their answers come beside the request for a caption when answering is learned.
+    """
 
     image: Image.Image
     captions: tuple[str, ...]
+    questions: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,16 @@ class Step:
     penalty: float
 
 
+def draw_turn(example: Example, request: str, rng: np.random.Generator) -> tuple[str, str]:
+    """Draw a request and its answer: every question as often as the request for a caption, at every step.
+
+    The published implementation draws differently and drifts to 92 % captions; the paper's mix is uniform.
+    """
+    turns = (Turn(request, example.captions), *example.questions)
+    turn = turns[int(rng.integers(len(turns)))] if example.questions else turns[0]
+    return turn.request, turn.answers[int(rng.integers(len(turn.answers)))]
+
+
 class EmbeddingTrainer:
     """AdamW on one raw embedding; only its direction matters, because every forward normalises it.
 
@@ -43,8 +58,18 @@ class EmbeddingTrainer:
     step draws depends on the seed and the step alone.
     """
 
-    def __init__(self, vlm: Vlm, examples: list[Example], request: str, settings: Training, seed: int) -> None:
+    def __init__(
+        self,
+        vlm: Vlm,
+        examples: list[Example],
+        request: str,
+        settings: Training,
+        seed: int,
+        *,
+        penalty_weight: float | None = None,
+    ) -> None:
         self.vlm, self.examples, self.request, self.settings, self.seed = vlm, examples, request, settings, seed
+        self.penalty_weight = penalty_weight
         generator = torch.Generator().manual_seed(seed)
         first = torch.rand(1, vlm.width, generator=generator)
         self.embedding = torch.nn.Parameter((first / first.norm()).to(vlm.device))
@@ -62,11 +87,12 @@ class EmbeddingTrainer:
         rng = np.random.default_rng((self.seed, self.step))
         batch = self._draw(rng)
         images = [augment(e.image, rng) if self.settings.augment else e.image for e in batch]
-        captions = [e.captions[int(rng.integers(len(e.captions)))] for e in batch]
+        turns = [draw_turn(e, self.request, rng) for e in batch]
         seen = self.vlm.encode(self.vlm.preprocess(images))
         rows = self.vlm.inject(seen, [self.embedding] * len(batch))
-        ids, labels = zip(*(self.vlm.encode_example(self.request, c) for c in captions), strict=True)
-        losses = self.vlm.loss(rows, [1] * len(batch), list(ids), list(labels))
+        ids, labels = zip(*(self.vlm.encode_example(q, a) for q, a in turns), strict=True)
+        own = {} if self.penalty_weight is None else {"penalty_weight": self.penalty_weight}
+        losses = self.vlm.loss(rows, [1] * len(batch), list(ids), list(labels), **own)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_([self.embedding], self.settings.clip)

@@ -1,0 +1,81 @@
+"""The questions that an embedding for answering is trained on, and their answers (method.md §6)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from engine.errors import UsageError
+from engine.vlms.wording import noun_phrases, replace_names
+
+Task = Literal["caption", "vqa"]
+THING = (
+    "What color is {x}?",
+    "Where is {x} in the image?",
+    "Where is {x} positioned in the image?",
+    "Does {x} appear to be the main subject of the image?",
+    "What objects is {x} interacting with in the image?",
+    "How would you describe the texture of {x} in the image?",
+    "What types of materials is {x} be made of?",
+    "Is {x} large or small in the image?",
+    "Is {x} close to the camera or far away?",
+)
+PERSON = (
+    "What is {x} wearing in the image?",
+    "What color shirt is {x} wearing?",
+    "What is {x} doing in the image?",
+    "Where is {x} in the image?",
+    "Can you describe what {x} is wearing?",
+    "From left to right, where is {x} positioned in the image?",
+    "What kind of hair does {x} have?",
+    "What is the expression on {x} face?",
+    "Is there anything unique about {x}'s appearance?",
+)
+"""Table 3 of the paper, word for word, without the tenth question: the request for a caption."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question, or any other request, with the answers that may be given to it."""
+
+    request: str
+    answers: tuple[str, ...]
+
+
+def questions_for(kind: Literal["thing", "person"], own: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """The questions of a kind, `{x}` in them: a VLM's own where it has any, else the paper's. Pets are things."""
+    return tuple(own.get(kind, ())) or (PERSON if kind == "person" else THING)
+
+
+def name_in_answer(answer: str, asked: str, noun: str, identifier: str) -> str:
+    """Put an identifier into an answer about "the dog" that the VLM gave without knowing the concept.
+
+    `asked` is the phrase that was asked about, with its article; every phrase with "the" and the noun is
+    replaced as well, one with "a" is somebody else. An answer may come without any: "Yes."
+    """
+    text = replace_names(answer, {asked: identifier})
+    for start, end in reversed(noun_phrases(text, noun)):
+        if text[start:end].lower().startswith("the "):
+            text = text[:start] + identifier + text[end:]
+    return text
+
+
+def load_answers(path: Path) -> dict[str, dict[str, str]]:
+    """Read `answers.json`: file name to questions with their answers.
+
+    Raises:
+        UsageError: the file cannot be read or has another form.
+    """
+    form = 'Form: {"photo.jpg": {"What is Rex holding?": "Rex is holding a ball."}}'
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as err:
+        raise UsageError(f"{path} cannot be read as JSON: {err}", hint=form) from err
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} is not a JSON object", hint=form)
+    for name, turns in found.items():
+        texts = [t for turn in turns.items() for t in turn] if isinstance(turns, dict) else []
+        if not texts or not all(isinstance(t, str) and t.strip() for t in texts):
+            raise UsageError(f"{path}: the answers of {name!r} are not questions with text", hint=form)
+    return found
