@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from engine.errors import UsageError
 
-Norm = Literal["first-patch", "cls", "mean"]
-Penalty = Literal["row", "column", "none"]
+Norm = Literal["first-patch", "cls", "mean", "unit"]
+Penalty = Literal["row", "column", "column-sum", "none"]
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,10 @@ class Injection:
     """How a concept row enters the VLM (method.md §3, where paper and reference differ).
 
     `norm`: whose L2 norm the row takes: the first projected patch (reference), the vision encoder's class
-    token (paper), or the mean over the image rows (MiniGPT-v2). `penalty`: attention from the concept row
-    (reference) or to it (paper). `vqa_penalty_weight` applies when questions are trained; None: the same.
-    `end_token`: whether the end of an answer is learned, too.
+    token (paper), the mean over the image rows (MiniGPT-v2), or none: it has unit length (BLIP-2).
+    `penalty`: attention from the concept row (reference) or to it (paper), as a mean of squares;
+    `column-sum` (BLIP-2 only) is the sum that the paper writes (eq. 4). `vqa_penalty_weight` applies when
+    questions are trained; None: the same. `end_token`: whether the end of an answer is learned, too.
     """
 
     norm: Norm = "first-patch"
@@ -50,7 +51,9 @@ class VlmConfig:
     """One VLM: where its weights are, how it is asked, how concepts are injected and trained.
 
     `openings` make the variations of a training caption; the VLM must find them natural, or the embedding
-    learns to say them. `recogniser` names the recogniser used with it unless the user says otherwise;
+    learns to say them; with `variations` "lm" the VLM rephrases its captions itself. `questions` ("thing",
+    "person") take the place of the paper's where a VLM does not know those; `{x}` is who is asked about.
+    `recogniser` names the recogniser used with it unless the user says otherwise;
     `world` is set when the VLM knows nothing but a drawn world. `variants` are named changes to the rest
     (`paper`, `reference`, `anyres`): `llava-1.6+paper` is the config with that change.
     """
@@ -65,6 +68,8 @@ class VlmConfig:
     template: str | None = None
     requests: dict[str, str] = field(default_factory=dict)
     identifiers: dict[str, list[str]] = field(default_factory=dict)
+    questions: dict[str, list[str]] = field(default_factory=dict)
+    variations: str = "templates"
     openings: tuple[str, ...] = ("In this picture, ", "Here, ", "In this image, ", "In this photo, ")
     max_new_tokens: int = 96
     injection: Injection = Injection()
@@ -138,10 +143,12 @@ def _config_of(folder: Path, repo_id: str, known: tuple[VlmConfig, ...]) -> VlmC
     if own.is_file():
         return replace(_parse(own.read_text("utf-8")), repo_id=repo_id)
     family = json.loads((folder / "config.json").read_text("utf-8")).get("model_type", "")
-    return replace(_family(family, known), name=folder.name, repo_id=repo_id, template=None, memory_gb={}, disk_gb=0.0)
+    base = _family(family, known)
+    template = None if base.backend == "llava-next" else base.template  # LLaVA's checkpoints bring a chat template
+    return replace(base, name=folder.name, repo_id=repo_id, template=template, memory_gb={}, disk_gb=0.0)
 
 
-_FAMILIES = {"llava_next": "llava-1.6", "llava": "llava-1.6"}
+_FAMILIES = {"llava_next": "llava-1.6", "llava": "llava-1.6", "blip-2": "blip-2"}
 
 
 def _family(model_type: str, known: tuple[VlmConfig, ...]) -> VlmConfig:
