@@ -17,6 +17,8 @@ from engine.vlms.base import ImageFeatures, Vlm
 from engine.vlms.config import VlmConfig, list_configs
 from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words
 
+REFER_AGAIN = "[refer] where is {names}?"
+"""What is asked when no box came, unless the VLM has a wording of its own: MiniGPT-v2 was trained on this one, too."""
 _MARKS = 0xE000
 """Private-use characters stand for names until all identifiers are replaced."""
 
@@ -88,8 +90,8 @@ def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequen
 def refer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Known]) -> list[Box | None]:
     """Ask the VLM for the box of one concept in each upright photo, in the photo's pixels (method.md §4).
 
-    An answer without a usable box is asked for once more, in the VLM's other wording if it has one; None
-    when there is none then either. A box is never made up.
+    An answer without a usable box is asked for once more, in another wording; None when there is
+    none then either. A box is never made up.
 
     Raises:
         UsageError: this VLM does not answer with boxes.
@@ -97,13 +99,14 @@ def refer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Known]) -> li
     check_refers(vlm.config)
     boxes: list[Box | None] = [None] * len(images)
     seen = _encode(vlm, images)
-    for kind in [k for k in ("refer", "refer_retry") if k in vlm.config.requests]:
+    wordings = (vlm.config.requests["refer"], vlm.config.requests.get("refer_retry", REFER_AGAIN))
+    for wording in wordings:
         open_ones = [i for i, box in enumerate(boxes) if box is None]
         if not open_ones:
             break
         part = ImageFeatures(seen.features[open_ones], seen.norms[open_ones])
         own = [[known[i]] for i in open_ones]
-        texts = _generate(vlm, part, own, [vlm.config.request(kind, (k.concept.identifier,)) for (k,) in own])
+        texts = _generate(vlm, part, own, [wording.format(names=k.concept.identifier) for (k,) in own])
         for i, text in zip(open_ones, texts, strict=True):
             boxes[i] = _box_in(text, vlm.view(images[i]), images[i])
     return boxes

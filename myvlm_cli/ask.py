@@ -50,11 +50,14 @@ def ask(
 def _report(reply: Any, *, many: bool, json: bool, jsonl: bool) -> dict[str, Any]:
     from engine.sidecars.json_sidecar import describe_match
 
+    tasks = dict(reply.tasks)
+    trained = sorted(set(tasks.values()))
     document = {
         "file": path_text(reply.path),
         "status": str(reply.status),
         "answer": reply.answer,
-        "concepts": [describe_match(m) for m in reply.matches],
+        "task": "+".join(trained) if trained else None,
+        "concepts": [{**describe_match(m), "task": tasks.get(m.concept_id)} for m in reply.matches],
         "reason": reply.reason,
         "notes": list(reply.notes),
         "seconds": round(reply.seconds, 3),

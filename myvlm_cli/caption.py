@@ -22,6 +22,7 @@ def caption(
     force: Annotated[
         bool, typer.Option("--force", help="Caption again what is up to date. A human's words stay.")
     ] = False,
+    explain: o.Explain = None,
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
     device: o.Device = "auto",
@@ -38,10 +39,15 @@ def caption(
 
     if no_concepts and concepts is not None:
         raise UsageError("--concepts and --no-concepts exclude each other", hint="Use one of them.")
+    if explain and dry_run:
+        raise UsageError(
+            "--dry-run writes nothing, --explain writes pictures",
+            hint="Use myvlm locate NAME PHOTOS --explain FOLDER: it writes pictures and nothing else.",
+        )
     photos = o.gather_photos(paths, files_from, null=null)
     session = o.open_session(vlm, recogniser, device, dtype)
     o.warn_of_slow_faces(session)
-    request = Request(() if no_concepts else o.split_names(concepts), write=not dry_run, force=force)
+    request = Request(() if no_concepts else o.split_names(concepts), write=not dry_run, force=force, explain=explain)
     counts = _run(session, photos, request, json=json, jsonl=jsonl)
     raise typer.Exit(SOME_FAILED if counts.get("failed") else OK)
 
@@ -50,7 +56,10 @@ def _run(session: Any, photos: list[Path], request: Any, *, json: bool, jsonl: b
     from engine.pipeline.describe import describe, split_trained
 
     for concept in split_trained(session, request.concepts)[1]:
-        out.warn(f"{concept.name} was never trained for {session.vlm_config.name} and is left out (myvlm train)")
+        if concept.references:
+            out.warn(f"{concept.name} was never trained for {session.vlm_config.name} and is left out (myvlm train)")
+        else:
+            out.warn(f"{concept.name} was imported without a head or an embedding for this VLM and is left out")
     counts: dict[str, int] = {}
     documents = []
     with out.progress("captioning", len(photos)) as bar:
@@ -87,6 +96,7 @@ def describe_result(result: Any) -> dict[str, Any]:
         "caption": result.caption,
         "concepts": [describe_match(m) for m in result.matches],
         "sidecar": path_text(result.sidecars[0]) if result.sidecars else None,
+        "pictures": [path_text(p) for p in getattr(result, "pictures", ())],
         "taken": result.facts.taken if result.facts else None,
         "reason": result.reason,
         "notes": list(result.notes),

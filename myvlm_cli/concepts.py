@@ -1,9 +1,11 @@
-"""`myvlm concepts`: list, show, rename, forget."""
+"""`myvlm concepts`: list, show, rename, forget, import."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
+from engine.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.output import out, path_text
 
@@ -59,7 +61,8 @@ def show(name: o.Name, json: o.Json = False) -> None:
         out.text(f"  head {h['kind']} on {h['encoder']}, threshold {h['threshold']}")
     for e in document["embeddings"]:
         out.text(
-            f"  embedding for {e['vlm']} ({e['revision']}), {e['steps']} steps, seed {e['seed']}, loss {e['loss']:.3f}"
+            f"  embedding for {e['vlm']} ({e['revision']}), task {e['task']}, {e['steps']} steps, seed {e['seed']},"
+            f" loss {e['loss']:.3f}"
         )
 
 
@@ -102,6 +105,55 @@ def clear_cache(json: o.Json = False) -> None:
     session = o.open_session(None, None, "auto", "auto")
     count = session.cache.clear()
     out.json_document({"cleared": count}) if json else out.text(f"{count} entries deleted")
+
+
+@app.command("import")
+def import_concept(
+    file: Annotated[Path, typer.Argument(help="concept_embeddings_<VLM>_<TASK>.pt", show_default=False)],
+    name: Annotated[str, typer.Option("--name", help="The concept's name.", show_default=False)],
+    kind: Annotated[Kind, typer.Option("--kind", help="person, pet or thing.")] = Kind.THING,
+    category: Annotated[
+        str | None, typer.Option("--category", help="Class word, such as mug.", show_default=False)
+    ] = None,
+    identifier: Annotated[
+        str, typer.Option("--identifier", help="The word that the embedding was trained with.")
+    ] = "sks",
+    task: Annotated[
+        Literal["caption", "vqa"] | None,
+        typer.Option("--task", help="Default: as the file's name says.", show_default=False),
+    ] = None,
+    iteration: Annotated[
+        int | None, typer.Option("--iteration", help="Default: the last one in the file.", min=0, show_default=False)
+    ] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option("--head", help="Linear head: classifier.weight, classifier.bias.", show_default=False),
+    ] = None,
+    vlm: o.Vlm = None,
+    recogniser: o.Recogniser = None,
+    json: o.Json = False,
+) -> None:
+    """Import a concept that the paper's authors published: an embedding, and a linear head if there is one.
+
+    Example: myvlm concepts import concept_embeddings_llava_captioning.pt --name "My mug" --head mug_head.pt
+    """
+    from engine.errors import UsageError
+    from engine.pipeline.adopt import Identity, Source, adopt, guess_vlm
+
+    vlm = vlm or guess_vlm(file)
+    if vlm is None:
+        raise UsageError(f"{file.name} does not say for which VLM it is", hint="Give --vlm; see myvlm models.")
+    session = o.open_session(vlm, recogniser, "auto", "auto")
+    done = adopt(session, Source(file, head, iteration, task), Identity(name, kind, category, identifier))
+    for warning in done.warnings:
+        out.warn(warning)
+    if json:
+        out.json_document(_document(session, done.concept))
+    else:
+        e = done.embedding
+        out.text(
+            f"{done.concept.name}: imported for {e.vlm}, task {e.task}, iteration {e.steps}, called {e.identifier}"
+        )
 
 
 def _document(session: Any, concept: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`myvlm locate`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,11 @@ def locate(
         Path | None,
         typer.Option(help="Put copies with the box drawn here: a folder, or a file for one photo.", show_default=False),
     ] = None,
+    method: Annotated[
+        Literal["regions", "refer"],
+        typer.Option(help="regions: where it was recognised. refer: the VLM says where."),
+    ] = "regions",
+    explain: o.Explain = None,
     files_from: o.FilesFrom = None,
     null: o.Null = False,
     vlm: o.Vlm = None,
@@ -27,7 +32,7 @@ def locate(
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
-    """Find where a concept is in photos: the box of the region in which it was recognised, in pixels.
+    """Find where a concept is in photos: the box of the region in which it was recognised, or the VLM's, in pixels.
 
     Example: myvlm locate rex photo.jpg --draw rex.png
     """
@@ -38,25 +43,27 @@ def locate(
     o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
     failed, documents = False, []
     with out.progress("locating", len(photos)) as bar:
-        for location in find(session, name, photos, draw=draw):
+        for location in find(session, name, photos, draw=draw, method=method, explain=explain):
             failed = failed or location.status == "failed"
             bar.advance()
-            documents.append(_report(location, json=json, jsonl=jsonl))
+            documents.append(_report(location, method, json=json, jsonl=jsonl))
     if json:
         out.json_document({"concept": name, "photos": documents})
     raise typer.Exit(SOME_FAILED if failed else OK)
 
 
-def _report(location: Any, *, json: bool, jsonl: bool) -> dict[str, Any]:
+def _report(location: Any, method: str, *, json: bool, jsonl: bool) -> dict[str, Any]:
     match = location.match
     document = {
         "file": path_text(location.path),
         "status": str(location.status),
-        "box": list(match.box.rounded()) if match else None,
+        "method": method,
+        "box": list(location.box.rounded()) if location.box else None,
         "width": location.size[0] if location.size else None,
         "height": location.size[1] if location.size else None,
         "score": round(match.score, 4) if match else None,
         "region": match.source if match else None,
+        "pictures": [path_text(p) for p in location.pictures],
         "drawing": path_text(location.drawing) if location.drawing else None,
         "reason": location.reason,
         "seconds": round(location.seconds, 3),
@@ -64,6 +71,6 @@ def _report(location: Any, *, json: bool, jsonl: bool) -> dict[str, Any]:
     if jsonl:
         out.json_line(document)
     elif not json:
-        where = " ".join(map(str, document["box"])) if match else location.reason
+        where = " ".join(map(str, document["box"])) if document["box"] else location.reason
         out.text(f"{document['file']}: {where}")
     return document

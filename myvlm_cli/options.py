@@ -78,6 +78,17 @@ Concepts = Annotated[
 ]
 
 
+Explain = Annotated[
+    Path | None,
+    typer.Option(
+        "--explain",
+        metavar="FOLDER",
+        help="Save pictures of what each recognised concept attends to, over copies of the photos.",
+        show_default=False,
+    ),
+]
+
+
 def open_session(vlm: str | None, recogniser: str | None, device: str, dtype: str) -> "Session":
     """A session with the user's choices; nothing is loaded yet."""
     from engine.pipeline.session import Choices, Session

@@ -1,7 +1,8 @@
-"""Pictures for people: boxes with names drawn over a copy of a photo."""
+"""Pictures for people: boxes with names, or heat, drawn over a copy of a photo."""
 
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from engine.boxes import Box
@@ -23,4 +24,31 @@ def draw_boxes(image: Image.Image, boxes: Sequence[tuple[Box, str]]) -> Image.Im
         y = box.y0 - height if box.y0 >= height else box.y0
         draw.rectangle((box.x0, y, box.x0 + right - left + 2 * unit, y + height), fill=color)
         draw.text((box.x0 + unit - left, y + unit - top), name, fill="white", font=font)
+    return page
+
+
+_RAMP = ("#440154", "#482878", "#3e4a89", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6dcd59", "#b4de2c", "#fde725")
+"""Ten colours of viridis (CC0): lightness rises evenly, also for colour-blind readers and in grey prints."""
+_OPACITY = 0.6
+
+
+def ramp_colors(values: np.ndarray) -> np.ndarray:
+    """Colours of values in 0..1, (...,) to (..., 3) uint8, dark violet to light yellow."""
+    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in _RAMP], np.float32)
+    places = np.linspace(0.0, 1.0, len(_RAMP))
+    channels = [np.interp(values, places, stops[:, k]) for k in range(3)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def draw_heat(image: Image.Image, heat: np.ndarray, view: Box) -> Image.Image:
+    """A copy of an upright photo with a map (h, w) of non-negative numbers laid over `view`, the part of the
+    photo that it is about: stretched bilinearly, from its least to its greatest value.
+    """
+    low, high = float(heat.min()), float(heat.max())
+    level = (heat.astype(np.float32) - low) / (high - low if high > low else 1.0)
+    x0, y0, x1, y1 = view.clipped(*image.size).rounded()
+    stretched = Image.fromarray(level).resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR)
+    colors = Image.fromarray(ramp_colors(np.asarray(stretched)))
+    page = image.convert("RGB")
+    page.paste(Image.blend(page.crop((x0, y0, x1, y1)), colors, _OPACITY), (x0, y0))
     return page

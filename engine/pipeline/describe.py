@@ -13,6 +13,7 @@ from engine.errors import NotTrainedError, PhotoError, SidecarError
 from engine.files import finish_first, sha256_of
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.pipeline.batches import batched, read_ahead
+from engine.pipeline.explain import Pictures
 from engine.pipeline.recognition import recognise
 from engine.pipeline.session import DRAWN_BY, Session
 from engine.sidecars.json_sidecar import Account, json_path, read_document, recorded_matches, write_account
@@ -24,11 +25,21 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Request:
-    """What to caption and how. `concepts` None stands for all that are enrolled, () for none."""
+    """What to caption and how. `concepts` None stands for all that are enrolled, () for none; `explain` is a
+    folder for pictures of what each concept attends to, for which what is up to date is captioned again.
+    """
 
     concepts: tuple[str, ...] | None = None
     write: bool = True
     force: bool = False
+    explain: Path | None = None
+
+
+@dataclass(frozen=True)
+class Described(PhotoResult):
+    """A photo's result with the pictures that explain it."""
+
+    pictures: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,13 +63,16 @@ def describe(session: Session, paths: Iterable[Path], request: Request) -> Itera
     concepts = tuple(vectors)
     base = _settings_digest(session, concepts)
 
+    pictures = Pictures(request.explain) if request.explain else None
+
     def read(path: Path) -> _Job:
         return _read(path, base, request)
 
     jobs = read_ahead(paths, read, ahead=BATCH // 2)
     for batch in batched(jobs, BATCH):
         open_jobs = [j for j in batch if j.photo is not None]
-        done = dict(zip([j.path for j in open_jobs], _caption(session, open_jobs, vectors, request, base), strict=True))
+        results = _caption(session, open_jobs, vectors, request, base, pictures)
+        done = dict(zip([j.path for j in open_jobs], results, strict=True))
         yield from (j.result or done[j.path] for j in batch)
 
 
@@ -66,10 +80,11 @@ def split_trained(
     session: Session, names: tuple[str, ...] | None
 ) -> tuple[dict[Concept, np.ndarray], tuple[Concept, ...]]:
     """The concepts to name with their embeddings (1, D), and those left out because the VLM was never
-    taught them (only when nobody asked for them by name).
+    taught them, or because they were imported without a head (only when nobody asked for them by name).
 
     Raises:
         NotTrainedError: a concept asked for by name was never trained for this VLM.
+        ConceptError: one asked for by name cannot be recognised.
     """
     if names == ():
         return {}, ()
@@ -78,10 +93,17 @@ def split_trained(
     untrained = []
     for concept in chosen:
         try:
-            trained[concept] = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
+            vector = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
         except NotTrainedError:
             if names is not None:
                 raise
+            untrained.append(concept)
+            continue
+        if names is not None:
+            session.check_recognisable(concept)
+        if session.can_recognise(concept):
+            trained[concept] = vector
+        else:
             untrained.append(concept)
     return trained, tuple(untrained)
 
@@ -113,7 +135,7 @@ def _read(path: Path, base: str, request: Request) -> _Job:
     try:
         file = read_photo(path)
         key = f"{base}:{file.content_hash[:24]}"
-        if not request.force and request.write:
+        if not request.force and request.write and not request.explain:
             known = _up_to_date(path, key)
             if known:
                 return _Job(path, None, key, replace(known, seconds=time.monotonic() - began))
@@ -141,6 +163,7 @@ def _caption(
     vectors: dict[Concept, np.ndarray],
     request: Request,
     base: str,
+    pictures: Pictures | None,
 ) -> list[PhotoResult]:
     if not jobs:
         return []
@@ -150,13 +173,13 @@ def _caption(
     photos = [j.photo for j in jobs if j.photo]
     known = {c.id: tasks.Known(c, vector) for c, vector in vectors.items()}
     matches = recognise(session, photos, tuple(vectors), keep=request.write)
-    spoken = tasks.caption(
-        session.vlm, [p.image for p in photos], [[known[m.concept_id] for m in own] for own in matches]
-    )
+    named = [[known[m.concept_id] for m in own] for own in matches]
+    spoken = tasks.caption(session.vlm, [p.image for p in photos], named)
+    drawn = pictures.explain(session, photos, named) if pictures else [()] * len(photos)
     share = (time.monotonic() - began) / len(jobs)
     results = []
-    for job, photo, own, said in zip(jobs, photos, matches, spoken, strict=True):
-        result = PhotoResult(
+    for job, photo, own, said, heat in zip(jobs, photos, matches, spoken, drawn, strict=True):
+        result = Described(
             job.path,
             Status.OK,
             caption=said.text,
@@ -168,6 +191,7 @@ def _caption(
                 *_world_note(session, photo),
             ),
             seconds=job.seconds + share,
+            pictures=heat,
         )
         if not said.text.strip():
             results.append(

@@ -1,22 +1,29 @@
-"""Locating a concept: the box of the region in which it was recognised."""
+"""Locating a concept: the box of the region in which it was recognised, or the VLM's own."""
 
 import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image, UnidentifiedImageError
 
+from engine.boxes import Box
 from engine.errors import EngineError, PhotoError, UsageError
 from engine.files import write_atomically
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
 from engine.pipeline.batches import batched, read_ahead
+from engine.pipeline.explain import Pictures
 from engine.pipeline.recognition import recognise
 from engine.pipeline.session import Session
 from engine.types import Concept, Match, Status
 
+if TYPE_CHECKING:
+    from engine.tasks import Known
+
+Method = Literal["regions", "refer"]
 BATCH = 16
 _SOFTWARE, _MARK = 0x0131, "myvlm locate"
 """EXIF `Software` of our drawings: nothing else is ever replaced by one."""
@@ -24,34 +31,95 @@ _SOFTWARE, _MARK = 0x0131, "myvlm locate"
 
 @dataclass(frozen=True)
 class Location:
-    """Where a concept is in one photo; `match` is None when it is not there or the photo failed."""
+    """Where a concept is in one photo; `match` is None when it was not recognised or the photo failed, `box`
+    also when the VLM named no place. `pictures` show what the concept attends to.
+    """
 
     path: Path
     status: Status
     match: Match | None = None
+    box: Box | None = None
     size: tuple[int, int] | None = None  # of the upright photo, pixels
     drawing: Path | None = None
     reason: str | None = None
     seconds: float = 0.0
+    pictures: tuple[Path, ...] = ()
 
 
-def find(session: Session, name: str, paths: Sequence[Path], *, draw: Path | None = None) -> Iterator[Location]:
-    """Locate a concept in photos, in order. `draw` takes copies with the box drawn: a folder, or for a
-    single photo a file; the photos themselves are never touched.
+def find(
+    session: Session,
+    name: str,
+    paths: Sequence[Path],
+    *,
+    draw: Path | None = None,
+    method: Method = "regions",
+    explain: Path | None = None,
+) -> Iterator[Location]:
+    """Locate a concept in photos, in order. With "refer" the VLM says where, in photos in which the concept
+    was recognised. `draw` takes copies with the box drawn: a folder, or for a single photo a file; `explain`
+    is a folder for pictures of what the concept attends to. The photos themselves are never touched.
 
     Raises:
-        ConceptError: the concept is unknown, or was enrolled with another recogniser.
-        UsageError: `draw` names a file that is no drawing of ours.
+        ConceptError: the concept is unknown, or cannot be recognised with this recogniser.
+        NotTrainedError: it was never trained for this VLM, and the VLM is needed.
+        UsageError: `draw` names a file that is no drawing of ours, or the VLM does not answer with boxes.
     """
     concept = session.store.get(name)
+    session.check_recognisable(concept)
+    known = _known(session, concept, method) if method == "refer" or explain else None
+    pictures = Pictures(explain) if explain else None
     drawn: set[Path] = set()
     for batch in batched(read_ahead(paths, _read, ahead=BATCH // 2), BATCH):
-        for photo, location in zip(batch, _locate(session, concept, batch), strict=True):
-            if draw and isinstance(photo, Photo) and location.match:
+        located = _locate(session, concept, batch)
+        if known is not None:
+            located = _refine(session, known, batch, located, method, pictures)
+        for photo, location in zip(batch, located, strict=True):
+            if draw and isinstance(photo, Photo) and location.box:
                 target = _target(draw, photo.path, len(paths), drawn)
                 drawn.add(target)
                 location = _draw(photo, location, target)
             yield location
+
+
+def _known(session: Session, concept: Concept, method: Method) -> "Known":
+    from engine import tasks
+
+    if method == "refer":
+        tasks.check_refers(session.vlm_config)
+    vector = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
+    return tasks.Known(concept, vector)
+
+
+def _refine(
+    session: Session,
+    known: "Known",
+    batch: Sequence[Photo | Location],
+    located: Sequence[Location],
+    method: Method,
+    pictures: Pictures | None,
+) -> list[Location]:
+    """What the VLM adds for the photos with the concept: its own box, pictures of its attention."""
+    from engine import tasks
+
+    began = time.monotonic()
+    found = list(located)
+    some = [(i, p) for i, p in enumerate(batch) if isinstance(p, Photo) and located[i].match]
+    if not some:
+        return found
+    photos = [p for _, p in some]
+    if method == "refer":
+        boxes = tasks.refer(session.vlm, [p.image for p in photos], [known] * len(photos))
+        for (i, _), box in zip(some, boxes, strict=True):
+            found[i] = replace(found[i], box=box)
+            if box is None:
+                found[i] = replace(found[i], status=Status.SKIPPED, reason="recognised, but not located by the VLM")
+    if pictures is not None:
+        for (i, _), own in zip(some, pictures.explain(session, photos, [[known]] * len(photos)), strict=True):
+            found[i] = replace(found[i], pictures=own)
+    share = (time.monotonic() - began) / len(some)
+    for i, _ in some:
+        found[i] = replace(found[i], seconds=found[i].seconds + share)
+    return found
 
 
 def _read(path: Path) -> Photo | Location:
@@ -74,7 +142,8 @@ def _locate(session: Session, concept: Concept, batch: Sequence[Photo | Location
         own = next(iter(next(matches)), None)
         reason = None if own else "not in this photo"
         status = Status.OK if own else Status.SKIPPED
-        found.append(Location(photo.path, status, own, photo.image.size, reason=reason, seconds=share))
+        box = own.box if own else None
+        found.append(Location(photo.path, status, own, box, photo.image.size, reason=reason, seconds=share))
     return found
 
 
@@ -102,9 +171,10 @@ def _is_drawing(path: Path) -> bool:
 
 def _draw(photo: Photo, location: Location, target: Path) -> Location:
     assert location.match is not None
+    assert location.box is not None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        page = draw_boxes(photo.image, [(location.match.box, location.match.name)])
+        page = draw_boxes(photo.image, [(location.box, location.match.name)])
         marks, data = Image.Exif(), io.BytesIO()
         marks[_SOFTWARE] = _MARK
         page.save(data, Image.registered_extensions().get(target.suffix.lower(), ""), exif=marks)

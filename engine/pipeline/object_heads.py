@@ -46,7 +46,7 @@ def retrain_rivals(session: Session, concept: Concept) -> Sequence[Concept]:
     trained = []
     for rival in rivals:
         head = session.store.load_head(rival.id, head_id(session, rival.kind))
-        if head is not None:
+        if head is not None and len(head.tensors["views"]):  # an imported head has none
             t = head.tensors
             train_object_head(session, rival, t["views"], t["background"], int(head.facts["seed"]))
             trained.append(rival)

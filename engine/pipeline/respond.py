@@ -1,22 +1,31 @@
 """Answering a question about photos; only what was recognised is called by its name."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from engine.errors import NotTrainedError, PhotoError
-from engine.photos.decode import load_photo
+from engine.photos.decode import Photo, load_photo
+from engine.pipeline.batches import batched, read_ahead
 from engine.pipeline.recognition import recognise
 from engine.pipeline.session import DRAWN_BY, Session
 from engine.tasks import Known, answer
+from engine.training.questions import Task
 from engine.types import Concept, Match, Status
 from engine.vlms.wording import mentions
+
+BATCH = 16
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer about one photo, or the reason why there is none."""
+    """An answer about one photo, or the reason why there is none.
+
+    `tasks` says of each concept that was spoken of, by its id, for what its embedding was trained.
+    """
 
     path: Path
     status: Status
@@ -25,54 +34,114 @@ class Reply:
     reason: str | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    tasks: tuple[tuple[str, Task], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The question, those whom it names, and everyone the VLM was taught, by concept id."""
+
+    question: str
+    named: tuple[Concept, ...]
+    known: dict[str, tuple[Known, Task]]
 
 
 def respond(
     session: Session, paths: Iterable[Path], question: str, *, concepts: tuple[str, ...] | None = None
 ) -> Iterator[Reply]:
-    """Ask each photo the question. A concept that the question names but that is not in the photo makes
-    the reply `skipped`: the VLM would answer about somebody else under that name.
+    """Ask each photo the question, in order. A concept that the question names but that is not in the photo
+    makes the reply `skipped`: the VLM would answer about somebody else under that name.
+
+    An embedding that was trained for questions is used where there is one, else the one for captions.
 
     Raises:
         ConceptError: an asked-for concept is unknown.
         NotTrainedError: a concept that the question names was never trained for this VLM.
+        ConceptError: one that it names cannot be recognised.
     """
     chosen = session.concepts(concepts)
-    named = [c for c in chosen if mentions(question, c.name)]
-    known = _known(session, chosen, named)
-    enrolled = [c for c in chosen if c.id in known]
-    for path in paths:
-        began = time.monotonic()
-        try:
-            photo = load_photo(path)
-            matches = recognise(session, [photo], enrolled)[0]
-        except PhotoError as err:
-            yield Reply(path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
-            continue
-        found = {m.concept_id for m in matches}
-        absent = [c.name for c in named if c.id not in found]
-        if absent:
-            reason = f"{' and '.join(absent)} not recognised in this photo"
-            yield Reply(path, Status.SKIPPED, matches=matches, reason=reason, seconds=time.monotonic() - began)
-            continue
-        wanted = {c.id for c in named} or found
-        own = [known[m.concept_id] for m in matches if m.concept_id in wanted]
-        said = answer(session.vlm, [photo.image], [own], question)[0]
-        drawn = photo.software.startswith(DRAWN_BY)
-        notes = ("the storybook VLM only knows its own drawn world",) if session.vlm_config.world and not drawn else ()
-        yield Reply(path, Status.OK, said.text, matches, notes=notes, seconds=time.monotonic() - began)
+    named = tuple(c for c in chosen if mentions(question, c.name))
+    asked = _Asked(question, named, _known(session, chosen, named))
+    enrolled = [c for c in chosen if c.id in asked.known]
+    for batch in batched(read_ahead(paths, _read, ahead=BATCH // 2), BATCH):
+        photos = [p for p in batch if isinstance(p, Photo)]
+        done = dict(zip([p.path for p in photos], _answer(session, photos, enrolled, asked), strict=True))
+        yield from (p if isinstance(p, Reply) else done[p.path] for p in batch)
 
 
-def _known(session: Session, chosen: Iterable[Concept], named: Iterable[Concept]) -> dict[str, Known]:
-    """Embeddings of the concepts that have one; those that the question names must."""
+def _read(path: Path) -> Photo | Reply:
+    began = time.monotonic()
+    try:
+        return load_photo(path)
+    except PhotoError as err:
+        return Reply(path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
+
+
+def _answer(session: Session, photos: Sequence[Photo], enrolled: Sequence[Concept], asked: _Asked) -> list[Reply]:
+    if not photos:
+        return []
+    began = time.monotonic()
+    matches = recognise(session, photos, enrolled)
+    absent = [_absent(asked, own) for own in matches]
+    open_ones = [i for i, names in enumerate(absent) if not names]
+    spoken_of = {i: _spoken_of(asked, matches[i]) for i in open_ones}
+    own = [[asked.known[m.concept_id][0] for m in spoken_of[i]] for i in open_ones]
+    images = [photos[i].image for i in open_ones]
+    said = dict(zip(open_ones, answer(session.vlm, images, own, asked.question) if images else [], strict=True))
+    share = (time.monotonic() - began) / len(photos)
+    replies = []
+    for i, (photo, found) in enumerate(zip(photos, matches, strict=True)):
+        if i in said:
+            tasks = tuple((m.concept_id, asked.known[m.concept_id][1]) for m in spoken_of[i])
+            notes = _world_note(session, photo)
+            replies.append(Reply(photo.path, Status.OK, said[i].text, found, notes=notes, seconds=share, tasks=tasks))
+        else:
+            reason = f"{' and '.join(absent[i])} not recognised in this photo"
+            replies.append(Reply(photo.path, Status.SKIPPED, matches=found, reason=reason, seconds=share))
+    return replies
+
+
+def _absent(asked: _Asked, matches: Sequence[Match]) -> list[str]:
+    found = {m.concept_id for m in matches}
+    return [c.name for c in asked.named if c.id not in found]
+
+
+def _spoken_of(asked: _Asked, matches: Sequence[Match]) -> list[Match]:
+    """Those whom the question names; everyone recognised when it names nobody."""
+    wanted = {c.id for c in asked.named}
+    return [m for m in matches if m.concept_id in wanted or not wanted]
+
+
+def _world_note(session: Session, photo: Photo) -> tuple[str, ...]:
+    drawn = photo.software.startswith(DRAWN_BY)
+    return ("the storybook VLM only knows its own drawn world",) if session.vlm_config.world and not drawn else ()
+
+
+def _known(session: Session, chosen: Iterable[Concept], named: Iterable[Concept]) -> dict[str, tuple[Known, Task]]:
+    """Embeddings of the concepts that have one, for questions or else for captions; those named must have one.
+    A concept that was imported without a head cannot be recognised and is left out.
+    """
     must = {c.id for c in named}
     found = {}
     for concept in chosen:
         try:
-            embedding = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision)
+            task, vector = _load(session, concept)
         except NotTrainedError:
             if concept.id in must:
                 raise
             continue
-        found[concept.id] = Known(concept, embedding.vector)
+        if concept.id in must:
+            session.check_recognisable(concept)
+        if session.can_recognise(concept):
+            found[concept.id] = (Known(concept, vector), task)
     return found
+
+
+def _load(session: Session, concept: Concept) -> tuple[Task, np.ndarray]:
+    def load(task: Task) -> np.ndarray:
+        return session.store.load_embedding(concept, session.vlm_id, session.vlm_revision, task).vector
+
+    try:
+        return "vqa", load("vqa")
+    except NotTrainedError:
+        return "caption", load("caption")

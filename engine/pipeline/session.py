@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config import home
-from engine.errors import UsageError
+from engine.errors import ConceptError, UsageError
 from engine.heads.config import RecogniserConfig, find_recogniser
 from engine.store.concepts import ConceptStore
 from engine.store.features import FeatureCache
@@ -103,6 +103,25 @@ class Session:
 
         cuda = self.device.type == "cuda"
         return Recogniser(self.recogniser_config, self.device, self.dtype, faces_on_cuda=cuda and faces_can_use_cuda())
+
+    def can_recognise(self, concept: Concept) -> bool:
+        """Whether a concept can be looked for in photos: all that have references can, one that was imported
+        only with a head for the recogniser in use.
+        """
+        return bool(concept.references) or self.store.load_head(concept.id, self.recogniser_config.id) is not None
+
+    def check_recognisable(self, concept: Concept) -> None:
+        """Make sure that a concept can be looked for in photos.
+
+        Raises:
+            ConceptError: it was imported without a head for the recogniser in use.
+        """
+        if not self.can_recognise(concept):
+            raise ConceptError(
+                f"{concept.name!r} cannot be recognised: it was imported without a head for"
+                f" {self.recogniser_config.name}",
+                hint="Give it photos with myvlm add-concept, or import its head.",
+            )
 
     def concepts(self, names: tuple[str, ...] | None) -> tuple[Concept, ...]:
         """The concepts of some names, or all of them, in the order of their names.

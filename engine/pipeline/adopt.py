@@ -1,0 +1,166 @@
+"""Adopting a concept that was learned elsewhere: files of the paper's authors into the store."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import UsageError, WeightsMissingError
+from engine.pipeline.session import Session
+from engine.store.concepts import Embedding, Head
+from engine.store.names import check_name
+from engine.training.questions import Task
+from engine.types import Concept, Kind
+from engine.vlms.config import VlmConfig, list_configs
+from engine.vlms.registry import find_weights
+
+_FILE = re.compile(r"concept_embeddings_(?P<vlm>.+)_(?P<task>[A-Za-z]+)$")
+_TASKS: dict[str, Task] = {"caption": "caption", "captioning": "caption", "vqa": "vqa"}
+_WIDTHS = {
+    "llava-next": ("text_config", "hidden_size"),
+    "blip-2": ("vision_config", "hidden_size"),
+    "minigpt-v2": ("text_config", "hidden_size"),
+}
+"""Where the `config.json` of a family says how wide an embedding is."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to import: an embedding, and for pets and things a linear head."""
+
+    embedding: Path
+    head: Path | None = None
+    iteration: int | None = None
+    task: Task | None = None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who it is. `identifier` is the word that the embedding was trained with: the paper's is sks."""
+
+    name: str
+    kind: Kind = Kind.THING
+    category: str | None = None
+    identifier: str = "sks"
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What was imported."""
+
+    concept: Concept
+    embedding: Embedding
+    head: Head | None
+    warnings: tuple[str, ...]
+
+
+def guess_vlm(path: Path) -> str | None:
+    """The VLM that a file was made for, by its name: that of a known config, or None."""
+    found = _FILE.match(path.stem)
+    if not found:
+        return None
+    wanted = _plain(found["vlm"])
+    names = [c.name for c in list_configs() if _plain(c.name).startswith(wanted) or wanted.startswith(_plain(c.name))]
+    return names[0] if len(names) == 1 else next((n for n in names if _plain(n) == wanted), None)
+
+
+def guess_task(path: Path) -> Task | None:
+    """The task that a file was made for, by its name, or None."""
+    found = _FILE.match(path.stem)
+    return _TASKS.get(found["task"].lower()) if found else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def adopt(session: Session, source: Source, who: Identity) -> Adoption:
+    """Store an embedding for the session's VLM, and a head for its recogniser, as a concept without photos.
+
+    Raises:
+        UsageError: a file has another form, or contradicts what is stored under the name.
+        ArtefactError: a width does not fit the VLM or the recogniser.
+        WeightsMissingError: the VLM's weights are not on this disk, so nothing can be checked.
+    """
+    from engine.store.published import check_width, read_classifier, read_embeddings
+
+    check_name(who.name)
+    task = source.task or guess_task(source.embedding)
+    if task is None:
+        raise UsageError(f"{source.embedding.name} does not say for which task it is", hint="Give --task caption|vqa.")
+    found = read_embeddings(source.embedding, source.iteration)
+    check_width(found.vector.shape[1], _vlm_width(session), source.embedding, session.vlm_config.name)
+    numbers = read_classifier(source.head) if source.head else None
+    if numbers and who.kind is Kind.PERSON:
+        raise UsageError("people are recognised by their faces, not by a linear head", hint="Leave out --head.")
+    if numbers and source.head:
+        check_width(numbers[0].shape[1], _head_width(session), source.head, session.recogniser_config.name)
+    concept, warnings = _concept(session, who)
+    facts = (session.vlm_id, session.vlm_revision, concept.identifier, found.iteration, 0, 0.0)
+    embedding = Embedding(concept.id, *facts, found.vector, task)
+    session.store.save_embedding(embedding)
+    head = _save_head(session, concept, *numbers) if numbers else None
+    concept = session.store.get(who.name)
+    if not session.can_recognise(concept):
+        warnings.append(f"{concept.name} has no head and is not recognised yet: give --head, or add-concept photos")
+    return Adoption(concept, embedding, head, tuple(warnings))
+
+
+def _concept(session: Session, who: Identity) -> tuple[Concept, list[str]]:
+    """The concept of the name: the one that is there, when it goes by the same identifier, or a new one."""
+    known = session.store.find(who.name)
+    if known:
+        if known.identifier != who.identifier:
+            raise UsageError(
+                f"{known.name!r} goes by {known.identifier!r} in prompts, the file's embedding by {who.identifier!r}",
+                hint="Import it under another name, or forget the concept first.",
+            )
+        return known, []
+    same = [c.name for c in session.store.all() if c.identifier == who.identifier]
+    category = who.category or ("person" if who.kind is Kind.PERSON else "thing")
+    concept = session.store.put(who.name, who.kind, category, (who.identifier,), ())
+    told = f"{who.name} shares its identifier {who.identifier} with {', '.join(same)}: in one photo only one is told of"
+    return concept, [told] if same else []
+
+
+def _save_head(session: Session, concept: Concept, weight: np.ndarray, bias: np.ndarray) -> Head:
+    """Store a head as if it had been trained here, without the views that it was trained on."""
+    config = session.recogniser_config
+    none = np.zeros((0, weight.shape[1]), np.float32)
+    tensors = {"weight": weight, "bias": bias, "views": none, "background": none}
+    head = Head(concept.id, config.id, "linear", 0.5, tensors, {"scale": 1.0, "negatives": 0, "seed": 0})
+    session.store.save_head(head)
+    return head
+
+
+def _vlm_width(session: Session) -> int:
+    """Width of the VLM's embeddings, from its `config.json`.
+
+    Raises:
+        WeightsMissingError: the VLM is not on this disk.
+    """
+    config: VlmConfig = session.vlm_config
+    folder = find_weights(config)
+    if folder is None:
+        raise WeightsMissingError(
+            f"the weights of {config.name} are not on this disk, and the embedding belongs to their version",
+            hint=f"Run: myvlm models pull {config.name}",
+        )
+    facts = json.loads((folder / "config.json").read_text("utf-8"))
+    for key in _WIDTHS.get(config.backend, ()):
+        facts = facts.get(key) if isinstance(facts, dict) else None
+    return facts if isinstance(facts, int) else session.vlm.width
+
+
+def _head_width(session: Session) -> int:
+    """Width of the recogniser's features: that of its bank, else of a feature."""
+    from PIL import Image
+
+    from engine.pipeline.bank import load_bank
+
+    bank = load_bank(session.recogniser_config)
+    if len(bank.features):
+        return int(bank.features.shape[1])
+    return int(session.recogniser.encoder.encode([Image.new("RGB", (64, 64))]).shape[1])
