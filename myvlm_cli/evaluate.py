@@ -1,39 +1,123 @@
 """`myvlm evaluate`."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from myvlm_cli import options as o
 from myvlm_cli.output import out
 
+if TYPE_CHECKING:
+    from engine.evaluation.settings import PaperSettings
+
+_PAPER = "With --paper: "
+Seeds = Annotated[str, typer.Option(help=f"{_PAPER}comma-separated seeds.")]
+Vlms = Annotated[str, typer.Option(help=f"{_PAPER}comma-separated VLMs.")]
+Tables = Annotated[str, typer.Option(help=f"{_PAPER}tables to measure, of 1,2,4,5,6,7,more.")]
+Out = Annotated[Path, typer.Option("--out", help=f"{_PAPER}folder for tables, plots and partial results.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help=f"{_PAPER}your own photos, ROOT/CONCEPT/*.jpg with captions.json.", show_default=False),
+]
+Llm = Annotated[
+    str | None,
+    typer.Option(help=f"{_PAPER}hub id or folder of a local instruct model (baseline).", show_default=False),
+]
+
 
 def evaluate(
     seed: o.Seed = 0,
-    concepts: Annotated[int, typer.Option(help="How many individuals to learn.", min=1)] = 10,
-    photos: Annotated[int, typer.Option(help="Test photos per concept and split.", min=1)] = 5,
+    concepts: Annotated[
+        int | None,
+        typer.Option(help="How many individuals to learn. Default: 10; with --data all.", min=1, show_default=False),
+    ] = None,
+    photos: Annotated[
+        int | None,
+        typer.Option(
+            help="Test photos per concept and split. Default: 5; with --paper 3, with --data all.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Training steps. Default: the VLM's.", min=1, show_default=False)
     ] = None,
     captions: Annotated[str, typer.Option(help="given: with the training photos; written: by the VLM.")] = "given",
+    paper: Annotated[bool, typer.Option("--paper", help="The paper's protocol: its tables, baselines, plots.")] = False,
+    seeds: Seeds = "0,1,2",
+    vlms: Vlms = "storybook,storybook-blip2,storybook-minigpt",
+    tables: Tables = "1,2,4,5,6,7,more",
+    out_folder: Out = Path("evaluation"),
+    data: Data = None,
+    llm: Llm = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
 ) -> None:
     """Measure recall, context, false names and boxes on drawn concepts and scenes that nothing was trained on.
 
-    Example: myvlm evaluate --seed 1 --concepts 10 --json
+    Example: myvlm evaluate --paper --seeds 0,1,2 --out evaluation
     """
     from engine.errors import UsageError
 
     if captions not in ("given", "written"):
         raise UsageError(f"--captions is given or written, not {captions!r}", hint="Example: --captions written")
+    if data and not paper:
+        raise UsageError("--data is for --paper", hint="Example: myvlm evaluate --paper --data ROOT")
+    if paper:
+        from engine.evaluation.settings import PaperSettings
+
+        sizes = (concepts, photos) if data else (concepts or 10, photos or 3)
+        asked = (_numbers(seeds), *sizes, _split(vlms), _tables(tables), out_folder, data, llm, steps, None)
+        _run_paper(PaperSettings(*asked, device, dtype), as_json=json)
+        return
     from engine.evaluation.storybook import Settings, evaluate
     from engine.pipeline.session import Choices
 
-    settings = Settings(seed, concepts, photos, steps, captions)
+    settings = Settings(seed, concepts or 10, photos or 5, steps, captions)
     document = evaluate(settings, Choices("storybook", None, device, dtype), out.say)
     out.json_document(document) if json else out.table(_table(document))
+
+
+def _run_paper(settings: "PaperSettings", *, as_json: bool) -> None:
+    from engine.evaluation.render import render_cell
+    from engine.evaluation.report import evaluate_paper
+
+    document, tables = evaluate_paper(settings, out.say)
+    if as_json:
+        out.json_document(document)
+        return
+    from rich.table import Table
+
+    for found in tables:
+        page = Table(*found.columns, title=found.title, show_lines=True)
+        for row in found.rows:
+            page.add_row(*map(render_cell, row))
+        out.table(page)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    from engine.errors import UsageError
+
+    found = _split(text)
+    if not found or not all(part.isdecimal() for part in found):
+        raise UsageError(f"--seeds takes whole numbers, not {text!r}", hint="Example: --seeds 0,1,2")
+    return tuple(map(int, found))
+
+
+def _tables(text: str) -> tuple[str, ...]:
+    from engine.errors import UsageError
+    from engine.evaluation.settings import TABLES
+
+    found = _split(text)
+    if not found or set(found) - set(TABLES):
+        raise UsageError(f"--tables takes some of {','.join(TABLES)}, not {text!r}", hint="Example: --tables 1,5,more")
+    return tuple(t for t in TABLES if t in found)
 
 
 def _table(document: dict[str, Any]) -> Any:

@@ -20,6 +20,12 @@ class Figure:
         """As plain data."""
         return {"value": self.value, "n": self.n, "ci95": [self.low, self.high]}
 
+    def clipped(self, low: float, high: float) -> "Figure":
+        """The figure with its interval inside the values that are possible."""
+        if self.low is None or self.high is None:
+            return self
+        return Figure(self.value, self.n, max(low, self.low), min(high, self.high))
+
     def scaled(self, factor: float) -> "Figure":
         """The figure in another unit (per 1,000, say)."""
         if self.value is None or self.low is None or self.high is None:

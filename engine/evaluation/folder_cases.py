@@ -1,0 +1,146 @@
+"""Cases of a user's own folder, in the layout of the paper's data set.
+
+    ROOT/<concept>/*.jpg                      at least five photos a concept
+    ROOT/<concept>/captions.json              or one ROOT/captions.json for all; both are optional
+    ROOT/concepts.json                        optional: {"<concept>": {"kind", "category", "keywords"}}
+
+A captions file maps a photo's file name (with or without its suffix; at the root also `<concept>/<file>`, or an object
+a concept) to a caption or a list of captions. The concept stands in them as `<concept>`, by its folder's name (with
+blanks or underscores), as `sks`, or as `S*`. A photo's captions are its training captions where it is drawn for
+training and its ground truth where it is not. Files such as `additional_captions.json` in the same forms add to them.
+Without concepts.json the category is the last word of the folder's name and the recogniser decides who is a person.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import UsageError
+from engine.evaluation.cases import CONCEPT, TRAINING_PHOTOS, Case, Item, Truth
+from engine.files import sha256_of
+from engine.photos.discovery import iter_photos
+from engine.types import Kind
+
+_FORM = 'Form: {"photo.jpg": "sks on a sofa."} in ROOT/<concept>/captions.json.'
+_WORDS = (CONCEPT, "{concept}", "{identifier}", "sks", "<S*>", "S*")
+
+
+def folder_cases(root: Path, seed: int, concepts: int | None, photos: int | None) -> tuple[list[Case], list[str]]:
+    """A seed's split of every concept folder, and why some were left out.
+
+    Raises:
+        UsageError: the folder has no concept with enough photos, or a file that cannot be understood.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder", hint="It holds one folder of photos a concept.")
+    facts = _read(root / "concepts.json")
+    shared = _read_captions(root)
+    cases, left_out = [], []
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    for number, folder in enumerate(folders[:concepts]):
+        found = _distinct(sorted(iter_photos([folder])))
+        if len(found) <= TRAINING_PHOTOS:
+            left_out.append(f"{folder.name}: {len(found)} photos, at least {TRAINING_PHOTOS + 1} are needed")
+            continue
+        texts = _captions_of(folder, found, shared)
+        cases.append(_case(folder.name, found, texts, facts.get(folder.name, {}), (seed, number), photos))
+    if not cases:
+        why = "; ".join(left_out) or "it holds no folders"
+        raise UsageError(f"{root} has no concept to evaluate: {why}", hint="Layout: ROOT/<concept>/*.jpg.")
+    return cases, left_out
+
+
+def _distinct(photos: list[Path]) -> list[Path]:
+    """The photos without copies of one another: a copy could be learned from and tested with."""
+    first: dict[str, Path] = {}
+    for path in photos:
+        first.setdefault(sha256_of(path.read_bytes()), path)
+    return list(first.values())
+
+
+def _case(
+    name: str,
+    found: list[Path],
+    texts: Mapping[Path, tuple[str, ...]],
+    facts: Mapping[str, Any],
+    seed: tuple[int, int],
+    photos: int | None,
+) -> Case:
+    order = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
+    training, rest = sorted(order[:TRAINING_PHOTOS]), sorted(order[TRAINING_PHOTOS:][:photos])
+    category = str(facts.get("category") or re.split(r"[\s_-]+", re.sub(r"[\s_-]*\d+$", "", name))[-1].lower())
+    kind = Kind(facts["kind"]) if "kind" in facts else None
+    keywords = tuple(facts.get("keywords") or _keywords(category, kind))
+    return Case(
+        name=name,
+        kind=kind,
+        category=category,
+        keywords=keywords,
+        training=tuple(training),
+        captions={p.name: named for p in training if (named := _named(texts.get(p, ())))},
+        validation=tuple(Item(p, Truth(f"{name}/{p.name}", "all", texts.get(p, ()))) for p in rest),
+    )
+
+
+def _keywords(category: str, kind: Kind | None) -> tuple[str, ...]:
+    if kind is Kind.PERSON:
+        return tuple(dict.fromkeys([category, "man", "woman", "person"]))[:3]
+    return (category, "animal" if kind is Kind.PET else "toy", "object")
+
+
+def _named(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(t for t in texts if CONCEPT in t)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as err:
+        raise UsageError(f"{path} cannot be read as JSON: {err}", hint=_FORM) from err
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} is not a JSON object", hint=_FORM)
+    return found
+
+
+def _read_captions(folder: Path) -> dict[str, Any]:
+    """Every captions file of a folder, `captions.json` first; lists of one photo are joined."""
+    files = sorted(folder.glob("*captions*.json"), key=lambda p: (p.name != "captions.json", p.name))
+    merged: dict[str, Any] = {}
+    for file in files:
+        for key, value in _read(file).items():
+            if isinstance(value, dict):
+                merged[key] = {**merged.get(key, {}), **value}
+            else:
+                merged[key] = [*merged.get(key, []), *_texts(file, key, value)]
+    return merged
+
+
+def _texts(path: Path, key: str, value: object) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
+        raise UsageError(f"{path}: the captions of {key!r} are not text", hint=_FORM)
+    return [t for t in texts if t.strip()]
+
+
+def _captions_of(folder: Path, photos: list[Path], shared: dict[str, Any]) -> dict[Path, tuple[str, ...]]:
+    of_concept = shared.get(folder.name)
+    tables = [_read_captions(folder), of_concept if isinstance(of_concept, dict) else {}]
+    tables.append({k.removeprefix(f"{folder.name}/"): v for k, v in shared.items() if k.startswith(f"{folder.name}/")})
+    found = {}
+    for path in photos:
+        own = [t for table in tables for k in (path.name, path.stem) for t in _texts(folder, k, table.get(k, []))]
+        found[path] = tuple(dict.fromkeys(with_concept(t, folder.name) for t in own))
+    return found
+
+
+def with_concept(text: str, name: str) -> str:
+    """A caption with the concept's name, in any accepted spelling, as `<concept>`."""
+    spellings = sorted({*_WORDS, name, name.replace("_", " ")}, key=len, reverse=True)
+    pattern = "|".join(re.escape(s) for s in spellings)
+    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", CONCEPT, text, flags=re.IGNORECASE)

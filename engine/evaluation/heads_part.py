@@ -1,0 +1,96 @@
+"""Table 7's measurements: every head alone, on photos that it never saw."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.boxes import Box
+from engine.evaluation.cases import Case, Item, box_of
+from engine.evaluation.parts import Part
+from engine.evaluation.teach import learn_head
+from engine.photos.decode import load_photo
+from engine.pipeline.recognition import find_faces, find_regions
+from engine.pipeline.session import Session
+from engine.store.concepts import Head
+from engine.types import Kind
+
+Seen = list[tuple[Box, np.ndarray]]
+"""Boxes of one photo with their unit features."""
+
+
+class Eyes:
+    """Faces and regions of photos, each found once."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._faces: dict[Path, Seen] = {}
+        self._regions: dict[Path, Seen] = {}
+
+    def faces(self, path: Path) -> Seen:
+        """Faces of a photo, largest first."""
+        if path not in self._faces:
+            found = find_faces(self._session, [load_photo(path)], keep=True)[0]
+            self._faces[path] = [(f.box, f.embedding) for f in found]
+        return self._faces[path]
+
+    def regions(self, path: Path) -> Seen:
+        """Objects and other regions of a photo."""
+        if path not in self._regions:
+            found = find_regions(self._session, [load_photo(path)], keep=True)[0]
+            self._regions[path] = [(r.box, f) for r, f in zip(found.regions, found.features, strict=True)]
+        return self._regions[path]
+
+
+def measure_heads(session: Session, cases: Sequence[Case], seed: int) -> Part:
+    """Scores of every case's head on its validation photos, on strangers, and on the other cases' photos."""
+    eyes, rows = Eyes(session), []
+    heads = [learn_head(session, case, cases, seed) for case in cases]
+    known = [replace(case, kind=kind) for case, (_, kind) in zip(cases, heads, strict=True)]
+    for case, (head, kind) in zip(known, heads, strict=True):
+        own = [_score(eyes, head, item) for item in case.validation]
+        strangers = [_score(eyes, head, item) for item in case.strangers]
+        rivals = [i for c in known if c.name != case.name and _alike(c.kind, kind) for i in c.validation]
+        others = [_score(eyes, head, item)["score"] for item in rivals]
+        row = {"concept": case.name, "kind": str(kind), "threshold": head.threshold, "head": head.kind}
+        rows.append({**row, "own": own, "strangers": strangers, "others": others})
+    return {"heads": rows}
+
+
+def _alike(a: Kind | None, b: Kind) -> bool:
+    return (a is Kind.PERSON) == (b is Kind.PERSON)
+
+
+def _score(eyes: Eyes, head: Head, item: Item) -> dict[str, Any]:
+    """The best score in a photo, and whether it is where the concept is (None when nobody knows)."""
+    seen = eyes.faces(item.path) if head.kind == "face" else eyes.regions(item.path)
+    row: dict[str, Any] = {"id": item.truth.id, "split": item.truth.split, "score": None, "right": None}
+    if not seen:
+        return row
+    scores = _scores(head, np.stack([f for _, f in seen]))
+    best = int(np.argmax(scores))
+    corners = item.truth.face if head.kind == "face" else item.truth.frame
+    right = None if corners is None else _inside(seen[best][0], box_of(corners))
+    return {**row, "score": round(float(scores[best]), 4), "right": right}
+
+
+def _scores(head: Head, features: np.ndarray) -> np.ndarray:
+    from engine.heads.linear import LinearHead
+    from engine.heads.matching import face_scores
+
+    if head.kind == "face":
+        return face_scores(features, [head.tensors["templates"]])[:, 0]
+    return LinearHead(head.tensors["weight"], head.tensors["bias"], float(head.facts["scale"])).scores(features)
+
+
+def _inside(found: Box, truth: Box) -> bool:
+    """Whether the middle of a found box lies in the true one."""
+    x, y = (found.x0 + found.x1) / 2, (found.y0 + found.y1) / 2
+    return truth.x0 <= x <= truth.x1 and truth.y0 <= y <= truth.y1
+
+
+def fires(row: dict[str, Any], threshold: float) -> bool:
+    """Whether a head recognised its concept in a photo."""
+    return row["score"] is not None and row["score"] >= threshold

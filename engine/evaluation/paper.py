@@ -1,0 +1,227 @@
+"""The paper's protocol, from seeds to measurements: who is learned, what is asked, and what is kept of it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from engine.errors import EngineError
+from engine.evaluation import voice_parts
+from engine.evaluation.benchmark import Subject
+from engine.evaluation.cases import Case
+from engine.evaluation.crowd_part import measure_crowds
+from engine.evaluation.drawn_cases import draw_cases, draw_crowds
+from engine.evaluation.folder_cases import folder_cases
+from engine.evaluation.heads_part import measure_heads
+from engine.evaluation.parts import Part, Parts
+from engine.evaluation.settings import FULL, PaperSettings, settings_for
+from engine.evaluation.voice import Voice
+from engine.files import sha256_of
+from engine.pipeline.session import Choices, Session
+from engine.types import Kind
+from engine.vlms.registry import find_weights
+
+Tell = Callable[[str], None]
+_CROWD_SHARE = 2
+"""Crowds of each size, as a multiple of the validation photos per concept and split."""
+
+
+@dataclass
+class Results:
+    """All measurements; what could not be made is `{"reason": why}`. Lists of cases by seed; heads by recogniser and
+    seed; voices by VLM, seed and part; families: each VLM's backend.
+    """
+
+    settings: PaperSettings
+    cases: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    heads: dict[str, dict[int, Part]] = field(default_factory=dict)
+    voices: dict[str, dict[int, dict[str, Part]]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    families: dict[str, str] = field(default_factory=dict)
+    recognisers: dict[str, str] = field(default_factory=dict)
+    vlms: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Group:
+    """One seed's cases, with what decides them."""
+
+    cases: list[Case]
+    subjects: list[Subject]
+    folder: Path
+    digest: str
+
+
+def measure(settings: PaperSettings, tell: Tell) -> Results:
+    """Measure everything that is not yet on the disk."""
+    results = Results(settings)
+    with TemporaryDirectory(prefix="myvlm-paper-") as name:
+        run = _Run(settings, Path(name), results, tell)
+        for vlm in settings.vlms:
+            run.measure_vlm(vlm)
+        for seed in settings.seeds:
+            results.cases[seed] = [_document(c) for c in run.group(seed).cases]
+    return results
+
+
+def _document(case: Case) -> dict[str, Any]:
+    found = {"name": case.name, "kind": str(case.kind) if case.kind else None, "category": case.category}
+    found |= {"keywords": list(case.keywords), "context": [list(c) for c in case.context]}
+    found["training"] = [p.name for p in case.training]
+    found["items"] = [i.truth.document() for i in case.validation]
+    found["strangers"] = [i.truth.document() for i in case.strangers]
+    return found
+
+
+class _Run:
+    """One run: models and drawings made once."""
+
+    def __init__(self, settings: PaperSettings, folder: Path, results: Results, tell: Tell) -> None:
+        self.settings, self.folder, self.results, self.tell = settings, folder, results, tell
+        self.parts = Parts(settings.out / "parts")
+        self._groups: dict[int, _Group] = {}
+        self._recognisers: dict[str, Any] = {}
+
+    def group(self, seed: int) -> _Group:
+        """A seed's cases."""
+        if seed not in self._groups:
+            s, folder, subjects = self.settings, self.folder / f"seed{seed}", []
+            if s.data:
+                cases, left_out = folder_cases(s.data, seed, s.concepts, s.photos)
+                self.results.notes += [n for n in left_out if n not in self.results.notes]
+            else:
+                subjects, cases = draw_cases(folder, seed, s.concepts or 10, s.photos or 3)
+            digest = sha256_of(json.dumps([(_document(c), c.captions) for c in cases]).encode())[:16]
+            self._groups[seed] = _Group(cases, subjects, folder, digest)
+        return self._groups[seed]
+
+    def measure_vlm(self, name: str) -> None:
+        """Everything about one VLM; a VLM that is not there is a reason."""
+        s = self.settings
+        session = Session(Choices(name, s.recogniser, s.device, s.dtype), self.folder / "home")
+        try:
+            config = session.vlm_config
+            self.results.families[name] = config.backend
+            self.results.recognisers[name] = session.recogniser_config.name
+            if find_weights(config) is None:
+                self.results.reasons[name] = "its weights are not on this disk"
+        except EngineError as err:
+            self.results.reasons[name] = str(err)
+        for seed in s.seeds if name in self.results.recognisers else ():
+            self._measure_heads(session, seed)
+        if name in self.results.reasons:
+            self.tell(f"{name}: not measured: {self.results.reasons[name]}")
+            return
+        words = {kind: own[0] for kind, own in session.vlm_config.identifiers.items()}
+        self.results.vlms[name] = {"id": session.vlm_id, "revision": session.vlm_revision, **words}
+        voice: list[Voice] = []
+        for seed in s.seeds:
+            self._measure_seed(name, session, voice, seed)
+
+    def _measure_heads(self, session: Session, seed: int) -> None:
+        recogniser, group = session.recogniser_config, self.group(seed)
+        by_seed = self.results.heads.setdefault(recogniser.name, {})
+        if seed not in by_seed:
+            digest = self.settings.digest(recogniser.id, recogniser.faces_id, group.digest)
+            fresh = self._fresh(session, f"heads-{seed}")
+            by_seed[seed] = self._try(
+                f"heads-{recogniser.name}-seed{seed}", digest, lambda: measure_heads(fresh, group.cases, seed)
+            )
+        kinds = {h["concept"]: Kind(h["kind"]) for h in by_seed.get(seed, {}).get("heads", ())}
+        group.cases = [replace(c, kind=kinds.get(c.name, c.kind)) for c in group.cases]
+
+    def _measure_seed(self, name: str, session: Session, kept: list[Voice], seed: int) -> None:
+        s, cases, tables = self.settings, self.group(seed).cases, set(self.settings.tables)
+        config = session.vlm_config
+        facts = (config.training, config.injection, sorted(config.requests.items()), config.template, config.openings)
+        digest = s.digest(name, session.vlm_id, session.vlm_revision, facts, self.group(seed).digest)
+        found = self.results.voices.setdefault(name, {}).setdefault(seed, {})
+
+        def voice() -> Voice:
+            if not kept:
+                kept.append(Voice(session.vlm))
+            return kept[0]
+
+        found["plain"] = self._try(
+            f"{name}-seed{seed}-plain", digest, lambda: voice_parts.measure_plain(session, voice(), cases)
+        )
+        for setting in settings_for(s.tables):
+
+            def named(setting: Any = setting) -> Part:
+                vectors, rows = voice_parts.learn_all(session, cases, setting, seed, s.steps, self.parts, digest)
+                said = voice_parts.measure_named(session, voice(), cases, vectors)
+                return {"learned": rows, "captions": said}
+
+            found[setting.key] = self._try(f"{name}-seed{seed}-{setting.key}", digest, named)
+        if "1" in tables and s.llm:
+            found["llm"] = self._try(f"{name}-seed{seed}-llm", s.digest(digest, s.llm), lambda: self._llm(cases, found))
+        if "more" in tables and not s.data:
+            self._measure_more(name, session, voice, seed, digest)
+
+    def _measure_more(self, name: str, session: Session, voice: Callable[[], Voice], seed: int, digest: str) -> None:
+        s, group, cases = self.settings, self.group(seed), self.group(seed).cases
+        found, stem = self.results.voices[name][seed], f"{name}-seed{seed}"
+
+        def vectors() -> voice_parts.Vectors:
+            return voice_parts.learn_all(session, cases, FULL, seed, s.steps, self.parts, digest)[0]
+
+        def trained_answers() -> Part:
+            fresh = self._fresh(session, f"vqa-{seed}")
+            own = voice_parts.learn_answers(fresh, cases, seed, s.steps, group.folder)
+            return voice_parts.measure_answers(session, voice(), cases, own, seed)
+
+        def crowds() -> Part:
+            drawn = draw_crowds(group.folder / "crowds", group.subjects, seed, (s.photos or 3) * _CROWD_SHARE)
+            fresh = self._fresh(session, f"crowds-{seed}")
+            return measure_crowds(fresh, cases, drawn, seed, s.steps, group.folder)
+
+        if session.vlm_config.request("caption_of", ("x",)).strip():
+            found["answers"] = self._try(
+                f"{stem}-answers",
+                digest,
+                lambda: voice_parts.measure_answers(session, voice(), cases, vectors(), seed),
+            )
+            found["answers_vqa"] = self._try(f"{stem}-answers-vqa", digest, trained_answers)
+        else:
+            found["answers"] = found["answers_vqa"] = {"reason": f"{name} writes captions only: its prompt is empty"}
+        if "refer" in session.vlm_config.requests:
+            found["boxes"] = self._try(
+                f"{stem}-boxes", digest, lambda: voice_parts.measure_boxes(session, cases, vectors())
+            )
+        else:
+            found["boxes"] = {"reason": f"{name} does not answer with boxes"}
+        found["crowds"] = self._try(f"{stem}-crowds", digest, crowds)
+
+    def _llm(self, cases: Sequence[Case], found: dict[str, Part]) -> Part:
+        from engine.evaluation.baselines import Rewriter
+
+        assert self.settings.llm is not None
+        plain = found["plain"]["captions"]
+        jobs = [(i.truth.id, c.keywords) for c in cases for i in c.validation]
+        rewriter = Rewriter(self.settings.llm, "cuda" if self.settings.device.startswith("cuda") else "cpu")
+        said = rewriter.rewrite([plain[k] for k, _ in jobs], [w for _, w in jobs], ["sks"] * len(jobs))
+        return {"captions": {k: text for (k, _), text in zip(jobs, said, strict=True)}, "identifier": "sks"}
+
+    def _try(self, name: str, digest: str, make: Callable[[], Part]) -> Part:
+        """A part, or the reason why it cannot be measured."""
+        try:
+            found = self.parts.get(name, digest, make)
+            self.tell(name)
+            return found
+        except EngineError as err:
+            self.tell(f"{name}: not measured: {err}")
+            return {"reason": str(err)}
+
+    def _fresh(self, session: Session, name: str) -> Session:
+        """A session with an empty store that shares the loaded models and the feature cache."""
+        fresh = Session(session.choices, self.folder / "stores" / f"{session.vlm_config.name}-{name}")
+        recogniser = session.recogniser_config.name
+        if recogniser not in self._recognisers:
+            self._recognisers[recogniser] = session.recogniser
+        fresh.recogniser, fresh.cache = self._recognisers[recogniser], session.cache
+        if not name.startswith("heads"):
+            fresh.vlm = session.vlm
+        return fresh

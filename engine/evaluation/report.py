@@ -1,0 +1,53 @@
+"""From measurements to files: paper.json, README.md, plots."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.errors import EnvironmentFault
+from engine.evaluation.figures import Table
+from engine.evaluation.more_tables import more_tables, table_6
+from engine.evaluation.paper import Results, Tell, measure
+from engine.evaluation.render import as_json, document, render_page
+from engine.evaluation.settings import PaperSettings
+from engine.evaluation.tables import table_1, table_2, table_4, table_5, table_7
+from engine.evaluation.view import View
+from engine.files import write_atomically
+
+_TABLES: dict[str, Callable[[View], Table]] = {
+    "1": table_1,
+    "2": table_2,
+    "4": table_4,
+    "5": table_5,
+    "6": table_6,
+    "7": table_7,
+}
+
+
+def evaluate_paper(settings: PaperSettings, tell: Tell) -> tuple[dict[str, Any], list[Table]]:
+    """Measure, and write DIR/paper.json, DIR/README.md and the plots; returns the document and its tables."""
+    settings.out.mkdir(parents=True, exist_ok=True)
+    results = measure(settings, tell)
+    tables = build_tables(results)
+    plots = _plots(results, tell)
+    found = document(results, tables)
+    write_atomically(settings.out / "paper.json", as_json(found))
+    write_atomically(settings.out / "README.md", render_page(results, tables, plots).encode())
+    tell(f"written: {settings.out / 'README.md'}")
+    return found, tables
+
+
+def build_tables(results: Results) -> list[Table]:
+    """The tables that were asked for, in the paper's order."""
+    view, wanted = View(results), results.settings.tables
+    tables = [make(view) for name, make in _TABLES.items() if name in wanted]
+    return tables + (more_tables(view) if "more" in wanted else [])
+
+
+def _plots(results: Results, tell: Tell) -> Sequence[tuple[str, str]]:
+    from engine.evaluation.plots import draw_plots
+
+    try:
+        return draw_plots(View(results), results.settings.out)
+    except EnvironmentFault as err:
+        tell(f"no plots: {err}. {err.hint}")
+        return ()
