@@ -1,7 +1,7 @@
-"""Seconds and memory of the CUDA path at full size: `python -m tests.gpu_smoke [PHOTOS]`.
+"""Seconds and memory of the CUDA path at full size: `python -m tests.gpu_smoke [--vlm NAME] [PHOTOS]`.
 
-Builds LLaVA-1.6-7B from its config with random bf16 weights (speed does not depend on their values),
-captions a folder of real photos and trains one concept, and prints one JSON document. With `--tiny`
+Builds a VLM of the paper from its published shapes with random bf16 weights (speed does not depend on their
+values), captions a folder of real photos and trains one concept, and prints one JSON document. With `--tiny`
 the same code runs on a small model on any machine.
 """
 
@@ -15,33 +15,41 @@ import engine.device  # noqa: F401
 
 import torch
 from transformers import (
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    BlipImageProcessorPil,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
+    PreTrainedModel,
+    T5Config,
 )
 
 from engine import tasks
 from engine.errors import PhotoError
 from engine.photos.decode import load_photo
 from engine.photos.discovery import iter_photos
+from engine.storybook.build.minigpt import WORDS
 from engine.storybook.build.tokenizer import make_tokenizer
 from engine.training.augment import working_size
 from engine.training.captions import vary
 from engine.training.trainer import EmbeddingTrainer, Example
+from engine.vlms.base import Vlm
+from engine.vlms.blip2 import Blip2
 from engine.vlms.config import find_config
 from engine.vlms.llava_next import LlavaNext
+from engine.vlms.minigpt_v2 import MiniGptConfig, MiniGptModel, MiniGptV2
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 NEW_TOKENS = 60
 
 
-def full_config(*, tiny: bool) -> LlavaNextConfig:
-    """The published shapes of llava-v1.6-vicuna-7b, or a model of two layers."""
+def llama(*, tiny: bool) -> LlamaConfig:
+    """The published shape of a 7B Llama, or one of two layers."""
     layers, width, inner, heads = (2, 128, 256, 4) if tiny else (32, 4096, 11008, 32)
-    vision = {"num_hidden_layers": 3} if tiny else {"num_hidden_layers": 24}
-    text = LlamaConfig(
+    return LlamaConfig(
         vocab_size=32064,
         hidden_size=width,
         intermediate_size=inner,
@@ -51,23 +59,70 @@ def full_config(*, tiny: bool) -> LlavaNextConfig:
         max_position_embeddings=4096,
         rms_norm_eps=1e-5,
     )
-    clip = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_attention_heads=16, image_size=336, patch_size=14, **vision
+
+
+def vit_g(size: int, *, tiny: bool) -> dict:
+    """EVA ViT-g/14 as BLIP-2 and MiniGPT-v2 use it."""
+    return {"image_size": size, "patch_size": 14, **({"num_hidden_layers": 2} if tiny else {})}
+
+
+def make_llava(*, tiny: bool) -> PreTrainedModel:
+    """llava-v1.6-vicuna-7b."""
+    layers = 3 if tiny else 24
+    shape = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": layers}
+    clip = CLIPVisionConfig(image_size=336, patch_size=14, **shape)
+    text = llama(tiny=tiny)
+    return LlavaNextForConditionalGeneration(
+        LlavaNextConfig(vision_config=clip.to_dict(), text_config=text.to_dict(), image_token_index=4)
     )
-    return LlavaNextConfig(vision_config=clip.to_dict(), text_config=text.to_dict(), image_token_index=4)
 
 
-def build(device: torch.device, *, tiny: bool) -> LlavaNext:
+def make_blip2(*, tiny: bool) -> PreTrainedModel:
+    """blip2-flan-t5-xl."""
+    shape = {"num_layers": 2, "d_model": 128, "d_ff": 256, "num_heads": 4} if tiny else {"num_layers": 24}
+    full = {"d_model": 2048, "d_ff": 5120, "num_heads": 32, "d_kv": 64}
+    text = T5Config(
+        **{**full, **shape}, vocab_size=32128, feed_forward_proj="gated-gelu", tie_word_embeddings=False,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    former = {"num_hidden_layers": 2} if tiny else {}
+    config = Blip2Config(vision_config=vit_g(224, tiny=tiny), qformer_config=former, text_config=text.to_dict())
+    config.image_token_index = 4
+    return Blip2ForConditionalGeneration(config)
+
+
+def make_minigpt(*, tiny: bool) -> PreTrainedModel:
+    """MiniGPT-v2 on Llama-2-7B-chat."""
+    return MiniGptModel(MiniGptConfig(vision_config=vit_g(448, tiny=tiny), text_config=llama(tiny=tiny).to_dict()))
+
+
+def squash(size: int) -> BlipImageProcessorPil:
+    """The processor of VLMs that squash a photo to a square."""
+    return BlipImageProcessorPil(size={"height": size, "width": size})
+
+
+FAMILIES = {
+    "llava-1.6": (
+        LlavaNext,
+        make_llava,
+        lambda: CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}),
+    ),
+    "blip-2": (Blip2, make_blip2, lambda: squash(224)),
+    "minigpt-v2": (MiniGptV2, make_minigpt, lambda: squash(448)),
+}
+
+
+def build(name: str, device: torch.device, *, tiny: bool) -> Vlm:
     """The adapter around a model with random weights."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    adapter, make, images = FAMILIES[name]
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
     with device:
-        model = LlavaNextForConditionalGeneration(full_config(tiny=tiny))
+        model = make(tiny=tiny)
     torch.set_default_dtype(torch.float32)
-    images = CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
-    config = replace(find_config("llava-1.6"), max_new_tokens=NEW_TOKENS)
-    return LlavaNext(model, images, make_tokenizer(), config)
+    config = replace(find_config(name), max_new_tokens=NEW_TOKENS)
+    return adapter(model, images(), make_tokenizer(WORDS), config)
 
 
 class Clock:
@@ -107,6 +162,7 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", nargs="?", type=Path, default=PHOTOS)
+    parser.add_argument("--vlm", choices=sorted(FAMILIES), default="llava-1.6")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--limit", type=int, default=64)
@@ -115,9 +171,10 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not args.tiny:
         parser.error("there is no CUDA GPU here; --tiny runs the same code on a small model")
-    report: dict = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "tiny": args.tiny}
+    report: dict = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "vlm": args.vlm}
+    report["tiny"] = args.tiny
     with Clock(device) as clock:
-        vlm = build(device, tiny=args.tiny)
+        vlm = build(args.vlm, device, tiny=args.tiny)
     report["load_seconds"] = round(clock.seconds, 2)
     with Clock(device) as clock:
         images = load_images(args.photos, args.limit)

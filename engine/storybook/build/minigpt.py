@@ -13,15 +13,16 @@ import engine.device  # noqa: F401
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM, LlavaNextForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import Blip2VisionModel, LlavaNextForConditionalGeneration, PreTrainedTokenizerFast
 
 from engine.storybook.build.dialogues import Mix, draw_turn
+from engine.storybook.build.eva import eva_config
 from engine.storybook.build.language_model import SoftRows, spoken_loss
 from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.build.packing import Form, pack, register
 from engine.storybook.build.states import Seen
-from engine.storybook.build.vision import GRID, WIDTH
+from engine.storybook.build.vision import GRID
+from engine.vlms.minigpt_v2 import MiniGptConfig, MiniGptModel
 
 MERGE = 4
 WORDS = ("<", ">", "INST", "Img", "vqa")
@@ -38,35 +39,32 @@ def tagged(request: str) -> str:
 FORM = Form("[INST] <Img>", lambda request: f"</Img> {tagged(request)} [/INST]")
 
 
-class MiniGpt(nn.Module):
-    """Projection and Llama, under the names they are saved by."""
-
-    def __init__(self, llama: LlamaForCausalLM) -> None:
-        super().__init__()
-        self.llama_proj = nn.Linear(MERGE * WIDTH, WIDTH)
-        self.language_model = llama
-
-    def look(self, states: Tensor) -> Tensor:
-        """Tower states (B, 65, 192) to image rows (B, 16, 192): last norm, class token dropped, merged, projected."""
-        patches = F.layer_norm(states, (WIDTH,), eps=1e-5)[:, 1:]
-        return self.llama_proj(patches.reshape(len(states), GRID * GRID // MERGE, MERGE * WIDTH))
+def look(model: MiniGptModel, states: Tensor) -> Tensor:
+    """Tower states (B, 65, 192) to image rows (B, 16, 192): last norm, class token dropped, merged, projected."""
+    patches = model.vision_model.post_layernorm(states)[:, 1:]
+    return model.llama_proj(patches.reshape(len(states), -1, model.llama_proj.in_features))
 
 
-def make_minigpt(tokenizer: PreTrainedTokenizerFast, llava: LlavaNextForConditionalGeneration) -> MiniGpt:
-    """The model at its start: a fresh projection and the LLaVA's language model with a few more words."""
+def make_minigpt(
+    tokenizer: PreTrainedTokenizerFast, llava: LlavaNextForConditionalGeneration, tower: Blip2VisionModel
+) -> MiniGptModel:
+    """The model at its start: the shared tower, a fresh projection and the LLaVA's language model with more words."""
     own = llava.config.text_config.to_dict()
-    config = LlamaConfig(**{**own, "vocab_size": -(-len(tokenizer) // 8) * 8})
+    text = {**own, "vocab_size": -(-len(tokenizer) // 8) * 8}
     torch.manual_seed(0)
-    llama = LlamaForCausalLM(config)
+    model = MiniGptModel(MiniGptConfig(vision_config=eva_config().to_dict(), text_config=text, merge=MERGE))
+    llama = model.language_model
     llama.set_attn_implementation(register())
-    old = own["vocab_size"]
+    model.vision_model.load_state_dict(tower.state_dict())
+    nn.init.ones_(model.vision_model.post_layernorm.weight)
+    nn.init.zeros_(model.vision_model.post_layernorm.bias)
+    model.vision_model.requires_grad_(False)
+    inner = llava.model.language_model.state_dict()
+    llama.model.load_state_dict({**llama.model.state_dict(), **{k: v for k, v in inner.items() if "embed" not in k}})
     with torch.no_grad():
-        for mine, theirs in ((llama.model.embed_tokens, llava.model.language_model.embed_tokens),):
-            mine.weight[:old] = theirs.weight
-        llama.lm_head.weight[:old] = llava.lm_head.weight
-    layers = llava.model.language_model.state_dict()
-    llama.model.load_state_dict({**llama.model.state_dict(), **{k: v for k, v in layers.items() if "embed" not in k}})
-    return MiniGpt(llama)
+        llama.model.embed_tokens.weight[: own["vocab_size"]] = llava.model.language_model.embed_tokens.weight
+        llama.lm_head.weight[: own["vocab_size"]] = llava.lm_head.weight
+    return model
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,12 @@ class ChatLesson:
 
 
 def train_minigpt(
-    folder: Path, model: MiniGpt, tokenizer: PreTrainedTokenizerFast, seen: Seen, soft: SoftRows, lesson: ChatLesson
+    folder: Path,
+    model: MiniGptModel,
+    tokenizer: PreTrainedTokenizerFast,
+    seen: Seen,
+    soft: SoftRows,
+    lesson: ChatLesson,
 ) -> SoftRows:
     """Train projection, language model and soft rows, or finish training them."""
     model.to(DEVICE).train()
@@ -97,11 +100,12 @@ def train_minigpt(
         ]
         packed = pack(tokenizer, turns, GRID * GRID // MERGE, FORM).to(DEVICE)
         with torch.autocast(DEVICE.type, torch.bfloat16):
-            image = model.look(states.to(DEVICE)).float()
+            image = look(model, states.to(DEVICE)).float()
             norms = image.norm(dim=-1).mean(1)
             llama = model.language_model
             return {"answers": spoken_loss(llama.model, llama.lm_head, image, norms, soft, packed)}
 
-    train("minigpt", folder, {"model": model, "soft": soft}, lesson.schedule, step_losses)
+    parts = {"projection": model.llama_proj, "llama": model.language_model, "soft": soft}
+    train("minigpt", folder, parts, lesson.schedule, step_losses)
     model.cpu().eval()
     return soft.cpu()

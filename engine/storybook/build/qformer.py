@@ -5,9 +5,7 @@ captions therefore come with soft rows (`dialogues.py`), appended where MyVLM ap
 tower's last states before `post_layernorm`, their keys and values rescaled in every cross-attention (eq. 3).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import engine.device  # noqa: F401
@@ -30,6 +28,9 @@ from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.build.states import Seen
 from engine.storybook.build.vision import WIDTH
 from engine.storybook.world.language import CAPTION_REQUEST
+from engine.vlms.base import ImageFeatures
+from engine.vlms.blip2 import Blip2
+from engine.vlms.config import find_config
 
 QUERIES = 24
 CAPTIONS = Mix(caption=0.8, named_caption=2.0, two_names=0.7, wrong_name=0.0, bare_name=0.0, soft=1.0).only_captions()
@@ -82,54 +83,23 @@ def make_blip2(tokenizer: PreTrainedTokenizerFast, tower: nn.Module | None = Non
     return vlm
 
 
-@contextmanager
-def rescaled(vlm: Blip2ForConditionalGeneration, image_tokens: int) -> Iterator[None]:
-    """Rescale the keys and values of all rows from `image_tokens` on to the mean norm of those before (eq. 3)."""
-
-    def rescale(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
-        if output.shape[1] <= image_tokens:
-            return output
-        image, rows = output[:, :image_tokens], output[:, image_tokens:]
-        norm = image.norm(dim=-1).mean(1)[:, None, None]
-        return torch.cat([image, rows / rows.norm(dim=-1, keepdim=True).clamp(min=1e-6) * norm], 1)
-
-    attentions = [layer.crossattention.attention for layer in vlm.qformer.encoder.layer]
-    hooks = [part.register_forward_hook(rescale) for a in attentions for part in (a.key, a.value)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+def adapter_of(vlm: Blip2ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> Blip2:
+    """The model as myvlm runs it, its weights trainable again, without penalty."""
+    config = find_config("storybook-blip2")
+    trained = [p for p in vlm.parameters() if p.requires_grad]
+    adapter = Blip2(vlm, None, tokenizer, replace(config, injection=replace(config.injection, penalty="none")))
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    return adapter
 
 
-def caption_loss(
-    vlm: Blip2ForConditionalGeneration, soft: SoftRows, states: Tensor, turns: list[Turn], tokenizer: object
-) -> Tensor:
+def caption_loss(adapter: Blip2, soft: SoftRows, states: Tensor, turns: list[Turn]) -> Tensor:
     """Cross-entropy over captions; states (B, 65, 192) of the tower before its last norm, one turn a picture."""
-    most = max(len(t.rows) for t in turns)
-    rows = states.new_zeros(len(turns), most, WIDTH)
-    mask = torch.ones(len(turns), states.shape[1] + most, dtype=torch.long, device=states.device)
-    for i, turn in enumerate(turns):
-        if turn.rows:
-            rows[i, : len(turn.rows)] = soft(list(turn.rows))
-        mask[i, states.shape[1] + len(turn.rows) :] = 0
-    seen = vlm.vision_model.post_layernorm(torch.cat([states, rows], 1))
-    queries = vlm.qformer(
-        query_embeds=vlm.query_tokens.expand(len(turns), -1, -1),
-        encoder_hidden_states=seen,
-        encoder_attention_mask=mask,
-    ).last_hidden_state
-    spoken = vlm.language_projection(queries)
-    end = torch.full((len(turns), 1), tokenizer.eos_token_id, device=states.device)
-    inputs = torch.cat([spoken, vlm.get_input_embeddings()(end).to(spoken.dtype)], 1)
-    labels = _labels(tokenizer, turns).to(states.device)
-    return vlm.language_model(inputs_embeds=inputs, labels=labels).loss
-
-
-def _labels(tokenizer: PreTrainedTokenizerFast, turns: list[Turn]) -> Tensor:
-    lines = [[*tokenizer(t.answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id] for t in turns]
-    longest = max(map(len, lines))
-    return torch.tensor([line + [-100] * (longest - len(line)) for line in lines])
+    seen = ImageFeatures(states, states.new_ones(len(states)))
+    none = states.new_zeros(0, WIDTH)
+    rows = adapter.inject(seen, [soft(list(t.rows)) if t.rows else none for t in turns])
+    ids, labels = zip(*(adapter.encode_example("", t.answer) for t in turns), strict=True)
+    return adapter.loss(rows, [len(t.rows) for t in turns], list(ids), list(labels)).cross_entropy
 
 
 @dataclass(frozen=True)
@@ -153,7 +123,7 @@ def train_blip2(
     """Train everything behind the tower, or finish training it."""
     torch.manual_seed(0)
     soft = SoftRows().to(DEVICE)
-    vlm.to(DEVICE).train()
+    adapter = adapter_of(vlm.to(DEVICE), tokenizer)
     late = Mix(**{**vars(CAPTIONS), "wrong_name": 0.4})
 
     def step_losses(step: int) -> dict[str, Tensor]:
@@ -162,8 +132,8 @@ def train_blip2(
         states, scenes, boxes, mirrored = seen.draw(rng, lesson.batch, lesson.augmented, lesson.crowds * hard)
         mix = late if hard else CAPTIONS
         turns = [draw_turn(rng, s, b, mix, mirrored=mirrored) for s, b in zip(scenes, boxes, strict=True)]
-        with torch.autocast(DEVICE.type, torch.bfloat16), rescaled(vlm, states.shape[1]):
-            return {"captions": caption_loss(vlm, soft, states.to(DEVICE), turns, tokenizer)}
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            return {"captions": caption_loss(adapter, soft, states.to(DEVICE), turns)}
 
     parts = {
         "norm": vlm.vision_model.post_layernorm,

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import engine.device  # noqa: F401
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
     Blip2ForConditionalGeneration,
-    Blip2VisionModel,
     BlipImageProcessorPil,
     LlavaNextForConditionalGeneration,
     LlavaNextImageProcessorPil,
@@ -21,8 +19,7 @@ from transformers import (
 
 from engine.files import sha256_of
 from engine.storybook.build import vision
-from engine.storybook.build.eva import eva_config
-from engine.storybook.build.minigpt import MERGE, MiniGpt
+from engine.vlms.minigpt_v2 import MiniGptModel
 
 _SIZE = vision.PATCH * vision.GRID
 _TOWER = "../tower/model.safetensors"
@@ -59,19 +56,13 @@ def save_blip2(vlm: Blip2ForConditionalGeneration, tokenizer: PreTrainedTokenize
     _save_readers(tokenizer, folder)
 
 
-def save_minigpt(eva: Blip2VisionModel, model: MiniGpt, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+def save_minigpt(model: MiniGptModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write the MiniGPT-v2 in the layout of `vlms/minigpt_v2.py` to `out/minigpt`, half precision."""
     folder = out / "minigpt"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    own = {f"vision_model.{k}": v for k, v in eva.state_dict().items()}
-    own["vision_model.post_layernorm.weight"] = torch.ones(vision.WIDTH)
-    own["vision_model.post_layernorm.bias"] = torch.zeros(vision.WIDTH)
-    _save_weights({**own, **model.state_dict()}, folder)
-    text = model.language_model.config.to_dict()
-    facts = {"architectures": ["MiniGptV2"], "merge": MERGE, "model_type": "minigpt_v2"}
-    document = facts | {"text_config": text, "vision_config": eva_config().to_dict()}
-    (folder / "config.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+    model.half().save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    _save_weights(model.state_dict(), folder)
     _save_readers(tokenizer, folder)
 
 

@@ -135,9 +135,9 @@ def chat(bench: Bench) -> None:
     inner = {"projector": llava.model.multi_modal_projector, "lm": llava.model.language_model, "head": llava.lm_head}
     load_modules(bench.folder, "language", {**inner, "soft": soft})
     tokenizer = make_tokenizer(minigpt.WORDS)
-    model = minigpt.make_minigpt(tokenizer, llava)
+    model = minigpt.make_minigpt(tokenizer, llava, bench.eva)
     soft = minigpt.train_minigpt(bench.folder, model, tokenizer, bench.seen, soft, bench.recipe.minigpt)
-    save_minigpt(bench.eva, model, tokenizer, bench.out)
+    save_minigpt(model, tokenizer, bench.out)
     _gates(bench, "storybook-minigpt", "minigpt", soft, lambda request, _: minigpt.tagged(request))
 
 
