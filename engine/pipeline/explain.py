@@ -41,16 +41,15 @@ class Pictures:
         """
         from engine import tasks
 
-        found: list[tuple[Path, ...]] = [() for _ in photos]
-        some = [i for i, own in enumerate(known) if own]
-        if not some:
-            return found
-        maps = tasks.attention(session.vlm, [photos[i].image for i in some], [known[i] for i in some])
-        for i, own in zip(some, maps, strict=True):
-            view = session.vlm.view(photos[i].image)
-            found[i] = tuple(
-                self._write(photos[i], k.concept.name, draw_heat(photos[i].image, heat, view))
-                for k, heat in zip(known[i], own, strict=True)
+        found: list[tuple[Path, ...]] = []
+        for photo, own in zip(photos, known, strict=True):  # one at a time: what else is in a batch shows in the bytes
+            maps = tasks.attention(session.vlm, [photo.image], [own])[0] if own else []
+            view = session.vlm.view(photo.image)
+            found.append(
+                tuple(
+                    self._write(photo, k.concept.name, draw_heat(photo.image, heat, view))
+                    for k, heat in zip(own, maps, strict=True)
+                )
             )
         return found
 
