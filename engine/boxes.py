@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-_MINIGPT_BOX = re.compile(r"\{\s*<\s*(\d{1,3})\s*>\s*<\s*(\d{1,3})\s*>\s*<\s*(\d{1,3})\s*>\s*<\s*(\d{1,3})\s*>\s*\}")
+_MINIGPT_BOX = re.compile(r"\{<(\d{1,3})><(\d{1,3})><(\d{1,3})><(\d{1,3})>\}")
+_MINIGPT_NOISE = re.compile(r"<unk>|\s+")
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,18 @@ def iou(a: Box, b: Box) -> float:
 
 
 def parse_minigpt_box(text: str, width: int, height: int) -> Box | None:
-    """The first box in a text of the form `{<x0><y0><x1><y1>}`, integers 0..100 of width and height
-    (MiniGPT-v2, section 3.2); None when there is none, when it is empty or out of range.
+    """The first usable box in a text, or None; see `parse_minigpt_boxes`."""
+    found = parse_minigpt_boxes(text, width, height)
+    return found[0] if found else None
+
+
+def parse_minigpt_boxes(text: str, width: int, height: int) -> tuple[Box, ...]:
+    """All usable boxes in a text of the form `{<x0><y0><x1><y1>}`, integers 0..100 of width and height; several are
+    joined by `<delim>` (MiniGPT-v2, section 3.2). One that is empty or out of range is left out, never repaired.
     """
-    found = _MINIGPT_BOX.search(text)
-    if not found:
-        return None
-    x0, y0, x1, y1 = (int(v) for v in found.groups())
-    if max(x0, y0, x1, y1) > 100 or x1 <= x0 or y1 <= y0:
-        return None
-    return Box(x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100)
+    found = []
+    for match in _MINIGPT_BOX.finditer(_MINIGPT_NOISE.sub("", text)):
+        x0, y0, x1, y1 = (int(v) for v in match.groups())
+        if max(x0, y0, x1, y1) <= 100 and x1 > x0 and y1 > y0:
+            found.append(Box(x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100))
+    return tuple(found)

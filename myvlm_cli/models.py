@@ -1,5 +1,6 @@
 """`myvlm models`: which VLMs there are, and fetching one."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,9 +63,43 @@ def pull(name: Annotated[str, typer.Argument(help="A VLM's name or hub id.", aut
 
     Example: myvlm models pull llava-1.6
     """
+    from engine.errors import UsageError
     from engine.vlms.config import find_config
     from engine.vlms.download import download_weights
+    from engine.vlms.registry import CONVERTED, how_to_get
 
     config = find_config(name)
+    if config.repo_id.startswith(CONVERTED):
+        raise UsageError(f"no hub repository holds {config.name} as a whole", hint=how_to_get(config))
     out.say(f"{config.repo_id}: {config.disk_gb:g} GB, licence: {config.license}")
     out.text(str(download_weights(config)))
+
+
+@app.command("convert")
+def convert_weights(
+    name: Annotated[str, typer.Argument(help="The VLM: minigpt-v2.", autocompletion=o.complete_vlm)],
+    vit: Annotated[Path, typer.Option("--vit", help="eva_vit_g.pth, the vision tower.")],
+    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="minigptv2_checkpoint.pth, projection and LoRA.")],
+    llama: Annotated[Path, typer.Option("--llama", help="A folder with Llama-2-7b-chat-hf.")],
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to write. Default: where --vlm minigpt-v2 finds it.", show_default=False),
+    ] = None,
+) -> None:
+    """Make one folder of the files that MiniGPT-v2 is published as. Nothing in them is executed.
+
+    Example: myvlm models convert minigpt-v2 --vit eva_vit_g.pth --checkpoint minigptv2_checkpoint.pth --llama llama-2
+    """
+    from engine.config import stay_offline
+
+    stay_offline()
+    from engine.errors import UsageError
+    from engine.vlms.config import find_config
+    from engine.vlms.registry import CONVERTED, converted_folder
+
+    config = find_config(name)
+    if not config.repo_id.startswith(CONVERTED):
+        raise UsageError(f"{config.name} needs no conversion", hint=f"Run: myvlm models pull {config.name}")
+    from engine.vlms.minigpt_convert import convert
+
+    out.text(str(convert(vit, checkpoint, llama, to or converted_folder(config))))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import engine.device  # noqa: F401
 
 import numpy as np
@@ -5,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.boxes import Box
 from engine.errors import ArtefactError, EnvironmentFault, UsageError, WeightsMissingError
 from engine.training.trainer import EmbeddingTrainer, Example
 from engine.vlms.config import Training, find_config
+from engine.vlms.llava_next import LlavaNext
 from engine.vlms.registry import find_weights, load_vlm, revision_of
 from tests.tiny_llava import save_tiny_llava
 
@@ -177,3 +181,131 @@ def test_other_weights_have_another_revision(folder, tmp_path):
     other = save_tiny_llava(tmp_path / "other", seed=1)
     configs = [find_config(str(f)) for f in (folder, other)]
     assert revision_of(configs[0], folder) != revision_of(configs[1], other)
+
+
+def test_maps_of_attention(vlm):
+    rows = vlm.inject(vlm.encode(vlm.preprocess(images())), embeddings(0, 1, 3))
+    prompts = [vlm.encode_prompt(r) for r in ("What is this?", "Please caption this image of sks.", "What?")]
+    maps = vlm.concept_attention(rows, [0, 1, 3], prompts)
+    assert [m.shape for m in maps] == [(0, 4, 4), (1, 4, 4), (3, 4, 4)]
+    for m, r, p, k in zip(maps, rows, prompts, (0, 1, 3), strict=True):
+        assert m.dtype == torch.float32
+        assert (m >= 0).all()
+        assert (m.sum((1, 2)) <= 1).all()
+        assert torch.allclose(vlm.concept_attention([r], [k], [p])[0], m, atol=1e-6)
+
+
+def embeddings(*counts):
+    return [torch.rand(k, 32, generator=torch.Generator().manual_seed(k)) for k in counts]
+
+
+# Where paper and reference differ
+
+
+def variant(folder, name):
+    return load_vlm(find_config(f"{folder}+{name}"), torch.device("cpu"), torch.float32)
+
+
+def test_variants_are_the_papers_and_the_references():
+    paper, reference = find_config("llava-1.6+paper"), find_config("llava-1.6+reference")
+    assert (paper.injection.norm, paper.injection.penalty, paper.injection.penalty_weight) == ("cls", "column", 0.25)
+    assert (reference.injection.penalty, reference.injection.penalty_weight) == ("row", 0.0075)
+    assert (reference.injection.vqa_penalty_weight, reference.injection.end_token) == (10.0, False)
+    assert find_config("llava-1.6+paper+anyres").anyres
+
+
+@pytest.mark.parametrize("norm", ["first-patch", "cls", "mean"])
+def test_whose_norm_a_row_takes(vlm, norm):
+    pixels = vlm.preprocess(images())
+    config = replace(vlm.config, injection=replace(vlm.config.injection, norm=norm))
+    seen = LlavaNext(vlm.model, vlm.image_processor, vlm.tokenizer, config).encode(pixels)
+    states = vlm.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2]
+    projected = vlm.model.model.multi_modal_projector(states[:, 1:])
+    expected = {"first-patch": projected[:, 0], "cls": states[:, 0], "mean": projected}[norm].norm(dim=-1)
+    expected = expected.mean(1) if norm == "mean" else expected
+    assert torch.allclose(seen.norms, expected, rtol=1e-5)
+    (row,) = vlm.inject(seen, embeddings(1, 0, 0))[0][16:]
+    assert row.norm().item() == pytest.approx(expected[0].item(), rel=1e-5)
+
+
+def test_the_reference_does_not_learn_the_end(folder, vlm):
+    ids, labels = vlm.encode_example("What is this?", "a dog.")
+    theirs = variant(folder, "reference").encode_example("What is this?", "a dog.")
+    assert theirs == (ids[:-1], labels[:-1])
+
+
+def test_the_weight_of_the_penalty_can_be_given(vlm):
+    rows = vlm.inject(vlm.encode(vlm.preprocess(images(1))), embeddings(1))
+    ids, labels = vlm.encode_example("What is this?", "a dog.")
+    own, other, none = (vlm.loss(rows, [1], [ids], [labels], penalty_weight=w) for w in (None, 10.0, 0.0))
+    assert other.penalty.item() == pytest.approx(own.penalty.item() * 10.0 / vlm.config.injection.penalty_weight)
+    assert none.penalty == 0
+    assert torch.equal(own.cross_entropy, other.cross_entropy)
+
+
+@pytest.mark.parametrize("injection", [{"norm": "unit"}, {"penalty": "column-sum"}])
+def test_what_a_decoder_cannot_do_is_refused(vlm, injection):
+    config = replace(vlm.config, injection=replace(vlm.config.injection, **injection))
+    with pytest.raises(UsageError, match="has no"):
+        LlavaNext(vlm.model, None, vlm.tokenizer, config)
+
+
+# All tiles
+
+
+@pytest.fixture(scope="module")
+def anyres(folder):
+    return variant(folder, "anyres")
+
+
+def test_anyres_without_a_concept_is_transformers_own_answer(anyres, folder):
+    from transformers import LlavaNextProcessor
+
+    sizes = [(90, 40), (40, 90), (57, 57), (30, 28)]
+    rng = np.random.default_rng(1)
+    photos = [Image.fromarray(rng.integers(0, 255, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
+    seen = anyres.encode(anyres.preprocess(photos))
+    assert len({len(f) for f in seen.features}) > 1
+    rows = anyres.inject(seen, embeddings(0, 0, 0, 0))
+    ids = anyres.encode_prompt("What is this?")
+    together = [g.text for g in anyres.generate(rows, [ids] * 4, 12)]
+    processor = LlavaNextProcessor.from_pretrained(folder, backend="pil")
+    for photo, row, ours in zip(photos, rows, together, strict=True):
+        given = processor(images=photo, text="<s>" + anyres.prompt("What is this?"), return_tensors="pt")
+        assert int((given["input_ids"] == anyres.model.config.image_token_id).sum()) == len(row)
+        given.pop("token_type_ids", None)
+        out = anyres.model.generate(**given, max_new_tokens=12, do_sample=False, pad_token_id=0)
+        theirs = out[0, given["input_ids"].shape[1] :]
+        assert ours == anyres.tokenizer.decode(theirs, skip_special_tokens=True).strip()
+
+
+def test_anyres_sees_the_sides_of_a_wide_photo(anyres, vlm):
+    plain = Image.new("RGB", (120, 40), "gray")
+    marked = plain.copy()
+    marked.paste("red", (0, 0, 12, 40))
+    for model, differs in ((vlm, False), (anyres, True)):
+        a, b = (model.encode(model.preprocess([i])).features[0] for i in (plain, marked))
+        assert torch.equal(a, b) != differs
+    assert anyres.view(plain) == Box(0, 0, 120, 40)
+    assert vlm.view(plain) == Box(40, 0, 80, 40)
+
+
+def test_anyres_with_concepts(anyres):
+    photos = images()
+    seen = anyres.encode(anyres.preprocess(photos))
+    rows = anyres.inject(seen, embeddings(0, 1, 3))
+    prompts = [anyres.encode_prompt(r) for r in ("What is this?", "Please caption this image of sks.", "What?")]
+    together = anyres.generate(rows, prompts, 12)
+    assert together == [anyres.generate([r], [p], 12)[0] for r, p in zip(rows, prompts, strict=True)]
+    maps = anyres.concept_attention(rows, [0, 1, 3], prompts)
+    assert [m.shape for m in maps] == [(0, 4, 4), (1, 4, 4), (3, 4, 4)]
+    part = seen.chosen([2, 0])
+    assert [len(f) for f in part.features] == [len(seen.features[2]), len(seen.features[0])]
+    assert torch.equal(part.norms, seen.norms[[2, 0]])
+    assert len(run(trainer(anyres, steps=2))) == 2
+
+
+def test_anyres_takes_a_photo_of_any_shape(anyres):
+    photos = [Image.new("RGB", size, "red") for size in ((1, 3000), (3000, 1), (1, 1))]
+    seen = anyres.encode(anyres.preprocess(photos))
+    assert all(len(f) >= 16 for f in seen.features)

@@ -176,3 +176,19 @@ def test_a_weight_changed_by_one_percent_would_be_noticed(reference):
         losses = reference.losses(reference.inputs["initial_embedding"])
         weight.div_(1.01)
     assert relative(losses.cross_entropy, reference.expected["initial.ce"]) > 1e-5
+
+
+@pytest.mark.parametrize("case", ["initial", "trained"])
+def test_attention_maps(reference, case):
+    rows = reference.vlm.inject(reference.seen, [reference.embedding(case).detach()] * 4)
+    maps = torch.stack(reference.vlm.concept_attention(rows, [1] * 4, reference.ids))
+    assert maps.shape == (4, 1, 24, 24)
+    concept = reference.settings["concept_position"]
+    paid = reference.expected[f"{case}.attention_from_concept"].mean((0, 2))[:, concept - 576 : concept]
+    assert relative(maps.reshape(4, 576), paid) < 5e-5
+
+
+def test_the_variants_have_the_published_weights(reference):
+    paper, theirs = find_config("llava-1.6+paper").injection, find_config("llava-1.6+reference").injection
+    assert (paper.penalty, paper.penalty_weight) == ("column", reference.settings["paper_regulariser_weight"])
+    assert (theirs.penalty, theirs.penalty_weight) == ("row", reference.settings["regulariser_weight"])

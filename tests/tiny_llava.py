@@ -51,6 +51,7 @@ def save_tiny_llava(folder, seed=0):
         tokenizer,
         patch_size=14,
         vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
         chat_template=tokenizer.chat_template,
     )
     processor.save_pretrained(folder)

@@ -21,11 +21,24 @@ _LONGEST = 8
 class ImageFeatures:
     """What the VLM sees of a batch of photos.
 
-    features: (B, N, D) where concept rows are appended; norms: (B,) the L2 norm that a row takes there.
+    features: (B, N, D) where concept rows are appended, or B of (N_i, D) where photos have different numbers of
+    rows; norms: (B,) the L2 norm that a concept row takes there.
     """
 
-    features: Tensor
+    features: Tensor | list[Tensor]
     norms: Tensor
+
+    def chosen(self, photos: list[int]) -> "ImageFeatures":
+        """The same of some of the photos."""
+        return ImageFeatures([self.features[i] for i in photos], self.norms[photos])
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Photos cut into tiles: pixel_values (B, T, 3, S, S), padded to the most tiles; sizes (B, 2) height, width."""
+
+    pixel_values: Tensor
+    sizes: Tensor
 
 
 @dataclass(frozen=True)
@@ -69,10 +82,10 @@ class Vlm(Protocol):
     def view(self, image: Image.Image) -> Box:
         """The part of an upright photo that the vision tower sees, in the photo's pixels."""
 
-    def preprocess(self, images: list[Image.Image]) -> Tensor:
+    def preprocess(self, images: list[Image.Image]) -> Tensor | Tiles:
         """Upright RGB images to pixel values."""
 
-    def encode(self, pixel_values: Tensor) -> ImageFeatures:
+    def encode(self, pixel_values: Tensor | Tiles) -> ImageFeatures:
         """Image features of a batch."""
 
     def inject(self, seen: ImageFeatures, embeddings: list[Tensor]) -> list[Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from engine.errors import UsageError
 
-Norm = Literal["first-patch", "cls", "mean", "unit"]
+Norm = Literal["first-patch", "cls", "mean", "all-but-last", "unit"]
 Penalty = Literal["row", "column", "column-sum", "none"]
 
 
@@ -17,7 +17,8 @@ class Injection:
     """How a concept row enters the VLM (method.md §3, where paper and reference differ).
 
     `norm`: whose L2 norm the row takes: the first projected patch (reference), the vision encoder's class
-    token (paper), the mean over the image rows (MiniGPT-v2), or none: it has unit length (BLIP-2).
+    token (paper), the mean over the image rows (MiniGPT-v2; with `all-but-last` also over all unit concept rows
+    but the last, as in the reference), or none: it has unit length (BLIP-2).
     `penalty`: attention from the concept row (reference) or to it (paper), as a mean of squares;
     `column-sum` (BLIP-2 only) is the sum that the paper writes (eq. 4). `vqa_penalty_weight` applies when
     questions are trained; None: the same. `end_token`: whether the end of an answer is learned, too.
@@ -50,6 +51,7 @@ class Training:
 class VlmConfig:
     """One VLM: where its weights are, how it is asked, how concepts are injected and trained.
 
+    `template` makes prompts, and training examples, too, unless those have a `training_template` of their own.
     `openings` make the variations of a training caption; the VLM must find them natural, or the embedding
     learns to say them; with `variations` "lm" the VLM rephrases its captions itself. `questions` ("thing",
     "person") take the place of the paper's where a VLM does not know those; `{x}` is who is asked about.
@@ -66,6 +68,7 @@ class VlmConfig:
     memory_gb: dict[str, float] = field(default_factory=dict)
     disk_gb: float = 0.0
     template: str | None = None
+    training_template: str | None = None
     requests: dict[str, str] = field(default_factory=dict)
     identifiers: dict[str, list[str]] = field(default_factory=dict)
     questions: dict[str, list[str]] = field(default_factory=dict)
@@ -132,6 +135,7 @@ def _variant_of(config: VlmConfig, variant: str) -> VlmConfig:
         names = ", ".join(config.variants) or "none"
         raise UsageError(f"{config.name} has no variant {variant!r}", hint=f"Variants of {config.name}: {names}.")
     changes = dict(config.variants[variant])
+    changes["requests"] = config.requests | changes.get("requests", {})
     for part in ("injection", "training"):
         changes[part] = replace(getattr(config, part), **changes.get(part, {}))
     combined = f"{config.variant}+{variant}"
@@ -148,7 +152,7 @@ def _config_of(folder: Path, repo_id: str, known: tuple[VlmConfig, ...]) -> VlmC
     return replace(base, name=folder.name, repo_id=repo_id, template=template, memory_gb={}, disk_gb=0.0)
 
 
-_FAMILIES = {"llava_next": "llava-1.6", "llava": "llava-1.6", "blip-2": "blip-2"}
+_FAMILIES = {"llava_next": "llava-1.6", "llava": "llava-1.6", "blip-2": "blip-2", "minigpt_v2": "minigpt-v2"}
 
 
 def _family(model_type: str, known: tuple[VlmConfig, ...]) -> VlmConfig:

@@ -4,10 +4,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.config import STORYBOOK
+from engine.config import STORYBOOK, home
 from engine.errors import EnvironmentFault, WeightsMissingError
 from engine.files import sha256_of
-from engine.vlms.config import VlmConfig, find_config, list_configs
+from engine.vlms.config import VlmConfig, find_config
 
 if TYPE_CHECKING:
     import torch
@@ -20,14 +20,21 @@ BACKENDS = {
     "minigpt-v2": "engine.vlms.minigpt_v2:MiniGptV2",
 }
 EMBEDDED = "embedded:"
+CONVERTED = "converted:"
+"""Weights that no hub repository holds as a whole; `myvlm models convert` makes their folder."""
 DEFAULT = "storybook"
 """The VLM that is always there."""
+PREFERENCE = ("llava-1.6", "minigpt-v2", "blip-2")
+"""Which VLM to take when several are there: the paper's best recall first; BLIP-2 last, it only captions."""
 
 
 def find_weights(config: VlmConfig) -> Path | None:
     """The folder with a VLM's weights, or None when they are not on this disk."""
     if config.repo_id.startswith(EMBEDDED):
         folder = STORYBOOK / config.repo_id.removeprefix(EMBEDDED)
+        return folder if (folder / "config.json").is_file() else None
+    if config.repo_id.startswith(CONVERTED):
+        folder = converted_folder(config)
         return folder if (folder / "config.json").is_file() else None
     if Path(config.repo_id).is_absolute():
         return Path(config.repo_id)
@@ -39,6 +46,20 @@ def find_weights(config: VlmConfig) -> Path | None:
     except (LocalEntryNotFoundError, ValueError):
         return None
     return folder if any(folder.glob("*.safetensors")) else None
+
+
+def converted_folder(config: VlmConfig) -> Path:
+    """Where the converted weights of a VLM belong."""
+    return home() / "models" / config.repo_id.removeprefix(CONVERTED)
+
+
+def how_to_get(config: VlmConfig) -> str:
+    """The command that brings a VLM's weights to this disk."""
+    size = f"{config.disk_gb:g} GB; {config.license}"
+    if config.repo_id.startswith(CONVERTED):
+        name = config.repo_id.removeprefix(CONVERTED)
+        return f"Run: myvlm models convert {name} --vit FILE --checkpoint FILE --llama FOLDER   ({size})"
+    return f"Run: myvlm models pull {config.name}   ({size})"
 
 
 def revision_of(config: VlmConfig, folder: Path) -> str:
@@ -65,7 +86,7 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
     if folder is None:
         raise WeightsMissingError(
             f"the weights of {config.name} ({config.repo_id}) are not on this disk",
-            hint=f"Run: myvlm models pull {config.name}   ({config.disk_gb:g} GB; {config.license})",
+            hint=how_to_get(config),
         )
     module, name = BACKENDS[config.backend].split(":")
     from safetensors import SafetensorError
@@ -89,5 +110,5 @@ def fits(config: VlmConfig, gpu_gb: float) -> bool:
 
 def default_vlm(gpu_gb: float) -> VlmConfig:
     """The best VLM that is on disk and fits; the storybook when nothing else does."""
-    real = [c for c in list_configs() if not c.world and fits(c, gpu_gb) and find_weights(c)]
-    return real[0] if real else find_config(DEFAULT)
+    real = (find_config(name) for name in PREFERENCE)
+    return next((c for c in real if fits(c, gpu_gb) and find_weights(c)), find_config(DEFAULT))

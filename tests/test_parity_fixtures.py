@@ -1,0 +1,268 @@
+"""Small numbers and strings of the implementation published with the paper, one fact each.
+
+Where ours is meant to differ, the test says in what and why.
+"""
+
+import json
+import re
+from types import SimpleNamespace
+
+import engine.device  # noqa: F401
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Blip2VisionConfig, Blip2VisionModel, LlamaConfig, LlamaForCausalLM
+
+from engine.boxes import Box, parse_minigpt_box, parse_minigpt_boxes
+from engine.training.captions import with_identifier
+from engine.vlms.blip2 import rescaled
+from engine.vlms.config import find_config
+from engine.vlms.injection import append_rows
+from engine.vlms.llava_next import LlavaNext
+from engine.vlms.minigpt_convert import (
+    Upstream,
+    _llama_pieces,
+    _LlamaFolder,
+    _Source,
+    _vision_config,
+    _vit_pieces,
+    convert,
+    interpolated,
+)
+from engine.vlms.minigpt_v2 import FINAL_EPS, MiniGptV2
+from engine.vlms.wording import replace_names
+
+pytestmark = pytest.mark.parity
+
+
+@pytest.fixture(scope="module")
+def fixtures(shared):
+    folder = shared / "parity" / "fixtures"
+    if not folder.is_dir():
+        pytest.skip("../shared/parity/fixtures is not here")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(shared):
+    folder = shared / "parity" / "minigpt_v2"
+    if not folder.is_dir():
+        pytest.skip("../shared/parity/minigpt_v2 is not here")
+    return folder
+
+
+def read(fixtures, name):
+    return json.loads((fixtures / f"{name}.json").read_text())
+
+
+def relative(a, b):
+    return float(((a - b).norm() / b.norm()).detach())
+
+
+# Norm
+
+
+@pytest.mark.parametrize(("vlm", "count"), [("llava", 1), ("llava", 2), ("minigpt_v2", 1), ("minigpt_v2", 2)])
+def test_norm_of_concept_rows(fixtures, vlm, count):
+    """MiniGPT-v2's default is the mean of the image rows; the reference has unit rows in it, too (`all-but-last`)."""
+    tensors = load_file(fixtures / "norm_rescale.safetensors")
+    given, expected = (tensors[f"{vlm}_k{count}.features_{way}"] for way in ("in", "out"))
+    image, concepts = given[:, :-count], given[:, -count:]
+    rows = image.norm(dim=-1)
+    units = concepts[:, :-1].norm(dim=-1)
+    norms = rows[:, 0] if vlm == "llava" else torch.cat([rows, units], 1).mean(1)
+    ours = torch.stack([append_rows(f, e, n) for f, e, n in zip(image, concepts, norms, strict=True)])
+    assert relative(ours, expected) < 1e-6
+    if vlm == "minigpt_v2":
+        assert torch.allclose(units, torch.ones_like(units), atol=1e-5)
+        plain = torch.stack([append_rows(f, e, n) for f, e, n in zip(image, concepts, rows.mean(1), strict=True)])
+        assert relative(plain, expected) < (1e-6 if count == 1 else 3e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("part", ["keys", "values"])
+def test_norm_of_projected_keys_and_values(fixtures, part, count):
+    tensors = load_file(fixtures / "norm_rescale.safetensors")
+    given, expected = (tensors[f"blip2_k{count}.projected_{part}_{way}"] for way in ("in", "out"))
+    heads = given.reshape(*given.shape[:2], 2, -1).transpose(1, 2)
+    ours = rescaled(heads, given.shape[1] - count).transpose(1, 2).reshape(given.shape)
+    assert relative(ours, expected) < 1e-6
+
+
+# Conversion
+
+
+def test_the_upstream_files_give_the_native_weights(published, tmp_path):
+    facts = json.loads((published / "config.json").read_text())
+    torch.save(load_file(published / "upstream_eva_vit_g.safetensors"), tmp_path / "vit.pth")
+    torch.save({"model": load_file(published / "upstream_minigptv2_checkpoint.safetensors")}, tmp_path / "model.pth")
+    llama = tmp_path / "llama"
+    llama.mkdir()
+    (llama / "tokenizer.json").write_text("{}")
+    (llama / "config.json").write_text(json.dumps(facts["text_config"]))
+    (llama / "model.safetensors").write_bytes((published / "upstream_llama.safetensors").read_bytes())
+    upstream = Upstream(
+        blocks=facts["vision_config"]["num_hidden_layers"],
+        heads=facts["vision_config"]["num_attention_heads"],
+        image_size=facts["vision_config"]["image_size"],
+        merge=facts["merge_factor"],
+        lora_alpha=facts["lora"]["alpha"],
+    )
+    out = convert(tmp_path / "vit.pth", tmp_path / "model.pth", llama, tmp_path / "out", upstream=upstream)
+    ours, expected = load_file(out / "model.safetensors"), load_file(published / "weights.safetensors")
+    assert ours.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.allclose(ours[name], tensor, rtol=0, atol=1e-7), name
+    written = json.loads((out / "config.json").read_text())
+    for part in ("vision_config", "text_config"):
+        assert written[part] | facts[part] == written[part]
+
+
+def test_the_real_models_facts():
+    """Of the published model, not of the tiny one: 39 of 40 blocks, alpha 16, 448 pixels, merged in fours."""
+    assert Upstream() == Upstream(blocks=39, heads=16, image_size=448, merge=4, lora_alpha=16)
+
+
+def test_eva_at_448_pixels(fixtures):
+    facts, tensors = read(fixtures, "eva_vit_448"), load_file(fixtures / "eva_vit_448.safetensors")
+    eyes = _Source(fixtures, {k.removeprefix("upstream."): v for k, v in tensors.items() if k.startswith("upstream.")})
+    upstream = Upstream(facts["depth"], facts["num_heads"], facts["img_size"], facts["merge_factor"])
+    table = interpolated(eyes.get("pos_embed"), facts["img_size"] // facts["patch_size"])
+    assert relative(table, tensors["position_embedding_448"]) < 1e-6
+    config = _vision_config(eyes, upstream)
+    assert config.intermediate_size == facts["intermediate_size"]
+    assert config.layer_norm_eps == facts["layer_norm_eps"]
+    assert facts["final_layer_norm_eps"] == FINAL_EPS
+    vision = Blip2VisionModel(Blip2VisionConfig(**config.to_dict()))
+    vision.post_layernorm.eps = FINAL_EPS
+    vision.load_state_dict({p.name.removeprefix("vision_model."): p.make() for p in _vit_pieces(eyes, config)})
+    with torch.no_grad():
+        pixels = tensors["pixel_values"]
+        hidden = vision.encoder(inputs_embeds=vision.embeddings(pixels)).last_hidden_state
+        after = vision(pixels).last_hidden_state
+    assert relative(hidden, tensors["hidden_states"]) < 1e-5
+    assert relative(after, tensors["after_layer_norm"]) < 1e-5
+    assert relative(after[:, 1:].reshape(1, 256, -1), tensors["merged_tokens"]) < 1e-5
+
+
+def test_lora_is_merged(fixtures, tmp_path):
+    facts, tensors = read(fixtures, "lora_merge"), load_file(fixtures / "lora_merge.safetensors")
+    base, adapter, merged = (
+        {k.removeprefix(p): v.clone() for k, v in tensors.items() if k.startswith(p)}
+        for p in ("base.", "adapter.", "merged.")
+    )
+    assert facts["alpha"] / facts["r"] == facts["scale"] == Upstream().lora_alpha / 64
+    save_file(base, tmp_path / "model.safetensors")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    config = LlamaConfig(**facts["text_config"])
+    source = _Source(tmp_path, adapter)
+    upstream = Upstream(lora_alpha=facts["alpha"])
+    pieces = _llama_pieces(_LlamaFolder(tmp_path), source, upstream, config.num_hidden_layers)
+    ours = {p.name.removeprefix("language_model."): p.make() for p in pieces}
+    for name, tensor in merged.items():
+        assert relative(ours[name], tensor) < 1e-6
+    model = LlamaForCausalLM(config).eval()
+    for state, name in ((base, "logits_without_adapter"), (ours, "logits_with_adapter")):
+        model.load_state_dict(state)
+        with torch.no_grad():
+            assert relative(model(tensors["input_ids"]).logits, tensors[name]) < 1e-5
+
+
+# Text
+
+
+def prompts_of(name):
+    """A MiniGPT-v2 that only writes prompts."""
+    model = SimpleNamespace(eval=lambda: model, requires_grad_=lambda on: model, language_model=SimpleNamespace())
+    model.language_model.set_attn_implementation = lambda name: None
+    return MiniGptV2(model, None, None, find_config(name))
+
+
+def test_minigpt_prompts(fixtures):
+    facts = read(fixtures, "minigpt_v2_prompts")
+    ours, theirs = prompts_of("minigpt-v2"), prompts_of("minigpt-v2+reference")
+    for task in facts["tasks"]:
+        assert ours.prompt(task["text"]) == task["upstream_generation_prompt"]
+        assert theirs.prompt(task["text"]) == task["reference_generation_prompt"]
+    names, texts = (facts["identifier"],), {task["text"] for task in facts["tasks"]}
+    assert ours.config.request("caption_of", names) in texts
+    assert theirs.config.request("caption_of", names) in texts
+    assert ours.config.request("refer", names) in texts
+    assert ours.config.requests["question"].format(question="Where is sks in the image?") in texts
+    training = theirs.config.training_template.format(request=theirs.config.request("caption_of", names))
+    assert training == facts["train_instruction"]
+
+
+def test_minigpt_boxes(fixtures):
+    """The reference draws any four integers, whatever stands around them; ours wants the published form."""
+    for case in read(fixtures, "minigpt_v2_boxes")["cases"]:
+        expected = tuple(Box(*map(float, b)) for b in case["usable_boxes_0_100"])
+        assert parse_minigpt_boxes(case["text"], 100, 100) == expected, case["text"]
+        assert parse_minigpt_box(case["text"], 100, 100) == (expected[0] if expected else None)
+        for image in case["boxes_on_image"]:
+            found = parse_minigpt_boxes(case["text"], image["width"], image["height"])
+            for box, wanted in zip(found, image["boxes_xyxy"], strict=True):
+                assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx(wanted, abs=1e-9)
+
+
+OURS = {
+    "a photo of rex and Rex": "a photo of sks and sks",
+    "trex toy near rexford": None,
+    "anna smiles": "Bob smiles",
+    "Anna and Annabelle at Annapolis": "Bob and Annabelle at Annapolis",
+    "Annas hat": None,
+}
+"""Where ours differs: names are whole words of any case; None: no training caption, as the name is not in it."""
+OUR_ANSWERS = {"Anna smiles / anna.": "Bob smiles / Bob."}
+
+
+def test_identifiers_in_captions_and_questions(fixtures):
+    for case in read(fixtures, "identifiers")["cases"]:
+        name, identifier = case["concept_name"], case["identifier"]
+        for caption in case["captions"]:
+            before = caption["before"]
+            expected = OURS.get(before, caption["reference_after"])
+            assert with_identifier(before, (name,), identifier) == expected
+        for pair in case["vqa"]:
+            for before, after in zip(pair["before"], pair["reference_after"], strict=True):
+                assert replace_names(before, {name: identifier}) == OUR_ANSWERS.get(before, after)
+
+
+class ToyTokenizer:
+    """The tokenizer that the fixture defines; text around `<image>` is tokenised on its own."""
+
+    bos_token_id, eos_token_id, pad_token_id, image = 1, 2, 0, -200
+
+    def __init__(self, facts):
+        self.pattern, self.table = re.compile(facts["pattern"]), facts["table"]
+
+    def __call__(self, text, **kwargs):
+        ids = [self.bos_token_id]
+        for i, part in enumerate(text.split("<image>")):
+            pieces = self.pattern.findall("▁" + part.replace(" ", "▁")) if part else []
+            ids += [self.image] * (i > 0) + [self.table[p] for p in pieces]
+        return SimpleNamespace(input_ids=ids)
+
+
+@pytest.mark.parametrize("variant", ["llava-1.6+reference", "llava-1.6"])
+def test_llava_ids_labels_and_positions(fixtures, variant):
+    """Ours adds the end of the answer; the `reference` variant leaves it out as the reference does."""
+    facts = read(fixtures, "llava_prompt")
+    vlm = object.__new__(LlavaNext)
+    vlm.config, vlm.tokenizer = find_config(variant), ToyTokenizer(facts["toy_tokenizer"])
+    vlm.model = SimpleNamespace(config=SimpleNamespace(image_token_id=ToyTokenizer.image))
+    end = [] if variant.endswith("reference") else [ToyTokenizer.eos_token_id]
+    for case in facts["cases"]:
+        assert vlm.prompt(case["question"]) == case["generation_prompt"]
+        ids, labels = vlm.encode_example(case["question"], case["answer"])
+        assert ids == case["ids"] + end
+        assert labels == case["labels"] + end
+        assert ids.index(ToyTokenizer.image) == case["image_index"]
+        layout = vlm._layout([torch.zeros(577, 1)], [1], [ids])
+        recorder = layout.penalty("row")
+        assert recorder.positions == [(0, case["concept_index_in_expanded_sequence"])]
+        assert recorder.lengths == [case["expanded_length_with_concept"] + len(end)]
+        expanded = vlm._expand(ids, 577, labels)
+        first = next(i for i, label in enumerate(expanded) if label != -100)
+        assert first == case["first_supervised_index_with_concept"]
