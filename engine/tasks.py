@@ -56,7 +56,7 @@ def caption(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Kn
     again = [i for i, own in enumerate(known) if len(own) > 1 and _missing(texts[i], own)]
     if again:
         turned = [list(reversed(known[i])) for i in again]
-        part = ImageFeatures(seen.features[again], seen.norms[again])
+        part = seen.chosen(again)
         second = _generate(vlm, part, turned, [_caption_request(vlm, own) for own in turned])
         for i, text in zip(again, second, strict=True):
             if len(_missing(text, known[i])) < len(_missing(texts[i], known[i])):
@@ -104,7 +104,7 @@ def refer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Known]) -> li
         open_ones = [i for i, box in enumerate(boxes) if box is None]
         if not open_ones:
             break
-        part = ImageFeatures(seen.features[open_ones], seen.norms[open_ones])
+        part = seen.chosen(open_ones)
         own = [[known[i]] for i in open_ones]
         texts = _generate(vlm, part, own, [wording.format(names=k.concept.identifier) for (k,) in own])
         for i, text in zip(open_ones, texts, strict=True):

@@ -15,6 +15,7 @@ from PIL import Image
 from engine.errors import UsageError
 from engine.photos.decode import load_photo
 from engine.pipeline.learn import plan
+from engine.pipeline.lessons import Author, load_references
 from engine.training.questions import PERSON, THING, Turn, load_answers, name_in_answer, questions_for
 from engine.training.trainer import Example, draw_turn
 from tests.learned import commands, draw_album, train, use_copy
@@ -89,6 +90,26 @@ def test_targets_are_written_by_the_plain_vlm_about_the_class_word(session):
             assert all(len(t.answers) == 1 and identifier in t.answers[0] for t in turns)
             assert not any("the dog" in t.answers[0].lower() or "the girl" in t.answers[0].lower() for t in turns)
     assert plan(session, session.store.get("Rex")).questions == ()
+
+
+@pytest.mark.parametrize(
+    ("whole", "closeup", "phrase"),
+    [
+        ("A red dog sleeps on the beach.", "A red dog sleeps.", "the dog"),
+        ("A red dog sits next to a blue dog.", "A striped blue dog is sitting.", "the striped blue dog"),
+        ("A red dog sits next to a blue dog.", "Something blue.", "the dog"),
+    ],
+)
+def test_where_there_are_several_of_a_class_the_closeups_words_are_used(session, monkeypatch, whole, closeup, phrase):
+    concept = replace(session.store.get("Rex"), category="dog")
+    photos = load_references(session, concept)[0][:1]
+    author = Author(session, concept, photos)
+    monkeypatch.setattr(author, "_said", ([whole], [closeup]))
+    asked = []
+    answer = lambda vlm, images, requests: asked.extend(requests[0]) or [["The dog."] * len(requests[0])]  # noqa: E731
+    monkeypatch.setattr("engine.tasks.ask_plain", answer)
+    author.questions(None)
+    assert asked[0] == f"What color is {phrase}?"
 
 
 def test_show_captions_prints_everything_and_trains_nothing(myvlm, session):

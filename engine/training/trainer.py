@@ -91,8 +91,7 @@ class EmbeddingTrainer:
         seen = self.vlm.encode(self.vlm.preprocess(images))
         rows = self.vlm.inject(seen, [self.embedding] * len(batch))
         ids, labels = zip(*(self.vlm.encode_example(q, a) for q, a in turns), strict=True)
-        own = {} if self.penalty_weight is None else {"penalty_weight": self.penalty_weight}
-        losses = self.vlm.loss(rows, [1] * len(batch), list(ids), list(labels), **own)
+        losses = self.vlm.loss(rows, [1] * len(batch), list(ids), list(labels), penalty_weight=self.penalty_weight)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_([self.embedding], self.settings.clip)
