@@ -24,6 +24,7 @@ Llm = Annotated[
     str | None,
     typer.Option(help=f"{_PAPER}hub id or folder of a local instruct model (baseline).", show_default=False),
 ]
+Workers = Annotated[int, typer.Option(help=f"{_PAPER}processes that share the work, for small models on a CPU.", min=1)]
 
 
 def evaluate(
@@ -51,6 +52,7 @@ def evaluate(
     out_folder: Out = Path("evaluation"),
     data: Data = None,
     llm: Llm = None,
+    workers: Workers = 1,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
@@ -70,7 +72,7 @@ def evaluate(
 
         sizes = (concepts, photos) if data else (concepts or 10, photos or 3)
         asked = (_numbers(seeds), *sizes, _split(vlms), _tables(tables), out_folder, data, llm, steps, None)
-        _run_paper(PaperSettings(*asked, device, dtype), as_json=json)
+        _run_paper(PaperSettings(*asked, device, dtype, workers), as_json=json)
         return
     from engine.evaluation.storybook import Settings, evaluate
     from engine.pipeline.session import Choices
@@ -81,20 +83,15 @@ def evaluate(
 
 
 def _run_paper(settings: "PaperSettings", *, as_json: bool) -> None:
-    from engine.evaluation.render import render_cell
+    from engine.evaluation.render import render_table
     from engine.evaluation.report import evaluate_paper
 
     document, tables = evaluate_paper(settings, out.say)
     if as_json:
         out.json_document(document)
         return
-    from rich.table import Table
-
     for found in tables:
-        page = Table(*found.columns, title=found.title, show_lines=True)
-        for row in found.rows:
-            page.add_row(*map(render_cell, row))
-        out.table(page)
+        out.text(render_table(found))
 
 
 def _split(text: str) -> tuple[str, ...]:

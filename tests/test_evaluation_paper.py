@@ -1,11 +1,16 @@
 """The paper's protocol with the storybook: what is learned from, what comes out, and that it comes out again."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from engine.config import STORYBOOK
+from engine.errors import EnvironmentFault, NoUsablePhotoError
+from engine.evaluation.baselines import Rewriter
 from engine.evaluation.drawn_cases import draw_cases
+from engine.evaluation.heads_part import fires, measure_heads
 from engine.evaluation.report import evaluate_paper
 from engine.evaluation.settings import FULL, PaperSettings
 from engine.evaluation.teach import learn_embedding, learn_head
@@ -46,6 +51,55 @@ def test_head_and_embedding_see_training_photos_only(tmp_path, opened):
         assert opened and set(opened) == {p.resolve() for p in case.training}
         assert not tested & set(opened)
     assert session.store.all() == ()  # nobody stays enrolled: heads are trained one at a time
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--paper", "--seeds", "one"), "--seeds takes whole numbers"),
+        (("--paper", "--tables", "1,9"), "--tables takes some of"),
+        (("--data", "photos"), "--data is for --paper"),
+        (("--paper", "--data", "no-such-folder"), "is not a folder"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(arguments, told, tmp_path, monkeypatch, capsys):
+    from myvlm_cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["myvlm", "evaluate", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert (stop.value.code, told in capsys.readouterr().err) == (2, True)
+
+
+def test_an_untrainable_head_never_fires(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise NoUsablePhotoError("no face")
+
+    monkeypatch.setattr("engine.evaluation.heads_part.learn_head", fail)
+    _, cases = draw_cases(tmp_path / "drawn", 5, 3, 1)
+    rows = measure_heads(Session(Choices("storybook", device="cpu"), tmp_path / "store"), cases, 0)["heads"]
+    assert [r["head"] for r in rows] == ["linear", "linear", "face"]
+    assert not any(fires(own, r["threshold"]) for r in rows for own in r["own"])
+
+
+@pytest.mark.slow
+def test_a_language_model_rewrites_captions(tmp_path):
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(STORYBOOK / "vlm", local_files_only=True)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    tokenizer.save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path)
+    said = Rewriter(str(tmp_path), "cpu").rewrite(
+        ["A dog.", "A red mug on the sofa."], [("dog", "pet")] * 2, ["sks"] * 2
+    )
+    assert [type(s) for s in said] == [str, str]
+    with pytest.raises(EnvironmentFault, match="cannot be loaded"):
+        Rewriter(str(tmp_path / "nothing"), "cpu")
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from engine.boxes import iou
+from engine.errors import NoUsablePhotoError
 from engine.evaluation.cases import CONCEPT, Case, Item, box_of
 from engine.evaluation.drawn_cases import Crowd
 from engine.evaluation.parts import Part
@@ -35,8 +37,8 @@ def measure_crowds(
             match = next((m for m in matches if own and m.name == case.name), None)
             if match:
                 boxes.append({"id": item.truth.id, "split": item.truth.split, "iou": _overlap(match.box, item, case)})
-    for case in cases:
-        session.store.forget(case.name)
+    for name in concepts:
+        session.store.forget(name)
     return {**found, "names": rows, "boxes": boxes}
 
 
@@ -47,16 +49,18 @@ def _overlap(box: Any, item: Item, case: Case) -> float:
 
 
 def _learn(session: Session, cases: Sequence[Case], seed: int, steps: int | None, folder: Path) -> dict[str, Concept]:
-    """Enrol everybody, then teach them, each under an identifier of its own."""
+    """Enrol everybody whose photos can be used, then teach them, each under an identifier of its own."""
     for case in cases:
-        enrol(session, case.name, case.training, kind=case.kind, category=case.category, seed=seed)
+        with suppress(NoUsablePhotoError):
+            enrol(session, case.name, case.training, kind=case.kind, category=case.category, seed=seed)
     captions = folder / "captions.json"
-    for case in cases:
+    enrolled = [case for case in cases if session.store.find(case.name)]
+    for case in enrolled:
         given = {f: [t.replace(CONCEPT, case.name) for t in own] for f, own in case.captions.items()}
         captions.write_text(json.dumps(given))
         for _ in learn(session, session.store.get(case.name), captions=captions, steps=steps, seed=seed):
             pass
-    return {case.name: session.store.get(case.name) for case in cases}
+    return {case.name: session.store.get(case.name) for case in enrolled}
 
 
 def _describe(session: Session, concepts: dict[str, Concept], crowds: Sequence[Crowd]) -> list[dict[str, Any]]:
@@ -71,13 +75,15 @@ def _describe(session: Session, concepts: dict[str, Concept], crowds: Sequence[C
     rows = []
     for start in range(0, len(crowds), BATCH):
         part = crowds[start : start + BATCH]
-        known = [[tasks.Known(concepts[n], vectors[n]) for n in sorted(c.names)] for c in part]
+        known = [[tasks.Known(concepts[n], vectors[n]) for n in sorted(c.names) if n in concepts] for c in part]
         given = tasks.caption(session.vlm, [load_photo(c.photo.path).image for c in part], known)
         for crowd, result, told in zip(part, results[start : start + BATCH], given, strict=True):
             said = [n for n in concepts if has_word(result.caption or "", n)]
             row = {"present": sorted(crowd.names), "recognised": sorted(m.name for m in result.matches)}
             row |= {"raw": sorted(set(said) - set(result.repaired)), "said": sorted(said), "caption": result.caption}
-            row["given_raw"] = sorted(n for n in crowd.names if has_word(told.raw, concepts[n].identifier))
+            row["given_raw"] = sorted(
+                n for n in crowd.names if n in concepts and has_word(told.raw, concepts[n].identifier)
+            )
             row["given_said"] = sorted(n for n in concepts if has_word(told.text, n))
             rows.append(row)
     return rows

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.boxes import Box
+from engine.errors import NoUsablePhotoError
 from engine.evaluation.cases import Case, Item, box_of
 from engine.evaluation.parts import Part
 from engine.evaluation.teach import learn_head
@@ -17,6 +18,8 @@ from engine.pipeline.session import Session
 from engine.store.concepts import Head
 from engine.types import Kind
 
+NEVER = 2.0
+"""Threshold of a head that could not be trained."""
 Seen = list[tuple[Box, np.ndarray]]
 """Boxes of one photo with their unit features."""
 
@@ -47,7 +50,7 @@ class Eyes:
 def measure_heads(session: Session, cases: Sequence[Case], seed: int) -> Part:
     """Scores of every case's head on its validation photos, on strangers, and on the other cases' photos."""
     eyes, rows = Eyes(session), []
-    heads = [learn_head(session, case, cases, seed) for case in cases]
+    heads = [_learn(session, case, cases, seed) for case in cases]
     known = [replace(case, kind=kind) for case, (_, kind) in zip(cases, heads, strict=True)]
     for case, (head, kind) in zip(known, heads, strict=True):
         own = [_score(eyes, head, item) for item in case.validation]
@@ -59,14 +62,25 @@ def measure_heads(session: Session, cases: Sequence[Case], seed: int) -> Part:
     return {"heads": rows}
 
 
+def _learn(session: Session, case: Case, cases: Sequence[Case], seed: int) -> tuple[Head, Kind]:
+    """A case's head; one that never fires where no training photo shows enough of the concept."""
+    try:
+        return learn_head(session, case, cases, seed)
+    except NoUsablePhotoError:
+        kind = case.kind or Kind.THING
+        return Head(case.name, "", "face" if kind is Kind.PERSON else "linear", NEVER, {}, {}), kind
+
+
 def _alike(a: Kind | None, b: Kind) -> bool:
     return (a is Kind.PERSON) == (b is Kind.PERSON)
 
 
 def _score(eyes: Eyes, head: Head, item: Item) -> dict[str, Any]:
     """The best score in a photo, and whether it is where the concept is (None when nobody knows)."""
-    seen = eyes.faces(item.path) if head.kind == "face" else eyes.regions(item.path)
     row: dict[str, Any] = {"id": item.truth.id, "split": item.truth.split, "score": None, "right": None}
+    if not head.tensors:
+        return row
+    seen = eyes.faces(item.path) if head.kind == "face" else eyes.regions(item.path)
     if not seen:
         return row
     scores = _scores(head, np.stack([f for _, f in seen]))

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from engine.errors import EngineError
+from engine.errors import EngineError, EnvironmentFault
 from engine.evaluation import voice_parts
 from engine.evaluation.benchmark import Subject
 from engine.evaluation.cases import Case
@@ -56,7 +59,9 @@ class _Group:
 
 
 def measure(settings: PaperSettings, tell: Tell) -> Results:
-    """Measure everything that is not yet on the disk."""
+    """Measure everything that is not yet on the disk; several workers measure a VLM and a seed each."""
+    if settings.workers > 1:
+        _share(settings, tell)
     results = Results(settings)
     with TemporaryDirectory(prefix="myvlm-paper-") as name:
         run = _Run(settings, Path(name), results, tell)
@@ -65,6 +70,28 @@ def measure(settings: PaperSettings, tell: Tell) -> Results:
         for seed in settings.seeds:
             results.cases[seed] = [_document(c) for c in run.group(seed).cases]
     return results
+
+
+def _share(settings: PaperSettings, tell: Tell) -> None:
+    """Let processes fill the folder of partial results; what they cannot measure is found out again afterwards."""
+    jobs = [replace(settings, vlms=(v,), seeds=(s,), workers=1) for s in settings.seeds for v in settings.vlms]
+    try:
+        with ProcessPoolExecutor(settings.workers, get_context("spawn"), _prepare_worker) as pool:
+            for job, _ in zip(jobs, pool.map(_work, jobs), strict=True):
+                tell(f"{job.vlms[0]}, seed {job.seeds[0]}: measured")
+    except BrokenProcessPool as err:
+        raise EnvironmentFault("a worker died, perhaps for lack of memory", hint="Use fewer --workers.") from err
+
+
+def _prepare_worker() -> None:
+    import engine.device  # noqa: F401, I001
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _work(settings: PaperSettings) -> None:
+    measure(settings, lambda text: None)
 
 
 def _document(case: Case) -> dict[str, Any]:
@@ -84,6 +111,7 @@ class _Run:
         self.parts = Parts(settings.out / "parts")
         self._groups: dict[int, _Group] = {}
         self._recognisers: dict[str, Any] = {}
+        self._rewriter: Any = None
 
     def group(self, seed: int) -> _Group:
         """A seed's cases."""
@@ -196,13 +224,16 @@ class _Run:
         found["crowds"] = self._try(f"{stem}-crowds", digest, crowds)
 
     def _llm(self, cases: Sequence[Case], found: dict[str, Part]) -> Part:
+        from engine.device import pick_device
+
         from engine.evaluation.baselines import Rewriter
 
         assert self.settings.llm is not None
+        if self._rewriter is None:
+            self._rewriter = Rewriter(self.settings.llm, str(pick_device(self.settings.device)))
         plain = found["plain"]["captions"]
         jobs = [(i.truth.id, c.keywords) for c in cases for i in c.validation]
-        rewriter = Rewriter(self.settings.llm, "cuda" if self.settings.device.startswith("cuda") else "cpu")
-        said = rewriter.rewrite([plain[k] for k, _ in jobs], [w for _, w in jobs], ["sks"] * len(jobs))
+        said = self._rewriter.rewrite([plain[k] for k, _ in jobs], [w for _, w in jobs], ["sks"] * len(jobs))
         return {"captions": {k: text for (k, _), text in zip(jobs, said, strict=True)}, "identifier": "sks"}
 
     def _try(self, name: str, digest: str, make: Callable[[], Part]) -> Part:

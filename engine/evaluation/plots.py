@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.errors import EnvironmentFault
+from engine.evaluation.heads_part import NEVER
 from engine.evaluation.settings import FULL, Setting
 from engine.evaluation.statistics import Figure, proportion
 from engine.evaluation.tables import named
@@ -131,7 +132,7 @@ def _scores(view: View, plt: Any) -> "Page":
                 weights = np.full(len(values), 100.0 / len(values))
                 style = {"alpha": 0.35, "color": _COLORS[i], "label": f"{label} (n {len(values)})"}
                 ax.hist(np.clip(values, low, 1.0), bins, weights=weights, histtype="stepfilled", **style)
-        for threshold in sorted({h["threshold"] for h in own}):
+        for threshold in sorted({h["threshold"] for h in own} - {NEVER}):
             ax.axvline(threshold, color="#333333", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
         ax.set(title=title, xlabel="probability" if head == "linear" else "cosine similarity", ylabel="% of photos")
         if own:

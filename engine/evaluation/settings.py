@@ -16,7 +16,8 @@ _FORMAT = 3
 class PaperSettings:
     """Seeds, sizes and models. `photos`: validation photos per concept and split (drawn) or per concept (folder);
     `concepts` and `photos` None take everything there is in a folder; `data`: a user's folder instead of drawings;
-    `llm`: hub id or folder of an instruct model for the LLM-guided baseline; `steps`: instead of each VLM's own.
+    `llm`: hub id or folder of an instruct model for the LLM-guided baseline; `steps`: instead of each VLM's own;
+    `workers`: processes that share the work, for small models on a CPU.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -31,6 +32,7 @@ class PaperSettings:
     recogniser: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    workers: int = 1
 
     def digest(self, *more: object) -> str:
         """What decides a partial result: another digest, and it is measured again."""
