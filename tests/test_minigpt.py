@@ -185,6 +185,25 @@ def test_a_template_without_a_place_for_the_image_is_refused(folder, tmp_path):
         load_vlm(find_config(str(other)), CPU, torch.float32)
 
 
+def test_shards_may_stand_beside_the_folder(folder, vlm, tmp_path):
+    """The storybook's VLMs share one vision tower, which their indexes name by a relative path."""
+    from safetensors.torch import load_file, save_file
+
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    weights = load_file(other / "model.safetensors")
+    (other / "model.safetensors").unlink()
+    (tmp_path / "tower").mkdir()
+    places = {k: "../tower/model.safetensors" if k.startswith("vision") else "rest.safetensors" for k in weights}
+    for place in set(places.values()):
+        save_file({k: weights[k] for k, p in places.items() if p == place}, other / place, {"format": "pt"})
+    index = {"metadata": {"total_size": 0}, "weight_map": places}
+    (other / "model.safetensors.index.json").write_text(json.dumps(index))
+    again = load_vlm(find_config(str(other)), CPU, torch.float32)
+    own = again.model.state_dict()
+    assert all(torch.equal(own[k], v) for k, v in vlm.model.state_dict().items())
+
+
 def test_missing_weights_are_an_environment_error(folder, tmp_path):
     from safetensors.torch import load_file, save_file
 
