@@ -14,7 +14,7 @@ from engine.store.names import check_name
 from engine.training.questions import Task
 from engine.types import Concept, Kind
 from engine.vlms.config import VlmConfig, list_configs
-from engine.vlms.registry import find_weights
+from engine.vlms.registry import find_weights, how_to_get
 
 _FILE = re.compile(r"concept_embeddings_(?P<vlm>.+)_(?P<task>[A-Za-z]+)$")
 _TASKS: dict[str, Task] = {"caption": "caption", "captioning": "caption", "vqa": "vqa"}
@@ -146,7 +146,7 @@ def _vlm_width(session: Session) -> int:
     if folder is None:
         raise WeightsMissingError(
             f"the weights of {config.name} are not on this disk, and the embedding belongs to their version",
-            hint=f"Run: myvlm models pull {config.name}",
+            hint=how_to_get(config),
         )
     facts = json.loads((folder / "config.json").read_text("utf-8"))
     for key in _WIDTHS.get(config.backend, ()):

@@ -12,7 +12,7 @@ from engine.errors import StoreError
 from engine.heads.config import list_recognisers
 from engine.pipeline.session import Session, faces_can_use_cuda
 from engine.vlms.config import list_configs
-from engine.vlms.registry import find_weights, fits
+from engine.vlms.registry import find_weights, fits, how_to_get
 
 ONNX_REPAIR = "pip install --force-reinstall --no-deps onnxruntime-gpu"
 """insightface pulls in CPU onnxruntime, which overwrites onnxruntime-gpu's files; this brings them back."""
@@ -105,7 +105,7 @@ def _weights() -> Iterator[Check]:
         need = config.memory_gb.get("float16") or config.memory_gb.get("float32", 0)
         where = "on disk" if there else "not on disk"
         size = "fits" if room else f"needs a GPU with {need:g} GB"
-        advice = "" if there else f"myvlm models pull {config.name}"
+        advice = "" if there else how_to_get(config)
         yield Check(
             f"VLM {config.name}", "ok" if there and room else "warn", f"{where}, {size}; {config.license}", advice
         )

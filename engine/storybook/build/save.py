@@ -41,6 +41,7 @@ def save_llava(vlm: LlavaNextForConditionalGeneration, tokenizer: PreTrainedToke
         tokenizer,
         patch_size=vision.PATCH,
         vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
         chat_template=tokenizer.chat_template,
     )
     processor.save_pretrained(folder)
