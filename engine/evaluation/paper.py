@@ -109,6 +109,7 @@ class _Run:
     def __init__(self, settings: PaperSettings, folder: Path, results: Results, tell: Tell) -> None:
         self.settings, self.folder, self.results, self.tell = settings, folder, results, tell
         self.parts = Parts(settings.out / "parts")
+        self.lessons = Parts(settings.out / "parts" / "embeddings")
         self._groups: dict[int, _Group] = {}
         self._recognisers: dict[str, Any] = {}
         self._rewriter: Any = None
@@ -163,9 +164,9 @@ class _Run:
 
     def _measure_seed(self, name: str, session: Session, kept: list[Voice], seed: int) -> None:
         s, cases, tables = self.settings, self.group(seed).cases, set(self.settings.tables)
-        config = session.vlm_config
-        facts = (config.training, config.injection, sorted(config.requests.items()), config.template, config.openings)
-        digest = s.digest(name, session.vlm_id, session.vlm_revision, facts, self.group(seed).digest)
+        recogniser = session.recogniser_config
+        models = (session.vlm_id, session.vlm_revision, session.vlm_config, recogniser.id, recogniser.faces_id)
+        digest = s.digest(name, models, self.group(seed).digest)
         found = self.results.voices.setdefault(name, {}).setdefault(seed, {})
 
         def voice() -> Voice:
@@ -179,7 +180,7 @@ class _Run:
         for setting in settings_for(s.tables):
 
             def named(setting: Any = setting) -> Part:
-                vectors, rows = voice_parts.learn_all(session, cases, setting, seed, s.steps, self.parts, digest)
+                vectors, rows = voice_parts.learn_all(session, cases, setting, seed, s.steps, self.lessons, digest)
                 said = voice_parts.measure_named(session, voice(), cases, vectors)
                 return {"learned": rows, "captions": said}
 
@@ -194,7 +195,7 @@ class _Run:
         found, stem = self.results.voices[name][seed], f"{name}-seed{seed}"
 
         def vectors() -> voice_parts.Vectors:
-            return voice_parts.learn_all(session, cases, FULL, seed, s.steps, self.parts, digest)[0]
+            return voice_parts.learn_all(session, cases, FULL, seed, s.steps, self.lessons, digest)[0]
 
         def trained_answers() -> Part:
             fresh = self._fresh(session, f"vqa-{seed}")

@@ -1,6 +1,7 @@
 """Partial results: one JSON file each, kept beside the tables, so that an interrupted run goes on where it was."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class Parts:
 
     def get(self, name: str, digest: str, measure: Callable[[], Part]) -> Part:
         """A part from its file, or measured now."""
-        path = self.folder / f"{name}.json"
+        path = self.path(name)
         if path.is_file():
             try:
                 known = json.loads(path.read_text("utf-8"))
@@ -33,6 +34,11 @@ class Parts:
         found = json.loads(json.dumps({"digest": digest, **measure()}))  # as it will be read again
         write_atomically(path, (json.dumps(found, ensure_ascii=False, indent=1) + "\n").encode())
         return found
+
+    def path(self, name: str) -> Path:
+        """Where a part is kept; hub ids and folders become file names."""
+        stem = re.sub(r"[^\w.+-]+", "_", name)
+        return self.folder / f"{stem}.json"
 
     def save_vector(self, name: str, digest: str, vector: np.ndarray) -> None:
         """Keep an embedding, (1, D) float32."""
@@ -51,4 +57,4 @@ class Parts:
         return load_tensors(path)["embedding"]
 
     def _vector(self, name: str) -> Path:
-        return self.folder / "embeddings" / f"{name}.safetensors"
+        return self.path(name).with_suffix(".safetensors")

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 
 from engine.boxes import iou
+from engine.errors import NoUsablePhotoError
 from engine.evaluation.cases import CONCEPT, Case, Item, box_of
 from engine.evaluation.parts import Part, Parts
 from engine.evaluation.settings import Setting
 from engine.evaluation.teach import Lesson, identifier_of, learn_embedding
 from engine.evaluation.voice import BATCH, Ask, Voice
-from engine.photos.decode import load_photo
+from engine.photos.decode import load_photo, read_photo
 from engine.pipeline.enrol import enrol
 from engine.pipeline.learn import learn
 from engine.pipeline.session import Session
-from engine.types import Concept, Kind
+from engine.types import Concept, Kind, Reference
 
 Tell = Callable[[str], None]
 Vectors = dict[str, np.ndarray]
@@ -46,7 +47,7 @@ def learn_all(
             lesson = learn_embedding(session, case, setting, seed, steps)
             parts.save_vector(name, digest, lesson.vector)
             curves = {"losses": lesson.losses, "norms": lesson.norms}
-            parts.get(f"embeddings/{name}", digest, lambda curves=curves: curves)  # type: ignore[misc]
+            parts.get(name, digest, lambda curves=curves: curves)  # type: ignore[misc]
         vectors[case.name] = lesson.vector
         tail = lesson.losses[-10:]
         loss = round(sum(tail) / len(tail), 4)
@@ -56,7 +57,7 @@ def learn_all(
 
 def _known(parts: Parts, name: str, digest: str) -> Lesson | None:
     vector = parts.load_vector(name, digest)
-    path = parts.folder / "embeddings" / f"{name}.json"
+    path = parts.path(name)
     if vector is None or not path.is_file():
         return None
     curves = json.loads(path.read_text("utf-8"))
@@ -108,17 +109,27 @@ def learn_answers(session: Session, cases: Sequence[Case], seed: int, steps: int
     """Embeddings learned for answering, one concept at a time; the VLM writes the training answers (method.md §6)."""
     vectors = {}
     for case in cases:
-        done = enrol(session, case.name, case.training, kind=case.kind, category=case.category, seed=seed)
+        concept = _enrolled(session, case, seed)
         captions = folder / "captions.json"
         captions.write_text(
             json.dumps({f: [t.replace(CONCEPT, case.name) for t in own] for f, own in case.captions.items()})
         )
-        for _ in learn(session, done.concept, task="vqa", captions=captions, steps=steps, seed=seed):
+        for _ in learn(session, concept, task="vqa", captions=captions, steps=steps, seed=seed):
             pass
-        stored = session.store.load_embedding(done.concept, session.vlm_id, session.vlm_revision, "vqa")
+        stored = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision, "vqa")
         vectors[case.name] = stored.vector
         session.store.forget(case.name)
     return vectors
+
+
+def _enrolled(session: Session, case: Case, seed: int) -> Concept:
+    """The case as a concept; without a head where the recogniser finds nothing in its photos."""
+    try:
+        return enrol(session, case.name, case.training, kind=case.kind, category=case.category, seed=seed).concept
+    except NoUsablePhotoError:
+        references = tuple(Reference(p.absolute(), read_photo(p).content_hash, None) for p in case.training)
+        identifiers = (identifier_of(session, case.kind),)
+        return session.store.put(case.name, case.kind or Kind.THING, case.category, identifiers, references)
 
 
 def measure_boxes(session: Session, cases: Sequence[Case], vectors: Vectors) -> Part:
