@@ -18,6 +18,8 @@ from transformers import (
     Blip2Config,
     Blip2ForConditionalGeneration,
     BlipImageProcessorPil,
+    DynamicCache,
+    EncoderDecoderCache,
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
@@ -295,6 +297,7 @@ class Blip2:
         out = self.model.language_model.generate(
             inputs_embeds=embeds,
             attention_mask=mask,
+            past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),  # else sized by the encoder's depth
             max_new_tokens=max_new_tokens or self.config.max_new_tokens,
             do_sample=False,
             num_beams=1,

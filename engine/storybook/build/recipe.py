@@ -39,7 +39,7 @@ SHIPPED = Recipe(
     language=Lesson(Schedule(steps=9_400, lr=3e-3, adam_lr=1e-3, restarts=(5_000, 7_000)), late_from=7_000),
     eva=Schedule(steps=1_200, lr=1e-3, adam_lr=3e-4, warmup=50),
     blip2=CaptionLesson(Schedule(steps=3_200, lr=3e-3, adam_lr=1e-3), hard_from=1_600),
-    minigpt=ChatLesson(Schedule(steps=2_000, lr=2e-3, adam_lr=1e-3, warmup=100)),
+    minigpt=ChatLesson(Schedule(steps=1_500, lr=2e-3, adam_lr=1e-3, warmup=100)),
     families=2_400,
     encoder=Schedule(steps=2_800, lr=5e-3, adam_lr=1.5e-3),
     detector=Schedule(steps=5_000, lr=2e-3, adam_lr=5e-4),
