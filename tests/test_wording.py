@@ -66,7 +66,7 @@ def test_name_for_phrase():
 
 
 def test_join_names():
-    assert [join_names(n) for n in ((), ("a",), ("a", "b"), ("a", "b", "c"))] == ["", "a", "a and b", "a, b and c"]
+    assert [join_names(n) for n in ((), ("a",), ("a", "b"), ("a", "b", "c"))] == ["", "a", "a and b", "a and b and c"]
 
 
 def test_names_are_found_in_any_unicode_form():

@@ -89,8 +89,8 @@ class VlmConfig:
 
 
 def join_names(names: tuple[str, ...]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+    """`a`, `a and b`, `a and b and c`: no commas, which a small VLM would take for the end of the names."""
+    return " and ".join(names)
 
 
 def _parse(text: str) -> VlmConfig:
