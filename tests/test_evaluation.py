@@ -18,7 +18,7 @@ from engine.evaluation.judge import Shown, companions_right, leaks, names_right_
 from engine.evaluation.parts import Parts
 from engine.evaluation.render import render_table
 from engine.evaluation.settings import FULL, Setting, settings_for
-from engine.evaluation.statistics import mean, proportion
+from engine.evaluation.statistics import mean, proportion, ratio
 from engine.types import Kind
 
 GOLDEN = Path(__file__).parent / "golden" / "evaluation_table.md"
@@ -120,6 +120,30 @@ def test_a_name_on_the_wrong_one_is_not_on_the_right_one():
     assert not names_right_one(TRUTH, "sks is sitting on the beach, next to a red dog.", "sks")
     assert not names_right_one(TRUTH, "A red dog is sitting next to a blue dog.", "sks")
     assert companions_right(TRUTH, "A blue dog.")
+
+
+@pytest.mark.parametrize(
+    ("others", "caption", "right"),
+    [
+        ((("dog", "blue"), ("cat", "red")), "A red dog and a blue cat.", False),
+        ((("dog", "blue"), ("cat", "red")), "A blue dog and a striped red cat.", True),
+        ((("dog", "blue"),), "A red dog with blue stripes.", False),
+        ((("woman", "red"),), "A man with long red hair is next to a woman with long black hair.", False),
+        ((("woman", "red"),), "A man with black hair is next to a woman with long red hair and glasses.", True),
+        ((("dog", "blue"), ("dog", "blue")), "A blue dog.", False),
+    ],
+)
+def test_companions_have_their_own_colour(others, caption, right):
+    assert companions_right(Truth("x", "same", others=others), caption) is right
+
+
+def test_a_ratio_of_shares_has_a_paired_interval():
+    same = ratio([True, False] * 20, [True, False] * 20)
+    assert (same.value, same.n, same.low, same.high) == (1.0, 40, 1.0, 1.0)
+    less = ratio([True, False] * 20, [True] * 40)
+    assert less == ratio([True, False] * 20, [True] * 40)
+    assert less.value == 0.5 and 0.3 < less.low < 0.5 < less.high < 0.7
+    assert ratio([True], [False]).n == 0
 
 
 def test_leaks_are_training_words_where_they_are_wrong():

@@ -142,7 +142,7 @@ def test_a_folder_in_the_papers_layout(tmp_path):
     tables = {t["id"]: t["rows"] for t in document["tables"]}
     mine = next(r for r in tables["1"] if r["method"] == "MyVLM")
     assert mine["all"]["n"] == 8
-    assert mine["on the right one"] == {"not_measured": "no ground truth of a user's photos"}
+    assert mine["right one, given"] == {"not_measured": "no ground truth of a user's photos"}
     assert tables["context"][0]["place"] == {"not_measured": "no ground truth of a user's photos"}
     assert tables["7"][1]["recall"]["n"] == 8
     for split in document["splits"]["5"]:

@@ -81,9 +81,7 @@ def _describe(session: Session, concepts: dict[str, Concept], crowds: Sequence[C
             said = [n for n in concepts if has_word(result.caption or "", n)]
             row = {"present": sorted(crowd.names), "recognised": sorted(m.name for m in result.matches)}
             row |= {"raw": sorted(set(said) - set(result.repaired)), "said": sorted(said), "caption": result.caption}
-            row["given_raw"] = sorted(
-                n for n in crowd.names if n in concepts and has_word(told.raw, concepts[n].identifier)
-            )
+            row["given_raw"] = sorted(n for n, c in concepts.items() if has_word(told.raw, c.identifier))
             row["given_said"] = sorted(n for n in concepts if has_word(told.text, n))
             rows.append(row)
     return rows

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.evaluation.cases import CONCEPT, Truth, truth_of
-from engine.storybook.world.attributes import OBJECTS
+from engine.storybook.world.attributes import OBJECTS, PEOPLE
 from engine.storybook.world.language import PLACE_PHRASES
-from engine.vlms.wording import has_word, replace_words
+from engine.vlms.wording import has_word, noun_phrases, replace_words
 
 SORTS = ("place", "object", "companion")
 
@@ -50,8 +50,21 @@ def objects_right(truth: Truth, text: str) -> bool:
 
 
 def companions_right(truth: Truth, text: str) -> bool:
-    """Whether everybody beside the concept is there with category and (hair) colour."""
-    return all(has_word(text, category) and has_word(text, color) for category, color in truth.others)
+    """Whether everybody beside the concept is there, each in a phrase of their own with category and (hair) colour."""
+    free: dict[str, list[str]] = {}
+    for category, color in truth.others:
+        phrases = free.setdefault(category, [text[a:b] for a, b in noun_phrases(text, category)])
+        found = next((p for p in phrases if _has_color(p, category, color)), None)
+        if found is None:
+            return False
+        phrases.remove(found)
+    return True
+
+
+def _has_color(phrase: str, category: str, color: str) -> bool:
+    """Whether "a striped red dog" has its own colour, or "a woman with long red hair" that of the hair."""
+    before, _, after = phrase.lower().partition(category)
+    return has_word(after, f"{color} hair") if category in PEOPLE else has_word(before, color)
 
 
 def names_right_one(truth: Truth, text: str, identifier: str) -> bool:

@@ -20,6 +20,7 @@ from engine.evaluation.folder_cases import folder_cases
 from engine.evaluation.heads_part import measure_heads
 from engine.evaluation.parts import Part, Parts
 from engine.evaluation.settings import FULL, PaperSettings, settings_for
+from engine.evaluation.teach import identifier_of
 from engine.evaluation.voice import Voice
 from engine.files import sha256_of
 from engine.pipeline.session import Choices, Session
@@ -186,7 +187,9 @@ class _Run:
 
             found[setting.key] = self._try(f"{name}-seed{seed}-{setting.key}", digest, named)
         if "1" in tables and s.llm:
-            found["llm"] = self._try(f"{name}-seed{seed}-llm", s.digest(digest, s.llm), lambda: self._llm(cases, found))
+            found["llm"] = self._try(
+                f"{name}-seed{seed}-llm", s.digest(digest, s.llm), lambda: self._llm(session, cases, found)
+            )
         if "more" in tables and not s.data:
             self._measure_more(name, session, voice, seed, digest)
 
@@ -224,18 +227,21 @@ class _Run:
             found["boxes"] = {"reason": f"{name} does not answer with boxes"}
         found["crowds"] = self._try(f"{stem}-crowds", digest, crowds)
 
-    def _llm(self, cases: Sequence[Case], found: dict[str, Part]) -> Part:
+    def _llm(self, session: Session, cases: Sequence[Case], found: dict[str, Part]) -> Part:
         from engine.device import pick_device
 
         from engine.evaluation.baselines import Rewriter
 
+        if "reason" in found["plain"]:
+            return {"reason": found["plain"]["reason"]}
         assert self.settings.llm is not None
         if self._rewriter is None:
             self._rewriter = Rewriter(self.settings.llm, str(pick_device(self.settings.device)))
         plain = found["plain"]["captions"]
-        jobs = [(i.truth.id, c.keywords) for c in cases for i in c.validation]
-        said = self._rewriter.rewrite([plain[k] for k, _ in jobs], [w for _, w in jobs], ["sks"] * len(jobs))
-        return {"captions": {k: text for (k, _), text in zip(jobs, said, strict=True)}, "identifier": "sks"}
+        jobs = [(i.truth.id, c.keywords, identifier_of(session, c.kind)) for c in cases for i in c.validation]
+        ids, keywords, identifiers = (list(column) for column in zip(*jobs, strict=True))
+        said = self._rewriter.rewrite([plain[i] for i in ids], keywords, identifiers)
+        return {"captions": dict(zip(ids, said, strict=True))}
 
     def _try(self, name: str, digest: str, make: Callable[[], Part]) -> Part:
         """A part, or the reason why it cannot be measured."""

@@ -9,7 +9,7 @@ from engine.files import sha256_of
 TABLES = ("1", "2", "4", "5", "6", "7", "more")
 HEAD_THRESHOLD = 0.5
 """From which an object head fires in the paper; myvlm's own threshold is stricter (engine/README.md)."""
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Z = 1.959964  # two-sided 95 % of the normal distribution
+_RESAMPLINGS = 2000
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,22 @@ def proportion(hits: Sequence[bool]) -> Figure:
     centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
     return Figure(round(p, 4), n, round(max(0.0, centre - half), 4), round(min(1.0, centre + half), 4))
+
+
+def ratio(found: Sequence[bool], base: Sequence[bool]) -> Figure:
+    """Hits as a multiple of the base's hits on the same photos, with a paired bootstrap's interval (percentiles of
+    2,000 resamplings of the photos; Efron 1979); not measured when the base never hits.
+    """
+    import numpy as np
+
+    pairs = np.array([found, base], np.float64)
+    n = pairs.shape[1]
+    if not n or not pairs[1].sum():
+        return Figure(None, 0, None, None)
+    chosen = pairs[:, np.random.default_rng(0).integers(n, size=(_RESAMPLINGS, n))].sum(-1)
+    ratios = chosen[0][chosen[1] > 0] / chosen[1][chosen[1] > 0]
+    low, high = np.percentile(ratios, (2.5, 97.5))
+    return Figure(round(float(pairs[0].sum() / pairs[1].sum()), 4), n, round(float(low), 4), round(float(high), 4))
 
 
 def mean(values: Sequence[float]) -> Figure:

@@ -96,7 +96,6 @@ class View:
             words = self.results.vlms[vlm]
             for shown in self.shown[seed]:
                 word = words["person" if shown.kind == Kind.PERSON else "thing"]
-                word = part.get("identifier", word)
                 text = part["captions"][shown.truth.id]
                 text = replace_keyword(text, shown.keywords, word) if method == "keyword" else text
                 yield Said(seed, shown, text, word, fired.get(shown.truth.id))
