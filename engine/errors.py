@@ -12,7 +12,8 @@ EngineError
 ├── SidecarError          a sidecar cannot be read or merged safely; it is left as it is
 ├── WeightsMissingError   model weights are not on this disk
 ├── EnvironmentFault      the machine lacks something: memory, disk, a working library
-└── UsageError            the request contradicts itself
+├── UsageError            the request contradicts itself
+└── DivergedError         a training's numbers are no longer finite
 """
 
 
@@ -70,3 +71,12 @@ class EnvironmentFault(EngineError):
 
 class UsageError(EngineError):
     """The request contradicts itself."""
+
+
+class DivergedError(EngineError):
+    """A training left the finite numbers; what it learned is of no use."""
+
+
+def first_line(err: BaseException) -> str:
+    """The first line of what an error of another library says, or its type where it says nothing."""
+    return next(iter(str(err).strip().splitlines()), type(err).__name__)

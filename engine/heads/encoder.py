@@ -11,7 +11,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from engine.errors import WeightsMissingError
+from engine.errors import WeightsMissingError, first_line
 
 BATCH = 32
 
@@ -41,7 +41,7 @@ class ImageEncoder:
                 model = open_clip.create_model(source.model, source.pretrained, require_pretrained=True)
         except (OSError, RuntimeError, ValueError, FileNotFoundError) as err:
             raise WeightsMissingError(
-                f"the image encoder {source.name!r} cannot be loaded: {str(err).splitlines()[0]}",
+                f"the image encoder {source.name!r} cannot be loaded: {first_line(err)}",
                 hint=f"Fetch its weights on a machine with network: open_clip model {source.model!r}, "
                 f"pretrained {source.pretrained!r}.",
             ) from err

@@ -10,7 +10,7 @@ import engine.device  # noqa: F401
 import numpy as np
 import torch
 
-from engine.errors import ArtefactError, UsageError
+from engine.errors import ArtefactError, UsageError, first_line
 from engine.store.tensors import LARGEST
 
 _EMBEDDINGS = "{iteration: {keys, values}}"
@@ -103,7 +103,7 @@ def _load(path: Path) -> Any:
             hint="Save plain tensors with torch.save; myvlm runs no code from files.",
         ) from err
     except (RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as err:
-        raise UsageError(f"{path} cannot be read as a .pt file: {str(err).splitlines()[0]}") from err
+        raise UsageError(f"{path} cannot be read as a .pt file: {first_line(err)}") from err
 
 
 def _numbers(value: Any, path: Path, what: str) -> np.ndarray:

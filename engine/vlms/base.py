@@ -1,7 +1,8 @@
 """What every VLM family offers, and the values that pass between it and its callers."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import engine.device  # noqa: F401
 
@@ -135,3 +136,16 @@ def not_too_long(image: Image.Image) -> Image.Image:
     width, height = (min(side, _LONGEST * short) for side in image.size)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
+
+
+def check_complete(found: Mapping[str, Any], optional: Sequence[str] = ()) -> None:
+    """Make sure that a checkpoint held every weight: transformers fills in those that are missing at random.
+
+    found: the loading info of `from_pretrained`, which does not count weights tied to others.
+
+    Raises:
+        ValueError: weights that are not `optional` are missing.
+    """
+    missing = sorted(set(found["missing_keys"]) - set(optional))
+    if missing:
+        raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}")

@@ -25,10 +25,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from engine.boxes import Box
-from engine.errors import ArtefactError, UsageError
-from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, pad_lines
+from engine.errors import UsageError
+from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, check_complete, pad_lines
 from engine.vlms.config import Penalty, VlmConfig
-from engine.vlms.injection import append_rows
+from engine.vlms.injection import inject_rows
 
 IMPLEMENTATION = "myvlm_concept_rows"
 _PENALTIES = ("column", "column-sum", "none")
@@ -144,6 +144,7 @@ class Blip2:
 
         Raises:
             UsageError: its language model is not a T5.
+            ValueError: weights are missing from it.
         """
         text = Blip2Config.from_pretrained(folder, local_files_only=True).text_config
         if text.model_type != "t5":
@@ -151,7 +152,10 @@ class Blip2:
                 f"{config.name} is a BLIP-2 with the language model {text.model_type!r}; only T5 is supported",
                 hint="Use a BLIP-2 with a Flan-T5, for example Salesforce/blip2-flan-t5-xl.",
             )
-        model = Blip2ForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        model, found = Blip2ForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+        check_complete(found)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         images = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
         return cls(model.to(device), images, tokenizer, config)
@@ -204,13 +208,7 @@ class Blip2:
         Raises:
             ArtefactError: an embedding was trained for another width.
         """
-        for e in embeddings:
-            if e.shape[-1] != self.width:
-                raise ArtefactError(
-                    f"an embedding of width {e.shape[-1]} does not fit {self.config.name} ({self.width})"
-                )
-        devices = [e.to(self.device) for e in embeddings]
-        return [append_rows(f, e, n) for f, e, n in zip(seen.features, devices, seen.norms, strict=True)]
+        return inject_rows(seen, embeddings, self.width, self.config)
 
     def prompt(self, request: str) -> str:
         """The text behind the queries: none for a caption, else the request as a question."""

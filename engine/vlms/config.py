@@ -1,12 +1,13 @@
 """What myvlm knows about each VLM: one JSON file a model under `configs/`, read into `VlmConfig`."""
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.errors import UsageError
+from engine.errors import UsageError, first_line
 
 Norm = Literal["first-patch", "cls", "mean", "all-but-last", "unit"]
 Penalty = Literal["row", "column", "column-sum", "none"]
@@ -125,7 +126,7 @@ def find_config(vlm: str) -> VlmConfig:
     if (folder / "config.json").is_file():
         return _config_of(folder, str(folder.resolve()), known)
     if vlm.count("/") == 1 and not folder.exists() and not vlm.startswith((".", "~", "/")):
-        return replace(_family("llava_next", known), name=vlm, repo_id=vlm, template=None, memory_gb={}, disk_gb=0.0)
+        return _like(_family(_type_on_hub(vlm), known), vlm, vlm)
     names = ", ".join(c.name for c in known)
     raise UsageError(f"no VLM called {vlm!r}", hint=f"Known: {names}; or give a hub id or a folder with a config.json.")
 
@@ -146,13 +147,48 @@ def _config_of(folder: Path, repo_id: str, known: tuple[VlmConfig, ...]) -> VlmC
     own = folder / "myvlm.json"
     if own.is_file():
         return replace(_parse(own.read_text("utf-8")), repo_id=repo_id)
-    family = json.loads((folder / "config.json").read_text("utf-8")).get("model_type", "")
-    base = _family(family, known)
-    template = None if base.backend == "llava-next" else base.template  # LLaVA's checkpoints bring a chat template
-    return replace(base, name=folder.name, repo_id=repo_id, template=template, memory_gb={}, disk_gb=0.0)
+    return _like(_family(model_type_of(folder / "config.json"), known), folder.name, repo_id)
+
+
+def _like(base: VlmConfig, name: str, repo_id: str) -> VlmConfig:
+    """The config of another checkpoint of a family; LLaVA's checkpoints bring a chat template of their own."""
+    template = None if base.backend == "llava-next" else base.template
+    return replace(base, name=name, repo_id=repo_id, template=template, memory_gb={}, disk_gb=0.0)
+
+
+def model_type_of(path: Path) -> str:
+    """What transformers calls the family of a `config.json`; "" where it does not say.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as err:
+        raise UsageError(f"{path} cannot be read: {first_line(err)}", hint="The files may be incomplete.") from err
+    return str(facts.get("model_type", "")) if isinstance(facts, dict) else ""
+
+
+def _type_on_hub(repo_id: str) -> str:
+    """The family of a hub repository: as its `config.json` says where that is on this disk, else by its name."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(repo_id, "config.json")
+    except HFValidationError as err:
+        raise UsageError(f"{repo_id!r} is no hub id: {first_line(err)}") from err
+    if isinstance(cached, str):
+        return model_type_of(Path(cached))
+    return "blip-2" if "blip2" in re.sub(r"[^a-z0-9]", "", repo_id.lower()) else "llava_next"
 
 
 _FAMILIES = {"llava_next": "llava-1.6", "llava": "llava-1.6", "blip-2": "blip-2", "minigpt_v2": "minigpt-v2"}
+
+
+def family_of(model_type: str) -> VlmConfig | None:
+    """The config that a family's checkpoints share, or None for an unknown family."""
+    return _family(model_type, list_configs()) if model_type in _FAMILIES else None
 
 
 def _family(model_type: str, known: tuple[VlmConfig, ...]) -> VlmConfig:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from engine.errors import EnvironmentFault, UsageError
+from engine.errors import EnvironmentFault, UsageError, first_line
 from engine.vlms.config import VlmConfig
 
 _FILES = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
@@ -27,6 +27,6 @@ def download_weights(config: VlmConfig) -> Path:
         return Path(snapshot_download(config.repo_id, revision=config.revision, allow_patterns=_FILES))
     except Exception as err:  # huggingface_hub and its HTTP client raise many types
         raise EnvironmentFault(
-            f"{config.repo_id} could not be fetched: {str(err).splitlines()[0]}",
+            f"{config.repo_id} could not be fetched: {first_line(err)}",
             hint=f"On a machine with network: hf download {config.repo_id}; then copy the hub cache here.",
         ) from err

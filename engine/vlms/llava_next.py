@@ -19,12 +19,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
 from engine.boxes import Box
-from engine.errors import ArtefactError
 from engine.vlms import attention
 from engine.vlms.attention import Layout, Recorder
-from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, Tiles, not_too_long, pad_lines
+from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, Tiles, check_complete, not_too_long, pad_lines
 from engine.vlms.config import VlmConfig
-from engine.vlms.injection import append_rows
+from engine.vlms.injection import inject_rows
 
 _NORMS = ("first-patch", "cls", "mean")
 
@@ -50,8 +49,15 @@ class LlavaNext:
 
     @classmethod
     def load(cls, config: VlmConfig, folder: Path, device: torch.device, dtype: torch.dtype) -> "LlavaNext":
-        """Load a checkpoint folder in the hub's layout."""
-        model = LlavaNextForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        """Load a checkpoint folder in the hub's layout.
+
+        Raises:
+            ValueError: weights are missing from it.
+        """
+        model, found = LlavaNextForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+        check_complete(found, optional=() if config.anyres else ("model.image_newline",))  # between tiles only
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         full = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
         if config.anyres:
@@ -141,13 +147,7 @@ class LlavaNext:
         Raises:
             ArtefactError: an embedding was trained for another width.
         """
-        for e in embeddings:
-            if e.shape[-1] != self.width:
-                raise ArtefactError(
-                    f"an embedding of width {e.shape[-1]} does not fit {self.config.name} ({self.width})"
-                )
-        devices = [e.to(self.device) for e in embeddings]
-        return [append_rows(f, e, n) for f, e, n in zip(seen.features, devices, seen.norms, strict=True)]
+        return inject_rows(seen, embeddings, self.width, self.config)
 
     def prompt(self, request: str) -> str:
         """The whole prompt with one `<image>` placeholder, up to and including the assistant's cue."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import Blip2VisionConfig, BlipImageProcessorPil, LlamaConfig
 
-from engine.errors import EnvironmentFault, UsageError
+from engine.errors import EnvironmentFault, UsageError, first_line
 from engine.files import TEMPORARY_MARK
 from engine.vlms.minigpt_v2 import MiniGptConfig, MiniGptModel
 
@@ -116,9 +116,17 @@ def _load_pickle(path: Path) -> dict[str, Tensor]:
     """The content of a `.pth` file; nothing in it is ever executed, tensors are mapped, not read."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as err:
-        reason = (str(err) or type(err).__name__).splitlines()[0]
-        raise UsageError(f"{path} cannot be read as tensors: {reason}", hint=_HINT) from err
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        pickle.UnpicklingError,
+    ) as err:
+        raise UsageError(f"{path} cannot be read as tensors: {first_line(err)}", hint=_HINT) from err
     if not isinstance(found, dict):
         raise UsageError(f"{path} does not hold named tensors", hint=_HINT)
     return found

@@ -23,12 +23,12 @@ from transformers import (
 )
 
 from engine.boxes import Box
-from engine.errors import ArtefactError, UsageError
+from engine.errors import UsageError
 from engine.vlms import attention
 from engine.vlms.attention import Layout, Recorder
-from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, pad_lines
+from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, check_complete, pad_lines
 from engine.vlms.config import VlmConfig
-from engine.vlms.injection import append_rows
+from engine.vlms.injection import inject_rows
 
 FINAL_EPS = 1e-5
 """Epsilon of the layer norm behind the vision blocks; inside them it is the config's (method.md §4)."""
@@ -108,9 +108,7 @@ class MiniGptV2:
         model, found = MiniGptModel.from_pretrained(
             folder, dtype=dtype, local_files_only=True, output_loading_info=True
         )
-        missing = sorted(found["missing_keys"])
-        if missing:
-            raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}")
+        check_complete(found)
         text = model.config.text_config
         tokenizer = AutoTokenizer.from_pretrained(folder, config=text, local_files_only=True)
         images = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
@@ -151,16 +149,7 @@ class MiniGptV2:
         Raises:
             ArtefactError: an embedding was trained for another width.
         """
-        rows = []
-        for features, e, norm in zip(seen.features, embeddings, seen.norms, strict=True):
-            if e.shape[-1] != self.width:
-                raise ArtefactError(
-                    f"an embedding of width {e.shape[-1]} does not fit {self.config.name} ({self.width})"
-                )
-            if self.config.injection.norm == "all-but-last" and len(e):
-                norm = _norm_with_unit_rows(norm, len(features), len(e) - 1)
-            rows.append(append_rows(features, e.to(self.device), norm))
-        return rows
+        return inject_rows(seen, embeddings, self.width, self.config)
 
     def prompt(self, request: str) -> str:
         """The whole prompt with its image placeholder."""
@@ -284,8 +273,3 @@ def _segments(config: VlmConfig, template: str | None) -> tuple[str, str]:
     if len(parts) != 2:
         raise UsageError(f"a prompt of {config.name} needs one {PLACEHOLDER}: {template!r}")
     return parts[0], parts[1]
-
-
-def _norm_with_unit_rows(norm: Tensor, count: int, units: int) -> Tensor:
-    """The mean norm of `count` image rows and of `units` concept rows of length 1, as in the reference."""
-    return (norm * count + units) / (count + units)

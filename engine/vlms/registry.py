@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config import STORYBOOK, home
-from engine.errors import EnvironmentFault, WeightsMissingError
+from engine.errors import EnvironmentFault, WeightsMissingError, first_line
 from engine.files import sha256_of
-from engine.vlms.config import VlmConfig, find_config
+from engine.vlms.config import VlmConfig, family_of, find_config, model_type_of
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +80,7 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
 
     Raises:
         WeightsMissingError: its weights are not on this disk; the hint says how to get them.
-        EnvironmentFault: they are there but cannot be loaded.
+        EnvironmentFault: they are there but cannot be loaded, or are those of another family.
     """
     folder = find_weights(config)
     if folder is None:
@@ -88,6 +88,7 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
             f"the weights of {config.name} ({config.repo_id}) are not on this disk",
             hint=how_to_get(config),
         )
+    _check_family(config, folder)
     module, name = BACKENDS[config.backend].split(":")
     from safetensors import SafetensorError
 
@@ -95,9 +96,19 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
         return getattr(import_module(module), name).load(config, folder, device, dtype)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as err:
         raise EnvironmentFault(
-            f"{config.name} in {folder} cannot be loaded: {str(err).splitlines()[0]}",
+            f"{config.name} in {folder} cannot be loaded: {first_line(err)}",
             hint="The files may be incomplete; fetch them again, or see `myvlm doctor`.",
         ) from err
+
+
+def _check_family(config: VlmConfig, folder: Path) -> None:
+    found = model_type_of(folder / "config.json")
+    family = family_of(found)
+    if found and (family is None or family.backend != config.backend):
+        raise EnvironmentFault(
+            f"{config.name} in {folder} is a model of type {found!r} and cannot be loaded as {config.backend}",
+            hint="Give its folder as --vlm." if family else "See `myvlm models` for what can be used.",
+        )
 
 
 def fits(config: VlmConfig, gpu_gb: float) -> bool:
