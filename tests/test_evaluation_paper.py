@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from engine.config import STORYBOOK
-from engine.errors import EnvironmentFault, NoUsablePhotoError
+from engine.errors import EnvironmentFault, NoUsablePhotoError, UsageError
 from engine.evaluation.baselines import Rewriter
 from engine.evaluation.drawn_cases import draw_cases
+from engine.evaluation.figures import missing
 from engine.evaluation.heads_part import fires, measure_heads
 from engine.evaluation.report import evaluate_paper
 from engine.evaluation.settings import FULL, PaperSettings
 from engine.evaluation.teach import learn_embedding, learn_head
+from engine.evaluation.view import attempt
+from engine.evaluation.voice import Ask, Voice
 from engine.pipeline.session import Choices, Session
 
 SETTINGS = {"seeds": (5,), "concepts": 2, "photos": 1, "steps": 2, "vlms": ("storybook",)}
@@ -70,6 +73,51 @@ def test_requests_that_make_no_sense_are_refused(arguments, told, tmp_path, monk
     with pytest.raises(SystemExit) as stop:
         main()
     assert (stop.value.code, told in capsys.readouterr().err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["README.md", "paper.json", "recall.png", "heads.svg"])
+def test_files_of_others_are_not_overwritten(tmp_path, name):
+    (tmp_path / name).write_text('{"my": "own"}')
+    with pytest.raises(UsageError, match="is not from"):
+        evaluate_paper(PaperSettings(**SETTINGS, out=tmp_path), silent)
+    assert (tmp_path / name).read_text() == '{"my": "own"}'
+
+
+def test_what_cannot_be_loaded_is_a_reason():
+    def fail():
+        raise EnvironmentFault("needs nltk", hint="Run: pip")
+
+    assert attempt(fail, 2) == (missing("needs nltk: Run: pip"),) * 2
+
+
+def test_photos_with_different_numbers_of_rows_are_asked_together(tmp_path):
+    import torch
+
+    from engine.vlms.base import Generation, ImageFeatures
+
+    class Uneven:
+        width = 2
+
+        def preprocess(self, images):
+            return images
+
+        def encode(self, images):
+            return ImageFeatures([torch.full((k + 1, 2), float(k)) for k, _ in enumerate(images)], torch.ones(2))
+
+        def inject(self, seen, embeddings):
+            return seen.features
+
+        def encode_prompt(self, request):
+            return [1]
+
+        def generate(self, rows, ids):
+            return [Generation(str(len(r)), capped=False) for r in rows]
+
+    _, (case, *_) = draw_cases(tmp_path / "drawn", 5, 1, 1)
+    one, two = case.training[:2]
+    voice = Voice(Uneven())
+    assert voice.say([Ask(one, "x"), Ask(two, "x"), Ask(one, "y")]) == ["1", "2", "1"]
+    assert voice.say([Ask(two, "z")]) == ["2"]
 
 
 def test_an_untrainable_head_never_fires(tmp_path, monkeypatch):

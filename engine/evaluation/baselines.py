@@ -52,7 +52,12 @@ class Rewriter:
             raise EnvironmentFault(f"the language model {source} cannot be loaded: {str(err).splitlines()[0]}") from err
         if not self._tokenizer.chat_template:
             raise EnvironmentFault(f"{source} has no chat template: it is no instruct model")
-        self._model = model.eval().to(device)
+        import torch
+
+        try:
+            self._model = model.eval().to(device)
+        except torch.cuda.OutOfMemoryError as err:
+            raise EnvironmentFault(f"{source} does not fit the GPU's memory") from err
 
     def rewrite(
         self, captions: Sequence[str], keywords: Sequence[Sequence[str]], identifiers: Sequence[str]
@@ -73,8 +78,11 @@ class Rewriter:
         inputs = self._tokenizer.apply_chat_template(
             turns, add_generation_prompt=True, tokenize=True, padding=True, return_dict=True, return_tensors="pt"
         ).to(self._model.device)
-        with torch.inference_mode():
-            out = self._model.generate(**inputs, do_sample=False, max_new_tokens=_LLM_TOKENS)
+        try:
+            with torch.inference_mode():
+                out = self._model.generate(**inputs, do_sample=False, max_new_tokens=_LLM_TOKENS)
+        except torch.cuda.OutOfMemoryError as err:
+            raise EnvironmentFault("the language model does not fit the GPU's memory") from err
         texts = self._tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [t.strip().strip('"').strip() for t in texts]
 

@@ -25,7 +25,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: `id` is the paper's number or a name of ours; `paper` says what the paper reports, for shape."""
+    """A table: `id` is the paper's number or a name of ours; a column `paper` holds the paper's figures, for shape."""
 
     id: str
     title: str

@@ -4,7 +4,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from engine.errors import EnvironmentFault
 from engine.evaluation import wordscores
 from engine.evaluation.crowd_part import f1
 from engine.evaluation.drawn_cases import CROWDS
@@ -12,7 +11,7 @@ from engine.evaluation.figures import Cell, Table, measured, missing, row
 from engine.evaluation.judge import SORTS, companions_right, leaks, objects_right, place_right, references_with
 from engine.evaluation.statistics import mean, proportion, ratio
 from engine.evaluation.tables import NO_TRUTH, named
-from engine.evaluation.view import NotMeasured, Said, View, attempt, means
+from engine.evaluation.view import NotMeasured, Said, View, attempt, attempt_one, means
 
 _SPLITS = ("one", "diff", "same", "second")
 _SPLIT_TITLES = ("alone", "another category", "same category", "second")
@@ -41,17 +40,20 @@ def _word_scores(view: View, vlm: str, method: str) -> list[Cell]:
     if not found:
         raise NotMeasured("no ground-truth captions")
     pairs = [(s.text, references_with(s.shown.truth, s.identifier)) for s in found]
-    try:
-        grouped = defaultdict(list)
-        for s, pair in zip(found, pairs, strict=True):
-            grouped[s.seed, s.shown.concept].append(pair)
-        bleus = [wordscores.bleu(own) for own in grouped.values()]
-        cells = [means([100 * b[n] for b in bleus], 100.0) for n in range(4)]
-        cells.append(means([100 * wordscores.meteor(*p) for p in pairs], 100.0))
-        cells.append(means([100 * wordscores.rouge_l(*p) for p in pairs], 100.0))
-    except EnvironmentFault as err:
-        raise NotMeasured(f"{err}: {err.hint}") from err
-    return [*cells, means([100 * v for v in wordscores.cider(pairs)], 1000.0)]
+    grouped = defaultdict(list)
+    for s, pair in zip(found, pairs, strict=True):
+        grouped[s.seed, s.shown.concept].append(pair)
+
+    def bleu() -> list[Cell]:
+        scores = [wordscores.bleu(own) for own in grouped.values()]
+        return [means([100 * b[n] for b in scores], 100.0) for n in range(4)]
+
+    return [
+        *attempt(bleu, 4),
+        attempt_one(lambda: means([100 * wordscores.meteor(*p) for p in pairs], 100.0)),
+        attempt_one(lambda: means([100 * wordscores.rouge_l(*p) for p in pairs], 100.0)),
+        means([100 * v for v in wordscores.cider(pairs)], 1000.0),
+    ]
 
 
 def more_tables(view: View) -> list[Table]:

@@ -250,8 +250,9 @@ class _Run:
             self.tell(name)
             return found
         except EngineError as err:
-            self.tell(f"{name}: not measured: {err}")
-            return {"reason": str(err)}
+            reason = str(err).replace(f"{self.folder}/", "")
+            self.tell(f"{name}: not measured: {reason}")
+            return {"reason": reason}
 
     def _fresh(self, session: Session, name: str) -> Session:
         """A session with an empty store that shares the loaded models and the feature cache."""

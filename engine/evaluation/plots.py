@@ -33,6 +33,11 @@ _STYLE = {
 _METADATA = {"png": {"Software": "myvlm"}, "svg": {"Date": None, "Creator": "myvlm"}}
 
 
+def ours(data: bytes) -> bool:
+    """Whether a picture's bytes are one of these plots, by what it says of its maker."""
+    return b"Software\0myvlm" in data or b"<dc:title>myvlm</dc:title>" in data
+
+
 def draw_plots(view: View, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw what the measurements allow; returns file stems with their captions.
 
@@ -178,6 +183,7 @@ def _need(lines: int) -> None:
         raise NotMeasured("nothing to draw")
 
 
+STEMS = ("recall", "training", "heads")
 _PLOTS: tuple[tuple[str, str, Callable[[View, Any], Any]], ...] = (
     ("recall", "Recall against training photos (bars: 95 % intervals)", _recall),
     ("training", "Cross-entropy and embedding norm while learning (band: 10th to 90th percentile)", _curves),

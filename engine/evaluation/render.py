@@ -7,19 +7,26 @@ from typing import Any
 from engine.evaluation.figures import Cell, Table
 from engine.evaluation.paper import Results
 
+MARK = "Written by `myvlm evaluate --paper`"
+
 
 def render_cell(cell: Cell) -> str:
     """`95.0 (91.2–97.3), n 120`, or `not measured: why`."""
     if cell.reason:
-        return f"not measured: {cell.reason}"
+        return f"not measured: {_escape(cell.reason)}"
     if cell.figure is None:
-        return cell.text.replace("|", "\\|")
+        return _escape(cell.text)
     f = cell.figure
     assert f.value is not None and f.low is not None and f.high is not None
     if cell.percent:
         return f"{100 * f.value:.1f} % ({100 * f.low:.1f}–{100 * f.high:.1f}), n {f.n}"
     digits = 1 if abs(f.value) >= 10 else 3
     return f"{f.value:.{digits}f} ({f.low:.{digits}f}–{f.high:.{digits}f}), n {f.n}"
+
+
+def _escape(text: str) -> str:
+    """Text on one line that does not end a table's cell."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def render_table(table: Table) -> str:
@@ -49,7 +56,7 @@ def _label(table: Table) -> str:
 
 def render_page(results: Results, tables: Sequence[Table], plots: Sequence[tuple[str, str]]) -> str:
     """The whole page; `plots` are file stems with their captions."""
-    head = "# The paper's protocol, as measured\n\nWritten by `myvlm evaluate --paper`; do not edit.\n"
+    head = f"# The paper's protocol, as measured\n\n{MARK}; do not edit.\n"
     body = "\n".join(render_table(t) for t in tables)
     pictures = "".join(f"\n![{title}]({stem}.png)\n" for stem, title in plots)
     return f"{head}\n{_protocol(results)}\n{body}" + (f"\n### Plots\n{pictures}" if plots else "")
@@ -66,7 +73,7 @@ def _protocol(results: Results) -> str:
         f"in all; {where}. No validation photo is seen by a head or an embedding (checked by path and content). Each "
         "figure comes with n and its 95 % interval (Wilson's for shares, normal for means; photos as independent).",
     ]
-    lines += [f"Left out: {n}." for n in results.notes]
+    lines += [f"Left out: {_escape(n)}." for n in results.notes]
     for name, facts in sorted(results.vlms.items()):
         lines.append(f"`{name}`: {facts['id']}, weights {facts['revision']}.")
     return "\n\n".join(lines) + "\n"
@@ -76,6 +83,7 @@ def document(results: Results, tables: Sequence[Table]) -> dict[str, Any]:
     """Everything as plain data."""
     s = results.settings
     return {
+        "format": 1,
         "protocol": "paper",
         "settings": {
             "seeds": list(s.seeds),

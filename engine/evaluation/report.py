@@ -1,13 +1,15 @@
 """From measurements to files: paper.json, README.md, plots."""
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from engine.errors import EnvironmentFault
+from engine.errors import EnvironmentFault, UsageError
 from engine.evaluation.figures import Table
 from engine.evaluation.more_tables import more_tables, table_6
 from engine.evaluation.paper import Results, Tell, measure
-from engine.evaluation.render import as_json, document, render_page
+from engine.evaluation.render import MARK, as_json, document, render_page
 from engine.evaluation.settings import PaperSettings
 from engine.evaluation.tables import table_1, table_2, table_4, table_5, table_7
 from engine.evaluation.view import View
@@ -24,8 +26,12 @@ _TABLES: dict[str, Callable[[View], Table]] = {
 
 
 def evaluate_paper(settings: PaperSettings, tell: Tell) -> tuple[dict[str, Any], list[Table]]:
-    """Measure, and write DIR/paper.json, DIR/README.md and the plots; returns the document and its tables."""
-    settings.out.mkdir(parents=True, exist_ok=True)
+    """Measure, and write DIR/paper.json, DIR/README.md and the plots; returns the document and its tables.
+
+    Raises:
+        UsageError: DIR is no folder, or holds somebody else's file under one of these names.
+    """
+    _prepare(settings.out)
     results = measure(settings, tell)
     tables = build_tables(results)
     plots = _plots(results, tell)
@@ -34,6 +40,28 @@ def evaluate_paper(settings: PaperSettings, tell: Tell) -> tuple[dict[str, Any],
     write_atomically(settings.out / "README.md", render_page(results, tables, plots).encode())
     tell(f"written: {settings.out / 'README.md'}")
     return found, tables
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise UsageError(f"--out {folder}: {err.strerror}", hint="Give a folder for the tables and plots.") from err
+    from engine.evaluation.plots import STEMS, ours
+
+    def is_document(data: bytes) -> bool:
+        try:
+            found = json.loads(data)
+        except ValueError:
+            return False
+        return isinstance(found, dict) and found.get("protocol") == "paper"
+
+    marks: dict[str, Callable[[bytes], bool]] = {"README.md": lambda data: MARK.encode() in data}
+    marks |= {"paper.json": is_document} | {f"{stem}.{suffix}": ours for stem in STEMS for suffix in ("png", "svg")}
+    for name, known in marks.items():
+        path = folder / name
+        if path.exists() and not (path.is_file() and known(path.read_bytes())):
+            raise UsageError(f"{path} is not from `myvlm evaluate --paper`", hint="Give --out another folder.")
 
 
 def build_tables(results: Results) -> list[Table]:

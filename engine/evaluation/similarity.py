@@ -5,21 +5,57 @@ Both models are used from this disk only; what is not there is a reason, not an 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engine.errors import EnvironmentFault
+from engine.evaluation.parts import Parts
+from engine.files import sha256_of
 from engine.photos.decode import load_photo
 
-CLIP, CLIP_WEIGHTS, CLIP_REPO = "ViT-L-14-336", "openai", "timm/vit_large_patch14_clip_336.openai"
+CLIP, CLIP_REPO = "ViT-L-14-336", "timm/vit_large_patch14_clip_336.openai"
 SENTENCES = "sentence-transformers/all-MiniLM-L6-v2"
 _BATCH = 16
 
 
-def _on_disk(repo: str, files: Sequence[str]) -> bool:
+class Scores:
+    """Scores of a model that is loaded when it is first needed, each list kept as a partial result."""
+
+    def __init__(self, model: "type[ClipScore] | type[SentenceScore]", parts: Parts, device: str) -> None:
+        self._make, self._parts, self._device = model, parts, device
+        self._model: ClipScore | SentenceScore | None = None
+
+    def of(self, name: str, digest: str, left: Sequence[Any], right: Sequence[Any]) -> list[float]:
+        """The model's scores of pairs.
+
+        Raises:
+            EnvironmentFault: the model is not on this disk, or its library is not installed.
+        """
+        own = sha256_of(repr((digest, list(map(str, left)), right)).encode())[:16]
+        found: list[float] = self._parts.get(f"scores-{name}", own, lambda: {"scores": self._measure(left, right)})[
+            "scores"
+        ]
+        return found
+
+    def _measure(self, left: Sequence[Any], right: Sequence[Any]) -> list[float]:
+        from engine.device import pick_device
+
+        try:
+            if self._model is None:
+                self._model = self._make(str(pick_device(self._device)))
+            return self._model.scores(left, right)
+        except ImportError as err:
+            raise EnvironmentFault(f"needs {err.name}", hint="Run: pip install 'myvlm[evaluate]'") from err
+        except OSError as err:
+            raise EnvironmentFault(f"cannot be loaded: {str(err).splitlines()[0]}") from err
+
+
+def _on_disk(repo: str, files: Sequence[str]) -> str | None:
     from huggingface_hub import try_to_load_from_cache
 
-    return any(isinstance(try_to_load_from_cache(repo, f), str) for f in files)
+    found = (try_to_load_from_cache(repo, f) for f in files)
+    return next((f for f in found if isinstance(f, str)), None)
 
 
 class ClipScore:
@@ -27,19 +63,23 @@ class ClipScore:
     as the paper's table reads).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         """Load CLIP.
 
         Raises:
             EnvironmentFault: its weights are not on this disk.
         """
-        if not _on_disk(CLIP_REPO, ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")):
+        weights = _on_disk(CLIP_REPO, ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"))
+        if weights is None:
             raise EnvironmentFault("the weights of CLIP ViT-L/14@336 are not on this disk")
         import engine.device  # noqa: F401, I001
         import open_clip
 
-        self._model, _, self._prepare = open_clip.create_model_and_transforms(CLIP, CLIP_WEIGHTS)
+        self._model, _, self._prepare = open_clip.create_model_and_transforms(
+            CLIP, pretrained=weights, force_quick_gelu=True, device=device
+        )
         self._model.eval()
+        self._device = device
         self._tokenize = open_clip.get_tokenizer(CLIP)
 
     def scores(self, paths: Sequence[Path], texts: Sequence[str]) -> list[float]:
@@ -50,8 +90,9 @@ class ClipScore:
         with torch.inference_mode():
             for start in range(0, len(paths), _BATCH):
                 pixels = [self._prepare(load_photo(p).image) for p in paths[start : start + _BATCH]]
-                seen = self._model.encode_image(torch.stack(pixels), normalize=True)
-                said = self._model.encode_text(self._tokenize(list(texts[start : start + _BATCH])), normalize=True)
+                seen = self._model.encode_image(torch.stack(pixels).to(self._device), normalize=True)
+                tokens = self._tokenize(list(texts[start : start + _BATCH])).to(self._device)
+                said = self._model.encode_text(tokens, normalize=True)
                 found += (100.0 * (seen * said).sum(-1).clamp_min(0.0)).tolist()
         return found
 
@@ -59,7 +100,7 @@ class ClipScore:
 class SentenceScore:
     """100 · cosine of two captions' sentence embeddings: token embeddings averaged (Reimers and Gurevych 2019)."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         """Load the sentence transformer.
 
         Raises:
@@ -71,7 +112,7 @@ class SentenceScore:
         from transformers import AutoModel, AutoTokenizer
 
         self._tokenizer = AutoTokenizer.from_pretrained(SENTENCES, local_files_only=True)
-        self._model = AutoModel.from_pretrained(SENTENCES, local_files_only=True).eval()
+        self._model = AutoModel.from_pretrained(SENTENCES, local_files_only=True).eval().to(device)
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
         import torch
@@ -79,10 +120,12 @@ class SentenceScore:
         rows = []
         with torch.inference_mode():
             for start in range(0, len(texts), _BATCH):
-                batch = self._tokenizer(list(texts[start : start + _BATCH]), padding=True, return_tensors="pt")
+                batch = self._tokenizer(list(texts[start : start + _BATCH]), padding=True, return_tensors="pt").to(
+                    self._model.device
+                )
                 states = self._model(**batch).last_hidden_state
                 mask = batch["attention_mask"].unsqueeze(-1)
-                rows.append(((states * mask).sum(1) / mask.sum(1)).numpy())
+                rows.append(((states * mask).sum(1) / mask.sum(1)).cpu().numpy())
         found = np.concatenate(rows)
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 

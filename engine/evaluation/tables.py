@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from engine.errors import EnvironmentFault
 from engine.evaluation.baselines import IN_CONTEXT
 from engine.evaluation.figures import Cell, Table, measured, missing, row, said
 from engine.evaluation.heads_part import NEVER, fires
 from engine.evaluation.judge import names_right_one, references_with, with_category
+from engine.evaluation.parts import Parts
 from engine.evaluation.settings import Setting
-from engine.evaluation.similarity import ClipScore, SentenceScore
+from engine.evaluation.similarity import ClipScore, Scores, SentenceScore
 from engine.evaluation.statistics import proportion
-from engine.evaluation.view import FAMILIES, NotMeasured, Said, View, attempt, means
+from engine.evaluation.view import FAMILIES, NotMeasured, Said, View, attempt, attempt_one, means
 from engine.evaluation.wordscores import rouge_l
 from engine.vlms.wording import has_word
 
@@ -96,7 +96,8 @@ def table_2(view: View) -> Table:
         "paper",
     )
     rows = []
-    clip, sentences = _load(ClipScore), _load(SentenceScore)
+    parts, device = Parts(view.results.settings.out / "parts"), view.results.settings.device
+    clip, sentences = Scores(ClipScore, parts, device), Scores(SentenceScore, parts, device)
     for vlm in view.vlms:
         family = FAMILIES.get(view.results.families.get(vlm, ""), "")
         for i, photos in enumerate((1, 2, 4)):
@@ -115,14 +116,7 @@ _NOTES_2 = (
 )
 
 
-def _load(model: type[ClipScore] | type[SentenceScore]) -> ClipScore | SentenceScore | str:
-    try:
-        return model()
-    except (EnvironmentFault, OSError) as err:
-        return str(err)
-
-
-def _similar(view: View, vlm: str, photos: int, clip: object, sentences: object) -> list[Cell]:
+def _similar(view: View, vlm: str, photos: int, clip: Scores, sentences: Scores) -> list[Cell]:
     found = list(view.captions(vlm, "myvlm", Setting(photos).key))
     recall = [view.share(found, named, recognised=r) for r in (True, False)]
     known = [s for s in found if s.shown.truth.references]
@@ -131,20 +125,22 @@ def _similar(view: View, vlm: str, photos: int, clip: object, sentences: object)
         [with_category(r, s.identifier, s.shown.category) for r in references_with(s.shown.truth, s.identifier)]
         for s in known
     ]
-    image = missing(clip) if isinstance(clip, str) else _image_similarity(view, vlm, found, clip)
+    name, digest = f"{vlm}-{Setting(photos).key}", view.results.settings.digest()
+    image = attempt_one(lambda: _image_similarity(view, name, found, clip))
     if not known:
         return [*recall, image, missing("no ground-truth captions"), missing("no ground-truth captions")]
-    text = missing(sentences) if isinstance(sentences, str) else means(sentences.scores(texts, references), 100.0)  # type: ignore[attr-defined]
-    rouge = [100 * rouge_l(t, r) for t, r in zip(texts, references, strict=True)]
-    return [*recall, image, text, means(rouge, 100.0)]
+    text = attempt_one(lambda: means(sentences.of(f"{name}-text", digest, texts, references), 100.0))
+    pairs = list(zip(texts, references, strict=True))
+    return [*recall, image, text, attempt_one(lambda: means([100 * rouge_l(*p) for p in pairs], 100.0))]
 
 
-def _image_similarity(view: View, vlm: str, found: Sequence[Said], clip: object) -> Cell:
+def _image_similarity(view: View, name: str, found: Sequence[Said], clip: Scores) -> Cell:
     root = view.results.settings.data
     if root is None:
         return missing("CLIP does not know drawings; use --data")
     texts = [with_category(s.text, s.identifier, s.shown.category) for s in found]
-    return means(clip.scores([root / s.shown.truth.id for s in found], texts), 100.0)  # type: ignore[attr-defined]
+    photos = [root / s.shown.truth.id for s in found]
+    return means(clip.of(f"{name}-image", view.results.settings.digest(), photos, texts), 100.0)
 
 
 def table_4(view: View) -> Table:

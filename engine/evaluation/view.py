@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from engine.errors import EngineError
 from engine.evaluation.baselines import replace_keyword
 from engine.evaluation.figures import Cell, measured, missing
 from engine.evaluation.heads_part import fires
@@ -117,6 +118,13 @@ def attempt(make: Callable[[], Sequence[Cell]], width: int) -> tuple[Cell, ...]:
         return tuple(make())
     except NotMeasured as err:
         return (missing(str(err)),) * width
+    except EngineError as err:
+        return (missing(f"{err}: {err.hint}" if err.hint else str(err)),) * width
+
+
+def attempt_one(make: Callable[[], Cell]) -> Cell:
+    """A cell, or the reason in it."""
+    return attempt(lambda: [make()], 1)[0]
 
 
 def means(values: Sequence[float], most: float = math.inf, *, percent: bool = False) -> Cell:

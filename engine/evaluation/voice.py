@@ -58,14 +58,14 @@ class Voice:
         new: dict[Path, ImageFeatures] = {}
         if fresh:
             found = self.vlm.encode(self.vlm.preprocess([load_photo(p).image for p in fresh]))
-            new = {p: ImageFeatures(found.features[i : i + 1], found.norms[i : i + 1]) for i, p in enumerate(fresh)}
+            new = {p: found.chosen([i]) for i, p in enumerate(fresh)}
         own = [new.get(p) or self._seen[p] for p in paths]
         self._keep(new)
-        return ImageFeatures(torch.cat([o.features for o in own]), torch.cat([o.norms for o in own]))
+        return ImageFeatures([rows for o in own for rows in o.features], torch.cat([o.norms for o in own]))
 
     def _keep(self, new: dict[Path, "ImageFeatures"]) -> None:
         for path, features in new.items():
-            size = features.features.numel() * features.features.element_size()
+            size = sum(rows.numel() * rows.element_size() for rows in features.features)
             if self._kept + size <= _MOST_KEPT:
                 self._seen[path] = features
                 self._kept += size

@@ -1,7 +1,7 @@
 """What a VLM says: plain captions, captions with a concept, answers and boxes, one concept at a time."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from engine.pipeline.learn import learn
 from engine.pipeline.session import Session
 from engine.types import Concept, Kind, Reference
 
-Tell = Callable[[str], None]
 Vectors = dict[str, np.ndarray]
 """Embeddings by concept."""
 _QUESTIONS = 2
