@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from engine.errors import UsageError
 from engine.evaluation import wordscores
@@ -12,13 +13,14 @@ from engine.evaluation.cases import CONCEPT, Case, Item, Truth, check_split, tru
 from engine.evaluation.crowd_part import f1
 from engine.evaluation.drawn_cases import draw_cases, draw_crowds
 from engine.evaluation.figures import Table, measured, missing, row
-from engine.evaluation.folder_cases import folder_cases, with_concept
+from engine.evaluation.folder_cases import folder_cases, with_concept, with_kind
 from engine.evaluation.heads_part import fires
 from engine.evaluation.judge import Shown, companions_right, leaks, names_right_one, with_category
 from engine.evaluation.parts import Parts
 from engine.evaluation.render import render_table
 from engine.evaluation.settings import FULL, Setting, settings_for
 from engine.evaluation.statistics import mean, proportion, ratio
+from engine.evaluation.teach import _negatives
 from engine.types import Kind
 
 GOLDEN = Path(__file__).parent / "golden" / "evaluation_table.md"
@@ -210,7 +212,7 @@ def make_folder(root, concepts=("red_dog", "mug"), photos=6):
     for name in concepts:
         (root / name).mkdir(parents=True)
         for k in range(photos):
-            (root / name / f"{k}.jpg").write_bytes(f"{name} {k}".encode())
+            Image.new("RGB", (8, 8), (40 * k, len(name) * 9, 0)).save(root / name / f"{k}.jpg")
     return root
 
 
@@ -263,7 +265,59 @@ def test_captions_that_cannot_be_understood_are_refused(tmp_path, text):
 
 
 def test_concept_names_are_found_as_whole_words():
-    assert with_concept("Red dog, sks and a hotdog.", "red_dog") == "<concept>, <concept> and a hotdog."
+    assert with_concept("Red dog and a hotdog.", "red_dog") == "<concept> and a hotdog."
+    assert with_concept("sks is a mug.", "mug") == "<concept> is a mug."
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"mug": {"kind": "toy"}},
+        {"mug": "toy"},
+        {"mug": {"keywords": "dog"}},
+        {"mug": {"keywords": []}},
+        {"mug": {"category": 3}},
+    ],
+)
+def test_facts_that_cannot_be_understood_are_refused(tmp_path, facts):
+    root = make_folder(tmp_path / "data", ("mug",))
+    (root / "concepts.json").write_text(json.dumps(facts))
+    with pytest.raises(UsageError, match="mug"):
+        folder_cases(root, 0, None, None)
+
+
+def test_captions_of_two_forms_under_one_key_are_refused(tmp_path):
+    root = make_folder(tmp_path / "data", ("mug",))
+    (root / "captions.json").write_text('{"mug": {"0.jpg": "A mug."}}')
+    (root / "more_captions.json").write_text('{"mug": ["A mug."]}')
+    with pytest.raises(UsageError, match="caption elsewhere"):
+        folder_cases(root, 0, None, None)
+
+
+def test_unreadable_photos_and_folders_below_are_left_out(tmp_path):
+    root = make_folder(tmp_path / "data", ("001",))
+    (root / "001" / "0.jpg").write_bytes(b"no picture")
+    make_folder(root / "001", ("below",), 3)
+    (case,), left_out = folder_cases(root, 0, None, None)
+    assert (case.category, len(case.training), len(case.validation)) == ("001", 4, 1)
+    assert left_out == ["001/0.jpg: not a picture that can be read"]
+
+
+def test_a_found_kind_changes_the_usual_keywords_only(tmp_path):
+    root = make_folder(tmp_path / "data", ("anna", "mug"))
+    (root / "concepts.json").write_text('{"mug": {"keywords": ["cup"]}}')
+    anna, mug = (with_kind(c, Kind.PERSON) for c in folder_cases(root, 0, None, None)[0])
+    assert (anna.kind, anna.keywords, mug.keywords) == (Kind.PERSON, ("man", "woman", "person"), ("cup",))
+
+
+def test_a_photo_in_two_folders_is_nobodys_negative(tmp_path):
+    root = make_folder(tmp_path / "data", ("anna", "mug"))
+    anna, mug = folder_cases(root, 0, None, None)[0]
+    shared = root / "anna" / mug.training[0].name
+    mug.training[0].write_bytes(anna.validation[0].path.read_bytes())
+    mug.training[1].write_bytes(anna.training[0].read_bytes())
+    assert shared.exists()
+    assert _negatives(anna, (anna, mug)) == list(mug.training[2:])
 
 
 def test_parts_are_measured_once_for_a_digest(tmp_path):

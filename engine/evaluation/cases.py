@@ -73,6 +73,11 @@ class Case:
         check_split(self.name, self.training, [i.path for i in (*self.validation, *self.strangers)])
 
 
+def contents_of(case: Case) -> frozenset[str]:
+    """Content hashes of a case's own photos: what shows the concept, under whatever name it lies elsewhere."""
+    return frozenset(sha256_of(p.read_bytes()) for p in (*case.training, *(i.path for i in case.validation)))
+
+
 def check_split(name: str, training: Sequence[Path], validation: Sequence[Path]) -> None:
     """Make sure that no validation photo is among the training photos.
 

@@ -5,27 +5,32 @@
     ROOT/concepts.json                        optional: {"<concept>": {"kind", "category", "keywords"}}
 
 A captions file maps a photo's file name (with or without its suffix; at the root also `<concept>/<file>`, or an object
-a concept) to a caption or a list of captions. The concept stands in them as `<concept>`, by its folder's name (with
-blanks or underscores), as `sks`, or as `S*`. A photo's captions are its training captions where it is drawn for
-training and its ground truth where it is not. Files such as `additional_captions.json` in the same forms add to them.
-Without concepts.json the category is the last word of the folder's name and the recogniser decides who is a person.
+a concept) to a caption or a list of captions. The concept stands in them as `<concept>`, `sks` or `S*`, or, where none
+of these does, by its folder's name (with blanks or underscores). Photos in folders below are not taken. A photo's
+captions are its training captions where it is drawn for training and its ground truth where it is not. Files such as
+`additional_captions.json` in the same forms add to them. Without concepts.json the category is the last word of the
+folder's name and the recogniser decides who is a person.
 """
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.errors import UsageError
+from engine.errors import PhotoError, UsageError
 from engine.evaluation.cases import CONCEPT, TRAINING_PHOTOS, Case, Item, Truth
 from engine.files import sha256_of
+from engine.kinds import PEOPLE, kind_of_word
+from engine.photos.decode import load_photo
 from engine.photos.discovery import iter_photos
 from engine.types import Kind
 
 _FORM = 'Form: {"photo.jpg": "sks on a sofa."} in ROOT/<concept>/captions.json.'
+_FACTS = 'Form: {"mug": {"kind": "thing", "category": "mug", "keywords": ["mug", "cup", "object"]}}; all are optional.'
 _WORDS = (CONCEPT, "{concept}", "{identifier}", "sks", "<S*>", "S*")
 
 
@@ -37,12 +42,13 @@ def folder_cases(root: Path, seed: int, concepts: int | None, photos: int | None
     """
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder", hint="It holds one folder of photos a concept.")
-    facts = _read(root / "concepts.json")
+    facts = _read_facts(root / "concepts.json")
     shared = _read_captions(root)
     cases, left_out = [], []
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     for number, folder in enumerate(folders[:concepts]):
-        found = _distinct(sorted(iter_photos([folder])))
+        found, bad = _readable(_distinct(sorted(p for p in iter_photos([folder]) if p.parent == folder)))
+        left_out += [f"{folder.name}/{p.name}: {why}" for p, why in bad]
         if len(found) <= TRAINING_PHOTOS:
             left_out.append(f"{folder.name}: {len(found)} photos, at least {TRAINING_PHOTOS + 1} are needed")
             continue
@@ -62,6 +68,18 @@ def _distinct(photos: list[Path]) -> list[Path]:
     return list(first.values())
 
 
+def _readable(photos: list[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The photos that can be decoded, and the others with the reason."""
+    found, bad = [], []
+    for path in photos:
+        try:
+            load_photo(path)
+            found.append(path)
+        except PhotoError as err:
+            bad.append((path, str(err).removeprefix(f"{path}: ")))
+    return found, bad
+
+
 def _case(
     name: str,
     found: list[Path],
@@ -72,7 +90,8 @@ def _case(
 ) -> Case:
     order = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
     training, rest = sorted(order[:TRAINING_PHOTOS]), sorted(order[TRAINING_PHOTOS:][:photos])
-    category = str(facts.get("category") or re.split(r"[\s_-]+", re.sub(r"[\s_-]*\d+$", "", name))[-1].lower())
+    last = re.split(r"[\s_-]+", re.sub(r"[\s_-]*\d+$", "", name))[-1].lower()
+    category = facts.get("category") or last or name.lower()
     kind = Kind(facts["kind"]) if "kind" in facts else None
     keywords = tuple(facts.get("keywords") or _keywords(category, kind))
     return Case(
@@ -87,24 +106,48 @@ def _case(
 
 
 def _keywords(category: str, kind: Kind | None) -> tuple[str, ...]:
+    kind = kind or kind_of_word(category)
     if kind is Kind.PERSON:
-        return tuple(dict.fromkeys([category, "man", "woman", "person"]))[:3]
+        own = [category] if category in PEOPLE else []
+        return tuple(dict.fromkeys([*own, "man", "woman", "person"]))[:3]
     return (category, "animal" if kind is Kind.PET else "toy", "object")
+
+
+def with_kind(case: Case, kind: Kind | None) -> Case:
+    """The case with a kind that was found out, and with the keywords that go with it unless others were given."""
+    usual = case.keywords == _keywords(case.category, case.kind)
+    return replace(case, kind=kind, keywords=_keywords(case.category, kind) if usual else case.keywords)
 
 
 def _named(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(t for t in texts if CONCEPT in t)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_facts(path: Path) -> dict[str, dict[str, Any]]:
+    """What is said of the concepts, each with the right types."""
+    found = _read(path, _FACTS)
+    for name, own in found.items():
+        if not isinstance(own, dict):
+            raise UsageError(f"{path}: {name!r} is not a JSON object", hint=_FACTS)
+        if "kind" in own and own["kind"] not in list(map(str, Kind)):
+            raise UsageError(f"{path}: {name!r} has no kind {own['kind']!r}", hint=f"Kinds: {', '.join(Kind)}.")
+        category, keywords = own.get("category", "thing"), own.get("keywords", ["thing"])
+        if not isinstance(category, str) or not category.strip():
+            raise UsageError(f"{path}: the category of {name!r} is not a word", hint=_FACTS)
+        if not isinstance(keywords, list) or not keywords or not all(isinstance(w, str) and w for w in keywords):
+            raise UsageError(f"{path}: the keywords of {name!r} are not a list of words", hint=_FACTS)
+    return found
+
+
+def _read(path: Path, form: str = _FORM) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as err:
-        raise UsageError(f"{path} cannot be read as JSON: {err}", hint=_FORM) from err
+        raise UsageError(f"{path} cannot be read as JSON: {err}", hint=form) from err
     if not isinstance(found, dict):
-        raise UsageError(f"{path} is not a JSON object", hint=_FORM)
+        raise UsageError(f"{path} is not a JSON object", hint=form)
     return found
 
 
@@ -114,6 +157,10 @@ def _read_captions(folder: Path) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for file in files:
         for key, value in _read(file).items():
+            if key in merged and isinstance(value, dict) != isinstance(merged[key], dict):
+                raise UsageError(
+                    f"{file}: {key!r} is captions of a concept in one place and a caption elsewhere", hint=_FORM
+                )
             if isinstance(value, dict):
                 merged[key] = {**merged.get(key, {}), **value}
             else:
@@ -140,7 +187,10 @@ def _captions_of(folder: Path, photos: list[Path], shared: dict[str, Any]) -> di
 
 
 def with_concept(text: str, name: str) -> str:
-    """A caption with the concept's name, in any accepted spelling, as `<concept>`."""
-    spellings = sorted({*_WORDS, name, name.replace("_", " ")}, key=len, reverse=True)
-    pattern = "|".join(re.escape(s) for s in spellings)
-    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", CONCEPT, text, flags=re.IGNORECASE)
+    """A caption with the concept as `<concept>`: its placeholder, else its folder's name."""
+    for spellings in (_WORDS, (name, name.replace("_", " "))):
+        pattern = "|".join(re.escape(s) for s in sorted(spellings, key=len, reverse=True))
+        told, count = re.subn(rf"(?<!\w)(?:{pattern})(?!\w)", CONCEPT, text, flags=re.IGNORECASE)
+        if count:
+            return told
+    return text

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from engine.boxes import Box
-from engine.errors import NoUsablePhotoError
-from engine.evaluation.cases import Case, Item, box_of
+from engine.errors import NoUsablePhotoError, UsageError
+from engine.evaluation.cases import Case, Item, box_of, contents_of
 from engine.evaluation.parts import Part
 from engine.evaluation.teach import learn_head
+from engine.files import sha256_of
+from engine.kinds import kind_of_word
 from engine.photos.decode import load_photo
 from engine.pipeline.recognition import find_faces, find_regions
 from engine.pipeline.session import Session
@@ -51,24 +53,28 @@ def measure_heads(session: Session, cases: Sequence[Case], seed: int) -> Part:
     """Scores of every case's head on its validation photos, on strangers, and on the other cases' photos."""
     eyes, rows = Eyes(session), []
     heads = [_learn(session, case, cases, seed) for case in cases]
-    known = [replace(case, kind=kind) for case, (_, kind) in zip(cases, heads, strict=True)]
-    for case, (head, kind) in zip(known, heads, strict=True):
+    known = [replace(case, kind=kind) for case, (_, kind, _) in zip(cases, heads, strict=True)]
+    contents = {i.path: sha256_of(i.path.read_bytes()) for case in cases for i in case.validation}
+    for case, (head, kind, reason) in zip(known, heads, strict=True):
+        shown = contents_of(case)
         own = [_score(eyes, head, item) for item in case.validation]
         strangers = [_score(eyes, head, item) for item in case.strangers]
         rivals = [i for c in known if c.name != case.name and _alike(c.kind, kind) for i in c.validation]
+        rivals = [i for i in rivals if contents[i.path] not in shown]
         others = [_score(eyes, head, item)["score"] for item in rivals]
         row = {"concept": case.name, "kind": str(kind), "threshold": head.threshold, "head": head.kind}
+        row |= {"untrained": reason} if reason else {}
         rows.append({**row, "own": own, "strangers": strangers, "others": others})
     return {"heads": rows}
 
 
-def _learn(session: Session, case: Case, cases: Sequence[Case], seed: int) -> tuple[Head, Kind]:
-    """A case's head; one that never fires where no training photo shows enough of the concept."""
+def _learn(session: Session, case: Case, cases: Sequence[Case], seed: int) -> tuple[Head, Kind, str]:
+    """A case's head; one that never fires, and why, where it cannot be trained."""
     try:
-        return learn_head(session, case, cases, seed)
-    except NoUsablePhotoError:
-        kind = case.kind or Kind.THING
-        return Head(case.name, "", "face" if kind is Kind.PERSON else "linear", NEVER, {}, {}), kind
+        return *learn_head(session, case, cases, seed), ""
+    except (NoUsablePhotoError, UsageError) as err:
+        kind = case.kind or kind_of_word(case.category)
+        return Head(case.name, "", "face" if kind is Kind.PERSON else "linear", NEVER, {}, {}), kind, str(err)
 
 
 def _alike(a: Kind | None, b: Kind) -> bool:

@@ -13,10 +13,10 @@ from typing import Any
 from engine.errors import EngineError, EnvironmentFault
 from engine.evaluation import voice_parts
 from engine.evaluation.benchmark import Subject
-from engine.evaluation.cases import Case
+from engine.evaluation.cases import Case, contents_of
 from engine.evaluation.crowd_part import measure_crowds
 from engine.evaluation.drawn_cases import draw_cases, draw_crowds
-from engine.evaluation.folder_cases import folder_cases
+from engine.evaluation.folder_cases import folder_cases, with_kind
 from engine.evaluation.heads_part import measure_heads
 from engine.evaluation.parts import Part, Parts
 from engine.evaluation.settings import FULL, PaperSettings, settings_for
@@ -104,6 +104,21 @@ def _document(case: Case) -> dict[str, Any]:
     return found
 
 
+def _fingerprint(source: str) -> list[tuple[str, int, str]]:
+    """What tells one version of a model's files from another: names, sizes, and how they begin."""
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = Path(source)
+    if not folder.is_dir():
+        cached = try_to_load_from_cache(source, "config.json") if source.count("/") < 2 else None
+        folder = Path(cached).parent if isinstance(cached, str) else folder
+    found = []
+    for file in sorted(p for p in folder.glob("*") if p.is_file()):
+        with file.open("rb") as f:
+            found.append((file.name, file.stat().st_size, sha256_of(f.read(2**20))))
+    return found
+
+
 class _Run:
     """One run: models and drawings made once."""
 
@@ -124,7 +139,8 @@ class _Run:
                 self.results.notes += [n for n in left_out if n not in self.results.notes]
             else:
                 subjects, cases = draw_cases(folder, seed, s.concepts or 10, s.photos or 3)
-            digest = sha256_of(json.dumps([(_document(c), c.captions) for c in cases]).encode())[:16]
+            known = [(_document(c), c.captions, sorted(contents_of(c))) for c in cases]
+            digest = sha256_of(json.dumps(known).encode())[:16]
             self._groups[seed] = _Group(cases, subjects, folder, digest)
         return self._groups[seed]
 
@@ -161,7 +177,7 @@ class _Run:
                 f"heads-{recogniser.name}-seed{seed}", digest, lambda: measure_heads(fresh, group.cases, seed)
             )
         kinds = {h["concept"]: Kind(h["kind"]) for h in by_seed.get(seed, {}).get("heads", ())}
-        group.cases = [replace(c, kind=kinds.get(c.name, c.kind)) for c in group.cases]
+        group.cases = [with_kind(c, kinds.get(c.name, c.kind)) for c in group.cases]
 
     def _measure_seed(self, name: str, session: Session, kept: list[Voice], seed: int) -> None:
         s, cases, tables = self.settings, self.group(seed).cases, set(self.settings.tables)
@@ -187,9 +203,8 @@ class _Run:
 
             found[setting.key] = self._try(f"{name}-seed{seed}-{setting.key}", digest, named)
         if "1" in tables and s.llm:
-            found["llm"] = self._try(
-                f"{name}-seed{seed}-llm", s.digest(digest, s.llm), lambda: self._llm(session, cases, found)
-            )
+            own = s.digest(digest, s.llm, _fingerprint(s.llm))
+            found["llm"] = self._try(f"{name}-seed{seed}-llm", own, lambda: self._llm(session, cases, found))
         if "more" in tables and not s.data:
             self._measure_more(name, session, voice, seed, digest)
 

@@ -9,7 +9,7 @@ from engine.files import sha256_of
 TABLES = ("1", "2", "4", "5", "6", "7", "more")
 HEAD_THRESHOLD = 0.5
 """From which an object head fires in the paper; myvlm's own threshold is stricter (engine/README.md)."""
-_FORMAT = 4
+_FORMAT = 5
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,13 @@ class PaperSettings:
 
     def digest(self, *more: object) -> str:
         """What decides a partial result: another digest, and it is measured again."""
+        from engine.device import pick_device, pick_dtype
+
         source = str(self.data.resolve()) if self.data else "drawn"
-        return sha256_of(repr((_FORMAT, self.concepts, self.photos, self.steps, source, *more)).encode())[:16]
+        device = pick_device(self.device)
+        machine = (device.type, str(pick_dtype(self.dtype, device)))
+        own = (_FORMAT, self.concepts, self.photos, self.steps, source, machine)
+        return sha256_of(repr((*own, *more)).encode())[:16]
 
 
 @dataclass(frozen=True)

@@ -183,13 +183,14 @@ def table_7(view: View) -> Table:
             cells = attempt(lambda v=vlm, h=head: _heads(view, v, h), 5)  # type: ignore[misc]
             rows.append(row((f"{title} ({recogniser})",), (*cells, said(paper))))
     parts = [p for r in by_recogniser for p in view.results.heads.get(r, {}).values()]
-    untrained = [head["threshold"] == NEVER for p in parts for head in p.get("heads", ())]
+    untrained = [head.get("untrained", "") for p in parts for head in p.get("heads", ())]
+    why = "; ".join(sorted({reason for reason in untrained if reason}))
     notes = (
         "Wrong: the head fired, but elsewhere than where the concept is (drawn photos only: without ground truth every "
         "hit counts as right). Others: photos of the seed's other concepts of the kind. Strangers: random ones, of the "
         "same category, and drawn look-alikes.",
         "A head that could not be trained misses everything; it is left out of what fires falsely. There are "
-        f"{sum(untrained)} such of {len(untrained)}.",
+        f"{sum(map(bool, untrained))} such of {len(untrained)}" + (f": {why}." if why else "."),
     )
     return Table("7", "Heads, each alone", columns, tuple(rows), notes)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.evaluation.cases import CONCEPT, Case
+from engine.evaluation.cases import CONCEPT, Case, contents_of
 from engine.evaluation.settings import HEAD_THRESHOLD, Setting
+from engine.files import sha256_of
 from engine.kinds import nouns_of
 from engine.photos.decode import load_photo
 from engine.pipeline.bank import load_bank
@@ -42,17 +43,23 @@ def identifier_of(session: Session, kind: Kind | None) -> str:
 def learn_head(session: Session, case: Case, others: Sequence[Case], seed: int) -> tuple[Head, Kind]:
     """Train a case's head alone, with nobody else enrolled, at the paper's threshold.
 
-    Where the recogniser has no bank of negatives, the training photos of the `others` take its place.
+    Where the recogniser has no bank of negatives, the training photos of the `others` take its place, without copies
+    of the case's own. A kind that is not given is the recogniser's guess, whatever the category.
     """
     known = len(load_bank(session.recogniser_config).features)
-    negatives = [] if known >= FEWEST_NEGATIVES else [p for c in others if c.name != case.name for p in c.training]
-    done = enrol(
-        session, case.name, case.training, kind=case.kind, category=case.category, negatives=negatives, seed=seed
-    )
+    negatives = [] if known >= FEWEST_NEGATIVES else _negatives(case, others)
+    category = case.category if case.kind else None
+    done = enrol(session, case.name, case.training, kind=case.kind, category=category, negatives=negatives, seed=seed)
     head = load_head(session, done.concept)
     session.store.forget(case.name)
     kind = done.concept.kind
     return (head if kind is Kind.PERSON else replace(head, threshold=HEAD_THRESHOLD)), kind
+
+
+def _negatives(case: Case, others: Sequence[Case]) -> list[Path]:
+    own = contents_of(case)
+    found = [p for c in others if c.name != case.name for p in c.training]
+    return [p for p in found if sha256_of(p.read_bytes()) not in own]
 
 
 def learn_embedding(session: Session, case: Case, setting: Setting, seed: int, steps: int | None) -> Lesson:
