@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 _PAPER = "With --paper: "
 Seeds = Annotated[str, typer.Option(help=f"{_PAPER}comma-separated seeds.")]
-Vlms = Annotated[str, typer.Option(help=f"{_PAPER}comma-separated VLMs.")]
+Vlms = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{_PAPER}comma-separated VLMs. Default: the storybook's three; with --data the best on this disk.",
+        show_default=False,
+    ),
+]
 Tables = Annotated[str, typer.Option(help=f"{_PAPER}tables to measure, of 1,2,4,5,6,7,more.")]
 Out = Annotated[Path, typer.Option("--out", help=f"{_PAPER}folder for tables, plots and partial results.")]
 Data = Annotated[
@@ -25,9 +31,12 @@ Llm = Annotated[
     typer.Option(help=f"{_PAPER}hub id or folder of a local instruct model (baseline).", show_default=False),
 ]
 Workers = Annotated[int, typer.Option(help=f"{_PAPER}processes that share the work, for small models on a CPU.", min=1)]
+_PAPER_ONLY = ("seeds", "vlms", "tables", "out", "data", "llm", "workers", "recogniser")
+_PLAIN_ONLY = ("seed", "captions")
 
 
 def evaluate(
+    context: typer.Context,
     seed: o.Seed = 0,
     concepts: Annotated[
         int | None,
@@ -47,9 +56,10 @@ def evaluate(
     captions: Annotated[str, typer.Option(help="given: with the training photos; written: by the VLM.")] = "given",
     paper: Annotated[bool, typer.Option("--paper", help="The paper's protocol: its tables, baselines, plots.")] = False,
     seeds: Seeds = "0,1,2",
-    vlms: Vlms = "storybook,storybook-blip2,storybook-minigpt",
+    vlms: Vlms = None,
     tables: Tables = "1,2,4,5,6,7,more",
     out_folder: Out = Path("evaluation"),
+    recogniser: o.Recogniser = None,
     data: Data = None,
     llm: Llm = None,
     workers: Workers = 1,
@@ -57,7 +67,8 @@ def evaluate(
     dtype: o.Dtype = "auto",
     json: o.Json = False,
 ) -> None:
-    """Measure recall, context, false names and boxes on drawn concepts and scenes that nothing was trained on.
+    """Measure recall, context, false names and boxes: on drawn concepts and scenes that nothing was trained on, or,
+    with --paper --data, on your own photos.
 
     Example: myvlm evaluate --paper --seeds 0,1,2 --out evaluation
     """
@@ -65,13 +76,13 @@ def evaluate(
 
     if captions not in ("given", "written"):
         raise UsageError(f"--captions is given or written, not {captions!r}", hint="Example: --captions written")
-    if data and not paper:
-        raise UsageError("--data is for --paper", hint="Example: myvlm evaluate --paper --data ROOT")
+    _refuse_others(context, paper=paper)
     if paper:
         from engine.evaluation.settings import PaperSettings
 
         sizes = (concepts, photos) if data else (concepts or 10, photos or 3)
-        asked = (_numbers(seeds), *sizes, _split(vlms), _tables(tables), out_folder, data, llm, steps, None)
+        models = _split(vlms) if vlms is not None else _usual_vlms(data, device)
+        asked = (_numbers(seeds), *sizes, models, _tables(tables), out_folder, data, llm, steps, recogniser)
         _run_paper(PaperSettings(*asked, device, dtype, workers), as_json=json)
         return
     from engine.evaluation.storybook import Settings, evaluate
@@ -80,6 +91,25 @@ def evaluate(
     settings = Settings(seed, concepts or 10, photos or 5, steps, captions)
     document = evaluate(settings, Choices("storybook", None, device, dtype), out.say)
     out.json_document(document) if json else out.table(_table(document))
+
+
+def _refuse_others(context: typer.Context, *, paper: bool) -> None:
+    """Refuse options that would be passed over."""
+    from engine.errors import UsageError
+
+    for name in _PLAIN_ONLY if paper else _PAPER_ONLY:
+        source = context.get_parameter_source("out_folder" if name == "out" else name)
+        if source is not None and source.name == "COMMANDLINE":
+            if paper:
+                raise UsageError(f"--{name} is not for --paper", hint="Seeds there: --seeds 0,1,2")
+            raise UsageError(f"--{name} is for --paper", hint="Example: myvlm evaluate --paper --seeds 0,1,2")
+
+
+def _usual_vlms(data: Path | None, device: str) -> tuple[str, ...]:
+    from engine.evaluation.settings import DRAWN_VLMS
+    from engine.pipeline.session import Choices, Session
+
+    return (Session(Choices(device=device)).vlm_config.name,) if data else DRAWN_VLMS
 
 
 def _run_paper(settings: "PaperSettings", *, as_json: bool) -> None:

@@ -62,6 +62,13 @@ def test_head_and_embedding_see_training_photos_only(tmp_path, opened):
         (("--paper", "--seeds", "one"), "--seeds takes whole numbers"),
         (("--paper", "--tables", "1,9"), "--tables takes some of"),
         (("--data", "photos"), "--data is for --paper"),
+        (("--vlms", "storybook"), "--vlms is for --paper"),
+        (("--out", "there"), "--out is for --paper"),
+        (("--paper", "--seed", "1"), "--seed is not for --paper"),
+        (("--paper", "--captions", "written"), "--captions is not for --paper"),
+        (("--paper", "--vlms", "storybok"), "no VLM called 'storybok'"),
+        (("--paper", "--vlms", ""), "no VLM to measure"),
+        (("--paper", "--recogniser", "eyes"), "no recogniser called 'eyes'"),
         (("--paper", "--data", "no-such-folder"), "is not a folder"),
     ],
 )

@@ -1,9 +1,10 @@
 """The paper's protocol, from seeds to measurements: who is learned, what is asked, and what is kept of it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,6 +26,7 @@ from engine.evaluation.voice import Voice
 from engine.files import sha256_of
 from engine.pipeline.session import Choices, Session
 from engine.types import Kind
+from engine.vlms.config import find_config
 from engine.vlms.registry import find_weights
 
 Tell = Callable[[str], None]
@@ -64,7 +66,7 @@ def measure(settings: PaperSettings, tell: Tell) -> Results:
     if settings.workers > 1:
         _share(settings, tell)
     results = Results(settings)
-    with TemporaryDirectory(prefix="myvlm-paper-") as name:
+    with TemporaryDirectory(prefix="myvlm-paper-") as name, _one_thread(settings):
         run = _Run(settings, Path(name), results, tell)
         for vlm in settings.vlms:
             run.measure_vlm(vlm)
@@ -75,9 +77,14 @@ def measure(settings: PaperSettings, tell: Tell) -> Results:
 
 def _share(settings: PaperSettings, tell: Tell) -> None:
     """Let processes fill the folder of partial results; what they cannot measure is found out again afterwards."""
+    by_recogniser = {settings.recogniser or find_config(v).recogniser: v for v in reversed(settings.vlms)}
+    heads = [
+        replace(settings, vlms=(v,), seeds=(s,), workers=1) for s in settings.seeds for v in by_recogniser.values()
+    ]
     jobs = [replace(settings, vlms=(v,), seeds=(s,), workers=1) for s in settings.seeds for v in settings.vlms]
     try:
         with ProcessPoolExecutor(settings.workers, get_context("spawn"), _prepare_worker) as pool:
+            list(pool.map(_work_on_heads, heads))
             for job, _ in zip(jobs, pool.map(_work, jobs), strict=True):
                 tell(f"{job.vlms[0]}, seed {job.seeds[0]}: measured")
     except BrokenProcessPool as err:
@@ -89,6 +96,26 @@ def _prepare_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@contextmanager
+def _one_thread(settings: PaperSettings) -> Iterator[None]:
+    """Torch with one thread where every VLM is small: sums, and so bytes, are then those of several workers."""
+    import engine.device  # noqa: F401, I001
+    import torch
+
+    before = torch.get_num_threads()
+    if all(find_config(v).world for v in settings.vlms):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _work_on_heads(settings: PaperSettings) -> None:
+    with TemporaryDirectory(prefix="myvlm-paper-") as name:
+        _Run(settings, Path(name), Results(settings), lambda text: None).measure_heads(settings.vlms[0])
 
 
 def _work(settings: PaperSettings) -> None:
@@ -144,8 +171,8 @@ class _Run:
             self._groups[seed] = _Group(cases, subjects, folder, digest)
         return self._groups[seed]
 
-    def measure_vlm(self, name: str) -> None:
-        """Everything about one VLM; a VLM that is not there is a reason."""
+    def measure_heads(self, name: str) -> Session:
+        """The heads that go with one VLM; a VLM that is not there is a reason."""
         s = self.settings
         session = Session(Choices(name, s.recogniser, s.device, s.dtype), self.folder / "home")
         try:
@@ -158,13 +185,20 @@ class _Run:
             self.results.reasons[name] = str(err)
         for seed in s.seeds if name in self.results.recognisers else ():
             self._measure_heads(session, seed)
+        return session
+
+    def measure_vlm(self, name: str) -> None:
+        """Everything about one VLM."""
+        session = self.measure_heads(name)
         if name in self.results.reasons:
             self.tell(f"{name}: not measured: {self.results.reasons[name]}")
             return
         words = {kind: own[0] for kind, own in session.vlm_config.identifiers.items()}
         self.results.vlms[name] = {"id": session.vlm_id, "revision": session.vlm_revision, **words}
+        if session.vlm_config.world:
+            self.results.vlms[name]["world"] = session.vlm_config.world
         voice: list[Voice] = []
-        for seed in s.seeds:
+        for seed in self.settings.seeds:
             self._measure_seed(name, session, voice, seed)
 
     def _measure_heads(self, session: Session, seed: int) -> None:

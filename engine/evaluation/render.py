@@ -76,6 +76,8 @@ def _protocol(results: Results) -> str:
     lines += [f"Left out: {_escape(n)}." for n in results.notes]
     for name, facts in sorted(results.vlms.items()):
         lines.append(f"`{name}`: {facts['id']}, weights {facts['revision']}.")
+        if s.data and facts.get("world"):
+            lines.append(f"`{name}` knows a drawn world only: what it says of photos means little.")
     return "\n\n".join(lines) + "\n"
 
 

@@ -14,6 +14,8 @@ from engine.evaluation.settings import PaperSettings
 from engine.evaluation.tables import table_1, table_2, table_4, table_5, table_7
 from engine.evaluation.view import View
 from engine.files import write_atomically
+from engine.heads.config import find_recogniser
+from engine.vlms.config import find_config
 
 _TABLES: dict[str, Callable[[View], Table]] = {
     "1": table_1,
@@ -29,8 +31,10 @@ def evaluate_paper(settings: PaperSettings, tell: Tell) -> tuple[dict[str, Any],
     """Measure, and write DIR/paper.json, DIR/README.md and the plots; returns the document and its tables.
 
     Raises:
-        UsageError: DIR is no folder, or holds somebody else's file under one of these names.
+        UsageError: a VLM or the recogniser is unknown, DIR is no folder, or holds somebody else's file under one of
+            these names.
     """
+    _check_names(settings)
     _prepare(settings.out)
     results = measure(settings, tell)
     tables = build_tables(results)
@@ -40,6 +44,15 @@ def evaluate_paper(settings: PaperSettings, tell: Tell) -> tuple[dict[str, Any],
     write_atomically(settings.out / "README.md", render_page(results, tables, plots).encode())
     tell(f"written: {settings.out / 'README.md'}")
     return found, tables
+
+
+def _check_names(settings: PaperSettings) -> None:
+    if not settings.vlms:
+        raise UsageError("no VLM to measure", hint="Example: --vlms storybook,llava-1.6")
+    for name in settings.vlms:
+        find_config(name)
+    if settings.recogniser:
+        find_recogniser(settings.recogniser)
 
 
 def _prepare(folder: Path) -> None:

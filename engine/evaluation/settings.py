@@ -7,6 +7,7 @@ from engine.evaluation.cases import TRAINING_PHOTOS
 from engine.files import sha256_of
 
 TABLES = ("1", "2", "4", "5", "6", "7", "more")
+DRAWN_VLMS = ("storybook", "storybook-blip2", "storybook-minigpt")
 HEAD_THRESHOLD = 0.5
 """From which an object head fires in the paper; myvlm's own threshold is stricter (engine/README.md)."""
 _FORMAT = 5
@@ -23,7 +24,7 @@ class PaperSettings:
     seeds: tuple[int, ...] = (0, 1, 2)
     concepts: int | None = 10
     photos: int | None = 3
-    vlms: tuple[str, ...] = ("storybook", "storybook-blip2", "storybook-minigpt")
+    vlms: tuple[str, ...] = DRAWN_VLMS
     tables: tuple[str, ...] = TABLES
     out: Path = Path("evaluation")
     data: Path | None = None
