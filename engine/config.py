@@ -18,10 +18,17 @@ def home() -> Path:
     return user_data_path("myvlm", appauthor=False)
 
 
+def go_online() -> None:
+    """Let the hub library use the network, whatever the environment says; call before it is imported."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        os.environ.pop(name, None)
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
 def stay_offline() -> None:
     """Tell the model libraries that nothing leaves this machine; call before they are imported."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
-        os.environ.setdefault(name, "1")
+        os.environ[name] = "1"  # whatever the environment says
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bars for loading weights, too
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -63,6 +63,9 @@ def pull(name: Annotated[str, typer.Argument(help="A VLM's name or hub id.", aut
 
     Example: myvlm models pull llava-1.6
     """
+    from engine.config import go_online
+
+    go_online()
     from engine.errors import UsageError
     from engine.vlms.config import find_config
     from engine.vlms.download import download_weights

@@ -1,8 +1,8 @@
 """Fetching weights from the hub: the only code of myvlm that uses the network."""
 
-import os
 from pathlib import Path
 
+from engine.config import go_online
 from engine.errors import EnvironmentFault, UsageError, first_line
 from engine.vlms.config import VlmConfig
 
@@ -18,9 +18,7 @@ def download_weights(config: VlmConfig) -> Path:
     """
     if config.world or Path(config.repo_id).is_absolute():
         raise UsageError(f"{config.name} needs no fetching", hint="It is on this disk.")
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        os.environ.pop(name, None)
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    go_online()
     from huggingface_hub import snapshot_download
 
     try:
