@@ -65,8 +65,13 @@ def caption(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Kn
 
 
 def answer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Known]], question: str) -> list[Spoken]:
-    """Answer one question about each photo; names in it that were recognised become identifiers."""
+    """Answer one question about each photo; names in it that were recognised become identifiers.
+
+    Raises:
+        UsageError: this VLM only captions.
+    """
     requests = [replace_names(question, {k.concept.name: k.concept.identifier for k in own}) for own in known]
+    check_answers(vlm.config)
     texts = _generate(vlm, _encode(vlm, images), known, [question_request(vlm, r) for r in requests])
     return [Spoken(_with_names(t, own), t) for t, own in zip(texts, known, strict=True)]
 
@@ -78,12 +83,12 @@ def question_request(vlm: Vlm, question: str) -> str:
 
 def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequence[str]]) -> list[list[str]]:
     """What the un-personalised VLM says to several requests about each upright photo; photos are encoded once."""
-    seen = _encode(vlm, images)
-    rows = vlm.inject(seen, [torch.zeros(0, vlm.width)] * len(images))
     said = []
-    for own, asked in zip(rows, requests, strict=True):
+    for image, asked in zip(images, requests, strict=True):
+        (rows,) = vlm.inject(_encode(vlm, [image]), [torch.zeros(0, vlm.width)])
         ids = [vlm.encode_prompt(r) for r in asked]
-        said.append([g.text for g in vlm.generate([own] * len(ids), ids)] if ids else [])
+        parts = [ids[i : i + vlm.config.batch] for i in range(0, len(ids), vlm.config.batch)]
+        said.append([g.text for part in parts for g in vlm.generate([rows] * len(part), part)])
     return said
 
 
@@ -126,6 +131,17 @@ def check_refers(config: VlmConfig) -> None:
         )
 
 
+def check_answers(config: VlmConfig) -> None:
+    """Make sure that a VLM answers questions.
+
+    Raises:
+        UsageError: it only captions; the hint says which do answer.
+    """
+    if not config.answers:
+        able = ", ".join(c.name for c in list_configs() if c.answers)
+        raise UsageError(f"{config.name} only captions and answers no questions", hint=f"VLMs that do: {able}.")
+
+
 def _box_in(text: str, view: Box, image: Image.Image) -> Box | None:
     """The box in an answer, moved from the part of the photo that the VLM saw into the photo."""
     box = parse_minigpt_box(text, 1, 1)
@@ -138,14 +154,14 @@ def _box_in(text: str, view: Box, image: Image.Image) -> Box | None:
 
 def attention(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Known]]) -> list[list[np.ndarray]]:
     """What each concept's row has to do with each place of `vlm.view` when a caption is asked for (the
-    paper's fig. 3): for every photo one map (h, w) float32 a concept, non-negative.
+    paper's fig. 3): for every photo one map (h, w) float32, non-negative, for each of its `speakable` concepts.
     """
-    rows = _rows(vlm, _encode(vlm, images), known)
-    counts = [sum(len(k.vector) for k in own) for own in known]
-    names = [tuple(k.concept.identifier for k in _speakable(own)) for own in known]
-    ids = [vlm.encode_prompt(vlm.config.request("caption_of" if n else "caption", n)) for n in names]
+    told = [speakable(own) for own in known]
+    rows = _rows(vlm, _encode(vlm, images), told)
+    counts = [sum(len(k.vector) for k in own) for own in told]
+    ids = [vlm.encode_prompt(_caption_request(vlm, own)) for own in told]
     maps = [m.float().cpu().numpy() for m in vlm.concept_attention(rows, counts, ids)]
-    return [_by_concept(m, own) for m, own in zip(maps, known, strict=True)]
+    return [_by_concept(m, own) for m, own in zip(maps, told, strict=True)]
 
 
 def _by_concept(maps: np.ndarray, known: Sequence[Known]) -> list[np.ndarray]:
@@ -159,7 +175,7 @@ def _encode(vlm: Vlm, images: Sequence[Image.Image]) -> ImageFeatures:
 
 
 def _generate(vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[Known]], requests: Sequence[str]) -> list[str]:
-    rows = _rows(vlm, seen, [_speakable(own) for own in known])
+    rows = _rows(vlm, seen, [speakable(own) for own in known])
     return [g.text for g in vlm.generate(rows, [vlm.encode_prompt(r) for r in requests])]
 
 
@@ -170,11 +186,11 @@ def _rows(vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[Known]]) -> li
 
 
 def _caption_request(vlm: Vlm, known: Sequence[Known]) -> str:
-    names = tuple(k.concept.identifier for k in _speakable(known))
+    names = tuple(k.concept.identifier for k in speakable(known))
     return vlm.config.request("caption_of" if names else "caption", names)
 
 
-def _speakable(known: Sequence[Known]) -> list[Known]:
+def speakable(known: Sequence[Known]) -> list[Known]:
     """The first concept of each identifier: where there are more concepts than identifiers, two may share one,
     and the VLM could not tell them apart.
     """
@@ -185,12 +201,12 @@ def _speakable(known: Sequence[Known]) -> list[Known]:
 
 
 def _missing(text: str, known: Sequence[Known]) -> list[Known]:
-    spoken = _speakable(known)
+    spoken = speakable(known)
     return [k for k in known if k not in spoken or not has_word(text, k.concept.identifier)]
 
 
 def _with_names(text: str, known: Sequence[Known]) -> str:
-    return replace_words(text, {k.concept.identifier: k.concept.name for k in _speakable(known)})
+    return replace_words(text, {k.concept.identifier: k.concept.name for k in speakable(known)})
 
 
 def _finish(raw: str, known: Sequence[Known]) -> Spoken:

@@ -36,7 +36,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Concept:
-    """A concept as stored. `version` rises when its matches or its words change."""
+    """A concept as stored. `version` rises when whom it matches or what it is called changes."""
 
     id: str
     name: str

@@ -111,7 +111,10 @@ def clear_cache(json: o.Json = False) -> None:
 def import_concept(
     file: Annotated[Path, typer.Argument(help="concept_embeddings_<VLM>_<TASK>.pt", show_default=False)],
     name: Annotated[str, typer.Option("--name", help="The concept's name.", show_default=False)],
-    kind: Annotated[Kind, typer.Option("--kind", help="person, pet or thing.")] = Kind.THING,
+    kind: Annotated[
+        Kind | None,
+        typer.Option("--kind", help="person, pet or thing. Default: the concept's own, or thing.", show_default=False),
+    ] = None,
     category: Annotated[
         str | None, typer.Option("--category", help="Class word, such as mug.", show_default=False)
     ] = None,
@@ -129,6 +132,9 @@ def import_concept(
         Path | None,
         typer.Option("--head", help="Linear head: classifier.weight, classifier.bias.", show_default=False),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of an embedding or head that the concept has.")
+    ] = False,
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
     json: o.Json = False,
@@ -144,7 +150,8 @@ def import_concept(
     if vlm is None:
         raise UsageError(f"{file.name} does not say for which VLM it is", hint="Give --vlm; see myvlm models.")
     session = o.open_session(vlm, recogniser, "auto", "auto")
-    done = adopt(session, Source(file, head, iteration, task), Identity(name, kind, category, identifier))
+    who = Identity(name, kind, category, identifier)
+    done = adopt(session, Source(file, head, iteration, task), who, replacing=replace)
     for warning in done.warnings:
         out.warn(warning)
     if json:

@@ -66,6 +66,7 @@ def _report(location: Any, method: str, *, json: bool, jsonl: bool) -> dict[str,
         "pictures": [path_text(p) for p in location.pictures],
         "drawing": path_text(location.drawing) if location.drawing else None,
         "reason": location.reason,
+        "notes": list(location.notes),
         "seconds": round(location.seconds, 3),
     }
     if jsonl:
@@ -73,4 +74,6 @@ def _report(location: Any, method: str, *, json: bool, jsonl: bool) -> dict[str,
     elif not json:
         where = " ".join(map(str, document["box"])) if document["box"] else location.reason
         out.text(f"{document['file']}: {where}")
+    for note in location.notes:
+        out.warn(note)
     return document

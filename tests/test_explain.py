@@ -1,11 +1,14 @@
 """Pictures of what a concept attends to: where they go, what they show, and what is never touched."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from engine import tasks
 from engine.boxes import Box
 from engine.photos.drawing import draw_heat, ramp_colors
 from tests.learned import commands, draw_album, use_copy
@@ -113,6 +116,47 @@ def test_names_that_are_no_file_names(myvlm, session, album, tmp_path):
     assert name == "rex-Rex_the_ ½_.png"
     with Image.open(tmp_path / "why" / name) as picture:
         assert picture.info["Title"] == "Rex/the: ½?"
+
+
+def test_heat_over_a_picture_of_four_pixels():
+    image = Image.new("RGB", (4, 1), (10, 200, 30))
+    assert draw_heat(image, np.eye(4), Box(1.5, 0, 2.5, 1)).size == (4, 1)
+
+
+def test_long_file_names_and_names_are_shortened(myvlm, session, album, tmp_path):
+    """Of two photos whose names differ only at their ends, too."""
+    session.store.rename("Rex", "ł" * 100)
+    stems = [f"{'é' * 120}{k}" for k in "ab"]
+    for stem in stems:
+        shutil.copyfile(album / "rex.jpg", tmp_path / f"{stem}.jpg")
+    photos = [tmp_path / f"{s}.jpg" for s in stems]
+    result = myvlm("locate", "ł" * 100, *photos, "--explain", tmp_path / "why", "--json")
+    assert result.code == 0, result.err
+    found = contents(tmp_path / "why")
+    assert len(found) == 2
+    assert all(len(name.encode()) < 255 for name in found)
+
+
+@pytest.mark.parametrize("command", [("caption",), ("locate", "rex")])
+def test_a_picture_that_cannot_be_written_is_a_note(myvlm, album, tmp_path, monkeypatch, command):
+    def refuse(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("engine.pipeline.explain.write_atomically", refuse)
+    result = myvlm(*command, album / "rex.jpg", album / "both.jpg", "--explain", tmp_path / "why", "--jsonl")
+    assert result.code == 0, result.err
+    assert len(result.lines) == 2
+    assert all("No space left on device" in p["notes"][0] and not p["pictures"] for p in result.lines)
+
+
+def test_of_those_who_share_an_identifier_the_first_is_explained(session):
+    """As many rows as the caption was made with."""
+    rex = session.store.get("Rex")
+    vector = session.store.load_embedding(rex, session.vlm_id, session.vlm_revision).vector
+    image = Image.new("RGB", (128, 128), (10, 200, 30))
+    one, two = tasks.Known(rex, vector), tasks.Known(replace(rex, id="other", name="Other"), -vector)
+    ((alone,), (both,)) = (tasks.attention(session.vlm, [image], [own])[0] for own in ([one], [one, two]))
+    assert np.array_equal(alone, both)
 
 
 def test_a_dry_run_writes_no_pictures(myvlm, album, tmp_path):

@@ -1,6 +1,8 @@
 """Importing what the paper's authors publish: sizes checked, no code run, and no photos are no trouble."""
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import engine.device  # noqa: F401
@@ -11,10 +13,15 @@ import torch
 
 from engine.errors import UsageError
 from engine.heads.linear import LinearHead
-from engine.pipeline.adopt import guess_task, guess_vlm
+from engine.pipeline.adopt import _vlm_width, guess_task, guess_vlm
 from engine.pipeline.object_heads import retrain_rivals
+from engine.pipeline.session import Choices, Session
+from engine.store.concepts import Head
 from engine.store.published import read_classifier, read_embeddings
+from engine.types import Kind
 from tests.learned import commands, draw_album, learned, use_copy
+from tests.tiny_blip2 import save_tiny_blip2
+from tests.tiny_llava import save_tiny_llava
 
 NAME = "concept_embeddings_storybook_captioning.pt"
 
@@ -157,7 +164,9 @@ def test_an_iteration_can_be_chosen(myvlm, session, published):
     options = ("concepts", "import", published / NAME, "--name", "Toy", "--json")
     last = myvlm(*options).json
     assert last["embeddings"][0]["steps"] == 100
-    first = myvlm(*options, "--iteration", "25").json
+    again = myvlm(*options, "--iteration", "25")
+    assert (again.code, "--replace" in again.err) == (2, True)
+    first = myvlm(*options, "--iteration", "25", "--replace").json
     assert (first["id"], first["embeddings"][0]["steps"]) == (last["id"], 25)
     result = myvlm(*options, "--iteration", "50")
     assert (result.code, "It has: 25, 100" in result.err) == (2, True)
@@ -180,6 +189,10 @@ def test_widths_are_checked_before_anything_is_stored(myvlm, session, published)
         ("x.pt", ("--vlm", "storybook"), "--task"),
         (NAME, ("--kind", "person", "--head", "head.pt"), "faces"),
         (NAME, ("--identifier", "toyish", "--name", "Anna"), "goes by 'Bob'"),
+        (NAME, ("--identifier", "Bob", "--name", "Anna"), "has an embedding"),
+        (NAME, ("--identifier", "Bob", "--name", "Anna", "--kind", "pet"), "is a person, not a pet"),
+        (NAME, ("--identifier", "Bob", "--name", "Anna", "--category", "mug"), "has the category"),
+        (NAME, ("--identifier", "Bob", "--name", "Anna", "--replace", "--head", "head.pt"), "faces"),
     ],
 )
 def test_what_the_file_cannot_say_is_asked_for(myvlm, session, published, monkeypatch, file, options, words):
@@ -227,6 +240,49 @@ def test_photos_make_it_whole_and_keep_the_embedding(myvlm, session, published, 
     concept = session.store.get("Toy")
     assert (concept.identifier, len(concept.references)) == ("sks", 4)
     assert session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).steps == 100
+
+
+def test_nothing_learned_is_replaced_unless_asked(myvlm, session, published):
+    def vector():
+        return session.store.load_embedding(session.store.get("Anna"), session.vlm_id, session.vlm_revision).vector
+
+    before = vector()
+    options = ("concepts", "import", published / NAME, "--name", "Anna", "--identifier", "Bob")
+    assert myvlm(*options).code == 2
+    assert np.array_equal(vector(), before)
+    assert myvlm(*options, "--replace").code == 0
+    assert not np.array_equal(vector(), before)
+    toy = ("concepts", "import", published / NAME, "--name", "Toy", "--head", published / "head.pt")
+    assert myvlm(*toy).code == 0
+    result = myvlm(*toy, "--task", "vqa")
+    assert (result.code, "has a head" in result.err) == (2, True), result.err
+
+
+def test_a_stray_head_never_stops_captions(myvlm, session, published):
+    """A person without photos, with a head of the kind that only things have."""
+    draw_album(published / "album")
+    person = session.store.put("Guest", Kind.PERSON, "person", ("guest",), ())
+    weight = np.zeros((2, 8), np.float32)
+    model = session.recogniser_config.id
+    session.store.save_head(Head(person.id, model, "linear", 0.5, {"weight": weight}, {"scale": 1.0}))
+    anna = session.store.load_embedding(session.store.get("Anna"), session.vlm_id, session.vlm_revision)
+    session.store.save_embedding(replace(anna, concept_id=person.id, identifier="guest"))
+    assert not session.can_recognise(person)
+    result = myvlm("caption", published / "album", "--dry-run", "--jsonl")
+    assert result.code == 0, result.err
+    assert any("Anna" in p["caption"] for p in result.lines)
+
+
+@pytest.mark.parametrize(("backend", "save"), [("llava-next", save_tiny_llava), ("blip-2", save_tiny_blip2)])
+def test_a_width_is_known_without_the_weights(tmp_path, monkeypatch, backend, save):
+    """Of the family's defaults where the config does not say it."""
+    folder = save(tmp_path / "tiny")
+    facts = json.loads((folder / "config.json").read_text())
+    part = "text_config" if backend == "llava-next" else "vision_config"
+    del facts[part]["hidden_size"]
+    (folder / "config.json").write_text(json.dumps(facts))
+    monkeypatch.setattr("engine.pipeline.session.load_vlm", None)
+    assert _vlm_width(Session(Choices(str(folder)), tmp_path)) == {"llava-next": 4096, "blip-2": 1408}[backend]
 
 
 def test_an_imported_head_is_not_trained_over_by_its_rivals(myvlm, session, published):

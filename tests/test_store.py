@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +49,13 @@ def test_version_rises_with_matches_and_words(store):
     versions = [concept.version]
     store.save_head(Head(concept.id, "enc", "linear", 0.5, {"weight": np.ones(4, np.float32)}, {}))
     versions.append(store.get("Rex").version)
-    store.save_embedding(embedding(concept))
-    versions.append(store.get("Rex").version)
     store.rename("Rex", "Max")
     versions.append(store.get("Max").version)
     put(store, "Max")
     versions.append(store.get("Max").version)
     assert versions == sorted(set(versions))
+    store.save_embedding(embedding(concept))
+    assert store.get("Max").version == versions[-1]
 
 
 def test_embeddings_of_another_vlm_or_revision_are_refused(store):
@@ -166,9 +167,28 @@ def test_other_tensors_change_the_fingerprint_and_leave_no_old_file(store, home)
     for value in (1.0, 2.0, 1.0):
         vector = np.full((1, 4), value, np.float32)
         store.save_embedding(Embedding(concept.id, "vlm", "rev", "sks", 1, 0, 0.1, vector))
-        prints.append(store.fingerprint(concept))
+        prints.append(store.fingerprint(concept, "vlm", "rev"))
     assert prints[0] == prints[2] != prints[1]
     assert len(list((home / "concepts" / concept.id).glob("embedding-*"))) == 1
+
+
+def test_only_heads_and_the_caption_embedding_of_the_vlm_make_the_fingerprint(store):
+    concept = put(store)
+    store.save_embedding(embedding(concept))
+    before = store.fingerprint(concept, "some/vlm", "r1")
+    store.save_embedding(embedding(concept, vlm="other/vlm"))
+    store.save_embedding(replace(embedding(concept), task="vqa"))
+    assert store.fingerprint(concept, "some/vlm", "r1") == before
+    store.save_head(Head(concept.id, "enc", "linear", 0.5, {"weight": np.ones(4, np.float32)}, {}))
+    assert store.fingerprint(concept, "some/vlm", "r1") != before
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_not_stored(store, home, value):
+    concept = put(store)
+    with pytest.raises(ArtefactError, match="not finite"):
+        store.save_embedding(replace(embedding(concept), vector=np.full((1, 4), value, np.float32)))
+    assert not list((home / "concepts").rglob("*.safetensors"))
 
 
 def test_a_concept_forgotten_meanwhile_is_an_error_and_leaves_nothing(store, home):

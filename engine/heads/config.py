@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.config import STORYBOOK
 from engine.errors import UsageError
 from engine.files import sha256_of
+from engine.types import Kind
 
 _EMBEDDED = "embedded:"
 
@@ -57,6 +58,10 @@ class RecogniserConfig:
     def faces_id(self) -> str:
         """Identifies face embeddings in the same way."""
         return f"faces:{self.faces.name}:{_version(str(self.faces.folder))}"
+
+    def head_id(self, kind: Kind) -> str:
+        """The id under which heads of a kind are stored: that of the face pack or of the encoder."""
+        return self.faces_id if kind is Kind.PERSON else self.id
 
 
 @lru_cache(maxsize=16)

@@ -47,6 +47,7 @@ def draw_heat(image: Image.Image, heat: np.ndarray, view: Box) -> Image.Image:
     low, high = float(heat.min()), float(heat.max())
     level = (heat.astype(np.float32) - low) / (high - low if high > low else 1.0)
     x0, y0, x1, y1 = view.clipped(*image.size).rounded()
+    x1, y1 = max(x0 + 1, x1), max(y0 + 1, y1)
     stretched = Image.fromarray(level).resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR)
     colors = Image.fromarray(ramp_colors(np.asarray(stretched)))
     page = image.convert("RGB")

@@ -1,13 +1,12 @@
 """Adopting a concept that was learned elsewhere: files of the paper's authors into the store."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from engine.errors import UsageError, WeightsMissingError
+from engine.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line
 from engine.pipeline.session import Session
 from engine.store.concepts import Embedding, Head
 from engine.store.names import check_name
@@ -19,11 +18,11 @@ from engine.vlms.registry import find_weights, how_to_get
 _FILE = re.compile(r"concept_embeddings_(?P<vlm>.+)_(?P<task>[A-Za-z]+)$")
 _TASKS: dict[str, Task] = {"caption": "caption", "captioning": "caption", "vqa": "vqa"}
 _WIDTHS = {
-    "llava-next": ("text_config", "hidden_size"),
-    "blip-2": ("vision_config", "hidden_size"),
-    "minigpt-v2": ("text_config", "hidden_size"),
+    "llava-next": "text_config",
+    "blip-2": "vision_config",
+    "minigpt-v2": "text_config",
 }
-"""Where the `config.json` of a family says how wide an embedding is."""
+"""Which part of a family's config has an embedding's width as its `hidden_size`."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who it is. `identifier` is the word that the embedding was trained with: the paper's is sks."""
+    """Who it is. `identifier` is the word that the embedding was trained with: the paper's is sks. Without a kind or
+    category a known concept keeps its own, and a new one is a thing.
+    """
 
     name: str
-    kind: Kind = Kind.THING
+    kind: Kind | None = None
     category: str | None = None
     identifier: str = "sks"
 
@@ -76,8 +77,9 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def adopt(session: Session, source: Source, who: Identity) -> Adoption:
-    """Store an embedding for the session's VLM, and a head for its recogniser, as a concept without photos.
+def adopt(session: Session, source: Source, who: Identity, *, replacing: bool = False) -> Adoption:
+    """Store an embedding for the session's VLM, and a head for its recogniser, as a concept without photos, or with
+    a known concept: `replacing` those that it has.
 
     Raises:
         UsageError: a file has another form, or contradicts what is stored under the name.
@@ -93,11 +95,17 @@ def adopt(session: Session, source: Source, who: Identity) -> Adoption:
     found = read_embeddings(source.embedding, source.iteration)
     check_width(found.vector.shape[1], _vlm_width(session), source.embedding, session.vlm_config.name)
     numbers = read_classifier(source.head) if source.head else None
-    if numbers and who.kind is Kind.PERSON:
+    known = session.store.find(who.name)
+    if known:
+        _check_same(known, who)
+        if not replacing:
+            _check_free(session, known, task, head=numbers is not None)
+    kind = known.kind if known else who.kind or Kind.THING
+    if numbers and kind is Kind.PERSON:
         raise UsageError("people are recognised by their faces, not by a linear head", hint="Leave out --head.")
     if numbers and source.head:
         check_width(numbers[0].shape[1], _head_width(session), source.head, session.recogniser_config.name)
-    concept, warnings = _concept(session, who)
+    concept, warnings = (known, []) if known else _create(session, who, kind)
     facts = (session.vlm_id, session.vlm_revision, concept.identifier, found.iteration, 0, 0.0)
     embedding = Embedding(concept.id, *facts, found.vector, task)
     session.store.save_embedding(embedding)
@@ -108,19 +116,37 @@ def adopt(session: Session, source: Source, who: Identity) -> Adoption:
     return Adoption(concept, embedding, head, tuple(warnings))
 
 
-def _concept(session: Session, who: Identity) -> tuple[Concept, list[str]]:
-    """The concept of the name: the one that is there, when it goes by the same identifier, or a new one."""
-    known = session.store.find(who.name)
-    if known:
-        if known.identifier != who.identifier:
-            raise UsageError(
-                f"{known.name!r} goes by {known.identifier!r} in prompts, the file's embedding by {who.identifier!r}",
-                hint="Import it under another name, or forget the concept first.",
-            )
-        return known, []
+def _check_same(known: Concept, who: Identity) -> None:
+    """Make sure that what is imported is of the concept that is there: same identifier, kind and category."""
+    hint = "Import it under another name, or forget the concept first."
+    if known.identifier != who.identifier:
+        raise UsageError(
+            f"{known.name!r} goes by {known.identifier!r} in prompts, the file's embedding by {who.identifier!r}",
+            hint=hint,
+        )
+    if who.kind not in (None, known.kind):
+        raise UsageError(f"{known.name!r} is a {known.kind}, not a {who.kind}", hint=hint)
+    if who.category not in (None, known.category):
+        raise UsageError(f"{known.name!r} has the category {known.category!r}, not {who.category!r}", hint=hint)
+
+
+def _check_free(session: Session, known: Concept, task: Task, *, head: bool) -> None:
+    """Make sure that nothing is lost that was learned before."""
+    embeddings = session.store.facts(known)["embeddings"]
+    lost = ["an embedding"] if any((e["vlm"], e["task"]) == (session.vlm_id, task) for e in embeddings) else []
+    if head and session.store.load_head(known.id, session.recogniser_config.head_id(known.kind)):
+        lost.append("a head")
+    if lost:
+        raise UsageError(
+            f"{known.name!r} has {' and '.join(lost)} for {session.vlm_config.name} already",
+            hint="Give --replace to put the file's in its place, or import it under another name.",
+        )
+
+
+def _create(session: Session, who: Identity, kind: Kind) -> tuple[Concept, list[str]]:
     same = [c.name for c in session.store.all() if c.identifier == who.identifier]
-    category = who.category or ("person" if who.kind is Kind.PERSON else "thing")
-    concept = session.store.put(who.name, who.kind, category, (who.identifier,), ())
+    category = who.category or ("person" if kind is Kind.PERSON else "thing")
+    concept = session.store.put(who.name, kind, category, (who.identifier,), ())
     told = f"{who.name} shares its identifier {who.identifier} with {', '.join(same)}: in one photo only one is told of"
     return concept, [told] if same else []
 
@@ -136,11 +162,16 @@ def _save_head(session: Session, concept: Concept, weight: np.ndarray, bias: np.
 
 
 def _vlm_width(session: Session) -> int:
-    """Width of the VLM's embeddings, from its `config.json`.
+    """Width of the VLM's embeddings, from its `config.json` and the family's defaults; no weights are loaded.
 
     Raises:
         WeightsMissingError: the VLM is not on this disk.
+        EnvironmentFault: its config cannot be read.
     """
+    from transformers import AutoConfig
+
+    from engine.vlms.minigpt_v2 import MiniGptConfig
+
     config: VlmConfig = session.vlm_config
     folder = find_weights(config)
     if folder is None:
@@ -148,10 +179,12 @@ def _vlm_width(session: Session) -> int:
             f"the weights of {config.name} are not on this disk, and the embedding belongs to their version",
             hint=how_to_get(config),
         )
-    facts = json.loads((folder / "config.json").read_text("utf-8"))
-    for key in _WIDTHS.get(config.backend, ()):
-        facts = facts.get(key) if isinstance(facts, dict) else None
-    return facts if isinstance(facts, int) else session.vlm.width
+    reader = MiniGptConfig if config.backend == "minigpt-v2" else AutoConfig
+    try:
+        shapes = reader.from_pretrained(folder, local_files_only=True)
+        return int(getattr(shapes, _WIDTHS[config.backend]).hidden_size)
+    except (OSError, ValueError, KeyError, AttributeError) as err:
+        raise EnvironmentFault(f"the config of {config.name} in {folder} cannot be read: {first_line(err)}") from err
 
 
 def _head_width(session: Session) -> int:

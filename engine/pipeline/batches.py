@@ -31,3 +31,8 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     source = iter(items)
     while batch := list(islice(source, size)):
         yield batch
+
+
+def in_batches(paths: Iterable[Path], read: Callable[[Path], T], size: int) -> Iterator[list[T]]:
+    """`read` of every path, in order, at most `size` at a time."""
+    return batched(read_ahead(paths, read, ahead=max(1, size // 2)), size)

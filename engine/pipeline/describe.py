@@ -12,15 +12,13 @@ from engine import __version__
 from engine.errors import NotTrainedError, PhotoError, SidecarError
 from engine.files import finish_first, sha256_of
 from engine.photos.decode import Photo, decode_photo, read_photo
-from engine.pipeline.batches import batched, read_ahead
-from engine.pipeline.explain import Pictures
+from engine.pipeline.batches import in_batches
+from engine.pipeline.explain import Drawn, Pictures
 from engine.pipeline.recognition import recognise
-from engine.pipeline.session import DRAWN_BY, Session
+from engine.pipeline.session import Session
 from engine.sidecars.json_sidecar import Account, json_path, read_document, recorded_matches, write_account
 from engine.sidecars.xmp import Words, is_current, write_words, xmp_path
 from engine.types import Concept, Kind, PhotoResult, Status
-
-BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,7 @@ def describe(session: Session, paths: Iterable[Path], request: Request) -> Itera
     def read(path: Path) -> _Job:
         return _read(path, base, request)
 
-    jobs = read_ahead(paths, read, ahead=BATCH // 2)
-    for batch in batched(jobs, BATCH):
+    for batch in in_batches(paths, read, session.vlm_config.batch):
         open_jobs = [j for j in batch if j.photo is not None]
         results = _caption(session, open_jobs, vectors, request, base, pictures)
         done = dict(zip([j.path for j in open_jobs], results, strict=True))
@@ -110,14 +107,16 @@ def split_trained(
 
 def _settings_digest(session: Session, concepts: Sequence[Concept]) -> str:
     """What, beside the photo itself, decides a caption: VLM, prompts, recogniser, and all enrolled concepts with
-    their versions (also those nobody asked for: they are rivals), unless none are to be named.
+    their versions, heads and embeddings for captions by this VLM (also those nobody asked for: they are
+    rivals), unless none are to be named.
     """
     vlm = session.vlm_config
-    rivals = [(c.id, c.version, session.store.fingerprint(c)) for c in session.store.all()] if concepts else []
+    model = (session.vlm_id, session.vlm_revision)
+    everyone = session.store.all() if concepts else ()
+    rivals = [(c.id, c.version, session.store.fingerprint(c, *model)) for c in everyone]
     parts = (
         __version__,
-        session.vlm_id,
-        session.vlm_revision,
+        *model,
         sorted(vlm.requests.items()),
         vlm.template,
         vlm.max_new_tokens,
@@ -175,7 +174,7 @@ def _caption(
     matches = recognise(session, photos, tuple(vectors), keep=request.write)
     named = [[known[m.concept_id] for m in own] for own in matches]
     spoken = tasks.caption(session.vlm, [p.image for p in photos], named)
-    drawn = pictures.explain(session, photos, named) if pictures else [()] * len(photos)
+    drawn = pictures.explain(session, photos, named) if pictures else [Drawn()] * len(photos)
     share = (time.monotonic() - began) / len(jobs)
     results = []
     for job, photo, own, said, heat in zip(jobs, photos, matches, spoken, drawn, strict=True):
@@ -188,10 +187,11 @@ def _caption(
             repaired=said.repaired,
             notes=(
                 *(f"the VLM left out {n}; the name was put in" for n in said.repaired),
-                *_world_note(session, photo),
+                *session.world_note(photo.software),
+                *heat.notes,
             ),
             seconds=job.seconds + share,
-            pictures=heat,
+            pictures=heat.pictures,
         )
         if not said.text.strip():
             results.append(
@@ -202,11 +202,6 @@ def _caption(
         else:
             results.append(replace(result, status=Status.DRY_RUN))
     return results
-
-
-def _world_note(session: Session, photo: Photo) -> tuple[str, ...]:
-    drawn = photo.software.startswith(DRAWN_BY)
-    return ("the storybook VLM only knows its own drawn world",) if session.vlm_config.world and not drawn else ()
 
 
 def _write(session: Session, key: str, photo: Photo, result: PhotoResult, base: str) -> PhotoResult:

@@ -14,7 +14,7 @@ from engine.errors import EngineError, PhotoError, UsageError
 from engine.files import write_atomically
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
-from engine.pipeline.batches import batched, read_ahead
+from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Pictures
 from engine.pipeline.recognition import recognise
 from engine.pipeline.session import Session
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from engine.tasks import Known
 
 Method = Literal["regions", "refer"]
-BATCH = 16
 _SOFTWARE, _MARK = 0x0131, "myvlm locate"
 """EXIF `Software` of our drawings: nothing else is ever replaced by one."""
 
@@ -44,6 +43,7 @@ class Location:
     reason: str | None = None
     seconds: float = 0.0
     pictures: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def find(
@@ -69,7 +69,7 @@ def find(
     known = _known(session, concept, method) if method == "refer" or explain else None
     pictures = Pictures(explain) if explain else None
     drawn: set[Path] = set()
-    for batch in batched(read_ahead(paths, _read, ahead=BATCH // 2), BATCH):
+    for batch in in_batches(paths, _read, session.vlm_config.batch):
         located = _locate(session, concept, batch)
         if known is not None:
             located = _refine(session, known, batch, located, method, pictures)
@@ -115,7 +115,7 @@ def _refine(
                 found[i] = replace(found[i], status=Status.SKIPPED, reason="recognised, but not located by the VLM")
     if pictures is not None:
         for (i, _), own in zip(some, pictures.explain(session, photos, [[known]] * len(photos)), strict=True):
-            found[i] = replace(found[i], pictures=own)
+            found[i] = replace(found[i], pictures=own.pictures, notes=own.notes)
     share = (time.monotonic() - began) / len(some)
     for i, _ in some:
         found[i] = replace(found[i], seconds=found[i].seconds + share)

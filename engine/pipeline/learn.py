@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.errors import UsageError
+from engine.errors import DivergedError, UsageError
 from engine.pipeline.lessons import Author, Lesson, load_references
 from engine.pipeline.session import Session
 from engine.store.concepts import Embedding
@@ -12,6 +13,9 @@ from engine.store.tensors import load_tensors, save_tensors
 from engine.training.questions import Task, Turn
 from engine.types import Concept, Kind
 from engine.vlms.config import Training
+
+if TYPE_CHECKING:
+    from engine.training.trainer import Step
 
 SAVE_EVERY = 25
 
@@ -55,7 +59,7 @@ def plan(
 
     Raises:
         NoUsablePhotoError: none of the references can be read any more.
-        UsageError: the captions or answers file does not fit.
+        UsageError: the captions or answers file does not fit, or the VLM does not answer.
     """
     return _prepare(session, concept, task, captions, answers, steps, seed)[0]
 
@@ -76,7 +80,8 @@ def learn(
 
     Raises:
         NoUsablePhotoError: none of the references can be read any more.
-        UsageError: the captions or answers file does not fit.
+        UsageError: the captions or answers file does not fit, or the VLM does not answer.
+        DivergedError: the numbers are no longer finite; nothing is stored.
     """
     from engine.training.trainer import EmbeddingTrainer, Example
 
@@ -91,7 +96,7 @@ def learn(
     signature = _signature(session, found)
     _resume(trainer, state_file, signature)
     tail: list[float] = []
-    for step in trainer.run():
+    for step in _named(trainer.run(), concept):
         tail = [*tail[-9:], step.cross_entropy]
         if step.step % SAVE_EVERY == 0 and step.step < step.steps:
             state = {k: v.numpy() for k, v in trainer.state().items()}
@@ -113,6 +118,20 @@ def learn(
     yield embedding
 
 
+def _named(steps: "Iterator[Step]", concept: Concept) -> "Iterator[Step]":
+    """The steps; what goes wrong in one is said of the concept."""
+    try:
+        yield from steps
+    except DivergedError as err:
+        raise DivergedError(f"training of {concept.name!r} went wrong: {err}", hint=err.hint) from err
+
+
+def settings_for(training: Training, kind: Kind | None, steps: int | None = None) -> Training:
+    """A VLM's training settings for a kind of concept; `steps`, where given, win."""
+    own = training.person_steps if kind is Kind.PERSON else None
+    return replace(training, steps=steps or own or training.steps)
+
+
 def _prepare(
     session: Session,
     concept: Concept,
@@ -126,10 +145,9 @@ def _prepare(
 
     if answers and task != "vqa":
         raise UsageError("answers are only used when answering is trained", hint="Add --task vqa.")
-    settings = session.vlm_config.training
-    if concept.kind is Kind.PERSON and settings.person_steps is not None:
-        settings = replace(settings, steps=settings.person_steps)
-    settings = replace(settings, steps=steps) if steps else settings
+    if task == "vqa":
+        tasks.check_answers(session.vlm_config)
+    settings = settings_for(session.vlm_config.training, concept.kind, steps)
     photos, notes = load_references(session, concept)
     author = Author(session, concept, photos)
     texts = author.captions(captions)

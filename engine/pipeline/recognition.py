@@ -54,8 +54,7 @@ def _rivals(session: Session, wanted: Sequence[Concept], *, people: bool) -> dic
 
 def head_id(session: Session, kind: Kind) -> str:
     """The id under which heads of a kind are stored: that of the face pack or of the encoder."""
-    config = session.recogniser_config
-    return config.faces_id if kind is Kind.PERSON else config.id
+    return session.recogniser_config.head_id(kind)
 
 
 def load_head(session: Session, concept: Concept) -> Head:

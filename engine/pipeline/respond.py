@@ -9,15 +9,13 @@ import numpy as np
 
 from engine.errors import NotTrainedError, PhotoError
 from engine.photos.decode import Photo, load_photo
-from engine.pipeline.batches import batched, read_ahead
+from engine.pipeline.batches import in_batches
 from engine.pipeline.recognition import recognise
-from engine.pipeline.session import DRAWN_BY, Session
-from engine.tasks import Known, answer
+from engine.pipeline.session import Session
+from engine.tasks import Known, answer, check_answers
 from engine.training.questions import Task
 from engine.types import Concept, Match, Status
 from engine.vlms.wording import mentions
-
-BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,14 @@ def respond(
         ConceptError: an asked-for concept is unknown.
         NotTrainedError: a concept that the question names was never trained for this VLM.
         ConceptError: one that it names cannot be recognised.
+        UsageError: the VLM only captions.
     """
+    check_answers(session.vlm_config)
     chosen = session.concepts(concepts)
     named = tuple(c for c in chosen if mentions(question, c.name))
     asked = _Asked(question, named, _known(session, chosen, named))
     enrolled = [c for c in chosen if c.id in asked.known]
-    for batch in batched(read_ahead(paths, _read, ahead=BATCH // 2), BATCH):
+    for batch in in_batches(paths, _read, session.vlm_config.batch):
         photos = [p for p in batch if isinstance(p, Photo)]
         done = dict(zip([p.path for p in photos], _answer(session, photos, enrolled, asked), strict=True))
         yield from (p if isinstance(p, Reply) else done[p.path] for p in batch)
@@ -93,7 +93,7 @@ def _answer(session: Session, photos: Sequence[Photo], enrolled: Sequence[Concep
     for i, (photo, found) in enumerate(zip(photos, matches, strict=True)):
         if i in said:
             tasks = tuple((m.concept_id, asked.known[m.concept_id][1]) for m in spoken_of[i])
-            notes = _world_note(session, photo)
+            notes = session.world_note(photo.software)
             replies.append(Reply(photo.path, Status.OK, said[i].text, found, notes=notes, seconds=share, tasks=tasks))
         else:
             reason = f"{' and '.join(absent[i])} not recognised in this photo"
@@ -110,11 +110,6 @@ def _spoken_of(asked: _Asked, matches: Sequence[Match]) -> list[Match]:
     """Those whom the question names; everyone recognised when it names nobody."""
     wanted = {c.id for c in asked.named}
     return [m for m in matches if m.concept_id in wanted or not wanted]
-
-
-def _world_note(session: Session, photo: Photo) -> tuple[str, ...]:
-    drawn = photo.software.startswith(DRAWN_BY)
-    return ("the storybook VLM only knows its own drawn world",) if session.vlm_config.world and not drawn else ()
 
 
 def _known(session: Session, chosen: Iterable[Concept], named: Iterable[Concept]) -> dict[str, tuple[Known, Task]]:

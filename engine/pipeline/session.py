@@ -106,9 +106,10 @@ class Session:
 
     def can_recognise(self, concept: Concept) -> bool:
         """Whether a concept can be looked for in photos: all that have references can, one that was imported
-        only with a head for the recogniser in use.
+        only with a head of its kind for the recogniser in use.
         """
-        return bool(concept.references) or self.store.load_head(concept.id, self.recogniser_config.id) is not None
+        model = self.recogniser_config.head_id(concept.kind)
+        return bool(concept.references) or self.store.load_head(concept.id, model) is not None
 
     def check_recognisable(self, concept: Concept) -> None:
         """Make sure that a concept can be looked for in photos.
@@ -122,6 +123,11 @@ class Session:
                 f" {self.recogniser_config.name}",
                 hint="Give it photos with myvlm add-concept, or import its head.",
             )
+
+    def world_note(self, software: str) -> tuple[str, ...]:
+        """What to say of a photo that this EXIF `Software` made, when the VLM only knows a drawn world."""
+        strange = self.vlm_config.world and not software.startswith(DRAWN_BY)
+        return ("the storybook VLM only knows its own drawn world",) if strange else ()
 
     def concepts(self, names: tuple[str, ...] | None) -> tuple[Concept, ...]:
         """The concepts of some names, or all of them, in the order of their names.

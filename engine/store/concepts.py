@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.boxes import Box
-from engine.errors import ConceptError, NotTrainedError
+from engine.errors import ArtefactError, ConceptError, NotTrainedError
 from engine.files import make_private_folder, sha256_of
 from engine.store.database import open_database, transaction
 from engine.store.names import check_name, name_key
@@ -147,6 +147,7 @@ class ConceptStore:
         """Store a concept's head for one encoder; the concept's version rises."""
         facts = {"encoder": head.encoder, "kind": head.kind}
         with self._replacing(head.concept_id, "head", head.encoder, head.tensors, facts) as (db, file):
+            db.execute("update concepts set version = version + 1 where id = ?", [head.concept_id])
             db.execute(
                 "insert or replace into heads values (?, ?, ?, ?, ?, ?)",
                 [
@@ -168,8 +169,18 @@ class ConceptStore:
         return None
 
     def save_embedding(self, embedding: Embedding) -> None:
-        """Store a concept's embedding for one VLM and task; the concept's version rises."""
+        """Store a concept's embedding for one VLM and task; the concept's version stays: whom it matches and what
+        it is called are the same.
+
+        Raises:
+            ArtefactError: it has numbers that are not finite.
+        """
         e = embedding
+        if not np.isfinite(e.vector).all():
+            raise ArtefactError(
+                f"the embedding for {e.vlm} has numbers that are not finite and is not stored",
+                hint="Train with --dtype float32 or --dtype bfloat16.",
+            )
         facts = {"vlm": e.vlm, "revision": e.revision, "identifier": e.identifier, "seed": str(e.seed)}
         tensors = {"embedding": e.vector.astype(np.float32)}
         with self._replacing(e.concept_id, f"embedding-{e.task}", e.vlm, tensors, facts) as (db, file):
@@ -207,11 +218,12 @@ class ConceptStore:
             "embeddings": [dict(e) for e in embeddings],
         }
 
-    def fingerprint(self, concept: Concept) -> str:
-        """A digest of a concept's heads and embeddings: another one, other captions."""
+    def fingerprint(self, concept: Concept, vlm: str, revision: str) -> str:
+        """A digest of what makes a VLM's captions of a concept: its heads, and its embedding for captions."""
         files = self._db.query(
-            "select file from heads where concept_id = ? union select file from embeddings where concept_id = ?",
-            [concept.id, concept.id],
+            "select file from heads where concept_id = ? union select file from embeddings"
+            " where concept_id = ? and vlm = ? and revision = ? and task = 'caption'",
+            [concept.id, concept.id, vlm, revision],
         )
         return sha256_of("\n".join(sorted(row["file"] for row in files)).encode())[:16]
 
@@ -243,7 +255,7 @@ class ConceptStore:
     def _replacing(
         self, concept_id: str, what: str, model: str, tensors: dict[str, np.ndarray], facts: dict[str, str]
     ) -> Iterator[tuple[sqlite3.Connection, str]]:
-        """One transaction that makes the store point at new tensors; the concept's version rises.
+        """One transaction that makes the store point at new tensors.
 
         The file is named by its content and there before its row, so a kill leaves the old pair or the new one.
         """
@@ -253,7 +265,6 @@ class ConceptStore:
                 raise ConceptError("the concept was forgotten meanwhile", hint="Add it again if you want it.")
             path = add_tensors(self.folder / stem, tensors, facts)
             yield db, path.relative_to(self.folder).as_posix()
-            db.execute("update concepts set version = version + 1 where id = ?", [concept_id])
         for old in path.parent.glob(f"{Path(stem).name}-*.safetensors"):
             if old != path:
                 old.unlink(missing_ok=True)

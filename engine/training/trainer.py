@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from engine.errors import DivergedError
 from engine.training.augment import augment
 from engine.training.questions import Turn
 from engine.vlms.base import Vlm
@@ -79,7 +80,11 @@ class EmbeddingTrainer:
         self.step = 0
 
     def run(self) -> Iterator[Step]:
-        """Train to the end, a step at a time; stop iterating to pause."""
+        """Train to the end, a step at a time; stop iterating to pause.
+
+        Raises:
+            DivergedError: the numbers are no longer finite.
+        """
         while self.step < self.settings.steps:
             yield self._advance()
 
@@ -94,12 +99,27 @@ class EmbeddingTrainer:
         losses = self.vlm.loss(rows, [1] * len(batch), list(ids), list(labels), penalty_weight=self.penalty_weight)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
-        torch.nn.utils.clip_grad_norm_([self.embedding], self.settings.clip)
+        norm = torch.nn.utils.clip_grad_norm_([self.embedding], self.settings.clip)
+        self._check_finite(losses.total.detach(), norm, seen.features[0].dtype)
         self.optimizer.step()
         self.step += 1
         return Step(
             self.step, self.settings.steps, float(losses.cross_entropy.detach()), float(losses.penalty.detach())
         )
+
+    def _check_finite(self, loss: Tensor, norm: Tensor, dtype: torch.dtype) -> None:
+        """Make sure that a step can be taken.
+
+        Raises:
+            DivergedError: the loss or the gradient's norm is not finite.
+        """
+        for name, value in (("loss", loss), ("gradient", norm)):
+            if not torch.isfinite(value):
+                format_ = str(dtype).removeprefix("torch.")
+                raise DivergedError(
+                    f"the {name} is {float(value)} at step {self.step + 1} of {self.settings.steps}, in {format_}",
+                    hint="Train with --dtype float32 or --dtype bfloat16.",
+                )
 
     def _draw(self, rng: np.random.Generator) -> list[Example]:
         if len(self.examples) <= MOST_PHOTOS:

@@ -58,7 +58,8 @@ class VlmConfig:
     "person") take the place of the paper's where a VLM does not know those; `{x}` is who is asked about.
     `recogniser` names the recogniser used with it unless the user says otherwise;
     `world` is set when the VLM knows nothing but a drawn world. `variants` are named changes to the rest
-    (`paper`, `reference`, `anyres`): `llava-1.6+paper` is the config with that change.
+    (`paper`, `reference`, `anyres`): `llava-1.6+paper` is the config with that change. `batch` photos at most are
+    spoken of at a time, which `memory_gb` counts with; `answers` is false for a VLM that only captions.
     """
 
     name: str
@@ -76,6 +77,8 @@ class VlmConfig:
     variations: str = "templates"
     openings: tuple[str, ...] = ("In this picture, ", "Here, ", "In this image, ", "In this photo, ")
     max_new_tokens: int = 96
+    batch: int = 16
+    answers: bool = True
     injection: Injection = Injection()
     training: Training = Training()
     recogniser: str = "dfn5b"

@@ -1,0 +1,90 @@
+"""VLMs that only caption, and trainings that leave the finite numbers."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import engine.device  # noqa: F401
+
+import pytest
+import torch
+
+from engine.errors import DivergedError
+from engine.vlms.base import Losses
+from engine.vlms.config import find_config, list_configs
+from tests.learned import commands, draw_album, train, use_copy
+
+
+@pytest.fixture
+def myvlm(capsys, monkeypatch):
+    yield from commands(capsys, monkeypatch)
+
+
+@pytest.fixture
+def session(tmp_path_factory, tmp_path, monkeypatch):
+    return use_copy(tmp_path_factory.getbasetemp(), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("ask", "{album}", "Where is Rex?"), "storybook-blip2 only captions"),
+        (("train", "rex", "--task", "vqa"), "storybook-blip2 only captions"),
+        (("locate", "rex", "{album}", "--method", "refer"), "storybook-blip2 does not answer with boxes"),
+    ],
+)
+def test_what_a_vlm_cannot_do_is_said_before_it_is_loaded(myvlm, session, tmp_path, command, words):
+    draw_album(tmp_path / "album")
+    result = myvlm(*(c.format(album=tmp_path / "album") for c in command), "--vlm", "storybook-blip2")
+    assert (result.code, words in result.err) == (2, True), result.err
+
+
+def test_the_environment_cannot_let_a_command_use_the_network():
+    code = """
+    from engine.config import go_online, stay_offline
+    stay_offline()
+    import huggingface_hub.constants as hub
+    print(hub.HF_HUB_OFFLINE)
+    """
+    if_online = code.replace("stay_offline()", "go_online()")
+    environment = os.environ | {"TRANSFORMERS_OFFLINE": "0"}
+    for text, value, expected in ((code, "0", "True"), (if_online, "1", "False")):
+        told = environment | {"HF_HUB_OFFLINE": value}
+        result = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(text)], env=told, capture_output=True, text=True, check=True
+        )
+        assert result.stdout.strip() == expected
+
+
+def test_only_one_vlm_cannot_answer():
+    assert [c.name for c in list_configs() if not c.answers] == ["storybook-blip2"]
+    assert find_config("llava-1.6+anyres").batch < find_config("llava-1.6").batch < find_config("storybook").batch
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_training_that_diverges_stores_nothing(session, monkeypatch, where):
+    concept = session.store.get("Rex")
+    before = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
+    steps = iter(range(100))
+
+    def loss(rows, *_, **__):
+        value = rows[0].float().pow(2).sum()
+        bad = (value - value.detach()).sqrt() if where == "gradient" else value * torch.inf
+        return Losses(bad if next(steps) == 2 else value, torch.zeros(()))
+
+    monkeypatch.setattr(session.vlm, "loss", loss)
+    with pytest.raises(DivergedError, match=f"'Rex'.*{where} is (inf|nan) at step 3 of 5, in float32") as caught:
+        train(session, "Rex", steps=5)
+    assert "--dtype" in caught.value.hint
+    after = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
+    assert (after == before).all()
+
+
+def test_training_for_questions_leaves_captions_up_to_date(myvlm, session, tmp_path):
+    draw_album(tmp_path / "album")
+    assert {p["status"] for p in myvlm("caption", tmp_path / "album", "--jsonl").lines} == {"ok"}
+    train(session, "Anna", steps=1, task="vqa")
+    assert {p["status"] for p in myvlm("caption", tmp_path / "album", "--jsonl").lines} == {"unchanged"}
+    train(session, "Anna", steps=2)
+    assert {p["status"] for p in myvlm("caption", tmp_path / "album", "--jsonl").lines} == {"ok"}
