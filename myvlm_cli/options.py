@@ -53,7 +53,8 @@ Vlm = Annotated[
     str | None,
     typer.Option(
         "--vlm",
-        help="storybook, llava-1.6, a hub id, or a folder. Default: the best that is on disk and fits.",
+        help="storybook, llava-1.6, minigpt-v2, blip-2, each also as NAME+VARIANT; a hub id, or a folder. Default: the"
+        " best that is on disk and fits.",
         autocompletion=complete_vlm,
         show_default=False,
     ),

@@ -48,8 +48,8 @@ class Recorder(Protocol):
 class ConceptAttention:
     """Sums the attention penalty over layers.
 
-    positions: sequence index of each concept row, (C, 2) int64 pairs (photo, index).
-    lengths: (B,) int64 valid (unpadded) length of each right-padded sequence.
+    positions: of each concept row its photo and its index in that photo's sequence.
+    lengths: of each photo the valid (unpadded) length of its right-padded sequence.
     """
 
     direction: Penalty
