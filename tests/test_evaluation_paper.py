@@ -138,6 +138,18 @@ def test_an_untrainable_head_never_fires(tmp_path, monkeypatch):
     assert not any(fires(own, r["threshold"]) for r in rows for own in r["own"])
 
 
+def test_a_photo_in_two_folders_is_nobodys_rival(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise UsageError("too few negatives")
+
+    monkeypatch.setattr("engine.evaluation.heads_part.learn_head", fail)
+    _, (one, two, _) = draw_cases(tmp_path / "drawn", 5, 3, 1)
+    two.validation[0].path.write_bytes(one.training[0].read_bytes())
+    rows = measure_heads(Session(Choices("storybook", device="cpu"), tmp_path / "store"), (one, two), 0)["heads"]
+    assert [len(r["others"]) for r in rows] == [3, 4]
+    assert {r["untrained"] for r in rows} == {"too few negatives"}
+
+
 @pytest.mark.slow
 def test_a_language_model_rewrites_captions(tmp_path):
     import torch
