@@ -4,13 +4,18 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import engine.device  # noqa: F401
 
 import pytest
 import torch
 
+from engine import tasks
 from engine.errors import DivergedError
+from engine.photos.decode import load_photo
+from engine.pipeline.describe import Request, describe
+from engine.pipeline.respond import respond
 from engine.vlms.base import Losses
 from engine.vlms.config import find_config, list_configs
 from tests.learned import commands, draw_album, train, use_copy
@@ -60,6 +65,23 @@ def test_the_environment_cannot_let_a_command_use_the_network():
 def test_only_one_vlm_cannot_answer():
     assert [c.name for c in list_configs() if not c.answers] == ["storybook-blip2"]
     assert find_config("llava-1.6+anyres").batch < find_config("llava-1.6").batch < find_config("storybook").batch
+
+
+def test_no_more_photos_at_a_time_than_the_config_says(session, tmp_path, monkeypatch):
+    draw_album(tmp_path / "album")
+    photos = sorted((tmp_path / "album").iterdir())
+    config = replace(session.vlm_config, batch=2)
+    session.vlm_config = session.vlm.config = config
+    sizes = []
+    generate = session.vlm.generate
+    monkeypatch.setattr(session.vlm, "generate", lambda rows, ids: sizes.append(len(ids)) or generate(rows, ids))
+    assert len(list(describe(session, photos, Request((), write=False)))) == 3
+    assert len(list(respond(session, photos, "What is in the image?"))) == 3
+    assert sizes == [2, 1] * 2
+    sizes.clear()
+    image = load_photo(photos[0]).image
+    said = tasks.ask_plain(session.vlm, [image, image], [["What is in the image?"] * 3, []])
+    assert ([len(own) for own in said], sizes) == ([3, 0], [2, 1])
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
