@@ -259,7 +259,7 @@ class _Run:
             fresh = self._fresh(session, f"crowds-{seed}")
             return measure_crowds(fresh, cases, drawn, seed, s.steps, group.folder)
 
-        if session.vlm_config.request("caption_of", ("x",)).strip():
+        if session.vlm_config.answers:
             found["answers"] = self._try(
                 f"{stem}-answers",
                 digest,

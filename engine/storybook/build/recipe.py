@@ -38,7 +38,7 @@ SHIPPED = Recipe(
     crowds=8_000,
     language=Lesson(Schedule(steps=9_400, lr=3e-3, adam_lr=1e-3, restarts=(5_000, 7_000)), late_from=7_000),
     eva=Schedule(steps=1_200, lr=1e-3, adam_lr=3e-4, warmup=50),
-    blip2=CaptionLesson(Schedule(steps=3_200, lr=3e-3, adam_lr=1e-3), hard_from=1_600),
+    blip2=CaptionLesson(Schedule(steps=4_200, lr=3e-3, adam_lr=1e-3, restarts=(3_200,)), hard_from=1_600),
     minigpt=ChatLesson(Schedule(steps=1_500, lr=2e-3, adam_lr=1e-3, warmup=100)),
     families=2_400,
     encoder=Schedule(steps=2_800, lr=5e-3, adam_lr=1.5e-3),
