@@ -18,7 +18,7 @@ from engine.storybook.photos import DrawnPhoto, save_photo
 from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
 
-STEPS = 40
+STEPS = None  # as many as the VLM takes
 
 
 def train(session, name, **options):
