@@ -22,9 +22,8 @@ from engine.storybook.build.dialogues import SOFT_ITEMS, Mix, draw_turn
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.build.packing import Packed, pack, register
-from engine.storybook.build.vision import GRID, PATCH, WIDTH, augment, normalise, vision_config
-from engine.storybook.world.population import draw_crowds
-from engine.storybook.world.scenes import Scene, render
+from engine.storybook.build.vision import GRID, PATCH, WIDTH, normalise, vision_config
+from engine.storybook.world.scenes import Scene
 
 IMAGE_TOKENS = GRID * GRID
 
@@ -106,38 +105,11 @@ def spoken_loss(
 
 
 @torch.inference_mode()
-def see_all(tower: CLIPVisionModel, images: np.ndarray) -> np.ndarray:
-    """Tower features (n, 64, 192) float16 of images (n, 128, 128, 3) uint8."""
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+def see(tower: CLIPVisionModel, images: Tensor) -> np.ndarray:
+    """Tower features (n, 64, 192) float16 of images (n, 3, 128, 128) in 0..1."""
     with torch.autocast(DEVICE.type, torch.bfloat16):
-        hidden = tower.to(DEVICE)(pixel_values=normalise(pixels).to(DEVICE)).last_hidden_state
+        hidden = tower.to(DEVICE)(pixel_values=normalise(images).to(DEVICE)).last_hidden_state
     return hidden[:, 1:].float().cpu().numpy().astype(np.float16)
-
-
-@torch.inference_mode()
-def cache_features(
-    folder: Path, tower: CLIPVisionModel, data: Drawings, name: str, seed: int | None = None
-) -> np.ndarray:
-    """Tower features of every drawing, (N, 64, 192) float16, augmented when a seed is given."""
-    path = folder / f"features_{name}.npy"
-    if path.is_file():
-        return np.load(path, mmap_mode="r")
-    temporary = path.with_suffix(".tmp")
-    found = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(data), IMAGE_TOKENS, WIDTH))
-    tower.to(DEVICE)
-    for start in range(0, len(data), 100):
-        images = torch.from_numpy(data.images[start : start + 100]).permute(0, 3, 1, 2).float() / 255
-        if seed is not None:
-            owners = torch.from_numpy(data.owners[start : start + 100])
-            boxes = torch.from_numpy(data.boxes[start : start + 100])
-            images, _, _ = augment(images, owners, boxes, torch.Generator().manual_seed(seed + start))
-        with torch.autocast(DEVICE.type, torch.bfloat16):
-            hidden = tower(pixel_values=normalise(images).to(DEVICE)).last_hidden_state
-        found[start : start + 100] = hidden[:, 1:].float().cpu().numpy().astype(np.float16)
-    tower.cpu()
-    found.flush()
-    temporary.replace(path)
-    return np.load(path, mmap_mode="r")
 
 
 @dataclass(frozen=True)
@@ -147,22 +119,6 @@ class Crowds:
     scenes: list[Scene]
     features: np.ndarray
     boxes: np.ndarray
-
-
-def draw_crowd_features(folder: Path, tower: CLIPVisionModel, seed: int, n: int) -> Crowds:
-    """Draw n crowds and let the tower see them; only its features are kept."""
-    scenes, path = list(draw_crowds(seed, n)), folder / "crowds.npz"
-    if path.is_file():
-        kept = np.load(path)
-        return Crowds(scenes, kept["features"], kept["boxes"])
-    features, boxes = [], []
-    for start in range(0, n, 100):
-        pictures = [render(s) for s in scenes[start : start + 100]]
-        features.append(see_all(tower, np.stack([np.asarray(p.image) for p in pictures])))
-        boxes += [np.array(p.boxes, np.float32) / p.image.width for p in pictures]
-    crowds = Crowds(scenes, np.concatenate(features), np.stack(boxes))
-    np.savez(path, features=crowds.features, boxes=crowds.boxes)
-    return crowds
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from engine.storybook.build.gates import Ask, missed, run_gates
 from engine.storybook.build.loop import load_modules
 from engine.storybook.build.recipe import Recipe
 from engine.storybook.build.save import save_blip2, save_llava, save_minigpt
+from engine.storybook.build.seeing import see_drawings, see_scenes
 from engine.storybook.build.tokenizer import make_tokenizer
 from engine.storybook.build.vision_report import report_vision
-from engine.storybook.world.population import draw_population
-from engine.storybook.world.scenes import render
+from engine.storybook.world.population import draw_crowds, draw_population
+from engine.storybook.world.scenes import Scene, render
 from engine.vlms.config import find_config
 from engine.vlms.registry import BACKENDS
 
@@ -60,9 +61,9 @@ class Bench:
         return vision.train_vision(self.folder, self.train, self.recipe.vision)
 
     @cached_property
-    def crowds(self) -> language_model.Crowds:
-        """Scenes of four with their features."""
-        return language_model.draw_crowd_features(self.folder, self.tower, CROWD_SEED, self.recipe.crowds)
+    def crowds(self) -> list[Scene]:
+        """Scenes of four."""
+        return list(draw_crowds(CROWD_SEED, self.recipe.crowds))
 
     @cached_property
     def eva(self) -> Blip2VisionModel:
@@ -73,8 +74,7 @@ class Bench:
     def seen(self) -> states.Seen:
         """What that tower sees of all scenes."""
         scenes = list(iter_scenes(TRAIN_SEED, self.recipe.scenes))
-        crowds = (CROWD_SEED, self.recipe.crowds)
-        return states.see_scenes(self.folder, self.eva, self.train, scenes, *crowds, _AUGMENT_SEED)
+        return states.see_all(self.folder, self.eva, self.train, scenes, self.crowds, _AUGMENT_SEED)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -103,14 +103,17 @@ def see(bench: Bench) -> None:
 def speak(bench: Bench) -> None:
     """Stage 2: projector and language model; writes the VLM."""
     data = bench.train
+    see, tokens = partial(language_model.see, bench.tower), language_model.IMAGE_TOKENS
     features = (
-        language_model.cache_features(bench.folder, bench.tower, data, "plain"),
-        language_model.cache_features(bench.folder, bench.tower, data, "augmented", _AUGMENT_SEED),
+        see_drawings(bench.folder / "features_plain.npy", see, data, tokens),
+        see_drawings(bench.folder / "features_augmented.npy", see, data, tokens, _AUGMENT_SEED),
     )
+    crowds = language_model.Crowds(bench.crowds, *see_scenes(bench.folder / "crowds.npz", see, bench.crowds))
+    bench.tower.cpu()
     vlm = language_model.make_vlm(bench.tokenizer, bench.tower)
     scenes = list(iter_scenes(TRAIN_SEED, bench.recipe.scenes))
     soft = language_model.train_language(
-        bench.folder, vlm, bench.tokenizer, data, scenes, features, bench.crowds, bench.recipe.language
+        bench.folder, vlm, bench.tokenizer, data, scenes, features, crowds, bench.recipe.language
     )
     save_llava(vlm, bench.tokenizer, bench.out / "vlm")
     _gates(bench, "storybook", "vlm", soft, lambda request, _: request)

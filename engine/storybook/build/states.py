@@ -13,12 +13,11 @@ from transformers import Blip2VisionModel
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.eva import states_before_norm
 from engine.storybook.build.loop import DEVICE
-from engine.storybook.build.vision import GRID, WIDTH, augment, normalise
-from engine.storybook.world.population import draw_crowds
-from engine.storybook.world.scenes import Scene, render
+from engine.storybook.build.seeing import see_drawings, see_scenes
+from engine.storybook.build.vision import GRID, normalise
+from engine.storybook.world.scenes import Scene
 
 TOKENS = GRID * GRID + 1
-_BLOCK = 100
 
 
 @dataclass(frozen=True)
@@ -48,47 +47,21 @@ class Seen:
         return found, [scenes[k] for k in rows], [boxes[k] for k in rows], states is self.augmented
 
 
-def see_scenes(
-    folder: Path, eva: Blip2VisionModel, data: Drawings, scenes: list[Scene], crowd_seed: int, crowds: int, seed: int
+def see_all(
+    folder: Path, eva: Blip2VisionModel, data: Drawings, scenes: list[Scene], crowds: list[Scene], seed: int
 ) -> Seen:
     """Compute the states of all sets, or open them; the first half of the scenes is also seen augmented."""
+
+    @torch.inference_mode()
+    def see(images: Tensor) -> np.ndarray:
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            hidden = states_before_norm(eva, normalise(images).to(DEVICE))
+        return hidden.float().cpu().numpy().astype(np.float16)
+
     eva.to(DEVICE).eval()
-    plain = _cache(folder, eva, data, "plain", None, len(data))
-    augmented = _cache(folder, eva, data, "augmented", seed, max(1, len(data) // 2))
-    crowd_scenes = list(draw_crowds(crowd_seed, crowds))
-    path = folder / "states_crowds.npz"
-    if not path.is_file():
-        states, boxes = [], []
-        for start in range(0, crowds, _BLOCK):
-            pictures = [render(s) for s in crowd_scenes[start : start + _BLOCK]]
-            images = torch.from_numpy(np.stack([np.asarray(p.image) for p in pictures]))
-            states.append(_see(eva, images.permute(0, 3, 1, 2).float() / 255))
-            boxes += [np.array(p.boxes, np.float32) / p.image.width for p in pictures]
-        np.savez(path, states=np.concatenate(states), boxes=np.stack(boxes))
-    kept = np.load(path)
+    half = Drawings(**{name: value[: max(1, len(data) // 2)] for name, value in vars(data).items()})
+    plain = see_drawings(folder / "states_plain.npy", see, data, TOKENS)
+    augmented = see_drawings(folder / "states_augmented.npy", see, half, TOKENS, seed)
+    crowded, crowd_boxes = see_scenes(folder / "states_crowds.npz", see, crowds)
     eva.cpu()
-    return Seen(plain, augmented, kept["states"], scenes, crowd_scenes, data.boxes, kept["boxes"])
-
-
-@torch.inference_mode()
-def _see(eva: Blip2VisionModel, images: Tensor) -> np.ndarray:
-    with torch.autocast(DEVICE.type, torch.bfloat16):
-        hidden = states_before_norm(eva, normalise(images).to(DEVICE))
-    return hidden.float().cpu().numpy().astype(np.float16)
-
-
-def _cache(folder: Path, eva: Blip2VisionModel, data: Drawings, name: str, seed: int | None, count: int) -> np.ndarray:
-    path = folder / f"states_{name}.npy"
-    if not path.is_file():
-        temporary = path.with_suffix(".tmp")
-        found = np.lib.format.open_memmap(temporary, "w+", np.float16, (count, TOKENS, WIDTH))
-        for start in range(0, count, _BLOCK):
-            stop = min(count, start + _BLOCK)
-            images = torch.from_numpy(data.images[start:stop]).permute(0, 3, 1, 2).float() / 255
-            if seed is not None:
-                owners, boxes = torch.from_numpy(data.owners[start:stop]), torch.from_numpy(data.boxes[start:stop])
-                images, _, _ = augment(images, owners, boxes, torch.Generator().manual_seed(seed + start))
-            found[start:stop] = _see(eva, images)
-        found.flush()
-        temporary.replace(path)
-    return np.load(path, mmap_mode="r")
+    return Seen(plain, augmented, crowded, scenes, crowds, data.boxes, crowd_boxes)
