@@ -1,5 +1,6 @@
 """Stage 5: the object detector, a YOLOS that starts from the VLM's trained tower."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import engine.device  # noqa: F401
@@ -13,11 +14,21 @@ from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.build.vision import GRID, MEAN, PATCH, STD, WIDTH, augment, load_batch, normalise
 from engine.storybook.world import attributes as words
+from engine.storybook.world.scenes import Scene, render
 
 LAYERS = 2
 QUERIES = 8
 KINDS = ("pet", "thing", "person")
 _KIND_OF_CATEGORY = torch.tensor([KINDS.index(words.kind_of(c)) for c in words.CATEGORIES])
+
+
+@dataclass(frozen=True)
+class DetectorLesson:
+    """Settings of the detector's stage: from a step on, a share of the batches shows scenes of four."""
+
+    schedule: Schedule
+    crowds_from: int
+    crowds: float = 0.35
 
 
 def make_detector(tower: CLIPVisionModel) -> YolosForObjectDetection:
@@ -73,24 +84,56 @@ def _copy_tower(net: YolosForObjectDetection, tower: CLIPVisionModel) -> None:
             target.load_state_dict(origin.state_dict())
 
 
+def draw_crowd_pictures(folder: Path, scenes: list[Scene]) -> dict[str, np.ndarray]:
+    """Pictures of scenes of four: images (N, 128, 128, 3) and owners (N, 64, 64) uint8, boxes (N, 4, 4) float32 in
+    0..1, categories (N, 4) int64; opened when they are there.
+    """
+    path = folder / "crowd_pictures.npz"
+    if not path.is_file():
+        pictures = [render(s) for s in scenes]
+        np.savez(
+            path,
+            images=np.stack([np.asarray(p.image) for p in pictures]),
+            owners=np.stack([p.owners for p in pictures]),
+            boxes=np.stack([np.array(p.boxes, np.float32) / p.image.width for p in pictures]),
+            categories=np.array([[words.CATEGORIES.index(c.who.category) for c in s.characters] for s in scenes]),
+        )
+    with np.load(path) as kept:
+        return dict(kept)
+
+
 def train_detector(
-    folder: Path, tower: CLIPVisionModel, data: Drawings, schedule: Schedule, batch: int = 32
+    folder: Path,
+    tower: CLIPVisionModel,
+    data: Drawings,
+    crowds: dict[str, np.ndarray],
+    lesson: DetectorLesson,
+    batch: int = 32,
 ) -> YolosForObjectDetection:
     """Train the detector, or finish training it."""
     net = make_detector(tower).to(DEVICE).train()
 
-    def step_losses(step: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((7, step))
+    def pictures(rng: np.random.Generator, *, crowded: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if crowded:
+            rows = np.sort(rng.choice(len(crowds["images"]), min(batch, len(crowds["images"])), replace=False))
+            images = torch.from_numpy(crowds["images"][rows]).permute(0, 3, 1, 2).float() / 255
+            return images, *(torch.from_numpy(crowds[n][rows]) for n in ("owners", "boxes", "categories"))  # type: ignore[return-value]
         rows = np.sort(rng.choice(len(data), batch, replace=False))
         images, owners, boxes, labels, _ = load_batch(data, rows)
+        return images, owners, boxes, labels[:, :, 0].long()
+
+    def step_losses(step: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((7, step))
+        crowded = step >= lesson.crowds_from and bool(rng.random() < lesson.crowds)
+        images, owners, boxes, categories = pictures(rng, crowded=crowded)
         images, owners, boxes = augment(images, owners, boxes, torch.Generator().manual_seed(step))
-        truth = [_targets(labels[i, :, 0].long(), boxes[i]) for i in range(batch)]
+        truth = [_targets(c, b) for c, b in zip(categories, boxes, strict=True)]
         truth = [{name: t.to(DEVICE) for name, t in target.items()} for target in truth]
         with torch.autocast(DEVICE.type, torch.bfloat16):
             out = net(pixel_values=normalise(images).to(DEVICE), labels=truth)
         return {"detection": out.loss}
 
-    train("detector", folder, {"net": net}, schedule, step_losses)
+    train("detector", folder, {"net": net}, lesson.schedule, step_losses)
     return net.cpu().eval()
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.storybook.build.detector import DetectorLesson
 from engine.storybook.build.language_model import Lesson
 from engine.storybook.build.loop import Schedule
 from engine.storybook.build.minigpt import ChatLesson
@@ -22,7 +23,7 @@ class Recipe:
     minigpt: ChatLesson
     families: int
     encoder: Schedule
-    detector: Schedule
+    detector: DetectorLesson
     face_scenes: int
     face_detector: Schedule
     people: int
@@ -42,7 +43,7 @@ SHIPPED = Recipe(
     minigpt=ChatLesson(Schedule(steps=1_500, lr=2e-3, adam_lr=1e-3, warmup=100)),
     families=2_400,
     encoder=Schedule(steps=2_800, lr=5e-3, adam_lr=1.5e-3),
-    detector=Schedule(steps=5_000, lr=2e-3, adam_lr=5e-4),
+    detector=DetectorLesson(Schedule(steps=6_800, lr=2e-3, adam_lr=5e-4, restarts=(5_000,)), crowds_from=5_000),
     face_scenes=6_000,
     face_detector=Schedule(steps=2_000, adam_lr=3e-3),
     people=3_000,
@@ -63,7 +64,7 @@ TINY = Recipe(
     minigpt=ChatLesson(Schedule(steps=2, warmup=1), batch=4, turns=3),
     families=12,
     encoder=Schedule(steps=3, warmup=1),
-    detector=Schedule(steps=2, warmup=1),
+    detector=DetectorLesson(Schedule(steps=2, warmup=1), crowds_from=1),
     face_scenes=24,
     face_detector=Schedule(steps=2, warmup=1),
     people=12,

@@ -17,7 +17,7 @@ from engine.storybook.build import encoder, eva, faces, language_model, minigpt,
 from engine.storybook.build.bank import build_bank
 from engine.storybook.build.card import render_card
 from engine.storybook.build.crop_data import draw_crops, draw_families
-from engine.storybook.build.detector import save_detector, train_detector
+from engine.storybook.build.detector import draw_crowd_pictures, save_detector, train_detector
 from engine.storybook.build.drawings import Drawings, draw_set, iter_scenes
 from engine.storybook.build.face_data import draw_face_crops, draw_face_scenes
 from engine.storybook.build.face_report import report_faces
@@ -167,7 +167,8 @@ def tell_apart(bench: Bench) -> None:
 
 def find_things(bench: Bench) -> None:
     """Stage 7: the object detector."""
-    net = train_detector(bench.folder, bench.tower, bench.train, bench.recipe.detector)
+    crowds = draw_crowd_pictures(bench.folder, bench.crowds)
+    net = train_detector(bench.folder, bench.tower, bench.train, crowds, bench.recipe.detector)
     shutil.rmtree(bench.out / "detector", ignore_errors=True)
     save_detector(net, bench.out / "detector")
 
