@@ -1,5 +1,6 @@
 """Captioning, answering and locating with a loaded VLM: prompt, generate, put display names in."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,8 @@ def caption(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Kn
 
     Every recognised name occurs in its caption: a caption that misses one of several is generated
     once more with the names in the other order, then the name takes the place of its class noun or is
-    appended, and the caption is flagged.
+    appended, and the caption is flagged. A caption that gives one name to two in a sentence is wrong about
+    one of them: the plain caption stands in for it, with the names put in the same way.
     """
     seen = _encode(vlm, images)
     texts = _generate(vlm, seen, known, [_caption_request(vlm, own) for own in known])
@@ -61,6 +63,12 @@ def caption(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Kn
         for i, text in zip(again, second, strict=True):
             if len(_missing(text, known[i])) < len(_missing(texts[i], known[i])):
                 texts[i] = text
+    doubled = [i for i, own in enumerate(known) if _doubled(texts[i], own)]
+    if doubled:
+        nobody: list[list[Known]] = [[] for _ in doubled]
+        plain = _generate(vlm, seen.chosen(doubled), nobody, [_caption_request(vlm, []) for _ in doubled])
+        for i, text in zip(doubled, plain, strict=True):
+            texts[i] = text
     return [_finish(text, own) for text, own in zip(texts, known, strict=True)]
 
 
@@ -207,6 +215,13 @@ def _missing(text: str, known: Sequence[Known]) -> list[Known]:
 
 def _with_names(text: str, known: Sequence[Known]) -> str:
     return replace_words(text, {k.concept.identifier: k.concept.name for k in speakable(known)})
+
+
+def _doubled(text: str, known: Sequence[Known]) -> bool:
+    """Whether one sentence gives somebody's name to two: "Rex, next to Rex"; "Rex on Rex's bed" does not."""
+    sentences = re.split(r"[.!?](?:\s|$)", text)
+    names = [re.compile(rf"(?<!\w){re.escape(k.concept.identifier)}(?![\w'’])") for k in known]
+    return any(len(name.findall(sentence)) > 1 for name in names for sentence in sentences)
 
 
 def _finish(raw: str, known: Sequence[Known]) -> Spoken:

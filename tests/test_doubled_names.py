@@ -1,0 +1,49 @@
+"""One name for two in a sentence is a wrong name: the plain caption takes over."""
+
+import numpy as np
+import pytest
+
+from engine import tasks
+from engine.types import Concept, Kind
+from engine.vlms.base import ImageFeatures
+
+ANNA = Concept("a", "Anna", Kind.PERSON, "girl", "Bob", 1)
+
+
+class Scripted:
+    """Says one thing where a concept is given and another where none is."""
+
+    def __init__(self, named, plain):
+        self.named, self.plain = named, plain
+
+    def generate(self, vlm, seen, known, requests):
+        return [self.named if own else self.plain for own in known]
+
+
+@pytest.fixture
+def say(monkeypatch):
+    import torch
+
+    def caption(named, plain):
+        features = ImageFeatures(torch.zeros(1, 1, 1), torch.ones(1))
+        monkeypatch.setattr(tasks, "_encode", lambda vlm, images: features)
+        monkeypatch.setattr(tasks, "_caption_request", lambda vlm, known: "")
+        monkeypatch.setattr(tasks, "_generate", Scripted(named, plain).generate)
+        return tasks.caption(None, [None], [[tasks.Known(ANNA, np.zeros((1, 1)))]])[0]
+
+    return caption
+
+
+def test_the_plain_caption_takes_over_with_the_name_put_in(say):
+    said = say("Bob is on the beach, next to Bob with a book.", "A girl is on the beach, next to a red dog.")
+    assert (said.text, said.repaired) == ("Anna is on the beach, next to a red dog.", ("Anna",))
+
+
+def test_where_the_name_belongs_is_not_guessed(say):
+    said = say("Bob is on the beach, next to Bob.", "A girl is on the beach, next to a girl with red hair.")
+    assert said.text == "A girl is on the beach, next to a girl with red hair. Also here: Anna."
+
+
+@pytest.mark.parametrize("text", ["Bob is on Bob's bed.", "Bob is asleep. Bob is on the sofa.", "Bobby is with Bob."])
+def test_a_name_that_comes_back_is_not_two(say, text):
+    assert say(text, "nothing").repaired == ()
