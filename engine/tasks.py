@@ -16,7 +16,7 @@ from engine.kinds import nouns_of
 from engine.types import Concept
 from engine.vlms.base import ImageFeatures, Vlm
 from engine.vlms.config import VlmConfig, list_configs
-from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_names, replace_words
+from engine.vlms.wording import drop_repeats, has_word, name_for_phrase, noun_phrases, replace_names, replace_words
 
 REFER_AGAIN = "[refer] where is {names}?"
 """What is asked when no box came, unless the VLM has a wording of its own: MiniGPT-v2 was trained on this one, too."""
@@ -48,20 +48,23 @@ class Spoken:
 def caption(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Known]]) -> list[Spoken]:
     """Caption a batch of upright photos, each with the concepts recognised in it (none gives the plain VLM).
 
-    Every recognised name occurs in its caption: a caption that misses one of several is generated
+    Every recognised name occurs in its caption: a caption that misses or doubles one of several is generated
     once more with the names in the other order, then the name takes the place of its class noun or is
     appended, and the caption is flagged. A caption that gives one name to two in a sentence is wrong about
     one of them: the plain caption stands in for it, with the names put in the same way.
     """
     seen = _encode(vlm, images)
-    texts = _generate(vlm, seen, known, [_caption_request(vlm, own) for own in known])
-    again = [i for i, own in enumerate(known) if len(own) > 1 and _missing(texts[i], own)]
+    texts = [
+        _tidy(t, own) for t, own in zip(_generate(vlm, seen, known, _caption_requests(vlm, known)), known, strict=True)
+    ]
+    again = [i for i, own in enumerate(known) if len(own) > 1 and _faults(texts[i], own)]
     if again:
         turned = [list(reversed(known[i])) for i in again]
         part = seen.chosen(again)
-        second = _generate(vlm, part, turned, [_caption_request(vlm, own) for own in turned])
-        for i, text in zip(again, second, strict=True):
-            if len(_missing(text, known[i])) < len(_missing(texts[i], known[i])):
+        second = _generate(vlm, part, turned, _caption_requests(vlm, turned))
+        for i, said in zip(again, second, strict=True):
+            text = _tidy(said, known[i])
+            if _faults(text, known[i]) < _faults(texts[i], known[i]):
                 texts[i] = text
     doubled = [i for i, own in enumerate(known) if _doubled(texts[i], own)]
     if doubled:
@@ -193,6 +196,10 @@ def _rows(vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[Known]]) -> li
     return vlm.inject(seen, embeddings)
 
 
+def _caption_requests(vlm: Vlm, known: Sequence[Sequence[Known]]) -> list[str]:
+    return [_caption_request(vlm, own) for own in known]
+
+
 def _caption_request(vlm: Vlm, known: Sequence[Known]) -> str:
     names = tuple(k.concept.identifier for k in speakable(known))
     return vlm.config.request("caption_of" if names else "caption", names)
@@ -217,11 +224,23 @@ def _with_names(text: str, known: Sequence[Known]) -> str:
     return replace_words(text, {k.concept.identifier: k.concept.name for k in speakable(known)})
 
 
-def _doubled(text: str, known: Sequence[Known]) -> bool:
-    """Whether one sentence gives somebody's name to two: "Rex, next to Rex"; "Rex on Rex's bed" does not."""
+def _tidy(text: str, known: Sequence[Known]) -> str:
+    """The text without names that one list has twice."""
+    for k in known:
+        text = drop_repeats(text, k.concept.identifier)
+    return text
+
+
+def _faults(text: str, known: Sequence[Known]) -> int:
+    """How many names a caption misses or gives to two."""
+    return len(_missing(text, known)) + _doubled(text, known)
+
+
+def _doubled(text: str, known: Sequence[Known]) -> int:
+    """How many names one sentence gives to two: "Rex, next to Rex"; "Rex on Rex's bed" does not."""
     sentences = re.split(r"[.!?](?:\s|$)", text)
     names = [re.compile(rf"(?<!\w){re.escape(k.concept.identifier)}(?![\w'’])") for k in known]
-    return any(len(name.findall(sentence)) > 1 for name in names for sentence in sentences)
+    return sum(any(len(name.findall(sentence)) > 1 for sentence in sentences) for name in names)
 
 
 def _finish(raw: str, known: Sequence[Known]) -> Spoken:

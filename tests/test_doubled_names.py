@@ -6,6 +6,7 @@ import pytest
 from engine import tasks
 from engine.types import Concept, Kind
 from engine.vlms.base import ImageFeatures
+from engine.vlms.wording import drop_repeats
 
 ANNA = Concept("a", "Anna", Kind.PERSON, "girl", "Bob", 1)
 
@@ -47,3 +48,17 @@ def test_where_the_name_belongs_is_not_guessed(say):
 @pytest.mark.parametrize("text", ["Bob is on Bob's bed.", "Bob is asleep. Bob is on the sofa.", "Bobby is with Bob."])
 def test_a_name_that_comes_back_is_not_two(say, text):
     assert say(text, "nothing").repaired == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Rex is here, next to Bob and a mug and Bob.", "Rex is here, next to Bob and a mug."),
+        ("A dog, next to Bob and Bob and Bob.", "A dog, next to Bob."),
+        ("Bob is next to Rex and Bob.", "Bob is next to Rex and Bob."),
+        ("A dog is next to Bob and Bob's cat.", "A dog is next to Bob and Bob's cat."),
+        ("A dog is next to Bobby and Bob.", "A dog is next to Bobby and Bob."),
+    ],
+)
+def test_a_name_twice_in_one_list_is_said_once(text, kept):
+    assert drop_repeats(text, "Bob") == kept

@@ -82,3 +82,13 @@ def first_noun(text: str) -> str | None:
 def name_for_phrase(text: str, span: tuple[int, int], name: str) -> str:
     """The text with one phrase replaced by a name."""
     return text[: span[0]] + name + text[span[1] :]
+
+
+def drop_repeats(text: str, name: str) -> str:
+    """The text without the later mentions of a name in one list: "next to Rex and Anna and Rex" says no more."""
+    listed = re.compile(
+        rf"((?:next to|beside|with|and) {re.escape(name)}(?!\w)[^.!?]*?),? and {re.escape(name)}(?![\w'’])"
+    )
+    while (shorter := listed.sub(r"\1", text)) != text:
+        text = shorter
+    return text
