@@ -170,7 +170,11 @@ def _attend(
 
 def register() -> str:
     """Make the recording attention known to transformers; returns its name."""
-    attend: Callable[..., Any] = _attend
-    AttentionInterface.register(IMPLEMENTATION, attend)
-    AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
-    return IMPLEMENTATION
+    return make_known(IMPLEMENTATION, _attend)
+
+
+def make_known(name: str, attend: Callable[..., Any]) -> str:
+    """Make an attention function that falls back to SDPA, with SDPA's masks, known to transformers by a name."""
+    AttentionInterface.register(name, attend)
+    AttentionMaskInterface.register(name, sdpa_mask)
+    return name

@@ -7,14 +7,10 @@ from typing import Any
 import engine.device  # noqa: F401
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
-    AttentionInterface,
-    AutoImageProcessor,
-    AutoTokenizer,
     Blip2Config,
     Blip2ForConditionalGeneration,
     BlipImageProcessorPil,
@@ -22,13 +18,12 @@ from transformers import (
     EncoderDecoderCache,
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from engine.boxes import Box
 from engine.errors import UsageError
+from engine.vlms.attention import make_known
 from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, check_complete, pad_lines
 from engine.vlms.config import Penalty, VlmConfig
-from engine.vlms.injection import inject_rows
+from engine.vlms.frozen import SquashingVlm, load_readers
 
 IMPLEMENTATION = "myvlm_concept_rows"
 _PENALTIES = ("column", "column-sum", "none")
@@ -114,12 +109,10 @@ def _attend(
 
 def register() -> str:
     """Make the attention with concept rows known to transformers; returns its name."""
-    AttentionInterface.register(IMPLEMENTATION, _attend)
-    AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
-    return IMPLEMENTATION
+    return make_known(IMPLEMENTATION, _attend)
 
 
-class Blip2:
+class Blip2(SquashingVlm):
     """A frozen BLIP-2 and the places where MyVLM reaches into it."""
 
     def __init__(
@@ -134,9 +127,8 @@ class Blip2:
                 f"{config.name} cannot penalise {config.injection.penalty!r} attention: a concept row asks nothing",
                 hint=f"Possible for BLIP-2: {', '.join(_PENALTIES)}.",
             )
-        self.model = model.eval().requires_grad_(False)
+        super().__init__(model, image_processor, tokenizer, config)
         self.model.set_attn_implementation({"qformer_config": register()})
-        self.image_processor, self.tokenizer, self.config = image_processor, tokenizer, config
 
     @classmethod
     def load(cls, config: VlmConfig, folder: Path, device: torch.device, dtype: torch.dtype) -> "Blip2":
@@ -156,24 +148,12 @@ class Blip2:
             folder, dtype=dtype, local_files_only=True, output_loading_info=True
         )
         check_complete(found)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        images = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-        return cls(model.to(device), images, tokenizer, config)
+        return cls(model.to(device), *load_readers(folder), config)
 
     @property
     def width(self) -> int:
         """Width D of a concept embedding: that of the vision encoder."""
         return int(self.model.config.vision_config.hidden_size)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model lives."""
-        return self.model.device
-
-    @property
-    def image_edge(self) -> int:
-        """Side in pixels of the square that a photo is squashed to."""
-        return int(self.model.config.vision_config.image_size)
 
     @property
     def _grid(self) -> int:
@@ -182,14 +162,6 @@ class Blip2:
     @property
     def _image_rows(self) -> int:
         return self._grid**2 + 1  # patches and the class token
-
-    def view(self, image: Image.Image) -> Box:
-        """The whole photo: it is squashed, not cropped."""
-        return Box(0.0, 0.0, float(image.width), float(image.height))
-
-    def preprocess(self, images: list[Image.Image]) -> Tensor:
-        """Upright RGB images to (B, 3, S, S) float32: squashed to a square."""
-        return self.image_processor(images, return_tensors="pt")["pixel_values"]
 
     @torch.no_grad()
     def encode(self, pixel_values: Tensor) -> ImageFeatures:
@@ -201,14 +173,6 @@ class Blip2:
         embedded = vision.embeddings(pixel_values.to(self.device, self.model.dtype))
         features = vision.encoder(inputs_embeds=embedded).last_hidden_state
         return ImageFeatures(features, torch.ones(len(features), device=self.device))
-
-    def inject(self, seen: ImageFeatures, embeddings: list[Tensor]) -> list[Tensor]:
-        """Rows the Q-Former gets for each photo: (N + K_i, D); embeddings[i]: (K_i, D), K_i may be 0.
-
-        Raises:
-            ArtefactError: an embedding was trained for another width.
-        """
-        return inject_rows(seen, embeddings, self.width, self.config)
 
     def prompt(self, request: str) -> str:
         """The text behind the queries: none for a caption, else the request as a question."""
@@ -284,7 +248,7 @@ class Blip2:
         """Projected queries and prompt, right-padded: (B, Q + L, width of the T5), mask (B, Q + L) int64."""
         projection = self.model.language_projection
         queries = projection(self._query(rows, looked).to(projection.weight.dtype))
-        prompt = self.model.language_model.get_input_embeddings()(pad_lines(ids, self._pad_id, self.device))
+        prompt = self.model.language_model.get_input_embeddings()(pad_lines(ids, self.pad_id, self.device))
         mask = pad_lines([[1] * (queries.shape[1] + len(i)) for i in ids], 0, self.device)
         return torch.cat([queries.to(prompt.dtype), prompt], dim=1), mask
 
@@ -300,9 +264,7 @@ class Blip2:
             do_sample=False,
             num_beams=1,
         )
-        end = self.tokenizer.eos_token_id
-        texts = self.tokenizer.batch_decode(out, skip_special_tokens=True)
-        return [Generation(t.strip(), capped=end not in o.tolist()) for t, o in zip(texts, out, strict=True)]
+        return self.read(out)
 
     @torch.inference_mode()
     def concept_attention(self, rows: list[Tensor], concepts: list[int], ids: list[list[int]]) -> list[Tensor]:
@@ -317,8 +279,3 @@ class Blip2:
             return [torch.zeros(0, self._grid, self._grid, device=self.device) for _ in rows]
         self._query(rows, looked)
         return [m.unflatten(1, (self._grid, self._grid)) for m in looked.maps()]
-
-    @property
-    def _pad_id(self) -> int:
-        pad = self.tokenizer.pad_token_id
-        return self.tokenizer.eos_token_id if pad is None else pad

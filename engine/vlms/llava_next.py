@@ -9,8 +9,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import (
-    AutoImageProcessor,
-    AutoTokenizer,
     CLIPImageProcessorPil,
     LlavaNextForConditionalGeneration,
     LlavaNextImageProcessorPil,
@@ -23,12 +21,12 @@ from engine.vlms import attention
 from engine.vlms.attention import Layout, Recorder
 from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, Tiles, check_complete, not_too_long, pad_lines
 from engine.vlms.config import VlmConfig
-from engine.vlms.injection import inject_rows
+from engine.vlms.frozen import FrozenVlm, load_readers
 
 _NORMS = ("first-patch", "cls", "mean")
 
 
-class LlavaNext:
+class LlavaNext(FrozenVlm):
     """A frozen LLaVA-NeXT and the places where MyVLM reaches into it.
 
     With `anyres` it sees what the checkpoint's own processor makes of a photo: the whole photo squashed to the
@@ -43,9 +41,8 @@ class LlavaNext:
         config: VlmConfig,
     ) -> None:
         attention.check_decoder(config, _NORMS)
-        self.model = model.eval().requires_grad_(False)
+        super().__init__(model, image_processor, tokenizer, config)
         self.model.set_attn_implementation({"text_config": attention.register()})
-        self.image_processor, self.tokenizer, self.config = image_processor, tokenizer, config
 
     @classmethod
     def load(cls, config: VlmConfig, folder: Path, device: torch.device, dtype: torch.dtype) -> "LlavaNext":
@@ -58,8 +55,7 @@ class LlavaNext:
             folder, dtype=dtype, local_files_only=True, output_loading_info=True
         )
         check_complete(found, optional=() if config.anyres else ("model.image_newline",))  # between tiles only
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        full = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+        full, tokenizer = load_readers(folder)
         if config.anyres:
             return cls(model.to(device), full, tokenizer, config)
         base = CLIPImageProcessorPil(
@@ -70,16 +66,6 @@ class LlavaNext:
             image_std=full.image_std,
         )
         return cls(model.to(device), base, tokenizer, config)
-
-    @property
-    def width(self) -> int:
-        """Width D of a concept embedding."""
-        return int(self.model.config.text_config.hidden_size)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model lives."""
-        return self.model.device
 
     @property
     def image_edge(self) -> int:
@@ -141,14 +127,6 @@ class LlavaNext:
         first = torch.tensor([sum(counts[:i]) for i in range(len(counts))], device=self.device)
         return ImageFeatures(packed, self._norms(features[first], classes[first]))
 
-    def inject(self, seen: ImageFeatures, embeddings: list[Tensor]) -> list[Tensor]:
-        """Rows the language model gets for each photo: (N + K_i, D); embeddings[i]: (K_i, D), K_i may be 0.
-
-        Raises:
-            ArtefactError: an embedding was trained for another width.
-        """
-        return inject_rows(seen, embeddings, self.width, self.config)
-
     def prompt(self, request: str) -> str:
         """The whole prompt with one `<image>` placeholder, up to and including the assistant's cue."""
         if self.config.template:
@@ -207,7 +185,7 @@ class LlavaNext:
         lengths = torch.tensor([len(g) for g in grown], device=self.device)
         mask = torch.arange(max(len(g) for g in grown), device=self.device)[None] < lengths[:, None]
         return self.model.model(
-            input_ids=pad_lines(grown, self._pad_id, self.device),
+            input_ids=pad_lines(grown, self.pad_id, self.device),
             attention_mask=mask.long(),
             mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=rows)},
             use_cache=False,
@@ -237,7 +215,7 @@ class LlavaNext:
         limit = max_new_tokens or self.config.max_new_tokens
         grown = [self._expand(i, len(r), i) for i, r in zip(ids, rows, strict=True)]
         longest = max(len(g) for g in grown)
-        input_ids = pad_lines(grown, self._pad_id, self.device, left=True)
+        input_ids = pad_lines(grown, self.pad_id, self.device, left=True)
         lengths = torch.tensor([len(g) for g in grown], device=self.device)
         mask = torch.arange(longest, device=self.device)[None] >= longest - lengths[:, None]
         out = self.model.generate(
@@ -246,16 +224,9 @@ class LlavaNext:
             mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=rows)},
             max_new_tokens=limit,
             do_sample=False,
-            pad_token_id=self._pad_id,
+            pad_token_id=self.pad_id,
         )[:, longest:]
-        eos = self.tokenizer.eos_token_id
-        texts = self.tokenizer.batch_decode(out, skip_special_tokens=True)
-        return [Generation(t.strip(), capped=eos not in o.tolist()) for t, o in zip(texts, out, strict=True)]
-
-    @property
-    def _pad_id(self) -> int:
-        pad = self.tokenizer.pad_token_id
-        return self.tokenizer.eos_token_id if pad is None else pad
+        return self.read(out)
 
     def _expand(self, ids: list[int], count: int, values: list[int]) -> list[int]:
         at = ids.index(self.model.config.image_token_id)

@@ -6,13 +6,10 @@ from typing import Any, ClassVar
 import engine.device  # noqa: F401
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
-    AutoImageProcessor,
-    AutoTokenizer,
     Blip2VisionConfig,
     Blip2VisionModel,
     BlipImageProcessorPil,
@@ -22,13 +19,12 @@ from transformers import (
     PreTrainedModel,
 )
 
-from engine.boxes import Box
 from engine.errors import UsageError
 from engine.vlms import attention
 from engine.vlms.attention import Layout, Recorder
 from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, check_complete, pad_lines
 from engine.vlms.config import VlmConfig
-from engine.vlms.injection import inject_rows
+from engine.vlms.frozen import SquashingVlm, load_readers
 
 FINAL_EPS = 1e-5
 """Epsilon of the layer norm behind the vision blocks; inside them it is the config's (method.md §4)."""
@@ -85,7 +81,7 @@ class MiniGptModel(PreTrainedModel):
         return self.llama_proj(patches.reshape(len(patches), -1, self.llama_proj.in_features))
 
 
-class MiniGptV2:
+class MiniGptV2(SquashingVlm):
     """A frozen MiniGPT-v2 and the places where MyVLM reaches into it."""
 
     def __init__(
@@ -94,9 +90,8 @@ class MiniGptV2:
         attention.check_decoder(config, _NORMS)
         self._segments = _segments(config, config.template)
         self._training_segments = _segments(config, config.training_template or config.template)
-        self.model = model.eval().requires_grad_(False)
+        super().__init__(model, image_processor, tokenizer, config)
         self.model.language_model.set_attn_implementation(attention.register())
-        self.image_processor, self.tokenizer, self.config = image_processor, tokenizer, config
 
     @classmethod
     def load(cls, config: VlmConfig, folder: Path, device: torch.device, dtype: torch.dtype) -> "MiniGptV2":
@@ -109,47 +104,13 @@ class MiniGptV2:
             folder, dtype=dtype, local_files_only=True, output_loading_info=True
         )
         check_complete(found)
-        text = model.config.text_config
-        tokenizer = AutoTokenizer.from_pretrained(folder, config=text, local_files_only=True)
-        images = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-        return cls(model.to(device), images, tokenizer, config)
-
-    @property
-    def width(self) -> int:
-        """Width D of a concept embedding."""
-        return int(self.model.config.text_config.hidden_size)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model lives."""
-        return self.model.device
-
-    @property
-    def image_edge(self) -> int:
-        """Side in pixels of the square that a photo is squashed to."""
-        return int(self.model.config.vision_config.image_size)
-
-    def view(self, image: Image.Image) -> Box:
-        """The whole photo: it is squashed, not cropped."""
-        return Box(0.0, 0.0, float(image.width), float(image.height))
-
-    def preprocess(self, images: list[Image.Image]) -> Tensor:
-        """Upright RGB images to (B, 3, S, S) float32: squashed to a square."""
-        return self.image_processor(images, return_tensors="pt")["pixel_values"]
+        return cls(model.to(device), *load_readers(folder, config=model.config.text_config), config)
 
     @torch.no_grad()
     def encode(self, pixel_values: Tensor) -> ImageFeatures:
         """Projected rows (B, N, D) of merged patches, and their mean L2 norm."""
         features = self.model.look(pixel_values.to(self.device, self.model.dtype))
         return ImageFeatures(features, features.float().norm(dim=-1).mean(1))
-
-    def inject(self, seen: ImageFeatures, embeddings: list[Tensor]) -> list[Tensor]:
-        """Rows the language model gets for each photo: (N + K_i, D); embeddings[i]: (K_i, D), K_i may be 0.
-
-        Raises:
-            ArtefactError: an embedding was trained for another width.
-        """
-        return inject_rows(seen, embeddings, self.width, self.config)
 
     def prompt(self, request: str) -> str:
         """The whole prompt with its image placeholder."""
@@ -238,17 +199,15 @@ class MiniGptV2:
         longest = embeds.shape[1]
         lengths = torch.tensor([len(s) for s in sequences], device=self.device)
         mask = torch.arange(longest, device=self.device)[None] >= longest - lengths[:, None]
-        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
         out = self.model.language_model.generate(
             inputs_embeds=embeds,
             attention_mask=mask.long(),
             max_new_tokens=max_new_tokens or self.config.max_new_tokens,
             do_sample=False,
-            eos_token_id=end,
-            pad_token_id=end if pad is None else pad,
+            eos_token_id=self.tokenizer.eos_token_id,
+            pad_token_id=self.pad_id,
         )
-        texts = self.tokenizer.batch_decode(out, skip_special_tokens=True)
-        return [Generation(t.strip(), capped=end not in o.tolist()) for t, o in zip(texts, out, strict=True)]
+        return self.read(out)
 
     @torch.inference_mode()
     def concept_attention(self, rows: list[Tensor], concepts: list[int], ids: list[list[int]]) -> list[Tensor]:
