@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import engine.device  # noqa: F401
 
@@ -36,8 +36,8 @@ class Known:
 
 @dataclass(frozen=True)
 class Spoken:
-    """What the VLM said. `raw` is its own text, identifiers included; `text` has the display names;
-    `repaired` holds the names that it left out and that were put in.
+    """What the VLM said. `raw` is its own text, identifiers included, but for names that one list has twice; `text`
+    has the display names; `repaired` holds the names that it left out or gave to two, and that were put in.
     """
 
     text: str
@@ -66,13 +66,14 @@ def caption(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Kn
             text = _tidy(said, known[i])
             if _faults(text, known[i]) < _faults(texts[i], known[i]):
                 texts[i] = text
+    raw = list(texts)
     doubled = [i for i, own in enumerate(known) if _doubled(texts[i], own)]
     if doubled:
         nobody: list[list[Known]] = [[] for _ in doubled]
         plain = _generate(vlm, seen.chosen(doubled), nobody, [_caption_request(vlm, []) for _ in doubled])
         for i, text in zip(doubled, plain, strict=True):
             texts[i] = text
-    return [_finish(text, own) for text, own in zip(texts, known, strict=True)]
+    return [replace(_finish(t, own), raw=said) for t, own, said in zip(texts, known, raw, strict=True)]
 
 
 def answer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Known]], question: str) -> list[Spoken]:

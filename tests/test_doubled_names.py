@@ -38,6 +38,7 @@ def say(monkeypatch):
 def test_the_plain_caption_takes_over_with_the_name_put_in(say):
     said = say("Bob is on the beach, next to Bob with a book.", "A girl is on the beach, next to a red dog.")
     assert (said.text, said.repaired) == ("Anna is on the beach, next to a red dog.", ("Anna",))
+    assert said.raw == "Bob is on the beach, next to Bob with a book."
 
 
 def test_where_the_name_belongs_is_not_guessed(say):

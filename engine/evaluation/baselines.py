@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from engine.errors import EnvironmentFault
+from engine.errors import EnvironmentFault, first_line
 from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_words
 
 IN_CONTEXT = "takes one image a prompt"
@@ -49,7 +49,7 @@ class Rewriter:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=True, padding_side="left")
             model: Any = AutoModelForCausalLM.from_pretrained(source, local_files_only=True, dtype="auto")
         except (OSError, ValueError) as err:
-            raise EnvironmentFault(f"the language model {source} cannot be loaded: {str(err).splitlines()[0]}") from err
+            raise EnvironmentFault(f"the language model {source} cannot be loaded: {first_line(err)}") from err
         if not self._tokenizer.chat_template:
             raise EnvironmentFault(f"{source} has no chat template: it is no instruct model")
         import torch

@@ -13,12 +13,12 @@ from engine.kinds import nouns_of
 from engine.photos.decode import load_photo
 from engine.pipeline.bank import load_bank
 from engine.pipeline.enrol import FEWEST_NEGATIVES, enrol
+from engine.pipeline.learn import settings_for
 from engine.pipeline.recognition import load_head
 from engine.pipeline.session import Session
 from engine.store.concepts import Head
 from engine.training.captions import name_in_caption, vary
 from engine.types import Kind
-from engine.vlms.config import Training
 
 _EDGES = 2
 """Training photos are kept at this multiple of what the vision tower sees."""
@@ -74,18 +74,13 @@ def learn_embedding(session: Session, case: Case, setting: Setting, seed: int, s
     examples = [Example(image, own) for image, own in zip(images, texts, strict=True)]
     weight = None if setting.penalty else 0.0
     request = config.request("caption_of", (identifier,))
-    plan = _plan(config.training, case, setting, steps)
+    plan = replace(settings_for(config.training, case.kind, steps), augment=setting.augment)
     trainer = EmbeddingTrainer(session.vlm, examples, request, plan, seed, penalty_weight=weight)
     losses, norms = [], []
     for step in trainer.run():
         losses.append(round(step.cross_entropy, 5))
         norms.append(round(float(trainer.embedding.detach().norm()), 5))
     return Lesson(trainer.result().numpy(), tuple(losses), tuple(norms))
-
-
-def _plan(training: Training, case: Case, setting: Setting, steps: int | None) -> Training:
-    own = training.person_steps if case.kind is Kind.PERSON else None
-    return replace(training, steps=steps or own or training.steps, augment=setting.augment)
 
 
 def _captions(session: Session, case: Case, path: Path, identifier: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Reading the files that the paper's authors publish: concept embeddings and linear heads, tensors only."""
 
-import pickle
+import pickle  # for the name of its error alone: nothing is unpickled
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -97,8 +98,16 @@ def join_names(names: tuple[str, ...]) -> str:
     return " and ".join(names)
 
 
+@cache
+def _identifiers() -> dict[str, dict[str, list[str]]]:
+    """Lists of identifiers that several VLMs share, by name."""
+    return json.loads(resources.files("engine.vlms").joinpath("identifiers.json").read_text("utf-8"))
+
+
 def _parse(text: str) -> VlmConfig:
     facts = json.loads(text)
+    if isinstance(facts.get("identifiers"), str):
+        facts["identifiers"] = _identifiers()[facts["identifiers"]]
     facts["injection"] = Injection(**facts.get("injection", {}))
     if "openings" in facts:
         facts["openings"] = tuple(facts["openings"])

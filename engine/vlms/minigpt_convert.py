@@ -5,7 +5,7 @@ Tensors are read lazily and written a shard at a time, so memory holds one shard
 
 import json
 import math
-import pickle
+import pickle  # for the name of its error alone: nothing is unpickled
 import secrets
 import shutil
 import zipfile

@@ -1,7 +1,7 @@
 """The BLIP-2 of the storybook: Q-Former and T5 on the shared tower's cached states, captions only.
 
-Names reach the language model through the queries and nothing else, because BLIP-2's prompt is empty. Half of the
-captions therefore come with soft rows (`dialogues.py`), appended where MyVLM appends concept embeddings: to the
+Names reach the language model through the queries and nothing else, because BLIP-2's prompt is empty. Three
+captions in four therefore come with soft rows (`dialogues.py`), appended where MyVLM appends concept embeddings: to the
 tower's last states before `post_layernorm`, their keys and values rescaled in every cross-attention (eq. 3).
 """
 

@@ -51,7 +51,7 @@ SHIPPED = Recipe(
     bank_families=500,
     gate_pictures=400,
 )
-"""What made the shipped files: under three hours on two CPU cores."""
+"""What made the shipped files; the model card says how long each stage took."""
 
 TINY = Recipe(
     scenes=400,
