@@ -1,95 +1,132 @@
-"""The only place that opens photo files: one upright RGB decode with hash and facts."""
+"""The only place that decodes photos: one upright RGB picture with the facts and the words of its file."""
 
 import io
-from dataclasses import dataclass
+import re
+import warnings
+import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
+from engine.boxes import TURNED, Box
 from engine.errors import PhotoError
-from engine.files import sha256_of
-from engine.photos.exif import read_exif
+from engine.photos.containers import PNG_SIGNATURE, Blocks, iter_chunks, read_blocks
+from engine.photos.discovery import RAW_SUFFIXES
+from engine.photos.embedded import Embedded, embedded_of
+from engine.photos.exif import exif_of
+from engine.photos.jpeg import Scans, read_scans
+from engine.photos.pixels import shrink, to_rgb, turn_upright
+from engine.photos.raw import NoPreviewError, NotRawError, is_raw, read_preview
+from engine.photos.reading import PhotoFile, read_photo
 from engine.types import PhotoFacts
 
+__all__ = ["MOST_PIXELS", "Photo", "PhotoFile", "decode_photo", "load_photo", "read_photo"]
+
 MOST_PIXELS = 200_000_000
-"""Larger pictures are refused rather than decoded (a 200-megapixel RGB picture takes 600 MB)."""
-LARGEST_FILE = 2 * 2**30
+"""Larger pictures are refused, but for JPEG in one scan, which can be decoded at a fraction of its size.
 
+Pillow takes 4 bytes a pixel, and turning or flattening a picture needs it twice: 1.6 GB at this size.
+"""
+MOST_AT_FULL_SIZE = 100_000_000
+"""Pictures of more pixels are given at a fraction of their sides, which is still more than any model looks at.
 
-@dataclass(frozen=True)
-class PhotoFile:
-    """A photo's file as read: bytes and their hex SHA-256."""
+JPEGs are decoded so, at 1/2, 1/4 or 1/8; others are decoded whole and made smaller, for a batch holds several.
+"""
+_MOST_SCANNED = 5_000_000_000
+"""Pixels times scans of a JPEG in several: an honest 200-megapixel one has ten scans; each takes a second or two."""
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "PSD")
+"""What is decoded, whatever a file's name says. AVIF before HEIF, whose reader opens AVIF files but cannot decode them.
 
-    path: Path
-    data: bytes
-    content_hash: str
+Left out are formats of Pillow's that run other programs (EPS) or hold no photos.
+"""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo: upright RGB pixels with the facts of its file and its embedded XMP packet."""
+    """A decoded photo: upright RGB pixels with the facts of its file and the words embedded in it.
+
+    The picture can be smaller than the photo (`facts.width`, `facts.height`): a raw file's preview, or one of more than
+    100 megapixels. Boxes found in it are in its pixels; `in_photo` takes them to the photo's.
+    """
 
     path: Path
     image: Image.Image
     facts: PhotoFacts
-    xmp: bytes | None = None
+    embedded: Embedded = field(default_factory=Embedded)
     software: str = ""
 
+    def in_photo(self, box: Box) -> Box:
+        """A box in pixels of the picture as one in pixels of the upright photo."""
+        return _scaled(box, self.image.size, (self.facts.width, self.facts.height))
 
-def read_photo(path: Path) -> PhotoFile:
-    """Read and hash a photo's file.
-
-    Raises:
-        PhotoError: it is missing, empty, over 2 GiB, or may not be read.
-    """
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise PhotoError(f"{path}: the file is larger than 2 GiB", hint="Give myvlm a smaller copy.")
-        data = path.read_bytes()
-    except OSError as err:
-        raise PhotoError(f"{path}: {err.strerror or err}", hint="Check the path and its permissions.") from err
-    except ValueError as err:
-        hint = "Paths that end with NUL (find -print0) are read with -0."
-        raise PhotoError(f"{path!r}: no path ({err})", hint=hint) from err
-    if not data:
-        raise PhotoError(f"{path}: the file is empty", hint="Restore it from a backup or delete it.")
-    return PhotoFile(path, data, sha256_of(data))
+    def in_image(self, box: Box) -> Box:
+        """The inverse of `in_photo`."""
+        return _scaled(box, (self.facts.width, self.facts.height), self.image.size)
 
 
-def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
-    """Decode a photo upright (EXIF orientation, HEIC's own rotation) as RGB, 8 bit.
+def _scaled(box: Box, size: tuple[int, int], target: tuple[int, int]) -> Box:
+    if size == target:
+        return box
+    x, y = target[0] / size[0], target[1] / size[1]
+    return Box(box.x0 * x, box.y0 * y, box.x1 * x, box.y1 * y)
 
-    Raises:
-        PhotoError: not a picture, truncated, damaged, or over `most_pixels`.
-    """
-    path = file.path
-    if _is_cut_short(file.data):
-        raise PhotoError(f"{path}: damaged or truncated (its end is missing)", hint="Restore it from a backup.")
-    try:
-        with _open(file.data) as opened:
-            pixels = opened.width * opened.height
-            if pixels > most_pixels:
-                raise PhotoError(
-                    f"{path}: {pixels / 1e6:.0f} megapixels, more than {most_pixels / 1e6:.0f}",
-                    hint="Give myvlm a smaller copy.",
-                )
-            exif = read_exif(file.data)
-            orientation = int(opened.info.get("original_orientation") or exif.orientation)
-            name, xmp = opened.format or "unknown", opened.info.get("xmp")
-            upright = _upright(opened)
-    except PhotoError:
-        raise
-    except UnidentifiedImageError as err:
-        raise PhotoError(f"{path}: not a picture that can be read", hint="Check what the file really is.") from err
-    except Exception as err:
-        raise PhotoError(f"{path}: damaged or truncated ({err})", hint="Restore it from a backup.") from err
-    facts = PhotoFacts(file.content_hash, *upright.size, name, orientation, exif.taken, exif.place)
-    return Photo(path, upright, facts, xmp if isinstance(xmp, bytes) else None, exif.software)
+
+@dataclass(frozen=True)
+class _Picture:
+    """Upright RGB pixels; width and height of the photo at its full size."""
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+    orientation: int
 
 
 def load_photo(path: Path) -> Photo:
     """Read and decode a photo; raises what these two raise."""
     return decode_photo(read_photo(path))
+
+
+def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
+    """Decode a photo upright (EXIF orientation, HEIC's own rotation) as RGB, 8 bit; of an animation the first frame.
+
+    Raises:
+        PhotoError: not a picture, truncated, damaged, a raw file without a preview, or over `most_pixels`.
+    """
+    path = file.path
+    if _is_cut_short(file.data):
+        raise PhotoError(f"{path}: damaged or truncated (its end is missing)", hint="Restore it from a backup.")
+    blocks = read_blocks(file.data)
+    try:
+        _hush_decoders()
+        picture = _decode(file, blocks, most_pixels)
+    except PhotoError:
+        raise
+    except (UnidentifiedImageError, NotRawError) as err:
+        raise PhotoError(f"{path}: not a picture that can be read", hint="Check what the file really is.") from err
+    except NoPreviewError as err:
+        raise PhotoError(f"{path}: {err}", hint="Give myvlm a JPEG made from it.") from err
+    except MemoryError as err:
+        raise PhotoError(f"{path}: too little memory to decode it", hint="Give myvlm a smaller copy.") from err
+    except Exception as err:
+        raise PhotoError(f"{path}: damaged or truncated ({err})", hint="Restore it from a backup.") from err
+    exif = exif_of(blocks)
+    size = (picture.width, picture.height)
+    facts = PhotoFacts(file.content_hash, *size, picture.format, picture.orientation, exif.taken, exif.place)
+    return Photo(path, picture.image, facts, embedded_of(blocks), exif.software)
+
+
+_QUIET = ("ignore", None, Warning, re.compile(r"(PIL|pillow_heif|rawpy)\b"), 0)
+
+
+def _hush_decoders() -> None:
+    """Ignore what decoders warn of: it is decided here, or comes to light as an error.
+
+    A filter for good, since photos are decoded in threads, and one put in for a while is put in for all of them.
+    """
+    if _QUIET not in warnings.filters:
+        warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
 
 
 _BOXES = frozenset({b"ftyp", b"meta", b"mdat", b"moov", b"idat", b"free"})
@@ -109,11 +146,53 @@ def _is_cut_short(data: bytes) -> bool:
     return at > len(data)
 
 
+def _decode(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:
+    named_raw = file.path.suffix.lower() in RAW_SUFFIXES
+    if is_raw(file.data, blocks, named_raw=named_raw):
+        try:
+            return _decode_raw(file, blocks, most_pixels)
+        except NotRawError:
+            if not named_raw:
+                raise
+    return _decode_picture(file, blocks, most_pixels)
+
+
+def _decode_raw(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:
+    preview = read_preview(file.data, blocks)
+    stored = preview.picture
+    if isinstance(stored, bytes):
+        with _open(stored) as opened:
+            _load(file.path, opened, stored, most_pixels)
+            stored = to_rgb(opened, opened.info.get("icc_profile"))
+    upright = turn_upright(stored.convert("RGB"), preview.turn_for(stored.size))
+    name = file.path.suffix[1:].upper() if file.path.suffix.lower() in RAW_SUFFIXES else "RAW"
+    return _Picture(upright, preview.width, preview.height, name, preview.orientation)
+
+
+def _decode_picture(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:
+    with _open(file.data) as opened:
+        width, height = opened.size
+        name = opened.format or "unknown"
+        profile = opened.info.get("icc_profile")
+        opened.info.pop("xmp", None)  # Pillow would turn a TIFF as its XMP says
+        _load(file.path, opened, file.data, most_pixels)
+        is_turned = name in ("HEIF", "TIFF")  # by their readers
+        if is_turned:
+            width, height = opened.size
+        image = shrink(to_rgb(opened, profile), MOST_AT_FULL_SIZE)
+    orientation = blocks.orientation
+    if not is_turned:
+        image = turn_upright(image, orientation)
+        if orientation in TURNED:
+            width, height = height, width
+    return _Picture(image, width, height, name, orientation)
+
+
 def _open(data: bytes) -> Image.Image:
     _register_heif()
-    Image.MAX_IMAGE_PIXELS = None  # the cap above decides, with a message that says so
+    Image.MAX_IMAGE_PIXELS = None  # `_load` decides, with a message that says so
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    return Image.open(io.BytesIO(data))
+    return Image.open(io.BytesIO(_without_ballast(data)), formats=_FORMATS)
 
 
 def _register_heif() -> None:
@@ -122,12 +201,39 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
-def _upright(opened: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = image.point(lambda v: v / 256).convert("L") if image.mode != "F" else image.convert("L")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(page, layered)
-    return image.convert("RGB")
+def _without_ballast(data: bytes) -> bytes:
+    """A PNG without its texts and without an overlong profile, for which Pillow would refuse the picture."""
+    if data[:8] != PNG_SIGNATURE:
+        return data
+    kept, at = [], 0
+    for kind, start, stop in iter_chunks(data):
+        if kind in (b"iTXt", b"zTXt", b"tEXt") or (kind == b"iCCP" and _is_overlong(data[start:stop])):
+            kept.append(data[at : start - 8])
+            at = stop + 4
+    return b"".join([*kept, data[at:]]) if kept else data
+
+
+def _is_overlong(profile: bytes) -> bool:
+    most = PngImagePlugin.MAX_TEXT_CHUNK
+    try:
+        return len(zlib.decompressobj().decompress(profile.partition(b"\0")[2][1:], most + 1)) > most
+    except zlib.error:
+        return True
+
+
+def _load(path: Path, opened: Image.Image, data: bytes, most_pixels: int) -> None:
+    """Decode an opened picture's first frame, a very large JPEG at a fraction of its size."""
+    pixels = opened.width * opened.height
+    is_jpeg = opened.format in ("JPEG", "MPO")
+    scans = read_scans(data) if is_jpeg else Scans(1, held=True)
+    if pixels > most_pixels and scans.held:
+        raise PhotoError(
+            f"{path}: {pixels / 1e6:.0f} megapixels, more than {most_pixels / 1e6:.0f}",
+            hint="Give myvlm a smaller copy.",
+        )
+    if pixels * scans.count > _MOST_SCANNED and scans.held:
+        raise PhotoError(f"{path}: too many scans to decode", hint="Give myvlm a copy saved anew.")
+    if is_jpeg and pixels > MOST_AT_FULL_SIZE:
+        factor = next(f for f in (2, 4, 8) if pixels <= f * f * MOST_AT_FULL_SIZE or f == 8)
+        opened.draft(None, (max(1, opened.width // factor), max(1, opened.height // factor)))
+    opened.load()

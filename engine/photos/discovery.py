@@ -1,74 +1,202 @@
-"""Finding photos: files and folders from the command line to a sorted list of paths, each once."""
+"""Finding photos: files and folders from the command line to photos and videos, each once, folder by folder."""
 
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 from engine.errors import PhotoError
+from engine.photos.selection import Selection
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"})
-"""File name endings taken for photos inside folders (compared without case)."""
-SKIPPED_FOLDERS = frozenset(
-    {"@eadir", "#recycle", ".dtrash", ".thumbnails", ".stversions", "lost+found", "thumbs", "encoded-video"}
+__all__ = [
+    "MEDIA_SUFFIXES",
+    "RAW_SUFFIXES",
+    "SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Found",
+    "Selection",
+    "find_files",
+    "is_photo_name",
+    "iter_photos",
+    "read_list",
+]
+
+_LEADING = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif", ".hif"})
+"""What cameras save beside a raw file or a short video."""
+SUFFIXES = _LEADING | {".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".gif"}
+"""File name endings taken for photos inside folders (compared without case), beside those of raw files."""
+RAW_SUFFIXES = frozenset(
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2"
+    " .srf .srw .x3f".split()
 )
-"""Folders of other programs (Synology, digiKam, Syncthing, Immich) that hold no photos of the user's."""
-SKIPPED_FOLDER_SUFFIXES = (".photoslibrary", ".lrdata", ".lrlibrary", ".lrcat-data")
+"""Endings that nothing but cameras' raw files have."""
+VIDEO_SUFFIXES = frozenset(
+    ".3g2 .3gp .asf .avi .divx .flv .insv .m2t .m2ts .m4v .mkv .mov .mp .mp4 .mpeg .mpg .mts .mxf .ogv .vob .webm"
+    " .wmv".split()
+)
+MEDIA_SUFFIXES = SUFFIXES | RAW_SUFFIXES | VIDEO_SUFFIXES
+_MOVING = frozenset({".mov", ".mp4", ".mp"})
+"""Endings of the moving half of a Live Photo (Apple) or motion photo (older Pixels)."""
+SKIPPED_FOLDERS = frozenset(
+    {
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),  # Synology, QNAP
+        *(".dtrash", ".thumbnails", ".stversions"),  # digiKam, desktops, Syncthing
+        *("lost+found", "$recycle.bin", "system volume information", "__macosx"),  # file systems, archives
+        *("thumbs", "encoded-video"),  # Immich
+    }
+)
+"""Folders of other programs that hold no photos of the user's; one that is given by itself is searched."""
+SKIPPED_FOLDER_SUFFIXES = (
+    *(".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary"),  # Apple
+    *(".lrdata", ".lrlibrary", ".lrcat-data"),  # Lightroom
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file to caption, or a video to count and skip.
+
+    companions: raw files of the same shot; the file's caption is theirs too. live: the moving half of a still that was
+    found too.
+    """
+
+    path: Path
+    kind: Literal["photo", "video"]
+    companions: tuple[Path, ...] = ()
+    live: bool = False
+
+
+def find_files(paths: Iterable[Path], selection: Selection | None = None) -> Iterator[Found]:
+    """Photos and videos under some files and folders, sorted within each folder, every real file once.
+
+    A file named by itself is taken whatever its name, even if it does not exist (reading it will say so, and the rest
+    goes on); folders are searched for known endings. Raw files are companions of the JPEG or HEIC of the same name in
+    the same folder, or among the files named one after another. A folder that cannot be listed is found as a photo
+    that cannot be read. Only one folder's names are held at a time, and a number for each file.
+    """
+    wanted = selection or Selection()
+    seen = _Seen()
+    for (is_folder, _), group in groupby(paths, key=lambda p: (_is_folder(p), p.parent)):
+        if is_folder:
+            for folder in group:
+                yield from _walk(folder, wanted, seen)
+        else:
+            fresh = [p for p in group if wanted.takes_file(p.name) and seen.is_new(_status(p))]
+            yield from _dated(_pair(fresh), wanted)
 
 
 def iter_photos(paths: Iterable[Path]) -> Iterator[Path]:
-    """Photos under some files and folders, sorted within each, every real file once.
-
-    A file named by itself is taken whatever its name, even if it does not exist (reading it will say
-    so, and the rest goes on); folders are searched for known endings.
-    """
-    seen: set[tuple[int, int]] = set()
-    for path in paths:
-        for found in _walk(path, set()) if path.is_dir() else [path]:
-            try:
-                status = found.stat()
-            except (OSError, ValueError):
-                yield found
-                continue
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                yield found
+    """The photos of `find_files`, raw files beside their JPEG left out."""
+    return (found.path for found in find_files(paths) if found.kind == "photo")
 
 
-def _walk(folder: Path, above: set[tuple[int, int]]) -> Iterator[Path]:
+class _Seen:
+    """Which real files and folders were met, by device and number on it."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, set[int]] = {}
+
+    def is_new(self, status: os.stat_result | None) -> bool:
+        """Whether this is a file not met before; what could not be followed (None) always is."""
+        if status is None:
+            return True
+        numbers = self._numbers.setdefault(status.st_dev, set())
+        is_new = status.st_ino not in numbers
+        numbers.add(status.st_ino)
+        return is_new
+
+
+def _walk(root: Path, wanted: Selection, seen: _Seen) -> Iterator[Found]:
+    """The files of a folder and, in the order of their names, those of the folders in it."""
+    stack = [(root, "")]
+    while stack:
+        folder, below = stack.pop()
+        if not seen.is_new(_status(folder)):  # by another link, or a link that leads back up
+            continue
+        try:
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=lambda e: os.fsencode(e.name))
+        except OSError:
+            yield Found(folder, "photo")
+            continue
+        folders, files = [], []
+        for entry in entries:
+            relative = f"{below}{entry.name}"
+            if _is_folder(entry):
+                if not _skipped(entry.name) and wanted.takes_folder(relative):
+                    folders.append((folder / entry.name, f"{relative}/"))
+            elif _is_media_name(entry.name) and wanted.takes_file(relative):
+                status = _status(entry)
+                is_pipe = status is not None and not stat.S_ISREG(status.st_mode)  # or a device
+                if not is_pipe and seen.is_new(status):
+                    files.append(folder / entry.name)
+        yield from _dated(_pair(files), wanted)
+        stack += reversed(folders)
+
+
+def _is_folder(path: Path | os.DirEntry[str]) -> bool:
     try:
-        status = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda e: os.fsencode(e.name))
-    except OSError:
-        yield folder
-        return
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    for entry in entries:
-        path = folder / entry.name
-        if _is_folder(entry):
-            if not _skipped(entry.name):
-                yield from _walk(path, above | {here})
-        elif is_photo_name(entry.name):
-            yield path
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
+        return path.is_dir()
+    except (OSError, ValueError):  # a link that leads to itself, a name with NUL
         return False
+
+
+def _status(path: Path | os.DirEntry[str]) -> os.stat_result | None:
+    """What a path leads to; None where it cannot be followed (a broken link, a name with NUL)."""
+    try:
+        return path.stat()
+    except (OSError, ValueError):
+        return None
+
+
+def _is_media_name(name: str) -> bool:
+    return not name.startswith(".") and _suffix(name) in MEDIA_SUFFIXES
 
 
 def is_photo_name(name: str) -> bool:
     """Whether a file inside a folder is taken for a photo: by its ending; hidden files never are."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+    return not name.startswith(".") and _suffix(name) in SUFFIXES | RAW_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _skipped(name: str) -> bool:
     lower = name.lower()
     return name.startswith(".") or lower in SKIPPED_FOLDERS or lower.endswith(SKIPPED_FOLDER_SUFFIXES)
+
+
+def _pair(files: list[Path]) -> list[Found]:
+    """Files of one folder in their order, raw files put to the picture of their name."""
+    leads: dict[str, Path] = {}
+    for path in files:
+        if _suffix(path.name) in _LEADING:
+            leads.setdefault(_stem(path), path)
+    companions: dict[Path, list[Path]] = {}
+    found = []
+    for path in files:
+        suffix, lead = _suffix(path.name), leads.get(_stem(path))
+        if suffix in RAW_SUFFIXES and lead is not None:
+            companions.setdefault(lead, []).append(path)
+        elif suffix in VIDEO_SUFFIXES:
+            found.append(Found(path, "video", live=lead is not None and suffix in _MOVING))
+        else:
+            found.append(Found(path, "photo"))
+    return [Found(f.path, f.kind, tuple(companions.get(f.path, ())), f.live) for f in found]
+
+
+def _stem(path: Path) -> str:
+    """A file's name without its ending and without case."""
+    return os.path.splitext(path.name)[0].casefold()
+
+
+def _dated(found: list[Found], wanted: Selection) -> Iterator[Found]:
+    return (f for f in found if wanted.takes_date(f.path))
 
 
 def read_list(file: Path, *, null: bool) -> list[Path]:

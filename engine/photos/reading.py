@@ -1,0 +1,44 @@
+"""Reading a photo's file: its bytes and the hash of its picture."""
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import PhotoError
+from engine.photos.image_hash import image_hash
+
+LARGEST_FILE = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A photo's file as read: its bytes, and the hex SHA-256 of what in them decides the pixels (`image_hash`)."""
+
+    path: Path
+    data: bytes
+    content_hash: str
+
+
+def read_photo(path: Path) -> PhotoFile:
+    """Read and hash a photo's file.
+
+    Raises:
+        PhotoError: it is missing, empty, no regular file, over 2 GiB, or may not be read.
+    """
+    try:
+        status = path.stat()
+        if status.st_size > LARGEST_FILE:
+            raise PhotoError(f"{path}: the file is larger than 2 GiB", hint="Give myvlm a smaller copy.")
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # reading a pipe would wait for ever
+            raise PhotoError(f"{path}: not a regular file", hint="Save it to a file first.")
+        data = path.read_bytes()
+    except OSError as err:
+        raise PhotoError(f"{path}: {err.strerror or err}", hint="Check the path and its permissions.") from err
+    except ValueError as err:
+        hint = "Paths that end with NUL (find -print0) are read with -0."
+        raise PhotoError(f"{path!r}: no path ({err})", hint=hint) from err
+    except MemoryError as err:
+        raise PhotoError(f"{path}: the file does not fit into memory", hint="Give myvlm a smaller copy.") from err
+    if not data:
+        raise PhotoError(f"{path}: the file is empty", hint="Restore it from a backup or delete it.")
+    return PhotoFile(path, data, image_hash(data))

@@ -1,0 +1,105 @@
+"""Which of the found files are wanted: name patterns and dates."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from engine.photos.exif import read_taken
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Patterns and dates that a file must fit.
+
+    Patterns are as in `.gitignore`: one without a slash is compared with names (an exclude also with those of folders,
+    which are then not entered), one with a slash with the path relative to the folder that was given; `*` and `?` stop
+    at slashes, `**` does not. Endings are compared without case. Dates are those of EXIF by the camera's clock, else
+    the file's modification time in local time; since is inclusive, until is not.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def takes_file(self, relative: str) -> bool:
+        """Whether a file's path fits the patterns."""
+        if any(p.fits(relative) for p in self._excluded):
+            return False
+        return not self.include or any(p.fits(relative) for p in self._included)
+
+    def takes_folder(self, relative: str) -> bool:
+        """Whether a folder is entered."""
+        return not any(p.fits(relative, is_folder=True) for p in self._excluded)
+
+    def takes_date(self, path: Path) -> bool:
+        """Whether a file's date fits; reads the file's metadata only if a date is asked for. Missing files fit."""
+        if self.since is None and self.until is None:
+            return True
+        taken = read_taken(path)
+        if taken is None:
+            try:
+                taken = datetime.fromtimestamp(path.stat().st_mtime)
+            except (OSError, ValueError, OverflowError):
+                return True
+        since, until = _local(self.since), _local(self.until)
+        return (since is None or taken >= since) and (until is None or taken < until)
+
+    @cached_property
+    def _included(self) -> tuple["_Pattern", ...]:
+        return tuple(map(_Pattern, self.include))
+
+    @cached_property
+    def _excluded(self) -> tuple["_Pattern", ...]:
+        return tuple(map(_Pattern, self.exclude))
+
+
+def _local(moment: datetime | None) -> datetime | None:
+    return moment.astimezone().replace(tzinfo=None) if moment is not None and moment.tzinfo else moment
+
+
+class _Pattern:
+    """A pattern as in `.gitignore`, without its `!`."""
+
+    def __init__(self, text: str) -> None:
+        stem = text.rstrip("/")
+        self._folders_only = stem != text
+        self._is_path = "/" in stem
+        wanted = _lower_ending(stem.lstrip("/"))
+        try:
+            self._regex = re.compile(_to_regex(wanted), re.DOTALL)
+        except re.error:  # a class such as [z-a]
+            self._regex = re.compile(re.escape(wanted))
+
+    def fits(self, relative: str, *, is_folder: bool = False) -> bool:
+        if self._folders_only and not is_folder:
+            return False
+        text = relative if self._is_path else relative.rpartition("/")[2]
+        return self._regex.fullmatch(_lower_ending(text)) is not None
+
+
+def _lower_ending(text: str) -> str:
+    """A path with its ending in lower case: what follows the last dot of the name."""
+    folder, slash, name = text.rpartition("/")
+    stem, dot, ending = name.rpartition(".")
+    return f"{folder}{slash}{stem}{dot}{ending.lower()}" if dot else text
+
+
+def _to_regex(pattern: str) -> str:
+    parts = re.split(r"(\*\*/|\*+|\?|\[!?\]?[^\]]*\])", pattern)
+    return "".join(_part_to_regex(part) for part in parts)
+
+
+def _part_to_regex(part: str) -> str:
+    if part == "**/":
+        return "(?:.*/)?"
+    if part and not part.strip("*"):
+        return "[^/]*" if part == "*" else ".*"
+    if part == "?":
+        return "[^/]"
+    if part.startswith("[") and part.endswith("]") and len(part) > 2:
+        inner = part[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+        return f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner.replace('^', chr(92) + '^')}]"
+    return re.escape(part)
