@@ -42,6 +42,46 @@ def iou(a: Box, b: Box) -> float:
     return shared / union if union > 0 else 0.0
 
 
+TURNED = frozenset({5, 6, 7, 8})
+"""EXIF orientations whose stored picture lies on its side."""
+
+
+def stored_size(orientation: int, width: int, height: int) -> tuple[int, int]:
+    """Width and height of the stored picture, before EXIF orientation, of a photo that is width × height upright."""
+    return (height, width) if orientation in TURNED else (width, height)
+
+
+def to_stored(box: Box, orientation: int, width: int, height: int) -> Box:
+    """A box of the upright photo (width × height pixels) in pixels of the stored picture; see `stored_size`.
+
+    MWG regions are told in that frame (Metadata Working Group, "Guidelines for Handling Image Metadata" 2.0, image
+    regions). EXIF 2.32, tag 0x0112, says to which sides of the upright photo the stored first row and column go.
+    """
+    left, right = sorted((box.x0, box.x1))
+    top, bottom = sorted((box.y0, box.y1))
+    mirrored_x, mirrored_y = (width - right, width - left), (height - bottom, height - top)
+    xs, ys = {
+        1: ((left, right), (top, bottom)),
+        2: (mirrored_x, (top, bottom)),
+        3: (mirrored_x, mirrored_y),
+        4: ((left, right), mirrored_y),
+        5: ((top, bottom), (left, right)),
+        6: ((top, bottom), mirrored_x),
+        7: (mirrored_y, mirrored_x),
+        8: (mirrored_y, (left, right)),
+    }[orientation]
+    return Box(xs[0], ys[0], xs[1], ys[1])
+
+
+_BACK = {6: 8, 8: 6}
+"""Quarter turns undo each other; the other orientations undo themselves."""
+
+
+def to_upright(box: Box, orientation: int, width: int, height: int) -> Box:
+    """The inverse of `to_stored`; width and height are those of the upright photo here, too."""
+    return to_stored(box, _BACK.get(orientation, orientation), *stored_size(orientation, width, height))
+
+
 def parse_minigpt_box(text: str, width: int, height: int) -> Box | None:
     """The first usable box in a text, or None; see `parse_minigpt_boxes`."""
     found = parse_minigpt_boxes(text, width, height)

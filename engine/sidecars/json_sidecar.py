@@ -1,20 +1,19 @@
 """The JSON sidecar, `photo.jpg.myvlm.json`: everything that was found out about a photo.
 
-`photo.jpg.json` would collide with Google Takeout's and PhotoPrism's files. The format is versioned:
-`schema` rises when a reader of the old one could misread the new one.
+`photo.jpg.json` would collide with Google Takeout's and PhotoPrism's files. The format is versioned and described in
+`schema/photo-2.schema.json`: `schema` rises when a reader of the old one could misread the new one.
 """
 
 import json
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from engine.boxes import Box
-from engine.errors import SidecarError
-from engine.files import write_atomically
 from engine.types import Kind, Match, PhotoFacts
 
-SCHEMA = 1
+SCHEMA = 2
+LARGEST = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,14 @@ class Account:
     vlm: str
     revision: str
     key: str
+    recognition: str = ""  # digest of who was enrolled
+    settings: str = ""  # digest of prompt and settings
     notes: tuple[str, ...] = ()
+    same_as: str | None = None  # name of the JPEG that a raw file was captioned with
 
 
-def json_path(photo: Path) -> Path:
-    """Where a photo's JSON sidecar is."""
-    return photo.with_name(photo.name + ".myvlm.json")
+Document = Account
+"""A JSON sidecar as read: the account that it was rendered from, with its roundings."""
 
 
 def describe_match(match: Match) -> dict[str, Any]:
@@ -64,55 +65,105 @@ def describe_facts(facts: PhotoFacts) -> dict[str, Any]:
 
 
 def render_account(account: Account) -> bytes:
-    """The sidecar's bytes; the same account gives the same bytes."""
+    """The sidecar's bytes; the same account gives the same bytes. Names that are not UTF-8 become JSON escapes."""
     document = {
         "schema": SCHEMA,
         "key": account.key,
+        "recognition": account.recognition,
+        "settings": account.settings,
         "caption": account.caption,
         "concepts": [describe_match(m) for m in account.matches],
         "photo": describe_facts(account.facts),
         "vlm": {"id": account.vlm, "revision": account.revision},
         "notes": list(account.notes),
+        "same_as": account.same_as,
     }
-    return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes \udcff, which is JSON's escape for it
 
 
-def read_document(photo: Path) -> dict[str, Any] | None:
-    """The photo's JSON sidecar, or None when it is absent, damaged or of another schema."""
-    try:
-        found = json.loads(json_path(photo).read_bytes())
-    except (OSError, ValueError, RecursionError):
+def parse_document(data: bytes) -> Document | None:
+    """What a JSON sidecar holds; None when it is damaged, edited out of shape, or of another schema."""
+    if len(data) > LARGEST:
         return None
-    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None
-
-
-def write_account(photo: Path, account: Account) -> Path:
-    """Write the sidecar, unless it holds these very bytes already.
-
-    Raises:
-        SidecarError: it cannot be written.
-    """
-    path, data = json_path(photo), render_account(account)
     try:
-        if not path.exists() or path.read_bytes() != data:
-            write_atomically(path.resolve(), data)
-    except OSError as err:
-        raise SidecarError(f"{path}: {err.strerror or err}", hint="Is the folder writable?") from err
-    return path
+        document = json.loads(data)
+        return _document(document) if isinstance(document, dict) and document.get("schema") == SCHEMA else None
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return None
 
 
-def recorded_matches(document: dict[str, Any]) -> tuple[Match, ...]:
-    """The matches of a JSON sidecar."""
-    return tuple(
-        Match(
-            c["id"],
-            c["name"],
-            Kind(c["kind"]),
-            c["version"],
-            c["score"],
-            c["threshold"],
-            Box(*map(float, c["box"])),
-            c["region"],
-        )
-        for c in document["concepts"]
+def _document(d: dict[str, Any]) -> Document:
+    return Document(
+        facts=_facts(d["photo"]),
+        caption=_text(d["caption"]),
+        matches=tuple(_match(c) for c in _list(d["concepts"])),
+        vlm=_text(d["vlm"]["id"]),
+        revision=_text(d["vlm"]["revision"]),
+        key=_text(d["key"]),
+        recognition=_text(d["recognition"]),
+        settings=_text(d["settings"]),
+        notes=tuple(_text(n) for n in _list(d["notes"])),
+        same_as=None if d["same_as"] is None else _text(d["same_as"]),
     )
+
+
+def _match(c: dict[str, Any]) -> Match:
+    x0, y0, x1, y1 = (float(_whole(v)) for v in _list(c["box"]))
+    return Match(
+        concept_id=_text(c["id"]),
+        name=_text(c["name"]),
+        kind=Kind(_text(c["kind"])),
+        version=_whole(c["version"]),
+        score=_number(c["score"]),
+        threshold=_number(c["threshold"]),
+        box=Box(x0, y0, x1, y1),
+        source=_text(c["region"]),
+    )
+
+
+def _facts(p: dict[str, Any]) -> PhotoFacts:
+    place = None if p["place"] is None else (_number(p["place"]["latitude"]), _number(p["place"]["longitude"]))
+    width, height, orientation = _whole(p["width"]), _whole(p["height"]), _whole(p["orientation"])
+    if width < 1 or height < 1 or not 1 <= orientation <= 8 or (place and not _on_earth(*place)):
+        raise ValueError
+    return PhotoFacts(
+        content_hash=_text(p["content_hash"]),
+        width=width,
+        height=height,
+        format=_text(p["format"]),
+        orientation=orientation,
+        taken=None if p["taken"] is None else _text(p["taken"]),
+        place=place,
+    )
+
+
+def _on_earth(latitude: float, longitude: float) -> bool:
+    return abs(latitude) <= 90 and abs(longitude) <= 180
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError
+    return value
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number

@@ -5,11 +5,25 @@ X = "adobe:ns:meta/"
 XML = "http://www.w3.org/XML/1998/namespace"
 DC = "http://purl.org/dc/elements/1.1/"
 XMP = "http://ns.adobe.com/xap/1.0/"
+XMP_NOTE = "http://ns.adobe.com/xmp/note/"
+TIFF = "http://ns.adobe.com/tiff/1.0/"
+LIGHTROOM = "http://ns.adobe.com/lightroom/1.0/"
+DIGIKAM = "http://www.digikam.org/ns/1.0/"
 IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 MYVLM = "urn:myvlm:xmp:1.0/"
 """Our own properties; private, so that no other program's are touched."""
 
-PREFIXES = {"rdf": RDF, "x": X, "dc": DC, "xmp": XMP, "Iptc4xmpExt": IPTC_EXT, "myvlm": MYVLM}
+PREFIXES = {
+    "rdf": RDF,
+    "x": X,
+    "dc": DC,
+    "xmp": XMP,
+    "tiff": TIFF,
+    "lr": LIGHTROOM,
+    "digiKam": DIGIKAM,
+    "Iptc4xmpExt": IPTC_EXT,
+    "myvlm": MYVLM,
+}
 
 
 def q(namespace: str, name: str) -> str:

@@ -1,18 +1,34 @@
-"""Reading and editing an XMP packet in place, with lxml; everything not ours stays as it is."""
+"""Reading and editing an XMP packet in place; everything not ours stays as it is."""
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Sequence
 
 from lxml import etree
 
 from engine.errors import SidecarError
-from engine.sidecars.namespaces import PREFIXES, RDF, XML, X, q
+from engine.sidecars.forms import (
+    ABOUT,
+    ID,
+    LANG,
+    LI,
+    about,
+    array_of,
+    default_entry,
+    is_blank,
+    is_default,
+    is_plain,
+    plain_text,
+    term_key,
+)
+from engine.sidecars.namespaces import PREFIXES, RDF, X, q
+from engine.sidecars.parsing import Document
 
-LARGEST = 32 * 2**20
-_EMPTY = (
+EMPTY = (
     f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="{X}" x:xmptk="myvlm">\n'
     f' <rdf:RDF xmlns:rdf="{RDF}">\n </rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>\n'
-)
+).encode()
+_DESCRIPTION, _NODE_ID = q(RDF, "Description"), q(RDF, "nodeID")
+_RDF = f"{{{RDF}}}"
+_PREFIX_OF = {uri: prefix for prefix, uri in PREFIXES.items()}
 _INDENT = "  "
 
 
@@ -23,177 +39,239 @@ class Packet:
         """Parse a packet, or start an empty one.
 
         Raises:
-            SidecarError: too large, malformed, with a DOCTYPE, or not an RDF document.
+            SidecarError: too large, malformed, with a DOCTYPE, not XMP, or about two things at once.
         """
-        data = _EMPTY.encode() if data is None else data
-        if len(data) > LARGEST:
-            raise SidecarError(f"the sidecar is larger than {LARGEST} bytes")
-        parser = etree.XMLParser(
-            resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_blank_text=False
-        )
-        try:
-            self._tree = etree.fromstring(data, parser).getroottree()
-        except (etree.XMLSyntaxError, ValueError) as err:
-            raise SidecarError(f"the sidecar is not well-formed XML ({err})") from err
-        if self._tree.docinfo.internalDTD is not None or self._tree.docinfo.doctype:
-            raise SidecarError("the sidecar has a DOCTYPE, which no XMP has")
-        encoding = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else self._tree.docinfo.encoding or "UTF-8"
-        if encoding.upper() not in ("UTF-8", "ASCII", "US-ASCII"):
-            raise SidecarError(f"the sidecar is encoded as {encoding}")
-        self._declared = data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<?xml ")
-        root = self._tree.getroot()
-        self._rdf = root if root.tag == q(RDF, "RDF") else root.find(q(RDF, "RDF"))
-        if self._rdf is None:
-            raise SidecarError("the sidecar has no rdf:RDF, so it is no XMP")
+        self.document = Document(EMPTY if data is None else data)
+        self._index: dict[str, list[etree._Element]] | None = None
+        self._homes: dict[str, etree._Element] = {}
+        subjects = {about(b) for b in self.blocks()} - {""}
+        if len(subjects) > 1:
+            # XMP Specification Part 1, 7.4: all rdf:about are the same. Adobe's toolkit and exiv2 refuse such a file.
+            raise SidecarError(f"the sidecar describes two things: {', '.join(sorted(subjects))}")
 
     def blocks(self) -> list[etree._Element]:
-        """The rdf:Description elements that hold properties of the photo."""
-        return [e for e in self._rdf if e.tag == q(RDF, "Description")]
+        """The elements that hold properties of the photo: rdf:Description, or a typed node in its place."""
+        return [
+            e
+            for e in self.document.rdf.iterchildren(tag=etree.Element)
+            if (e.tag == _DESCRIPTION or not e.tag.startswith(_RDF)) and e.get(_NODE_ID) is None
+        ]
+
+    def find_all(self, namespace: str, name: str) -> list[etree._Element | str]:
+        """All occurrences of a property: elements, and the texts of attributes. Legal XMP has one at most."""
+        tag = q(namespace, name)
+        entries = self._indexed().get(tag, ())
+        return [e if e.tag == tag else e.get(tag, "") for e in entries]
+
+    def forget_index(self) -> None:
+        """To be called after properties were added or removed by other means than this class."""
+        self._index = None
+
+    def _indexed(self) -> dict[str, list[etree._Element]]:
+        """Each property's elements, and for its attribute form the block that has the attribute."""
+        if self._index is not None:
+            return self._index
+        index: dict[str, list[etree._Element]] = {}
+        homes: dict[str, etree._Element] = {}
+        for block in self.blocks():
+            for key in block.keys():  # noqa: SIM118 (lxml's elements iterate over their children)
+                index.setdefault(key, []).append(block)
+            for child in block.iterchildren(tag=etree.Element):
+                tag = child.tag
+                index.setdefault(tag, []).append(child)
+                homes.setdefault(tag[: tag.find("}") + 1], block)
+        self._index, self._homes = index, homes
+        return index
 
     def find(self, namespace: str, name: str) -> etree._Element | str | None:
         """A property: its element, the text of its attribute form, or None."""
-        for block in self.blocks():
-            value = block.get(q(namespace, name))
-            if value is not None:
-                return value
-            found = block.find(q(namespace, name))
-            if found is not None:
-                return found
-        return None
+        return next(iter(self.find_all(namespace, name)), None)
 
     def text(self, namespace: str, name: str) -> str | None:
         """A simple property's text, from either form."""
         found = self.find(namespace, name)
-        return found if found is None or isinstance(found, str) else (found.text or "")
+        return found if found is None or isinstance(found, str) else plain_text(found)
 
     def items(self, namespace: str, name: str) -> list[str]:
         """The texts of an array property (Bag, Seq or Alt); a simple value counts as one item."""
-        found = self.find(namespace, name)
-        if found is None:
-            return []
-        if isinstance(found, str):
-            return [found]
-        entries = list(found.iter(q(RDF, "li")))
-        return [e.text or "" for e in entries] if entries else [found.text] if (found.text or "").strip() else []
+        texts: list[str] = []
+        for found in self.find_all(namespace, name):
+            array = None if isinstance(found, str) else array_of(found)
+            if array is not None:
+                texts += [plain_text(e) for e in array.iterchildren(LI)]
+            else:
+                texts += [t for t in [found if isinstance(found, str) else plain_text(found)] if t.strip()]
+        return texts
 
     def default_text(self, namespace: str, name: str) -> str | None:
         """A language alternative's `x-default` text, else its first text; None when it is absent or empty."""
-        found = self.find(namespace, name)
-        if isinstance(found, str):
-            return found or None
-        if found is None:
-            return None
-        entries = sorted(found.iter(q(RDF, "li")), key=lambda e: e.get(q(XML, "lang")) != "x-default")
-        texts = [t for e in entries or [found] if (t := "".join(e.itertext())).strip()]
-        return texts[0] if texts else None
+        for found in self.find_all(namespace, name):
+            if isinstance(found, str):
+                texts = [found]
+            else:
+                array = array_of(found)
+                entries = [found] if array is None else list(array.iterchildren(LI))
+                texts = [plain_text(e) for e in sorted(entries, key=lambda e: not is_default(e))]
+            told = next((t for t in texts if t.strip()), None)
+            if told is not None:
+                return told
+        return None
 
-    def set_text(self, namespace: str, name: str, value: str) -> None:
-        """Set a simple property, keeping the form it has."""
-        for block in self.blocks():
-            if block.get(q(namespace, name)) is not None:
-                block.set(q(namespace, name), value)
-                return
+    def set_text(self, namespace: str, name: str, value: str) -> bool:
+        """Set a simple property, keeping the form it has; False when it has one that cannot be set."""
+        tag = q(namespace, name)
+        attribute = next((e for e in self._indexed().get(tag, ()) if e.tag != tag), None)
+        if attribute is not None:
+            attribute.set(tag, value)
+            return True
         found = self.find(namespace, name)
         if found is None:
+            found = self._append(self._block_for(namespace), tag)
+        if isinstance(found, str) or len(found) or any(k.startswith(_RDF) for k in found.attrib):
+            return False
+        found.text = value
+        return True
+
+    def can_set_default(self, namespace: str, name: str) -> bool:
+        """Whether a language alternative's default text can be set or removed without losing anything else."""
+        occurrences = self.find_all(namespace, name)
+        found = next(iter(occurrences), None)
+        if len(occurrences) > 1:
+            return False
+        if found is None or isinstance(found, str):
+            return True
+        array = array_of(found)
+        entry = found if array is None else default_entry(array)
+        return entry is None or is_plain(entry)
+
+    def overwritten_text(self, namespace: str, name: str) -> str:
+        """The text that `set_default_text` would overwrite; texts of other languages are not."""
+        found = self.find(namespace, name)
+        if found is None or isinstance(found, str):
+            return found or ""
+        array = array_of(found)
+        entry = found if array is None else default_entry(array)
+        return "" if entry is None else plain_text(entry)
+
+    def set_default_text(self, namespace: str, name: str, value: str) -> bool:
+        """Set a language alternative's `x-default` text; other languages stay. False: its form does not allow it."""
+        if not self.can_set_default(namespace, name):
+            return False
+        found = self.find(namespace, name)
+        array = None if found is None or isinstance(found, str) else array_of(found)
+        if array is None:
+            self.remove(namespace, name)  # a simple value holds no languages
             found = self._append(self._block_for(namespace), q(namespace, name))
-        found.text = value  # type: ignore[union-attr]
+            array = self._append(found, q(RDF, "Alt"))
+        entry = default_entry(array)
+        if entry is None:
+            entry = self._append(array, LI, first=True)
+            entry.set(LANG, "x-default")
+        for child in list(entry):  # comments
+            entry.remove(child)
+        entry.text = value
+        return True
 
-    def set_default_text(self, namespace: str, name: str, value: str) -> None:
-        """Set a language alternative's `x-default` text; other languages stay."""
+    def remove_default_text(self, namespace: str, name: str) -> bool:
+        """Remove a language alternative's default text, and the property with its last. False: an unusual form."""
+        if not self.can_set_default(namespace, name):
+            return False
         found = self.find(namespace, name)
-        if isinstance(found, str):
-            self.remove(namespace, name)  # the attribute form holds no languages
+        array = None if found is None or isinstance(found, str) else array_of(found)
+        if array is None:
+            self.remove(namespace, name)
+            return True
+        entry = default_entry(array)
+        if entry is not None:
+            self._remove(entry)
+        if not len(array) and len(found) == 1 and not (found.attrib or array.attrib):  # type: ignore[union-attr,arg-type]
+            self._remove(found)
+        return True
+
+    def add_items(self, namespace: str, name: str, values: Sequence[str], kind: str = "Bag") -> bool:
+        """Add items to an array, a new one of a kind (Bag, Seq); False when its form cannot take them."""
+        found = self.find(namespace, name)
+        if isinstance(found, str) or (found is not None and array_of(found) is None):
+            if (found if isinstance(found, str) else plain_text(found)).strip() or not is_blank(found):
+                return False
+            self.remove(namespace, name)
             found = None
         if found is None:
             found = self._append(self._block_for(namespace), q(namespace, name))
-        alternative = found.find(q(RDF, "Alt"))
-        if alternative is None:
-            alternative = self._append(found, q(RDF, "Alt"))
-        for entry in alternative.findall(q(RDF, "li")):
-            if entry.get(q(XML, "lang")) == "x-default":
-                entry.text = value
-                return
-        entry = self._append(alternative, q(RDF, "li"), first=True)
-        entry.set(q(XML, "lang"), "x-default")
-        entry.text = value
-
-    def add_items(self, namespace: str, name: str, values: list[str]) -> bool:
-        """Add items to a Bag; False when the property has a form that cannot take them."""
-        found = self.find(namespace, name)
-        if isinstance(found, str):
+            self._append(found, q(RDF, kind))
+        array = array_of(found)
+        if array is None or array.attrib or any(e.tag != LI for e in array.iterchildren(tag=etree.Element)):
             return False
-        if found is None:
-            found = self._append(self._block_for(namespace), q(namespace, name))
-        bag = next((e for e in found if e.tag in (q(RDF, "Bag"), q(RDF, "Seq"), q(RDF, "Alt"))), None)
-        if bag is None:
-            if (found.text or "").strip():
-                return False
-            bag = self._append(found, q(RDF, "Bag"))
         for value in values:
-            self._append(bag, q(RDF, "li")).text = value
+            self._append(array, LI).text = value
         return True
 
-    def remove_items(self, namespace: str, name: str, values: set[str]) -> None:
-        """Remove items from an array; an array that is left empty goes with its property."""
-        found = self.find(namespace, name)
-        if not isinstance(found, etree._Element):
-            return
-        entries = list(found.iter(q(RDF, "li")))
-        for entry in entries:
-            if (entry.text or "") in values and not len(entry):
-                self._remove(entry)
-        if entries and not list(found.iter(q(RDF, "li"))):
-            self._remove(found)
+    def remove_items(self, namespace: str, name: str, values: Collection[str]) -> list[str]:
+        """Remove one item for each value, only bare ones; an array that is left empty goes with its property."""
+        wanted = [term_key(v) for v in values]
+        removed: list[str] = []
+        for found in self.find_all(namespace, name):
+            array = None if isinstance(found, str) else array_of(found)
+            if isinstance(found, str) or array is None:
+                continue
+            for entry in list(array.iterchildren(LI)):
+                key = term_key(plain_text(entry))
+                if key in wanted and not len(entry) and not entry.attrib:
+                    wanted.remove(key)
+                    removed.append(key)
+                    self._remove(entry)
+            if removed and not len(array) and len(found) == 1 and not (found.attrib or array.attrib):
+                self._remove(found)
+        return removed
 
     def remove(self, namespace: str, name: str) -> None:
         """Remove a property in whatever form it has."""
-        for block in self.blocks():
-            block.attrib.pop(q(namespace, name), None)
-            for found in block.findall(q(namespace, name)):
+        tag = q(namespace, name)
+        for found in list(self._indexed().get(tag, ())):
+            if found.tag == tag:
                 self._remove(found)
+            else:
+                found.attrib.pop(tag, None)
+        self._indexed().pop(tag, None)
+
+    def remove_empty_blocks(self) -> None:
+        """Remove blocks without properties, unless what they are about would be lost."""
+        for block in self.blocks():
+            rest = [about(b) for b in self.blocks() if b is not block]
+            bare = not len(block) and not (block.text or "").strip() and set(block.attrib) <= {ABOUT}
+            if bare and block.tag == _DESCRIPTION and about(block) in ("", *rest):
+                self._remove(block)
+        self.forget_index()
 
     def serialise(self) -> bytes:
         """The packet as UTF-8 bytes, processing instructions included."""
-        root = self._tree.getroot()
-        nodes = [*reversed(list(root.itersiblings(preceding=True))), root, *root.itersiblings()]
-        lines = [etree.tostring(node, encoding="utf-8", with_tail=False) for node in nodes]
-        declaration = [b'<?xml version="1.0" encoding="UTF-8"?>'] if self._declared else []
-        return b"\n".join([*declaration, *lines]) + b"\n"
-
-    def foreign(self, touched: frozenset[tuple[str, str]]) -> list[tuple[str, bytes]]:
-        """Everything in the document but the touched properties, canonical, for comparison."""
-        return sorted(self._foreign(touched))
-
-    def _foreign(self, touched: frozenset[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
-        names = {q(*t) for t in touched} | {q(RDF, "about")}
-        for block in self._rdf:
-            if not isinstance(block.tag, str):
-                continue
-            about = block.get(q(RDF, "about"), "")
-            for key, value in block.attrib.items():
-                if key not in names:
-                    yield f"{about}@{key}", value.encode()
-            for child in block:
-                if isinstance(child.tag, str) and child.tag not in names:
-                    yield f"{about}/{child.tag}", _canonical(child)
+        return self.document.serialise()
 
     def _block_for(self, namespace: str) -> etree._Element:
-        """The block that already holds properties of a namespace, else the first, else a new one."""
+        """The block that already holds properties of a namespace, else one that knows it, else a new one."""
+        self._indexed()
+        home = self._homes.get(f"{{{namespace}}}")
+        if home is not None:
+            return home
         blocks = self.blocks()
-        for block in blocks:
-            if any(isinstance(c.tag, str) and c.tag.startswith(f"{{{namespace}}}") for c in block):
-                return block
         for block in blocks:
             if namespace in block.nsmap.values():
                 return block
-        prefix = next(p for p, uri in PREFIXES.items() if uri == namespace)
-        block = etree.SubElement(self._rdf, q(RDF, "Description"), nsmap={prefix: namespace})
-        block.set(q(RDF, "about"), blocks[0].get(q(RDF, "about"), "") if blocks else "")
+        if blocks and blocks[0].get(ID) is not None:
+            return blocks[0]
+        block = etree.SubElement(self.document.rdf, _DESCRIPTION, nsmap={_PREFIX_OF[namespace]: namespace})
+        block.set(ABOUT, next((a for b in blocks if (a := about(b))), ""))
         self._lay_out(block)
         return block
 
     def _append(self, parent: etree._Element, tag: str, *, first: bool = False) -> etree._Element:
-        element = etree.SubElement(parent, tag)
+        uri = tag[1 : tag.find("}")]
+        known = uri == RDF or uri in parent.nsmap.values()
+        names = None if known else {_PREFIX_OF[uri]: uri}
+        element = etree.SubElement(parent, tag, nsmap=names)
+        if parent.getparent() is self.document.rdf:
+            self._indexed().setdefault(tag, []).append(element)
+            self._homes.setdefault(f"{{{uri}}}", parent)
         if first and len(parent) > 1:
             element.tail = parent.text
             parent.insert(0, element)
@@ -208,27 +286,22 @@ class Packet:
         before = element.getprevious()
         indent = "\n" + _INDENT * depth
         if before is None:
-            parent.text = indent
-        else:
+            parent.text = (parent.text or "") if (parent.text or "").strip() else indent
+        elif not (before.tail or "").strip():
             before.tail = indent
         element.tail = "\n" + _INDENT * (depth - 1)
 
-    @staticmethod
-    def _remove(element: etree._Element) -> None:
-        parent, before = element.getparent(), element.getprevious()
-        if element.getnext() is None:
+    def _remove(self, element: etree._Element) -> None:
+        """Take an element out; text beside it, which only broken XMP has, stays."""
+        parent, before, tail = element.getparent(), element.getprevious(), element.tail or ""
+        if tail.strip() or element.getnext() is None:
             if before is not None:
-                before.tail = element.tail
-            else:
+                before.tail = (before.tail or "") + tail if (before.tail or "").strip() else tail
+            elif tail.strip():
+                parent.text = (parent.text or "") + tail
+            elif not (parent.text or "").strip():
                 parent.text = None
+        entries = self._indexed().get(element.tag, [])
+        if element in entries:
+            entries.remove(element)
         parent.remove(element)
-
-
-def _canonical(element: etree._Element) -> bytes:
-    alone = copy.deepcopy(element)
-    alone.tail = None
-    for e in alone.iter():
-        if len(e):
-            e.text = (e.text or "").strip() or None
-        e.tail = (e.tail or "").strip() or None
-    return etree.tostring(alone, method="c14n", exclusive=True)

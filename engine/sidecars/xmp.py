@@ -1,20 +1,63 @@
-"""Our words in an XMP sidecar: what is ours is marked, what is not ours is never touched."""
+"""Our words in an XMP sidecar: what is ours is marked, what is not ours is never touched. Bytes in, bytes out."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-
-from lxml import etree
+from typing import TYPE_CHECKING
 
 from engine.errors import SidecarError
-from engine.files import sha256_of, write_atomically
-from engine.sidecars.namespaces import DC, IPTC_EXT, MYVLM, XMP
+from engine.sidecars.foreign import foreign
+from engine.sidecars.hierarchy import tag_paths
+from engine.sidecars.junk import is_junk
+from engine.sidecars.namespaces import MYVLM
+from engine.sidecars.ownership import (
+    DESCRIPTION,
+    HIERARCHY,
+    LABELS,
+    METADATA_DATE,
+    PEOPLE,
+    RECORDS,
+    REGIONS,
+    SCHEMA_VERSION,
+    SUBJECT,
+    TAGS,
+    TIFF_DESCRIPTION,
+    TOUCHED,
+    Edits,
+    Name,
+    Standing,
+    caption_hash,
+    check_version,
+    is_known,
+    is_rewritten,
+    read_standing,
+    set_mark,
+    set_record,
+    set_terms,
+)
 from engine.sidecars.packet import Packet
+from engine.sidecars.parsing import refused
+from engine.sidecars.regions import NamedRegion, add_regions, read_regions, regions_kept
+from engine.sidecars.removal import remove_words
+from engine.sidecars.seed import embedded_keywords, has_camera_junk, human_description, seed_packet
 
-SCHEMA_VERSION = "1"
-DESCRIPTION, SUBJECT, PEOPLE = (DC, "description"), (DC, "subject"), (IPTC_EXT, "PersonInImage")
-_OURS = ("SchemaVersion", "VLM", "Settings", "Concepts", "CaptionHash", "Subjects", "People")
-TOUCHED = frozenset({DESCRIPTION, SUBJECT, PEOPLE, (XMP, "MetadataDate"), *((MYVLM, n) for n in _OURS)})
+if TYPE_CHECKING:
+    from engine.photos.embedded import Embedded
+
+__all__ = [
+    "TOUCHED",
+    "Change",
+    "Merge",
+    "Policy",
+    "Standing",
+    "Words",
+    "caption_hash",
+    "merge_words",
+    "read_standing",
+    "remove_words",
+]
+_PLAIN = ("SchemaVersion", "VLM", "Settings", "Concepts")
 
 
 @dataclass(frozen=True)
@@ -24,138 +67,189 @@ class Words:
     caption: str
     names: tuple[str, ...]  # of all accepted concepts, for dc:subject
     people: tuple[str, ...]  # of the people among them, for Iptc4xmpExt:PersonInImage
+    hierarchy: tuple[str, ...]  # "People|Anna" of each, for lr:hierarchicalSubject and digiKam:TagsList
     concepts: tuple[str, ...]  # "id@version" of each
     vlm: str  # "repo id@revision"
     settings: str  # digest of prompt and settings
+    run: str = ""  # written only when something else changes
+    regions: tuple[NamedRegion, ...] | None = None  # None: not asked for, those that are there stay
+    dimensions: tuple[int, int] | None = None  # the stored picture's width and height, with regions
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How far a merge may go: replace a human's description; begin an lr:hierarchicalSubject."""
+
+    replace_all: bool = False
+    hierarchy: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """A property that a merge changes, with its values in readable form."""
+
+    property: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True)
 class Merge:
-    """The outcome of a merge: the new bytes (None when nothing changes) and notes for the user."""
+    """The outcome of a merge: the new bytes (None when nothing changes), notes for the user, and what changes."""
 
     data: bytes | None
     notes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
-def xmp_path(photo: Path) -> Path:
-    """Where a photo's sidecar is: `photo.jpg.xmp`."""
-    return photo.with_name(photo.name + ".xmp")
+def merge_words(
+    existing: bytes | None,
+    words: Words,
+    now: datetime,
+    *,
+    embedded: "Embedded | None" = None,
+    policy: Policy = Policy(),
+) -> Merge:
+    """Put our words into a sidecar's bytes; None starts a new one, from what the photo file says of itself.
 
-
-def caption_hash(caption: str) -> str:
-    """The mark by which a caption of ours is known again."""
-    return sha256_of(caption.encode())[:32]
-
-
-def merge_words(existing: bytes | None, words: Words, now: datetime) -> Merge:
-    """Put our words into a sidecar's bytes (None starts a new one).
-
-    A description whose hash is not in our own block was written by somebody else and stays. Terms are
-    added, and only those we added are ever removed.
+    A description whose hash is not in our own block was written by somebody else and stays. Terms are added, and
+    only those we added are ever removed. `embedded` None with an existing sidecar: the photo file was not read this
+    time, and nothing that needs it is decided anew.
 
     Raises:
         SidecarError: the sidecar cannot be merged without risk; write nothing then.
     """
-    packet = Packet(existing)
-    before = packet.foreign(TOUCHED)
-    notes = _set_description(packet, words.caption)
-    notes += _set_terms(packet, SUBJECT, "Subjects", words.names)
-    notes += _set_terms(packet, PEOPLE, "People", words.people)
-    _set_own(packet, words)
-    if existing is not None and packet.serialise() == Packet(existing).serialise():
-        return Merge(None, tuple(notes))
-    packet.set_text(XMP, "MetadataDate", now.isoformat(timespec="seconds"))
-    data = packet.serialise()
-    if Packet(data).foreign(TOUCHED) != before:
-        raise SidecarError("merging would change somebody else's metadata")
-    return Merge(data, tuple(notes))
+    with refused():
+        packet, notes = seed_packet(embedded) if existing is None else (Packet(existing), ())
+        check_version(packet)
+        start, before, edits = packet.serialise(), _values(packet), Edits()
+        notes = (*notes, *_edit(packet, edits, words, embedded, policy, new=existing is None))
+        if existing is not None and packet.serialise() == start:
+            return Merge(None, notes)
+        set_mark(packet, "Run", words.run or None)
+        packet.set_text(*METADATA_DATE, now.isoformat(timespec="seconds"))
+        data = packet.serialise()
+        _verify(Packet(start), Packet(data), edits)
+        after = _values(packet)
+    changes = tuple(Change(k, before.get(k, ""), after[k]) for k in after if before.get(k, "") != after[k])
+    return Merge(data, notes, changes)
 
 
-def _set_description(packet: Packet, caption: str) -> list[str]:
-    current = packet.default_text(*DESCRIPTION)
-    known = packet.text(MYVLM, "CaptionHash")
-    if current is not None and caption_hash(current) != known:
+def _edit(
+    packet: Packet, edits: Edits, words: Words, embedded: "Embedded | None", policy: Policy, *, new: bool
+) -> list[str]:
+    rewritten = is_rewritten(packet)
+    had = packet.text(MYVLM, "CaptionHash")
+    notes = _set_description(packet, edits, words.caption, embedded, policy)
+    _set_mirror(packet, edits, had, embedded, policy)
+    _carry_keywords(packet, edits, words, embedded, new=new)
+    notes += set_terms(packet, edits, SUBJECT, words.names, rewritten=rewritten)
+    notes += set_terms(packet, edits, PEOPLE, words.people, rewritten=rewritten)
+    for target, begin in ((HIERARCHY, policy.hierarchy), (TAGS, new and embedded is not None)):
+        paths = tag_paths(packet, target, words.hierarchy, begin=begin)
+        if paths is not None:
+            notes += set_terms(packet, edits, target, paths, rewritten=rewritten)
+    if words.regions is not None and words.dimensions is not None:
+        edits.regions = True
+        notes += add_regions(packet, words.regions, words.dimensions).notes
+        packet.forget_index()
+    set_mark(packet, "SchemaVersion", str(SCHEMA_VERSION))
+    set_mark(packet, "VLM", words.vlm)
+    set_mark(packet, "Settings", words.settings)
+    set_record(packet, "Concepts", words.concepts)
+    return notes
+
+
+def _set_description(
+    packet: Packet, edits: Edits, caption: str, embedded: "Embedded | None", policy: Policy
+) -> list[str]:
+    """Write the caption where there is no description, one of ours, or a camera's."""
+    current, known = packet.default_text(*DESCRIPTION), packet.text(MYVLM, "CaptionHash")
+    mine = is_known(current, known)
+    if current is not None and not mine and not is_junk(current) and not policy.replace_all:
         return ["kept the description that was there"]
-    if current != caption:
-        packet.set_default_text(*DESCRIPTION, caption)
-    packet.set_text(MYVLM, "CaptionHash", caption_hash(caption))
+    if current is None and not policy.replace_all and human_description(embedded, known):
+        set_mark(packet, "CaptionHash", None)
+        return ["kept the description in the photo file"]
+    mark = caption_hash(caption)
+    if mine and is_known(current, mark):
+        set_mark(packet, "CaptionHash", mark)
+        return []
+    if not _replace(packet, edits, DESCRIPTION, caption, "HadDescription", mine=mine):
+        return ["kept the description that was there: it has an unusual form"]
+    set_mark(packet, "CaptionHash", mark)
     return []
 
 
-def _set_terms(packet: Packet, target: tuple[str, str], record: str, terms: tuple[str, ...]) -> list[str]:
-    """Bring an array up to date: drop terms of ours that no longer hold, add those that are missing."""
-    mine = packet.items(MYVLM, record)
-    stale = set(mine) - set(terms)
-    packet.remove_items(*target, stale)
-    present = packet.items(*target)
-    declined = set(mine) - set(present) if present else set()  # taken out by a human; a dropped property comes back
-    fresh = [t for t in terms if t not in present and t not in declined]
-    if fresh and not packet.add_items(*target, fresh):
-        return [f"could not add {', '.join(fresh)}: {target[1]} has an unusual form"]
-    ours = [t for t in terms if t in fresh or t in mine]
-    if ours != mine:
-        packet.remove(MYVLM, record)
-        if ours:
-            packet.add_items(MYVLM, record, ours)
-    return []
+def _set_mirror(packet: Packet, edits: Edits, had: str | None, embedded: "Embedded | None", policy: Policy) -> None:
+    """Keep tiff:ImageDescription from hiding the description: Immich reads it first, and it may be a camera's.
+
+    A human's text there stays. One that mirrors our caption goes on to mirror the description, also a human's.
+    """
+    current, known = packet.default_text(*TIFF_DESCRIPTION), packet.text(MYVLM, "MirrorHash")
+    described, mark = packet.default_text(*DESCRIPTION), packet.text(MYVLM, "CaptionHash")
+    ours = is_known(described, mark)
+    mine = is_known(current, known) or is_known(current, had)
+    same = not mine and ours and is_known(current, mark)
+    if current is None:
+        junk = has_camera_junk(embedded) if embedded is not None else known is not None
+        wanted = junk and (ours or known is not None)
+    else:
+        wanted = mine or same or (ours and (policy.replace_all or is_junk(current)))
+    wanted = wanted and packet.can_set_default(*TIFF_DESCRIPTION)
+    if not wanted or described is None:
+        if wanted:
+            edits.texts.add(TIFF_DESCRIPTION)
+            packet.remove_default_text(*TIFF_DESCRIPTION)
+        set_mark(packet, "MirrorHash", None)
+        return
+    if same:
+        set_mark(packet, "HadImageDescription", current)
+    mark = caption_hash(described)
+    if is_known(current, mark) or _replace(
+        packet, edits, TIFF_DESCRIPTION, described, "HadImageDescription", mine=mine
+    ):
+        set_mark(packet, "MirrorHash", mark)
 
 
-def _set_own(packet: Packet, words: Words) -> None:
-    values = {"SchemaVersion": SCHEMA_VERSION, "VLM": words.vlm, "Settings": words.settings}
-    for name, value in values.items():
-        if packet.text(MYVLM, name) != value:
-            packet.set_text(MYVLM, name, value)
-    if packet.items(MYVLM, "Concepts") != list(words.concepts):
-        packet.remove(MYVLM, "Concepts")
-        if words.concepts:
-            packet.add_items(MYVLM, "Concepts", list(words.concepts))
+def _replace(packet: Packet, edits: Edits, target: Name, text: str, record: str, *, mine: bool) -> bool:
+    """Set a description; what was there, if it was not ours, is noted in our block. False: not possible."""
+    old = packet.overwritten_text(*target)
+    if not packet.set_default_text(*target, text):
+        return False
+    edits.texts.add(target)
+    if not mine:
+        set_mark(packet, record, old if old.strip() else None)
+    return True
 
 
-def write_words(photo: Path, words: Words, now: datetime, *, embedded: bytes | None) -> tuple[Path, Merge]:
-    """Merge our words into a photo's sidecar on disk; a new one starts from the photo's embedded packet,
-    because most programs ignore embedded metadata once a sidecar exists.
+def _carry_keywords(packet: Packet, edits: Edits, words: Words, embedded: "Embedded | None", *, new: bool) -> None:
+    """Before we begin a dc:subject in a sidecar that has none: put in the photo's own keywords, which it would hide."""
+    if new or not words.names or packet.find(*SUBJECT) is not None or packet.items(MYVLM, RECORDS[SUBJECT]):
+        return
+    keywords = embedded_keywords(embedded)
+    if keywords and packet.add_items(*SUBJECT, keywords):
+        edits.added.setdefault(SUBJECT, Counter()).update(keywords)
+
+
+def _verify(before: Packet, after: Packet, edits: Edits) -> None:
+    """Compare what is not ours.
 
     Raises:
-        SidecarError: the sidecar cannot be read, merged or written; it is as it was.
+        SidecarError: it differs.
     """
-    path = xmp_path(photo)
-    try:
-        target = path.resolve()
-        existing = target.read_bytes() if target.exists() else None
-        merge = merge_words(_start(existing, embedded), words, now)
-        if merge.data is None and existing is None:
-            merge = Merge(_start(None, embedded), merge.notes)
-        if merge.data is not None and merge.data != existing:
-            if existing is not None and target.read_bytes() != existing:
-                raise SidecarError("another program changed it meanwhile")
-            write_atomically(target, merge.data)
-    except SidecarError as err:
-        raise SidecarError(f"{path}: {err}", hint="It was left as it is.") from err
-    except OSError as err:
-        raise SidecarError(f"{path}: {err.strerror or err}", hint="Is the folder writable?") from err
-    except (etree.LxmlError, ValueError, RuntimeError) as err:
-        raise SidecarError(f"{path}: {err}", hint="It was left as it is.") from err
-    return path, merge
+    kept = foreign(before, edits.share_before()) == foreign(after, edits.share_after())
+    if not kept or (edits.regions and not regions_kept(before, after)):
+        raise SidecarError("merging would change somebody else's metadata")
 
 
-def _start(existing: bytes | None, embedded: bytes | None) -> bytes | None:
-    """What a merge starts from; an embedded packet that nobody can read would be hidden by a new sidecar."""
-    if existing is not None or embedded is None:
-        return existing
-    embedded = embedded.rstrip(b"\0 \r\n\t")
-    try:
-        Packet(embedded)
-    except SidecarError as err:
-        raise SidecarError(f"the photo's embedded metadata is damaged ({err}); a sidecar would hide it") from err
-    return embedded
+def _values(packet: Packet) -> dict[str, str]:
+    """The readable values of what a merge may change."""
+    values = {LABELS[n]: packet.default_text(*n) or "" for n in (DESCRIPTION, TIFF_DESCRIPTION)}
+    values |= {LABELS[n]: ", ".join(packet.items(*n)) for n in RECORDS}
+    values[LABELS[REGIONS]] = _named(read_regions(packet)) if packet.find(*REGIONS) is not None else ""
+    return values | {f"myvlm:{n}": ", ".join(packet.items(MYVLM, n)) for n in _PLAIN}
 
 
-def is_current(photo: Path) -> bool:
-    """Whether a photo's sidecar still has our block and a description, ours or a human's; false when
-    another program dropped either, so that they are written again.
-    """
-    try:
-        packet = Packet(xmp_path(photo).read_bytes())
-    except (OSError, SidecarError):
-        return False
-    return packet.text(MYVLM, "SchemaVersion") is not None and packet.default_text(*DESCRIPTION) is not None
+def _named(regions: Sequence[NamedRegion]) -> str:
+    return ", ".join(f"{r.name} ({r.type})" for r in regions)

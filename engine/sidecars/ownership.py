@@ -1,0 +1,183 @@
+"""What in a sidecar is ours: a caption by its hash, terms by our record of them. All else is somebody else's."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from engine.errors import SidecarError
+from engine.files import sha256_of
+from engine.sidecars.foreign import Share
+from engine.sidecars.forms import term_key
+from engine.sidecars.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF, XMP, q
+from engine.sidecars.packet import Packet
+
+SCHEMA_VERSION = 2
+Name = tuple[str, str]
+DESCRIPTION, TIFF_DESCRIPTION, METADATA_DATE = (DC, "description"), (TIFF, "ImageDescription"), (XMP, "MetadataDate")
+SUBJECT, PEOPLE = (DC, "subject"), (IPTC_EXT, "PersonInImage")
+HIERARCHY, TAGS = (LIGHTROOM, "hierarchicalSubject"), (DIGIKAM, "TagsList")
+REGIONS: Name = ("http://www.metadataworkinggroup.com/schemas/regions/", "Regions")
+RECORDS = {SUBJECT: "Subjects", PEOPLE: "People", HIERARCHY: "Hierarchy", TAGS: "Tags"}
+"""Where the terms are noted that we added to a property."""
+OURS = (
+    *("SchemaVersion", "VLM", "Settings", "Concepts", "Run", "Regions", *RECORDS.values()),
+    *("CaptionHash", "MirrorHash", "HadDescription", "HadImageDescription"),
+)
+"""All of our own properties. The hashes are of the dc:description and tiff:ImageDescription that we wrote, the texts
+those that were there and that we replaced: camera junk, or a human's by order."""
+LABELS = {
+    DESCRIPTION: "dc:description",
+    TIFF_DESCRIPTION: "tiff:ImageDescription",
+    SUBJECT: "dc:subject",
+    HIERARCHY: "lr:hierarchicalSubject",
+    TAGS: "digiKam:TagsList",
+    PEOPLE: "Iptc4xmpExt:PersonInImage",
+    REGIONS: "mwg-rs:Regions",
+}
+TOUCHED = frozenset({*LABELS, METADATA_DATE, *((MYVLM, n) for n in OURS)})
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How our words stand in a sidecar. `dropped` names the properties of ours that vanished wholesale."""
+
+    marked: bool
+    caption: Literal["ours", "human", "dropped", "none"]
+    dropped: tuple[str, ...] = ()
+    run: str = ""
+    concepts: tuple[str, ...] = ()
+
+
+@dataclass
+class Edits:
+    """What an edit put in and took out, for the check that nothing else changed; filled as it goes along."""
+
+    texts: set[Name] = field(default_factory=set)
+    added: dict[Name, Counter[str]] = field(default_factory=dict)
+    removed: dict[Name, Counter[str]] = field(default_factory=dict)
+    regions: bool = False
+
+    def share_before(self) -> Share:
+        """What was ours before the edit."""
+        return self._share(self.removed)
+
+    def share_after(self) -> Share:
+        """What is ours after it."""
+        return self._share(self.added)
+
+    def _share(self, items: dict[Name, Counter[str]]) -> Share:
+        whole = {METADATA_DATE, *((MYVLM, n) for n in OURS), *([REGIONS] if self.regions else [])}
+        arrays = {q(*n): items.get(n, Counter()) for n in (*self.added, *self.removed)}
+        return Share(frozenset(q(*n) for n in whole), frozenset(q(*n) for n in self.texts), arrays)
+
+
+def check_version(packet: Packet) -> None:
+    """Refuse what a later version wrote: it may keep records that this one would not keep up to date.
+
+    Raises:
+        SidecarError: the block is of a newer schema.
+    """
+    version = packet.text(MYVLM, "SchemaVersion") or ""
+    if version.isdecimal() and int(version) > SCHEMA_VERSION:
+        raise SidecarError("a newer version of myvlm wrote this sidecar", hint="Update myvlm.")
+
+
+def caption_hash(caption: str) -> str:
+    """The mark by which a caption of ours is known again, also after a program changed its Unicode form or spaces."""
+    return sha256_of(" ".join(unicodedata.normalize("NFC", caption).split()).encode())[:32]
+
+
+def is_known(text: str | None, mark: str | None) -> bool:
+    """Whether a text is the one that a mark was made of."""
+    return text is not None and mark is not None and mark in (caption_hash(text), sha256_of(text.encode())[:32])
+
+
+def is_rewritten(packet: Packet) -> bool:
+    """Whether another program dropped our caption, and so wrote what it manages anew, from its own database."""
+    return packet.text(MYVLM, "CaptionHash") is not None and packet.default_text(*DESCRIPTION) is None
+
+
+def read_standing(data: bytes) -> Standing:
+    """How our words stand in a sidecar.
+
+    Raises:
+        SidecarError: it cannot be read.
+    """
+    packet = Packet(data)
+    known = packet.text(MYVLM, "CaptionHash")
+    current = packet.default_text(*DESCRIPTION)
+    caption: Literal["ours", "human", "dropped", "none"] = "dropped" if known else "none"
+    if current is not None:
+        caption = "ours" if is_known(current, known) else "human"
+    dropped = [LABELS[DESCRIPTION]] if caption == "dropped" else []
+    for target, record in RECORDS.items():
+        mine = packet.items(MYVLM, record)
+        if mine and is_wholesale(mine, packet.items(*target), rewritten=caption == "dropped"):
+            dropped.append(LABELS[target])
+    if packet.text(MYVLM, "MirrorHash") and packet.default_text(*TIFF_DESCRIPTION) is None:
+        dropped.append(LABELS[TIFF_DESCRIPTION])
+    if packet.items(MYVLM, "Regions") and not packet.find_all(*REGIONS):
+        dropped.append(LABELS[REGIONS])
+    marked = packet.text(MYVLM, "SchemaVersion") is not None
+    concepts = tuple(packet.items(MYVLM, "Concepts"))
+    return Standing(marked, caption, tuple(dropped), packet.text(MYVLM, "Run") or "", concepts)
+
+
+def is_wholesale(mine: Collection[str], present: Collection[str], *, rewritten: bool) -> bool:
+    """Whether all terms of ours vanished because a program dropped them, not because a human took them out.
+
+    darktable fills dc:subject and lr:hierarchicalSubject from its own database, where ours are not; with them goes
+    our caption. Where the caption stayed and there are other terms, it was a human.
+    """
+    here = {term_key(p) for p in present}
+    return not any(term_key(m) in here for m in mine) and (rewritten or not here)
+
+
+def set_terms(packet: Packet, edits: Edits, target: Name, terms: Sequence[str], *, rewritten: bool) -> list[str]:
+    """Bring an array up to date: drop terms of ours that no longer hold, add those that are missing.
+
+    A term that was there before us is not ours; one that a human took out stays out while the property has others.
+    """
+    record = RECORDS[target]
+    mine, present = packet.items(MYVLM, record), packet.items(*target)
+    keys, wanted = {term_key(p) for p in present}, {term_key(t) for t in terms}
+    here = [m for m in mine if term_key(m) in keys]
+    stale = [m for m in here if term_key(m) not in wanted]
+    missing = [t for t in dict.fromkeys(terms) if term_key(t) not in keys]
+    gone = {term_key(m) for m in mine} - keys
+    if is_wholesale(mine, present, rewritten=rewritten):
+        gone = set()
+    fresh = [t for t in missing if term_key(t) not in gone]
+    if len(present) <= len(stale) and not fresh:  # nothing else would be left: no sign that a human chose
+        gone, fresh = set(), missing
+    removed = packet.remove_items(*target, stale)
+    edits.removed.setdefault(target, Counter()).update(removed)
+    notes = []
+    if fresh and not packet.add_items(*target, fresh, kind="Seq" if target == TAGS else "Bag"):
+        notes, fresh = [f"could not add {', '.join(fresh)}: {LABELS[target]} has an unusual form"], []
+    edits.added.setdefault(target, Counter()).update(term_key(t) for t in fresh)
+    added, held = set(fresh), {term_key(m) for m in here}
+    ours = [t for t in dict.fromkeys(terms) if t in added or term_key(t) in held]
+    ours += [m for m in mine if term_key(m) in gone]
+    set_record(packet, record, ours)
+    return notes
+
+
+def set_record(packet: Packet, record: str, values: Sequence[str]) -> None:
+    """Note what we wrote, in our own block; nothing is noted as an absent property."""
+    if packet.items(MYVLM, record) != list(values):
+        packet.remove(MYVLM, record)
+        if values:
+            packet.add_items(MYVLM, record, values)
+
+
+def set_mark(packet: Packet, name: str, value: str | None) -> None:
+    """Set a simple property of our block; None removes it."""
+    if packet.text(MYVLM, name) != value:
+        if value is None:
+            packet.remove(MYVLM, name)
+        elif not packet.set_text(MYVLM, name, value):
+            packet.remove(MYVLM, name)
+            packet.set_text(MYVLM, name, value)

@@ -1,0 +1,101 @@
+"""From a sidecar's bytes to an XML tree and back, refusing whatever no XMP needs: DTDs, other encodings, huge files."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lxml import etree
+
+from engine.errors import SidecarError
+from engine.sidecars.namespaces import RDF, X, q
+
+LARGEST = 32 * 2**20
+"""Bytes. Lightroom's brush masks and darktable's histories reach a few MB."""
+_MOST_TAGS = 2_000_000
+_BOM = b"\xef\xbb\xbf"
+_DOCTYPE = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s+|<\?.*?\?>|<!--.*?-->)*+<!DOCTYPE", re.DOTALL)
+_ROOTS = (q(X, "xmpmeta"), q(X, "xapmeta"), q(RDF, "RDF"))
+"""xapmeta: Adobe's old name for it. Other roots, such as icloudpd's x:xml_doc, are other formats: who knows what their
+program expects to find again."""
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """What XML cannot hold or lxml cannot do, as a SidecarError."""
+    try:
+        yield
+    except (etree.LxmlError, ValueError, RecursionError) as err:
+        raise SidecarError(f"it cannot be edited safely ({err})") from err
+
+
+class Document:
+    """One parsed file: its tree, and how it was written."""
+
+    def __init__(self, data: bytes) -> None:
+        """Parse a document.
+
+        Raises:
+            SidecarError: too large, malformed, in another encoding than UTF-8, with a DOCTYPE, or no XMP.
+        """
+        self.root = _parse(data)
+        self._bom = _BOM if data.startswith(_BOM) else b""
+        self._declared = data.removeprefix(_BOM).lstrip().startswith(b"<?xml ")
+        newlines, returns = data.count(b"\n"), data.count(b"\r\n")
+        self._newline = b"\r\n" if returns and returns == newlines == data.count(b"\r") else b"\n"
+        self.rdf = self.root if self.root.tag == q(RDF, "RDF") else self.root.find(q(RDF, "RDF"))
+        if self.root.tag not in _ROOTS or self.rdf is None:
+            raise SidecarError("the sidecar has no rdf:RDF in an x:xmpmeta, so it is no XMP")
+
+    def outside(self) -> list[etree._Element]:
+        """The comments and processing instructions before and after the root."""
+        return [*reversed(list(self.root.itersiblings(preceding=True))), *self.root.itersiblings()]
+
+    def serialise(self) -> bytes:
+        """The document as UTF-8, with the byte order mark, declaration, xpacket and line ends it had; padding goes."""
+        before = [*reversed(list(self.root.itersiblings(preceding=True)))]
+        nodes = [*before, self.root, *self.root.itersiblings()]
+        lines = [etree.tostring(node, encoding="utf-8", with_tail=False) for node in nodes]
+        declaration = [b'<?xml version="1.0" encoding="UTF-8"?>'] if self._declared else []
+        text = b"\n".join([*declaration, *lines]) + b"\n"
+        return self._bom + (text.replace(b"\n", self._newline) if self._newline != b"\n" else text)
+
+
+def _parse(data: bytes) -> etree._Element:
+    _check_bytes(data)
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
+        remove_blank_text=False,
+        strip_cdata=False,
+        collect_ids=False,
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except (etree.LxmlError, ValueError, RecursionError) as err:
+        raise SidecarError(f"the sidecar is not well-formed XML ({err})") from err
+    info = root.getroottree().docinfo
+    if info.internalDTD is not None or info.doctype:
+        raise SidecarError("the sidecar has a DOCTYPE, which no XMP has")
+    encoding = info.encoding or "UTF-8"
+    if encoding.upper() not in ("UTF-8", "UTF8", "ASCII", "US-ASCII"):
+        raise SidecarError(f"the sidecar is encoded as {encoding}, not UTF-8")
+    if info.xml_version not in (None, "1.0"):
+        raise SidecarError(f"the sidecar is XML {info.xml_version}, not 1.0")
+    return root
+
+
+def _check_bytes(data: bytes) -> None:
+    """What can be refused before a parser sees it."""
+    if len(data) > LARGEST:
+        raise SidecarError(f"the sidecar is larger than {LARGEST} bytes")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4]:
+        raise SidecarError("the sidecar is encoded as UTF-16 or UTF-32, not UTF-8")
+    if b"\0" in data:
+        raise SidecarError("the sidecar is not well-formed XML (it has NUL bytes)")
+    if _DOCTYPE.match(data):
+        raise SidecarError("the sidecar has a DOCTYPE, which no XMP has")
+    if data.count(b"<") > _MOST_TAGS:
+        raise SidecarError(f"the sidecar has more than {_MOST_TAGS} tags")

@@ -1,0 +1,61 @@
+"""Faces that Picasa kept in a folder's `.picasa.ini` instead of the photos.
+
+A photo's section has `faces=rect64(HEX),PERSON;…`: left, top, right and bottom, 16 bits each, in parts of the stored
+picture (exiftool's `picasa_faces.config` makes MWG regions of them without a turn); `[Contacts2]` has `PERSON=name;;`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.sidecars.region_forms import NamedRegion, checked
+
+INI_NAMES = (".picasa.ini", "Picasa.ini", "picasa.ini")
+_FACE = re.compile(r"rect64\(([0-9a-fA-F]{1,16})\),([0-9a-fA-F]+)")
+_LARGEST = 16 * 2**20
+_NOBODY = "ffffffffffffffff"
+
+
+def read_picasa(folder: Path) -> dict[str, tuple[NamedRegion, ...]]:
+    """The named faces of a folder's photos, by file name in lower case; {} when there is no readable file."""
+    for name in INI_NAMES:
+        try:
+            if (folder / name).stat().st_size <= _LARGEST:
+                return _parse((folder / name).read_bytes().decode("utf-8-sig", "replace"))
+        except OSError:
+            continue
+    return {}
+
+
+def _parse(text: str) -> dict[str, tuple[NamedRegion, ...]]:
+    people: dict[str, str] = {}
+    faces: dict[str, str] = {}
+    for section, key, value in _lines(text):
+        if section in ("contacts2", "contacts"):
+            name = value.split(";")[0].strip()
+            if name and (section == "contacts2" or key not in people):
+                people[key.lower()] = name
+        elif key == "faces":
+            faces[section] = value
+    found = {photo: tuple(_regions(value, people)) for photo, value in faces.items()}
+    return {photo: regions for photo, regions in found.items() if regions}
+
+
+def _lines(text: str) -> Iterator[tuple[str, str, str]]:
+    section = ""
+    for line in text.splitlines():
+        if line.startswith("[") and line.rstrip().endswith("]"):
+            section = line.strip()[1:-1].lower()
+        elif "=" in line:
+            key, _, value = line.partition("=")
+            yield section, key.strip().lower(), value.strip()
+
+
+def _regions(value: str, people: dict[str, str]) -> Iterator[NamedRegion]:
+    for digits, person in _FACE.findall(value):
+        name = "" if person.lower() == _NOBODY else people.get(person.lower(), "")
+        padded = digits.zfill(16)
+        x0, y0, x1, y1 = (int(padded[i : i + 4], 16) / 0xFFFF for i in (0, 4, 8, 12))
+        region = checked(NamedRegion(name, (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0))
+        if region:
+            yield region

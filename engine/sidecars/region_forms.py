@@ -1,0 +1,118 @@
+"""The forms in which programs write named areas of a photo into XMP: the Metadata Working Group's and Microsoft's.
+
+"Guidelines for Handling Image Metadata" 2.0, image regions: centre and size in parts of the stored picture, before EXIF
+orientation. Microsoft's MP:RegionInfo is read in the same frame, as digiKam does.
+"""
+
+import math
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.sidecars.namespaces import q
+from engine.sidecars.structs import Field, array_items, field_text, fields
+
+if TYPE_CHECKING:
+    from lxml import etree
+
+MWG_RS = "http://www.metadataworkinggroup.com/schemas/regions/"
+ST_AREA = "http://ns.adobe.com/xmp/sType/Area#"
+ST_DIM = "http://ns.adobe.com/xap/1.0/sType/Dimensions#"
+MP = "http://ns.microsoft.com/photo/1.2/"
+MPRI = "http://ns.microsoft.com/photo/1.2/t/RegionInfo#"
+MPREG = "http://ns.microsoft.com/photo/1.2/t/Region#"
+
+REGIONS, REGION_LIST, DIMENSIONS = (q(MWG_RS, n) for n in ("Regions", "RegionList", "AppliedToDimensions"))
+AREA, NAME, TYPE = (q(MWG_RS, n) for n in ("Area", "Name", "Type"))
+_SLACK = 1e-4
+
+
+@dataclass(frozen=True)
+class NamedRegion:
+    """A named area in the stored picture's frame, before EXIF orientation; x and y are its CENTRE; all 0..1."""
+
+    name: str
+    x: float
+    y: float
+    w: float
+    h: float
+    type: str = "Face"
+
+
+def region_key(name: str) -> str:
+    """The form under which two spellings name one: NFC, case folded, white space as one space."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())
+
+
+def mwg_region(item: "etree._Element", size: tuple[float, float] | None) -> NamedRegion | None:
+    """An entry of the region list; None when it is unnamed, broken, no rectangle, or in pixels of an unknown size."""
+    own = fields(item)
+    area = own.get(AREA)
+    if area is None or isinstance(area, str):
+        return None
+    parts = fields(area)
+    x, y, w, h = (_number(field_text(parts.get(q(ST_AREA, n)))) for n in "xywh")
+    if x is None or y is None or w is None or h is None:
+        return None
+    if field_text(parts.get(q(ST_AREA, "unit"))).lower() == "pixel":
+        if size is None:
+            return None
+        x, y, w, h = x / size[0], y / size[1], w / size[0], h / size[1]
+    kind = field_text(own.get(TYPE)) or "Face"
+    return checked(NamedRegion(field_text(own.get(NAME)), x, y, w, h, kind))
+
+
+def microsoft_regions(element: "etree._Element") -> list[NamedRegion]:
+    """Those of an MP:RegionInfo: "x, y, w, h" from the top left corner, in parts of the stored picture."""
+    found = []
+    for item in array_items(fields(element).get(q(MPRI, "Regions"))):
+        own = fields(item)
+        numbers = [_number(n) for n in field_text(own.get(q(MPREG, "Rectangle"))).split(",")]
+        if len(numbers) != 4 or None in numbers:
+            continue
+        x, y, w, h = (n or 0.0 for n in numbers)
+        name = field_text(own.get(q(MPREG, "PersonDisplayName")))
+        region = checked(NamedRegion(name, x + w / 2, y + h / 2, w, h))
+        found += [region] if region else []
+    return found
+
+
+def checked(region: NamedRegion) -> NamedRegion | None:
+    """The region when it has a name, a size, and its centre in the picture."""
+    inside = 0.0 <= region.x <= 1.0 and 0.0 <= region.y <= 1.0
+    sized = 0.0 < region.w <= 1.0 + _SLACK and 0.0 < region.h <= 1.0 + _SLACK
+    return region if region.name and inside and sized else None
+
+
+def applied_dimensions(top: dict[str, Field]) -> tuple[float, float] | None:
+    """Width and height of the stored picture that regions were drawn on, from the fields of mwg-rs:Regions."""
+    size = top.get(DIMENSIONS)
+    if size is None or isinstance(size, str):
+        return None
+    own = fields(size)
+    w, h = (_number(field_text(own.get(q(ST_DIM, n)))) for n in "wh")
+    unit = field_text(own.get(q(ST_DIM, "unit"))).lower()
+    return (w, h) if w and h and w > 0 and h > 0 and unit in ("", "pixel") else None
+
+
+def parse_record(mark: str) -> NamedRegion | None:
+    """A line "name x y w h" as a region, or None for one that is no region."""
+    parts = mark.rsplit(" ", 4)
+    numbers = [n for p in parts[1:] if (n := _number(p)) is not None]
+    return NamedRegion(parts[0], *numbers) if len(numbers) == 4 else None
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def region_overlap(a: NamedRegion, b: NamedRegion) -> float:
+    """Intersection over union of two areas, 0.0..1.0."""
+    w = min(a.x + a.w / 2, b.x + b.w / 2) - max(a.x - a.w / 2, b.x - b.w / 2)
+    h = min(a.y + a.h / 2, b.y + b.h / 2) - max(a.y - a.h / 2, b.y - b.h / 2)
+    shared = max(0.0, w) * max(0.0, h)
+    return shared / (a.w * a.h + b.w * b.h - shared)

@@ -1,0 +1,154 @@
+"""What sidecars are called: other programs' habits, who owns a bare photo.xmp, names of all kinds."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.errors import SidecarError
+from engine.sidecars import naming
+from engine.sidecars.naming import Namer, Naming, find_sidecars, mirrored
+
+PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
+
+
+def xmp_for(ending):
+    said = f' xmlns:p="{PHOTOSHOP}" p:SidecarForExtension="{ending}"' if ending else ""
+    rdf = '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/">{rdf}<rdf:Description rdf:about=""{said}/></rdf:RDF></x:xmpmeta>'
+
+
+def fill(folder, *names):
+    """Files by name; `a.xmp=CR2` is a sidecar that says it is for a CR2."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        name, _, ending = name.partition("=")
+        (folder / name).write_text(xmp_for(ending) if name.lower().endswith(".xmp") else "x")
+
+
+# photo, what else is there: the sidecar with auto, ext, stem; * where there is something to say
+TABLE = [
+    ("a.jpg", (), "a.jpg.xmp", "a.jpg.xmp", "a.xmp"),
+    ("a.jpg", ("a.jpg.xmp",), "a.jpg.xmp", "a.jpg.xmp", "a.xmp"),
+    ("a.jpg", ("a.xmp",), "a.xmp", "a.jpg.xmp", "a.xmp"),
+    ("a.jpg", ("a.xmp", "a.jpg.xmp"), "a.jpg.xmp*", "a.jpg.xmp*", "a.xmp"),
+    ("a.jpg", ("a.XMP",), "a.XMP", "a.jpg.xmp", "a.XMP"),
+    ("a.jpg", ("a.jpg.XMP",), "a.jpg.XMP", "a.jpg.XMP", "a.xmp"),
+    ("a.jpg", ("a.jpg.XMP", "a.jpg.xmp"), "a.jpg.xmp*", "a.jpg.xmp*", "a.xmp*"),
+    ("a.JPG", ("a.Xmp",), "a.Xmp", "a.JPG.xmp", "a.Xmp"),
+    # raw files
+    ("a.cr2", (), "a.cr2.xmp", "a.cr2.xmp", "a.xmp"),
+    ("a.CR2", ("a.xmp",), "a.xmp", "a.CR2.xmp", "a.xmp"),
+    ("a.cr2", ("a.jpg", "a.xmp"), "a.xmp", "a.cr2.xmp", "a.xmp"),
+    ("a.jpg", ("a.cr2", "a.xmp"), "a.jpg.xmp", "a.jpg.xmp", "a.jpg.xmp*"),
+    ("a.jpg", ("a.cr2",), "a.jpg.xmp", "a.jpg.xmp", "a.jpg.xmp*"),
+    ("a.cr2", ("a.dng", "a.xmp"), "a.cr2.xmp", "a.cr2.xmp", "a.cr2.xmp*"),
+    ("a.dng", ("a.cr2", "a.xmp=DNG"), "a.xmp", "a.dng.xmp", "a.xmp"),
+    # what the sidecar says of itself
+    ("a.jpg", ("a.xmp=JPG",), "a.xmp", "a.jpg.xmp", "a.xmp"),
+    ("a.jpg", ("a.cr2", "a.xmp=jpg"), "a.xmp", "a.jpg.xmp", "a.xmp"),
+    ("a.cr2", ("a.jpg", "a.xmp=jpg"), "a.cr2.xmp", "a.cr2.xmp", "a.cr2.xmp*"),
+    ("a.jpg", ("a.xmp=NEF",), "a.jpg.xmp", "a.jpg.xmp", "a.jpg.xmp*"),  # the raw file lies elsewhere
+    # two photos, a Live Photo, a video's own sidecar
+    ("a.jpg", ("a.png", "a.xmp"), "a.jpg.xmp", "a.jpg.xmp", "a.jpg.xmp*"),
+    ("a.jpg", ("a.png",), "a.jpg.xmp", "a.jpg.xmp", "a.jpg.xmp*"),
+    ("a.heic", ("a.mov", "a.xmp"), "a.xmp", "a.heic.xmp", "a.xmp"),
+    ("a.heic", ("a.MOV",), "a.heic.xmp", "a.heic.xmp", "a.xmp"),
+    ("a.jpg", ("a.mp4", "a.xmp=MP4"), "a.jpg.xmp", "a.jpg.xmp", "a.jpg.xmp*"),
+    ("a.jpg", ("a.txt", "a.jpg.json", "b.xmp", "a (1).jpg", "a.aae", ".a.png"), "a.jpg.xmp", "a.jpg.xmp", "a.xmp"),
+    # a photo without an ending has one name only
+    ("a", (), "a.xmp", "a.xmp", "a.xmp"),
+    ("a", ("a.xmp",), "a.xmp", "a.xmp", "a.xmp"),
+    ("a.b.jpg", ("a.b.xmp",), "a.b.xmp", "a.b.jpg.xmp", "a.b.xmp"),
+]
+
+
+@pytest.mark.parametrize(("photo", "there", "auto", "ext", "stem"), TABLE)
+def test_names(tmp_path, photo, there, auto, ext, stem):
+    fill(tmp_path, photo, *there)
+    for style, expected in (("auto", auto), ("ext", ext), ("stem", stem)):
+        found = find_sidecars(tmp_path / photo, Naming(style))
+        assert found.xmp == tmp_path / expected.rstrip("*"), style
+        assert bool(found.notes) == expected.endswith("*"), (style, found.notes)
+        assert found.json == tmp_path / f"{photo}.myvlm.json"
+
+
+def test_another_name_starts_from_what_is_there(tmp_path):
+    fill(tmp_path, "a.jpg", "a.xmp", "b.jpg", "b.jpg.xmp", "c.jpg", "c.xmp", "c.jpg.xmp")
+    assert find_sidecars(tmp_path / "a.jpg", Naming("ext")).source == tmp_path / "a.xmp"
+    assert find_sidecars(tmp_path / "b.jpg", Naming("stem")).source == tmp_path / "b.jpg.xmp"
+    for style in ("auto", "ext", "stem"):
+        assert find_sidecars(tmp_path / "c.jpg", Naming(style)).source is None
+    assert find_sidecars(tmp_path / "a.jpg").source is None
+
+
+def test_a_damaged_bare_sidecar_is_the_photos_when_nothing_else_can_be(tmp_path):
+    fill(tmp_path, "a.jpg", "b.jpg", "b.png")
+    for name in "ab":
+        (tmp_path / f"{name}.xmp").write_bytes(b"<not xmp")
+    assert find_sidecars(tmp_path / "a.jpg").xmp.name == "a.xmp"  # and the merge will say what is wrong with it
+    assert find_sidecars(tmp_path / "b.jpg").xmp.name == "b.jpg.xmp"
+
+
+def test_a_folder_of_their_own_mirrors_the_library(tmp_path, monkeypatch):
+    library, base = tmp_path / "library", tmp_path / "sidecars"
+    fill(library, "a.jpg", "a.xmp", "b.jpg", "c.jpg", "c.jpg.xmp")
+    below = base / os.path.relpath(library, "/")
+    names = Namer(Naming(folder=base))
+    assert names.find(library / "a.jpg") == naming.SidecarPaths(
+        below / "a.jpg.xmp", below / "a.jpg.myvlm.json", library / "a.xmp"
+    )
+    assert names.find(library / "b.jpg").source is None
+    assert names.find(library / "c.jpg").source == library / "c.jpg.xmp"
+    monkeypatch.chdir(library)
+    assert Namer(Naming(folder=base)).find(Path("a.jpg")).xmp == below / "a.jpg.xmp"
+    assert Namer(Naming(folder=base)).find(Path("../library/a.jpg")).xmp == below / "a.jpg.xmp"
+    (tmp_path / "link").symlink_to(library)
+    assert Namer(Naming(folder=base)).find(tmp_path / "link" / "a.jpg").xmp == below / "a.jpg.xmp"
+    assert not base.exists()
+    fill(below, "b.xmp")
+    assert Namer(Naming(folder=base)).find(library / "b.jpg").xmp == below / "b.xmp"
+    assert Namer(Naming("stem", base)).find(library / "a.jpg").xmp == below / "a.xmp"
+
+
+def test_mirrors_never_leave_their_folder(tmp_path):
+    for folder in ("/", "/a/../../b", "relative/../../x", "."):
+        assert mirrored(Path(folder), tmp_path).resolve().is_relative_to(tmp_path)
+
+
+def test_each_folder_is_listed_once(tmp_path, monkeypatch):
+    listed = []
+    real = os.listdir
+    monkeypatch.setattr(naming.os, "listdir", lambda folder: listed.append(folder) or real(folder))
+    names = Namer()
+    for folder in ("one", "two"):
+        fill(tmp_path / folder, *(f"{k}.jpg" for k in range(50)), *(f"{k}.xmp" for k in range(0, 50, 7)))
+        for k in range(50):
+            names.find(tmp_path / folder / f"{k}.jpg")
+    assert listed == [tmp_path / "one", tmp_path / "two"]
+    for k in range(40):
+        names.find(tmp_path / f"empty{k}" / "a.jpg")
+    assert len(names._known) <= 16
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    photo = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    photo.write_bytes(b"x")
+    (tmp_path / os.fsdecode(b"caf\xe9.xmp")).write_text(xmp_for(""))
+    found = find_sidecars(photo)
+    assert os.fsencode(found.xmp.name) == b"caf\xe9.xmp"
+    assert os.fsencode(found.json.name) == b"caf\xe9.jpg.myvlm.json"
+    assert os.fsencode(find_sidecars(photo, Naming(folder=tmp_path / "s")).xmp.name) == b"caf\xe9.jpg.xmp"
+
+
+def test_a_name_too_long_for_its_sidecars_is_an_error_that_says_so(tmp_path):
+    longest = "ü" * 119 + "x.jpg"  # 243 bytes
+    assert find_sidecars(tmp_path / longest).json.name.endswith(".myvlm.json")
+    find_sidecars(tmp_path / ("y" + longest)).json.write_text("it fits")
+    with pytest.raises(SidecarError, match="1 bytes too long") as caught:
+        find_sidecars(tmp_path / ("yy" + longest))
+    assert "shorter name" in caught.value.hint
+
+
+def test_a_missing_folder_is_no_error(tmp_path):
+    assert find_sidecars(tmp_path / "no" / "a.jpg").xmp == tmp_path / "no" / "a.jpg.xmp"
