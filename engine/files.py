@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 TEMPORARY_MARK = ".myvlm-tmp-"
+"""Temporary files are called `.myvlm-tmp-PID-RANDOM`: of which process they are says who may remove them."""
 
 
 def sha256_of(data: bytes) -> str:
@@ -34,7 +35,7 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
     """
     if mode is None:
         mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_umask()
-    temporary = path.with_name(f"{TEMPORARY_MARK}{secrets.token_hex(8)}")
+    temporary = path.with_name(f"{TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as f:
@@ -47,6 +48,31 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove the temporary files that killed processes left in a folder; returns how many there were."""
+    count = 0
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(TEMPORARY_MARK)]
+    except OSError:
+        return 0
+    for name in names:
+        owner = name.removeprefix(TEMPORARY_MARK).partition("-")[0]
+        if not (owner.isdecimal() and _is_running(int(owner))):
+            (folder / name).unlink(missing_ok=True)
+            count += 1
+    return count
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -77,6 +103,12 @@ def finish_first() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         for number in noted[:1]:
             signal.raise_signal(number)
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file for good: the folder is synced."""
+    path.unlink()
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

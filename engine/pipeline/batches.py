@@ -3,23 +3,23 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 READERS = 2
 
 
-def read_ahead(paths: Iterable[Path], read: Callable[[Path], T], *, ahead: int) -> Iterator[T]:
-    """`read` of every path, in order, with at most `ahead` results waiting: memory stays flat."""
-    source = iter(paths)
+def read_ahead(items: Iterable[S], read: Callable[[S], T], *, ahead: int) -> Iterator[T]:
+    """`read` of every item, in order, with at most `ahead` results waiting: memory stays flat."""
+    source = iter(items)
     with ThreadPoolExecutor(READERS) as pool:
-        waiting: list[Future[T]] = [pool.submit(read, p) for p in islice(source, ahead)]
+        waiting: list[Future[T]] = [pool.submit(read, item) for item in islice(source, ahead)]
         try:
             while waiting:
                 done = waiting.pop(0)
-                for path in islice(source, 1):
-                    waiting.append(pool.submit(read, path))
+                for item in islice(source, 1):
+                    waiting.append(pool.submit(read, item))
                 yield done.result()
         finally:
             for future in waiting:
@@ -33,6 +33,6 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def in_batches(paths: Iterable[Path], read: Callable[[Path], T], size: int) -> Iterator[list[T]]:
-    """`read` of every path, in order, at most `size` at a time."""
-    return batched(read_ahead(paths, read, ahead=max(1, size // 2)), size)
+def in_batches(items: Iterable[S], read: Callable[[S], T], size: int) -> Iterator[list[T]]:
+    """`read` of every item, in order, at most `size` at a time."""
+    return batched(read_ahead(items, read, ahead=max(1, size // 2)), size)

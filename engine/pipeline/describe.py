@@ -1,76 +1,132 @@
-"""Captioning photos: read, recognise, caption, write sidecars; one bad photo never stops the rest."""
+"""Captioning photos: read, recognise, caption, write sidecars; one bad photo never stops the rest.
+
+Nothing is found out twice: a photo's matches are those of its JSON sidecar while nobody's head changed, else those of
+the cached features; its caption is that of its JSON sidecar while it is about the same concepts, said the same way.
+"""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from engine import __version__
-from engine.errors import NotTrainedError, PhotoError, SidecarError
-from engine.files import finish_first, sha256_of
+from engine.errors import ConceptError, NotTrainedError, PhotoError, SidecarError
 from engine.photos.decode import Photo, decode_photo, read_photo
+from engine.photos.discovery import Found
 from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Drawn, Pictures
-from engine.pipeline.recognition import recognise
+from engine.pipeline.freshness import Digests, digests
+from engine.pipeline.recognition import recognise, recognise_known
 from engine.pipeline.session import Session
-from engine.sidecars.json_sidecar import Account, json_path, read_document, recorded_matches, write_account
-from engine.sidecars.xmp import Words, is_current, write_words, xmp_path
-from engine.types import Concept, Kind, PhotoResult, Status
+from engine.pipeline.sidecar_plans import Finding, Manner, plan_companions, plan_sidecars
+from engine.pipeline.writing import Sidecars, Writer, Written, preview
+from engine.sidecars.json_sidecar import Account, Document, parse_document
+from engine.sidecars.naming import Namer, Naming, SidecarPaths
+from engine.sidecars.xmp import Change
+from engine.types import Concept, Match, PhotoFacts, PhotoResult, Status
+
+VIDEO, LIVE_HALF = "a video", "the moving half of a Live Photo"
+"""Why videos are skipped."""
 
 
 @dataclass(frozen=True)
 class Request:
     """What to caption and how. `concepts` None stands for all that are enrolled, () for none; `explain` is a
-    folder for pictures of what each concept attends to, for which what is up to date is captioned again.
+    folder for pictures of what each concept attends to, for which what is up to date is captioned again;
+    `limit` is how many photos to caption at most, not counting those that are up to date.
     """
 
     concepts: tuple[str, ...] | None = None
     write: bool = True
     force: bool = False
     explain: Path | None = None
+    naming: Naming = Naming()
+    manner: Manner = Manner()
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Described(PhotoResult):
-    """A photo's result with the pictures that explain it."""
+    """A photo's result with the pictures that explain it, and what is or would be changed in its XMP sidecar."""
 
     pictures: tuple[Path, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One photo on its way: decoded, or done before it got that far."""
+    """One photo on its way: decoded; or known well enough without; or done before it got that far."""
 
-    path: Path
-    photo: Photo | None
-    key: str
-    result: PhotoResult | None
+    found: Found
+    photo: Photo | None = None
+    paths: SidecarPaths | None = None
+    document: Document | None = None
+    matches: tuple[Match, ...] | None = None
+    account: Account | None = None
+    result: PhotoResult | None = None
     seconds: float = 0.0
 
 
-def describe(session: Session, paths: Iterable[Path], request: Request) -> Iterator[PhotoResult]:
-    """Caption photos, in order; every photo yields exactly one result.
+@dataclass(frozen=True)
+class _Run:
+    """What all photos of a run share."""
+
+    session: Session
+    request: Request
+    vectors: Mapping[Concept, np.ndarray]
+    digests: Digests
+    namer: Namer
+    writer: Writer | None
+    pictures: Pictures | None
+
+    @property
+    def concepts(self) -> tuple[Concept, ...]:
+        """The concepts to name."""
+        return tuple(self.vectors)
+
+
+def describe(session: Session, photos: Iterable[Path | Found], request: Request) -> Iterator[PhotoResult]:
+    """Caption photos, in order; every photo, RAW companion and video yields exactly one result.
 
     Raises:
-        EngineError: something that concerns all photos: an unknown or untrained concept, missing weights.
+        EngineError: something that concerns all photos: an unknown or untrained concept, missing weights,
+            another run that is writing, a full disk.
     """
     vectors, _ = split_trained(session, request.concepts)
-    concepts = tuple(vectors)
-    base = _settings_digest(session, concepts)
+    writer = Writer(session.folder, "caption") if request.write else None
+    with writer or nullcontext():
+        run = _Run(
+            session,
+            request,
+            vectors,
+            digests(session, tuple(vectors)),
+            Namer(request.naming),
+            writer,
+            Pictures(request.explain) if request.explain else None,
+        )
+        found = (Found(p, "photo") if isinstance(p, Path) else p for p in photos)
+        left = request.limit
+        for batch in in_batches(found, lambda f: _read(run, f), session.vlm_config.batch):
+            jobs = _at_most(batch, left)
+            yield from _finish(run, _caption(run, jobs))
+            if left is not None:
+                left -= sum(j.photo is not None for j in jobs)
+                if left <= 0:
+                    return
 
-    pictures = Pictures(request.explain) if request.explain else None
 
-    def read(path: Path) -> _Job:
-        return _read(path, base, request)
-
-    for batch in in_batches(paths, read, session.vlm_config.batch):
-        open_jobs = [j for j in batch if j.photo is not None]
-        results = _caption(session, open_jobs, vectors, request, base, pictures)
-        done = dict(zip([j.path for j in open_jobs], results, strict=True))
-        yield from (j.result or done[j.path] for j in batch)
+def _at_most(jobs: list[_Job], left: int | None) -> list[_Job]:
+    """The jobs before the first that would be one too many to caption."""
+    if left is None:
+        return jobs
+    opened = 0
+    for i, job in enumerate(jobs):
+        opened += job.photo is not None
+        if opened > left:
+            return jobs[:i]
+    return jobs
 
 
 def split_trained(
@@ -105,121 +161,154 @@ def split_trained(
     return trained, tuple(untrained)
 
 
-def _settings_digest(session: Session, concepts: Sequence[Concept]) -> str:
-    """What, beside the photo itself, decides a caption: VLM, prompts, recogniser, and all enrolled concepts with
-    their versions, heads and embeddings for captions by this VLM (also those nobody asked for: they are
-    rivals), unless none are to be named.
-    """
-    vlm = session.vlm_config
-    model = (session.vlm_id, session.vlm_revision)
-    everyone = session.store.all() if concepts else ()
-    rivals = [(c.id, c.version, session.store.fingerprint(c, *model)) for c in everyone]
-    parts = (
-        __version__,
-        *model,
-        sorted(vlm.requests.items()),
-        vlm.template,
-        vlm.max_new_tokens,
-        vlm.injection,
-        session.recogniser_config.id,
-        sorted(c.id for c in concepts),
-        sorted(rivals),
-    )
-    return sha256_of(repr(parts).encode())[:24]
-
-
-def _read(path: Path, base: str, request: Request) -> _Job:
-    """Read a photo; an unchanged or unreadable one is done here."""
+def _read(run: _Run, found: Found) -> _Job:
+    """Read a photo; decode it only when its caption is not known already."""
     began = time.monotonic()
+    if found.kind == "video":
+        reason = LIVE_HALF if found.live else VIDEO
+        return _Job(found, result=PhotoResult(found.path, Status.SKIPPED, reason=reason))
     try:
-        file = read_photo(path)
-        key = f"{base}:{file.content_hash[:24]}"
-        if not request.force and request.write and not request.explain:
-            known = _up_to_date(path, key)
-            if known:
-                return _Job(path, None, key, replace(known, seconds=time.monotonic() - began))
-        return _Job(path, decode_photo(file), key, None, time.monotonic() - began)
-    except PhotoError as err:
-        seconds = time.monotonic() - began
-        return _Job(path, None, "", PhotoResult(path, Status.FAILED, reason=f"{err}", seconds=seconds))
+        file = read_photo(found.path)
+        paths = run.namer.find(found.path)
+        reusing = not (run.request.force or run.request.explain)
+        job = _Job(found, paths=paths, document=_document(paths) if reusing else None)
+        if job.document is not None:
+            job = _reuse(run, job, job.document, file.content_hash)
+        if job.account is None:
+            job = replace(job, photo=decode_photo(file))
+    except (PhotoError, SidecarError) as err:
+        job = _Job(found, result=PhotoResult(found.path, Status.FAILED, reason=str(err)))
+    return replace(job, seconds=time.monotonic() - began)
 
 
-def _up_to_date(path: Path, key: str) -> PhotoResult | None:
-    document = read_document(path)
-    if document is None or document.get("key") != key or not is_current(path):
-        return None
-    sidecars = (xmp_path(path), json_path(path))
+def _document(paths: SidecarPaths) -> Document | None:
     try:
-        caption, matches = str(document["caption"]), recorded_matches(document)
-    except (KeyError, TypeError, ValueError):  # edited by hand
+        return parse_document(paths.json.read_bytes())
+    except OSError:
         return None
-    return PhotoResult(path, Status.UNCHANGED, caption=caption, matches=matches, sidecars=sidecars, reason="up to date")
 
 
-def _caption(
-    session: Session,
-    jobs: Sequence[_Job],
-    vectors: dict[Concept, np.ndarray],
-    request: Request,
-    base: str,
-    pictures: Pictures | None,
-) -> list[PhotoResult]:
-    if not jobs:
-        return []
+def _reuse(run: _Run, job: _Job, known: Document, content_hash: str) -> _Job:
+    """What an earlier run found out, as far as it still holds, without looking at a pixel."""
+    if run.digests.knows_matches(known, content_hash):
+        return _repeat(run, job, content_hash, known.matches)
+    try:
+        matches = recognise_known(run.session, content_hash, run.concepts)
+    except ConceptError:  # said again where it concerns everybody
+        return job
+    return job if matches is None else _repeat(run, job, content_hash, matches)
+
+
+def _repeat(run: _Run, job: _Job, content_hash: str, matches: tuple[Match, ...]) -> _Job:
+    """The job with its matches, and with the recorded caption where that says what the VLM would say now."""
+    known, job = job.document, replace(job, matches=matches)
+    if known is None or known.key != run.digests.key(content_hash, matches):
+        return job
+    return replace(job, account=_account(run, known.facts, known.caption, matches, known.notes))
+
+
+def _account(run: _Run, facts: PhotoFacts, caption: str, matches: tuple[Match, ...], notes: Iterable[str]) -> Account:
+    return Account(
+        facts=facts,
+        caption=caption,
+        matches=matches,
+        vlm=run.session.vlm_id,
+        revision=run.session.vlm_revision,
+        key=run.digests.key(facts.content_hash, matches),
+        recognition=run.digests.recognition,
+        settings=run.digests.settings,
+        notes=tuple(notes),
+    )
+
+
+def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
+    """Find out who is in the photos that were decoded, and let the VLM speak of those that changed."""
+    began = time.monotonic()
+    done = _recognise(run, jobs)
+    opened = [(i, j, j.photo) for i, j in enumerate(done) if j.photo is not None and j.account is None]
+    if not opened:
+        return done
     from engine import tasks
 
-    began = time.monotonic()
-    photos = [j.photo for j in jobs if j.photo]
-    known = {c.id: tasks.Known(c, vector) for c, vector in vectors.items()}
-    matches = recognise(session, photos, tuple(vectors), keep=request.write)
-    named = [[known[m.concept_id] for m in own] for own in matches]
+    session = run.session
+    photos = [p for _, _, p in opened]
+    known = {c.id: tasks.Known(c, vector) for c, vector in run.vectors.items()}
+    named = [[known[m.concept_id] for m in j.matches or ()] for _, j, _ in opened]
     spoken = tasks.caption(session.vlm, [p.image for p in photos], named)
-    drawn = pictures.explain(session, photos, named) if pictures else [Drawn()] * len(photos)
-    share = (time.monotonic() - began) / len(jobs)
-    results = []
-    for job, photo, own, said, heat in zip(jobs, photos, matches, spoken, drawn, strict=True):
-        result = Described(
-            job.path,
-            Status.OK,
-            caption=said.text,
-            matches=own,
-            facts=photo.facts,
-            repaired=said.repaired,
-            notes=(
-                *(f"the VLM left out {n}; the name was put in" for n in said.repaired),
-                *session.world_note(photo.software),
-                *heat.notes,
-            ),
-            seconds=job.seconds + share,
-            pictures=heat.pictures,
+    drawn = run.pictures.explain(session, photos, named) if run.pictures else [Drawn()] * len(photos)
+    share = (time.monotonic() - began) / len(opened)
+    for (i, job, photo), said, heat in zip(opened, spoken, drawn, strict=True):
+        notes = (
+            *(f"the VLM left out {n}; the name was put in" for n in said.repaired),
+            *session.world_note(photo.software),
+            *heat.notes,
         )
+        result = Described(job.found.path, Status.OK, repaired=said.repaired, pictures=heat.pictures)
         if not said.text.strip():
-            results.append(
-                replace(result, status=Status.FAILED, caption=None, reason=f"{job.path}: the VLM said nothing")
-            )
-        elif request.write:
-            results.append(_write(session, job.key, photo, result, base))
-        else:
-            results.append(replace(result, status=Status.DRY_RUN))
-    return results
+            reason = f"{job.found.path}: the VLM said nothing"
+            done[i] = replace(job, result=replace(result, status=Status.FAILED, facts=photo.facts, reason=reason))
+            continue
+        account = _account(run, photo.facts, said.text, job.matches or (), notes)
+        done[i] = replace(job, account=account, result=result, seconds=job.seconds + share)
+    return done
 
 
-def _write(session: Session, key: str, photo: Photo, result: PhotoResult, base: str) -> PhotoResult:
-    words = Words(
-        caption=result.caption or "",
-        names=tuple(m.name for m in result.matches),
-        people=tuple(m.name for m in result.matches if m.kind is Kind.PERSON),
-        concepts=tuple(f"{m.concept_id}@{m.version}" for m in result.matches),
-        vlm=f"{session.vlm_id}@{session.vlm_revision}",
-        settings=base,
+def _recognise(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
+    unknown = [j.photo for j in jobs if j.matches is None and j.photo is not None]
+    fresh = iter(recognise(run.session, unknown, run.concepts, keep=run.request.write))
+    return [
+        _repeat(run, j, j.photo.facts.content_hash, next(fresh)) if j.matches is None and j.photo is not None else j
+        for j in jobs
+    ]
+
+
+def _finish(run: _Run, jobs: Sequence[_Job]) -> Iterator[PhotoResult]:
+    """Write what was found out, and say what came of each photo and of its companions."""
+    groups: list[list[Sidecars]] = []
+    for job in jobs:
+        groups.append([])
+        if job.account is not None and job.paths is not None:
+            embedded = job.photo.embedded if job.photo else None
+            name = run.writer.run if run.writer else ""
+            finding = Finding(job.found.path, job.account, name, embedded)
+            manner = run.request.manner
+            groups[-1].append(plan_sidecars(finding, job.paths, manner))
+            groups[-1].extend(plan_companions(finding, job.found.companions, run.namer, manner))
+    plans = [p for group in groups for p in group]
+    outcomes = iter(run.writer.write(plans) if run.writer else [preview(p) for p in plans])
+    for job, group in zip(jobs, groups, strict=True):
+        result = _tell(run, job, group[0], next(outcomes)) if group else job.result
+        assert result is not None
+        yield result
+        for raw, plan in zip(job.found.companions, group[1:] or [None] * len(job.found.companions), strict=True):
+            if plan is None:
+                reason = f"goes with {job.found.path.name}, which failed"
+                yield PhotoResult(raw, Status.SKIPPED, reason=reason)
+            else:
+                own = replace(job, found=Found(raw, "photo"), paths=None, seconds=0.0)
+                told = _tell(run, own, plan, next(outcomes))
+                yield replace(told, reason=told.reason or f"as {job.found.path.name}")
+
+
+def _tell(run: _Run, job: _Job, plan: Sidecars, outcome: Written) -> PhotoResult:
+    account = job.account
+    assert account is not None
+    base = job.result if isinstance(job.result, Described) else Described(job.found.path, Status.OK)
+    result = replace(
+        base,
+        path=job.found.path,
+        caption=account.caption,
+        matches=account.matches,
+        facts=account.facts,
+        sidecars=tuple(i.path for i in plan.intents) if run.writer else (),
+        notes=(*account.notes, *(job.paths.notes if job.paths else ()), *(n for m in outcome.merges for n in m.notes)),
+        changes=tuple(c for m in outcome.merges for c in m.changes),
+        seconds=job.seconds,
     )
-    account = Account(
-        photo.facts, words.caption, result.matches, session.vlm_id, session.vlm_revision, key, result.notes
-    )
-    try:
-        with finish_first():
-            xmp, merge = write_words(result.path, words, datetime.now().astimezone(), embedded=photo.xmp)
-            json = write_account(result.path, account)
-    except SidecarError as err:
-        return replace(result, status=Status.FAILED, reason=str(err))
-    return replace(result, sidecars=(xmp, json), notes=result.notes + merge.notes)
+    if outcome.error is not None:
+        return replace(result, status=Status.FAILED, reason=str(outcome.error), sidecars=())
+    if job.result is None and not outcome.paths:
+        return replace(result, status=Status.UNCHANGED, reason="up to date", notes=account.notes)
+    if run.writer is None:
+        return replace(result, status=Status.DRY_RUN)
+    return replace(result, reason="written again" if job.result is None else None)

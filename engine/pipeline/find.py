@@ -109,8 +109,8 @@ def _refine(
     photos = [p for _, p in some]
     if method == "refer":
         boxes = tasks.refer(session.vlm, [p.image for p in photos], [known] * len(photos))
-        for (i, _), box in zip(some, boxes, strict=True):
-            found[i] = replace(found[i], box=box)
+        for (i, photo), box in zip(some, boxes, strict=True):
+            found[i] = replace(found[i], box=photo.in_photo(box) if box else None)
             if box is None:
                 found[i] = replace(found[i], status=Status.SKIPPED, reason="recognised, but not located by the VLM")
     if pictures is not None:
@@ -143,7 +143,11 @@ def _locate(session: Session, concept: Concept, batch: Sequence[Photo | Location
         reason = None if own else "not in this photo"
         status = Status.OK if own else Status.SKIPPED
         box = own.box if own else None
-        found.append(Location(photo.path, status, own, box, photo.image.size, reason=reason, seconds=share))
+        found.append(
+            Location(
+                photo.path, status, own, box, (photo.facts.width, photo.facts.height), reason=reason, seconds=share
+            )
+        )
     return found
 
 
@@ -174,7 +178,7 @@ def _draw(photo: Photo, location: Location, target: Path) -> Location:
     assert location.box is not None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        page = draw_boxes(photo.image, [(location.box, location.match.name)])
+        page = draw_boxes(photo.image, [(photo.in_image(location.box), location.match.name)])
         marks, data = Image.Exif(), io.BytesIO()
         marks[_SOFTWARE] = _MARK
         page.save(data, Image.registered_extensions().get(target.suffix.lower(), ""), exif=marks)

@@ -1,6 +1,7 @@
 """Who is in these photos: cached features, stored heads, one-to-one matches. No VLM runs here."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,25 +24,60 @@ _SAME_THING = 0.5
 def recognise(
     session: Session, photos: Sequence[Photo], concepts: Sequence[Concept], *, keep: bool = True
 ) -> list[tuple[Match, ...]]:
-    """The concepts that are in each photo, by name. `keep` lets features go to the cache.
+    """The concepts that are in each photo, by name, with boxes in the photo's pixels. `keep` lets features go to
+    the cache.
 
     Raises:
         ConceptError: a concept has no head for the recogniser in use.
     """
     found: list[list[Match]] = [[] for _ in photos]
-    for people in (True, False):
-        wanted = [c for c in concepts if (c.kind is Kind.PERSON) == people]
-        if not wanted or not photos:
-            continue
-        heads = {c: load_head(session, c) for c in wanted} | _rivals(session, wanted, people=people)
-        names = {c.id for c in wanted}
-        if people:
-            own = [_match_faces(heads, f) for f in find_faces(session, photos, keep=keep)]
-        else:
-            own = [_match_regions(heads, r) for r in find_regions(session, photos, keep=keep)]
-        for matches, fresh in zip(found, own, strict=True):
-            matches += [m for m in fresh if m.concept_id in names]
-    return [tuple(sorted(own, key=lambda m: m.name.casefold())) for own in found]
+    people, things = _by_kind(concepts)
+    if people and photos:
+        heads = _heads(session, people)
+        for matches, photo, faces in zip(found, photos, find_faces(session, photos, keep=keep), strict=True):
+            matches += _in_photo(photo, _match_faces(heads, faces))
+    if things and photos:
+        heads = _heads(session, things)
+        for matches, photo, regions in zip(found, photos, find_regions(session, photos, keep=keep), strict=True):
+            matches += _in_photo(photo, _match_regions(heads, regions))
+    return [_asked_for(own, concepts) for own in found]
+
+
+def recognise_known(session: Session, content_hash: str, concepts: Sequence[Concept]) -> tuple[Match, ...] | None:
+    """The concepts in a photo of which the cache has everything, else None: no model runs, no pixel is decoded.
+
+    Raises:
+        ConceptError: a concept has no head for the recogniser in use.
+    """
+    people, things = _by_kind(concepts)
+    found: list[Match] = []
+    if people:
+        faces = _known_faces(session, content_hash)
+        if faces is None:
+            return None
+        found += _match_faces(_heads(session, people), faces)
+    if things:
+        regions = _known_regions(session, content_hash)
+        if regions is None:
+            return None
+        found += _match_regions(_heads(session, things), regions)
+    return _asked_for(found, concepts)
+
+
+def _by_kind(concepts: Sequence[Concept]) -> tuple[list[Concept], list[Concept]]:
+    people = [c for c in concepts if c.kind is Kind.PERSON]
+    return people, [c for c in concepts if c.kind is not Kind.PERSON]
+
+
+def _asked_for(matches: Sequence[Match], concepts: Sequence[Concept]) -> tuple[Match, ...]:
+    ids = {c.id for c in concepts}
+    return tuple(sorted((m for m in matches if m.concept_id in ids), key=lambda m: m.name.casefold()))
+
+
+def _heads(session: Session, wanted: Sequence[Concept]) -> dict[Concept, Head]:
+    """The heads of some concepts of one kind, and those of their rivals."""
+    people = wanted[0].kind is Kind.PERSON
+    return {c: load_head(session, c) for c in wanted} | _rivals(session, wanted, people=people)
 
 
 def _rivals(session: Session, wanted: Sequence[Concept], *, people: bool) -> dict[Concept, Head]:
@@ -101,40 +137,49 @@ def _match(c: Concept, score: float, threshold: float, box: Box, source: str) ->
     return Match(c.id, c.name, c.kind, c.version, score, threshold, box, source)
 
 
+def _in_photo(photo: Photo, matches: Sequence[Match]) -> list[Match]:
+    return [replace(m, box=photo.in_photo(m.box)) for m in matches]
+
+
 def find_faces(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[list[Face]]:
-    """Faces of each photo, from the cache where they are known."""
+    """Faces of each photo, from the cache where they are known; boxes are in the picture's pixels."""
     model = session.recogniser_config.faces_id
     results: list[list[Face]] = []
     fresh = []
     for photo in photos:
-        known = session.cache.load(photo.facts.content_hash, model)
-        if known is None:
+        faces = _known_faces(session, photo.facts.content_hash)
+        if faces is None:
             faces = session.recogniser.find_faces(photo.image)
-            fresh.append((photo.facts.content_hash, _pack_faces(faces)))
+            fresh.append((photo.facts.content_hash, _pack_faces(photo, faces)))
         else:
-            faces = [
-                Face(Box(*map(float, b)), float(s), e)
-                for b, s, e in zip(known["boxes"], known["scores"], known["embeddings"], strict=True)
-            ]
+            faces = [replace(f, box=photo.in_image(f.box)) for f in faces]
         results.append(faces)
     if keep and fresh:
         session.cache.save(model, fresh)
     return results
 
 
-def _pack_faces(faces: Sequence[Face]) -> dict[str, np.ndarray]:
+def _known_faces(session: Session, content_hash: str) -> list[Face] | None:
+    """Faces of the cache; their boxes are in the photo's pixels."""
+    known = session.cache.load(content_hash, session.recogniser_config.faces_id)
+    if known is None:
+        return None
+    rows = zip(known["boxes"], known["scores"], known["embeddings"], strict=True)
+    return [Face(Box(*map(float, b)), float(s), e) for b, s, e in rows]
+
+
+def _pack_faces(photo: Photo, faces: Sequence[Face]) -> dict[str, np.ndarray]:
     width = len(faces[0].embedding) if faces else 1
     return {
-        "boxes": np.array([_corners(f.box) for f in faces], np.float32).reshape(-1, 4),
+        "boxes": np.array([_corners(photo.in_photo(f.box)) for f in faces], np.float32).reshape(-1, 4),
         "scores": np.array([f.score for f in faces], np.float32),
         "embeddings": np.array([f.embedding for f in faces], np.float32).reshape(-1, width),
     }
 
 
 def find_regions(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[RegionFeatures]:
-    """Regions and features of each photo, from the cache where they are known."""
-    model = f"regions:{session.recogniser_config.id}"
-    known = [session.cache.load(p.facts.content_hash, model) for p in photos]
+    """Regions and features of each photo, from the cache where they are known; boxes are in the picture's pixels."""
+    known = [_known_regions(session, p.facts.content_hash) for p in photos]
     missing = [i for i, k in enumerate(known) if k is None]
     fresh = (
         dict(zip(missing, session.recogniser.find_regions([photos[i].image for i in missing]), strict=True))
@@ -142,16 +187,30 @@ def find_regions(session: Session, photos: Sequence[Photo], *, keep: bool) -> li
         else {}
     )
     if keep and fresh:
-        session.cache.save(model, ((photos[i].facts.content_hash, _pack_regions(f)) for i, f in fresh.items()))
-    return [fresh[i] if k is None else _unpack_regions(k) for i, k in enumerate(known)]
+        packed = ((photos[i].facts.content_hash, _pack_regions(photos[i], f)) for i, f in fresh.items())
+        session.cache.save(_regions_id(session), packed)
+    return [fresh[i] if k is None else _in_image(photos[i], k) for i, k in enumerate(known)]
+
+
+def _in_image(photo: Photo, found: RegionFeatures) -> RegionFeatures:
+    return replace(found, regions=tuple(replace(r, box=photo.in_image(r.box)) for r in found.regions))
+
+
+def _regions_id(session: Session) -> str:
+    return f"regions:{session.recogniser_config.id}"
+
+
+def _known_regions(session: Session, content_hash: str) -> RegionFeatures | None:
+    known = session.cache.load(content_hash, _regions_id(session))
+    return None if known is None else _unpack_regions(known)
 
 
 _SOURCES = ("detector", "photo", "grid")
 
 
-def _pack_regions(found: RegionFeatures) -> dict[str, np.ndarray]:
+def _pack_regions(photo: Photo, found: RegionFeatures) -> dict[str, np.ndarray]:
     return {
-        "boxes": np.array([_corners(r.box) for r in found.regions], np.float32),
+        "boxes": np.array([_corners(photo.in_photo(r.box)) for r in found.regions], np.float32),
         "sources": np.array([_SOURCES.index(r.source) for r in found.regions], np.uint8),
         "features": found.features.astype(np.float32),
         "words": np.frombuffer("\n".join(r.word for r in found.regions).encode(), np.uint8),

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from engine.boxes import Box
 from engine.errors import ArtefactError, ConceptError, NotTrainedError
 from engine.files import make_private_folder, sha256_of
 from engine.store.database import open_database, transaction
+from engine.store.migrations import migrations
 from engine.store.names import check_name, name_key
 from engine.store.tensors import add_tensors, load_tensors
 from engine.types import Concept, Kind, Reference
@@ -54,7 +55,7 @@ class ConceptStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / "store.db"
-        self._db = open_database(self.path)
+        self._db = open_database(self.path, migrations)
         make_private_folder(folder / "concepts")
 
     def close(self) -> None:
@@ -218,14 +219,18 @@ class ConceptStore:
             "embeddings": [dict(e) for e in embeddings],
         }
 
-    def fingerprint(self, concept: Concept, vlm: str, revision: str) -> str:
-        """A digest of what makes a VLM's captions of a concept: its heads, and its embedding for captions."""
+    def head_fingerprint(self, concept: Concept) -> str:
+        """A digest of what decides where a concept is recognised: its heads."""
+        files = self._db.query("select file from heads where concept_id = ?", [concept.id])
+        return _digest(row["file"] for row in files)
+
+    def voice_fingerprint(self, concept: Concept, vlm: str, revision: str) -> str:
+        """A digest of what decides a VLM's words for a concept: its names, and its embedding for captions."""
         files = self._db.query(
-            "select file from heads where concept_id = ? union select file from embeddings"
-            " where concept_id = ? and vlm = ? and revision = ? and task = 'caption'",
-            [concept.id, concept.id, vlm, revision],
+            "select file from embeddings where concept_id = ? and vlm = ? and revision = ? and task = 'caption'",
+            [concept.id, vlm, revision],
         )
-        return sha256_of("\n".join(sorted(row["file"] for row in files)).encode())[:16]
+        return _digest([concept.name, concept.identifier, concept.category, *(row["file"] for row in files)])
 
     def training_file(self, concept: Concept, vlm: str, task: str = "caption") -> Path:
         """Where an unfinished training of this concept keeps its state."""
@@ -297,6 +302,10 @@ def _reference(row: dict) -> Reference:
 
 def _stem(concept_id: str, what: str, model: str) -> str:
     return f"concepts/{concept_id}/{what}-{sha256_of(model.encode())[:12]}"
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return sha256_of(repr(sorted(parts)).encode())[:16]
 
 
 def _now() -> str:

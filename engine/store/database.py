@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlite_utils import Database
+from sqlite_utils import Database, Migrations
 
 from engine.errors import StoreError, StoreLockedError
 from engine.files import make_private_folder
-from engine.store.migrations import migrations
 
 BUSY_SECONDS = 15.0
 
 
-def open_database(path: Path) -> Database:
-    """Open the store at `path`, creating it (0600) and bringing its schema up to date.
+def open_database(path: Path, migrations: Migrations) -> Database:
+    """Open the database at `path`, creating it (0600) and bringing its schema up to date.
 
     Raises:
         StoreLockedError: another process kept it busy for 15 s.
@@ -25,7 +24,7 @@ def open_database(path: Path) -> Database:
     try:
         db = Database(_connect(path))
         if migrations.pending(db):
-            _migrate(path, db)
+            _migrate(path, db, migrations)
     except (sqlite3.Error, OSError) as err:
         raise _explained(path, err) from err
     return db
@@ -55,7 +54,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _migrate(path: Path, db: Database) -> None:
+def _migrate(path: Path, db: Database, migrations: Migrations) -> None:
     from filelock import FileLock
 
     with FileLock(path.with_suffix(".lock"), timeout=BUSY_SECONDS, mode=0o600):

@@ -74,4 +74,5 @@ class FeatureCache:
         with transaction(self._db, self._path) as db:
             db.execute("delete from features")
         self._db.execute("vacuum")
+        self._db.execute("pragma wal_checkpoint(truncate)")
         return int(count)

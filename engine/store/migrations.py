@@ -1,4 +1,4 @@
-"""The store's schema, as append-only migrations; a released one is never edited."""
+"""The schemas of store and journal, as append-only migrations; a released one is never edited."""
 
 from sqlite_utils import Database, Migrations
 
@@ -48,3 +48,25 @@ def m002_variations(db: Database) -> None:
             primary key (concept_id, content_hash, vlm, revision, caption)
         )"""
     )
+
+
+journal_migrations = Migrations("myvlm-journal")
+
+
+@journal_migrations()
+def j001_runs(db: Database) -> None:
+    """Runs that wrote sidecars, and what each file held before. A hash is that of the file's bytes; '' is no file."""
+    db.execute(
+        """create table runs (
+            id text primary key, command text not null, version text not null, started text not null,
+            finished text, undone text
+        )"""
+    )
+    db.execute(
+        """create table writes (
+            number integer primary key, run text not null references runs(id) on delete cascade,
+            path blob not null, photo blob not null, before blob, before_hash text not null, after_hash text not null,
+            unique (run, path)
+        )"""
+    )
+    db.execute("create index writes_by_path on writes (path)")

@@ -1,0 +1,59 @@
+"""What makes a caption out of date, in two stages: who is in the photo, and what the VLM says of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.files import sha256_of
+from engine.pipeline.session import Session
+from engine.types import Concept, Match
+
+if TYPE_CHECKING:
+    from engine.sidecars.json_sidecar import Document
+
+WORDING = 1
+"""Raise it when this program's own part in a caption changes (`tasks.py`, `vlms/wording.py`)."""
+
+
+@dataclass(frozen=True)
+class Digests:
+    """recognition: recogniser, whom to name, and all enrolled concepts with their heads (also those nobody asked
+    for: they are rivals). settings: VLM, prompts. voices: by concept id, its names and its embedding.
+    """
+
+    recognition: str
+    settings: str
+    voices: dict[str, str]
+
+    def key(self, content_hash: str, matches: Iterable[Match]) -> str:
+        """What a caption depends on: photo, settings, and what is said of whom was recognised."""
+        said = sorted((m.concept_id, self.voices.get(m.concept_id, "")) for m in matches)
+        return _digest(content_hash, self.settings, said)
+
+    def knows_matches(self, document: "Document | None", content_hash: str) -> bool:
+        """Whether a JSON sidecar's matches are those that recognition would find now."""
+        return (
+            document is not None
+            and document.recognition == self.recognition
+            and document.facts.content_hash == content_hash
+        )
+
+
+def digests(session: Session, wanted: Sequence[Concept]) -> Digests:
+    """The digests of a session's models and store for captions that name `wanted`."""
+    vlm = session.vlm_config
+    model = (session.vlm_id, session.vlm_revision)
+    everyone = session.store.all() if wanted else ()
+    enrolled = sorted((c.id, c.version, session.store.head_fingerprint(c)) for c in everyone)
+    recogniser = session.recogniser_config.id if wanted else ""
+    return Digests(
+        recognition=_digest(recogniser, sorted(c.id for c in wanted), enrolled),
+        settings=_digest(
+            WORDING, *model, sorted(vlm.requests.items()), vlm.template, vlm.max_new_tokens, vlm.injection
+        ),
+        voices={c.id: session.store.voice_fingerprint(c, *model) for c in wanted},
+    )
+
+
+def _digest(*parts: object) -> str:
+    return sha256_of(repr(parts).encode())[:24]

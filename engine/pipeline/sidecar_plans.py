@@ -1,0 +1,127 @@
+"""From what was found out about a photo to what its sidecars should hold."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from engine.boxes import Box, stored_size, to_stored
+from engine.errors import PhotoError, SidecarError
+from engine.photos.decode import read_photo
+from engine.photos.embedded import Embedded, read_embedded
+from engine.pipeline.writing import Intent, Plan, Sidecars
+from engine.sidecars.json_sidecar import Account, render_account
+from engine.sidecars.naming import Namer, SidecarPaths
+from engine.sidecars.regions import NamedRegion
+from engine.sidecars.xmp import Merge, Policy, Words, merge_words
+from engine.types import Kind, Match, PhotoFacts
+
+_BRANCH = {Kind.PERSON: "People", Kind.PET: "Pets", Kind.THING: "Things"}
+
+
+class Regions(StrEnum):
+    """Whose regions go into sidecars. Immich and digiKam take a pet's region for a person's, so pets are a choice."""
+
+    NONE = "none"
+    PEOPLE = "people"
+    ALL = "all"  # people and pets
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How sidecars are written: what they are called, how far a merge may go, whose regions they get."""
+
+    policy: Policy = Policy()
+    regions: Regions = Regions.NONE
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A photo with what is to be written of it. `embedded` is None when the photo was not decoded this time."""
+
+    photo: Path
+    account: Account
+    run: str
+    embedded: Embedded | None = None
+
+
+def plan_sidecars(finding: Finding, paths: SidecarPaths, manner: Manner) -> Sidecars:
+    """The two files of a photo: XMP first, JSON when that worked."""
+    words = _words(finding.account, finding.run, manner.regions)
+    xmp = _merging(finding, words, paths, manner.policy)
+    rendered = render_account(finding.account)
+
+    def json(existing: bytes | None) -> Merge:
+        return Merge(None if existing == rendered else rendered)
+
+    return Sidecars(finding.photo, (Intent(paths.xmp, xmp), Intent(paths.json, json)))
+
+
+def plan_companions(finding: Finding, companions: Iterable[Path], namer: Namer, manner: Manner) -> list[Sidecars]:
+    """The same words for the RAW files that a photo was developed from; boxes are the photo's own and are left out."""
+    account = replace(finding.account, same_as=finding.photo.name)
+    plans = []
+    for raw in companions:
+        own = Finding(raw, account, finding.run)
+        plans.append(plan_sidecars(own, namer.find(raw), replace(manner, regions=Regions.NONE)))
+    return plans
+
+
+def _merging(finding: Finding, words: Words, paths: SidecarPaths, policy: Policy) -> Plan:
+    def plan(existing: bytes | None) -> Merge:
+        start = existing if existing is not None else _source(paths)
+        embedded = finding.embedded
+        if start is None and embedded is None:
+            embedded = _look_again(finding.photo)
+        merge = merge_words(start, words, datetime.now().astimezone(), embedded=embedded, policy=policy)
+        return replace(merge, data=start) if existing is None and merge.data is None else merge
+
+    return plan
+
+
+def _source(paths: SidecarPaths) -> bytes | None:
+    """The sidecar of another place or name that a new one starts from."""
+    if paths.source is None:
+        return None
+    try:
+        return paths.source.read_bytes()
+    except OSError as err:
+        raise SidecarError(f"{paths.source}: {err.strerror or err}", hint="Check its permissions.") from err
+
+
+def _look_again(photo: Path) -> Embedded:
+    try:
+        return read_embedded(read_photo(photo))
+    except PhotoError as err:
+        raise SidecarError(str(err), hint=err.hint) from err
+
+
+def _words(account: Account, run: str, regions: Regions) -> Words:
+    matches = account.matches
+    facts = account.facts
+    return Words(
+        caption=account.caption,
+        names=tuple(m.name for m in matches),
+        people=tuple(m.name for m in matches if m.kind is Kind.PERSON),
+        hierarchy=tuple(f"{_BRANCH[m.kind]}|{m.name}" for m in matches),
+        concepts=tuple(f"{m.concept_id}@{m.version}" for m in matches),
+        vlm=f"{account.vlm}@{account.revision}",
+        settings=account.settings,
+        run=run,
+        regions=None if regions is Regions.NONE else _regions(matches, facts, regions),
+        dimensions=stored_size(facts.orientation, facts.width, facts.height),
+    )
+
+
+def _regions(matches: Iterable[Match], facts: PhotoFacts, whose: Regions) -> tuple[NamedRegion, ...]:
+    kinds = {Kind.PERSON: "Face"} | ({Kind.PET: "Pet"} if whose is Regions.ALL else {})
+    return tuple(_region(m, kinds[m.kind], facts) for m in matches if m.kind in kinds)
+
+
+def _region(match: Match, type: str, facts: PhotoFacts) -> NamedRegion:
+    upright = Box(*map(float, match.box.rounded())).clipped(facts.width, facts.height)
+    stored = to_stored(upright, facts.orientation, facts.width, facts.height)
+    width, height = stored_size(facts.orientation, facts.width, facts.height)
+    x, y = (stored.x0 + stored.x1) / 2 / width, (stored.y0 + stored.y1) / 2 / height
+    return NamedRegion(match.name, x, y, (stored.x1 - stored.x0) / width, (stored.y1 - stored.y0) / height, type)

@@ -1,0 +1,153 @@
+"""What of a photo shows a concept: the part of it, its feature, and what is around it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from engine.boxes import Box
+from engine.heads.recogniser import RegionFeatures
+from engine.photos.decode import Photo
+from engine.pipeline.negatives import find_background
+from engine.pipeline.recognition import find_faces, find_regions
+from engine.pipeline.session import Session
+from engine.types import Reference
+
+SMALLEST_FACE = 24.0
+SMALLEST_REGION = 20.0
+"""Sides in pixels under which a face or region says too little about who it is."""
+
+_SAME_PICTURE = 0.985
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found in one photo given for a concept, and what to do about it."""
+
+    path: Path
+    used: bool
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of a photo that shows the concept, with its feature (D,); pixels are not kept.
+
+    features: (1 + A, D), plain and altered views. background: (B, D), what else is in the photo. Both for pets and
+    things only; `word` is the detector's class word.
+    """
+
+    reference: Reference
+    feature: np.ndarray
+    word: str = ""
+    features: np.ndarray | None = None
+    background: np.ndarray | None = None
+
+
+class Seen:
+    """The photos that were looked at so far, to know copies and almost the same pictures by."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[Path, str, np.ndarray]] = []
+
+    def look_at(self, photo: Photo) -> tuple[Path | None, Path | None]:
+        """An earlier photo with the same content, and one with almost the same picture; None where there is none."""
+        thumbnail = _thumbnail(photo)
+        same = next((p for p, content, _ in self._known if content == photo.facts.content_hash), None)
+        alike = next((p for p, _, other in self._known if float(thumbnail @ other) > _SAME_PICTURE), None)
+        if same is None:
+            self._known.append((photo.path, photo.facts.content_hash, thumbnail))
+        return same, alike
+
+
+def _thumbnail(photo: Photo) -> np.ndarray:
+    small = np.asarray(photo.image.resize((16, 16)).convert("L"), np.float32).ravel()
+    centred = small - small.mean()
+    return centred / (np.linalg.norm(centred) or 1.0)
+
+
+def make_view(photo: Photo, box: Box, feature: np.ndarray, word: str = "") -> View:
+    """A view of a photo, without what a head needs beside it."""
+    return View(Reference(photo.path.absolute(), photo.facts.content_hash, box), feature, word)
+
+
+def complete_view(
+    session: Session, photo: Photo, view: View, regions: RegionFeatures, rng: np.random.Generator
+) -> View:
+    """A pet's or thing's view with what its head is trained on."""
+    box = view.reference.box
+    assert box is not None
+    around = find_background([regions], [box])
+    return replace(view, features=session.recogniser.encode_views(photo.image, box, rng), background=around)
+
+
+def face_views(session: Session, photos: Sequence[Photo]) -> tuple[list[View], list[Finding]]:
+    """Of each photo the face that the other photos share."""
+    from engine.heads.matching import choose_views
+
+    found = find_faces(session, photos, keep=True)
+    findings, usable = [], []
+    for photo, faces in zip(photos, found, strict=True):
+        large = [f for f in faces if min(f.box.x1 - f.box.x0, f.box.y1 - f.box.y0) >= SMALLEST_FACE]
+        if not faces:
+            findings.append(Finding(photo.path, False, "no face", "Use a photo that shows the face."))
+        elif not large:
+            findings.append(Finding(photo.path, False, "the face is too small", "Use a closer photo."))
+        else:
+            usable.append((photo, large))
+    if not usable:
+        return [], findings
+    sizes = [np.array([f.box.area for f in own]) / (p.image.width * p.image.height) for p, own in usable]
+    chosen = choose_views([np.stack([f.embedding for f in own]) for _, own in usable], sizes)
+    strange = strangers(session, [own[i].embedding for (_, own), i in zip(usable, chosen, strict=True)])
+    views = []
+    for (photo, own), i, stranger in zip(usable, chosen, strange, strict=True):
+        if stranger:
+            text = "nobody here looks like the person in the other photos"
+            findings.append(Finding(photo.path, False, text, "Crop the photo to the face, if it is the right person."))
+            continue
+        views.append(make_view(photo, own[i].box, own[i].embedding))
+        several = len(own) > 1
+        text = f"{len(own)} faces; took the one that the other photos share" if several else "one face"
+        if several and len(usable) == 1:
+            text = f"{len(own)} faces; took the largest"
+        findings.append(Finding(photo.path, True, text, "Crop the photo if that is wrong." if several else ""))
+    return views, findings
+
+
+def region_views(
+    session: Session, photos: Sequence[Photo], rng: np.random.Generator
+) -> tuple[list[View], list[Finding]]:
+    """Of each photo the region that the other photos share."""
+    from engine.heads.matching import choose_views
+
+    found = find_regions(session, photos, keep=True)
+    sizes = [
+        np.array([r.box.area for r in f.regions]) / (p.image.width * p.image.height)
+        for p, f in zip(photos, found, strict=True)
+    ]
+    chosen = choose_views([f.features for f in found], sizes)
+    views, findings = [], []
+    for photo, regions, i in zip(photos, found, chosen, strict=True):
+        region = regions.regions[i]
+        objects = sum(r.source == "detector" for r in regions.regions)
+        if min(region.box.x1 - region.box.x0, region.box.y1 - region.box.y0) < SMALLEST_REGION:
+            findings.append(Finding(photo.path, False, "what it shows is too small", "Use a closer photo."))
+            continue
+        view = make_view(photo, region.box, regions.features[i], region.word)
+        views.append(complete_view(session, photo, view, regions, rng))
+        if objects > 1:
+            text = f"{objects} things; took the one that the other photos share"
+            findings.append(Finding(photo.path, True, text, "Crop the photo if that is wrong."))
+        else:
+            findings.append(Finding(photo.path, True, "one thing" if objects else "taken as a whole"))
+    return views, findings
+
+
+def strangers(session: Session, embeddings: Sequence[np.ndarray]) -> np.ndarray:
+    """Which of some faces (F, D) are like none of the others: (F,) bool; two say nothing about each other."""
+    alike = np.stack(embeddings)
+    nearest = (alike @ alike.T - 2 * np.eye(len(alike))).max(axis=1)
+    return (nearest < session.recogniser_config.faces.threshold) & (len(alike) >= 3)
