@@ -23,6 +23,21 @@ def add_concept(
     negatives: Annotated[
         list[Path] | None, typer.Option(help="A folder of other things it must not be taken for.", show_default=False)
     ] = None,
+    from_regions: Annotated[
+        bool,
+        typer.Option(
+            "--from-regions",
+            help="Search the photos for regions tagged NAME in digiKam, Lightroom, Picasa, …, and learn from these.",
+        ),
+    ] = False,
+    most: Annotated[int, typer.Option(help="References to take from regions.", min=1, max=200)] = 20,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --from-regions: say what would be learned; store nothing.")
+    ] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="With --from-regions: a picture of the references.", show_default=False),
+    ] = None,
     recogniser: o.Recogniser = None,
     vlm: o.Vlm = None,
     device: o.Device = "auto",
@@ -33,18 +48,109 @@ def add_concept(
     """Enrol a person, a pet or a thing from a few photos, so that it is recognised.
 
     Example: myvlm add-concept rex ./rex_photos --category dog
-    """
-    from engine.pipeline.enrol import enrol
 
+    Example: myvlm add-concept "Anna Berg" --from-regions ~/Pictures --dry-run
+    """
     session = o.open_session(vlm, recogniser, device, dtype)
     o.warn_of_slow_faces(session, people=kind in (None, Kind.PERSON))
+    if from_regions:
+        from engine.pipeline.enrol_regions import Wanted
+
+        wanted = Wanted(name, kind, category, most, seed)
+        _from_regions(session, wanted, photos, negatives or [], preview, dry_run=dry_run, json=json)
+        return
+    _refuse_without_regions(preview, dry_run=dry_run)
+    from engine.pipeline.enrol import enrol
+
     done = enrol(session, name, photos, kind=kind, category=category, negatives=negatives or [], seed=seed)
-    if json:
-        out.json_document(_document(done))
-    else:
-        _tell(done)
+    out.json_document(_document(done)) if json else _tell(done)
     for text in done.warnings:
         out.warn(text)
+
+
+def _refuse_without_regions(preview: Path | None, *, dry_run: bool) -> None:
+    from engine.errors import UsageError
+
+    if preview is not None or dry_run:
+        raise UsageError(
+            "--dry-run and --preview are for --from-regions", hint="Add --from-regions, or leave them out."
+        )
+
+
+def _from_regions(
+    session: Any,
+    wanted: Any,
+    paths: list[Path],
+    negatives: list[Path],
+    preview: Path | None,
+    *,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    from engine.pipeline.enrol_regions import choose_references, enrol_regions
+    from engine.pipeline.gather_regions import search_regions
+    from engine.store.names import check_name
+
+    check_name(wanted.name)
+    _check_preview(preview)
+    with out.progress("Searching", None) as bar:
+        search = search_regions(wanted.name, paths, bar.advance)
+    for path, reason in search.unreadable:
+        out.detail(f"{path_text(path)}: {reason}")
+    chosen = choose_references(session, search, wanted, keep=not dry_run)
+    if preview is not None:
+        from engine.pipeline.contact_sheet import draw_crops
+
+        draw_crops(chosen.crops, [v.reference.path.name for v in chosen.views], preview)
+        out.say(f"Preview: {path_text(preview)}")
+    counts = _counts(search, chosen)
+    done = None if dry_run else enrol_regions(session, chosen, wanted, negatives=negatives)
+    if json:
+        document = _document(done) if done else {"name": wanted.name, "kind": str(chosen.guess.kind)}
+        photos = [_finding(f) for f in chosen.findings]
+        out.json_document({**document, "photos": photos, "dry_run": dry_run, "search": counts})
+    else:
+        _tell_counts(counts)
+        _tell(done) if done else _tell_findings(chosen.findings)
+    for text in done.warnings if done else ():
+        out.warn(text)
+
+
+def _check_preview(preview: Path | None) -> None:
+    from engine.errors import UsageError
+
+    if preview is not None and (preview.suffix.lower() != ".png" or preview.exists()):
+        problem = "exists already" if preview.exists() else "does not end in .png"
+        raise UsageError(f"--preview {path_text(preview)} {problem}", hint="Give the name of a new PNG file.")
+
+
+def _counts(search: Any, chosen: Any) -> dict[str, Any]:
+    used = sum(f.used for f in chosen.findings)
+    return {
+        "photos": search.photos,
+        "photos_with_regions": search.tagged_photos,
+        "tagged": len(search.found),
+        "used": used,
+        "not_used": len(chosen.findings) - used,
+        "not_needed": chosen.left,
+        "names": dict(search.names),
+        "unreadable": [{"file": path_text(p), "reason": reason} for p, reason in search.unreadable],
+    }
+
+
+def _tell_counts(counts: dict[str, Any]) -> None:
+    out.text(
+        f"{counts['photos']} photos searched, {counts['photos_with_regions']} with named regions, {counts['tagged']}"
+        f" with this name: {counts['used']} used, {counts['not_used']} of no use, {counts['not_needed']} not needed"
+    )
+    if counts["unreadable"]:
+        out.say(f"{len(counts['unreadable'])} sidecars or photos could not be read (-v lists them)")
+    names = ", ".join(f"{name} ({count})" for name, count in list(counts["names"].items())[:20])
+    out.say(f"Names in these photos: {names}")
+
+
+def _finding(f: Any) -> dict[str, Any]:
+    return {"file": path_text(f.path), "used": f.used, "found": f.found, "advice": f.advice}
 
 
 def _document(done: Any) -> dict[str, Any]:
@@ -62,17 +168,19 @@ def _document(done: Any) -> dict[str, Any]:
             {"file": path_text(r.path), "box": list(r.box.rounded()) if r.box else None} for r in c.references
         ],
         "negatives": done.negatives,
-        "photos": [
-            {"file": path_text(f.path), "used": f.used, "found": f.found, "advice": f.advice} for f in done.findings
-        ],
+        "photos": [_finding(f) for f in done.findings],
         "warnings": list(done.warnings),
     }
 
 
-def _tell(done: Any) -> None:
-    for f in done.findings:
+def _tell_findings(findings: Any) -> None:
+    for f in findings:
         mark = "+" if f.used else "-"
         out.text(f"{mark} {path_text(f.path)}: {f.found}" + (f" ({f.advice})" if f.advice else ""))
+
+
+def _tell(done: Any) -> None:
+    _tell_findings(done.findings)
     c = done.concept
     kind = f"{c.kind}{' (guessed)' if done.kind_guessed else ''}"
     category = f"{c.category}{' (guessed; --category changes it)' if done.category_guessed else ''}"

@@ -1,5 +1,6 @@
 """`myvlm concepts`: list, show, rename, forget, import."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ import typer
 
 from engine.types import Kind
 from myvlm_cli import options as o
+from myvlm_cli.errors import SOME_FAILED
 from myvlm_cli.output import out, path_text
 
 app = typer.Typer(invoke_without_command=True)
@@ -80,20 +82,81 @@ def rename(name: o.Name, new: Annotated[str, typer.Argument(help="The new name."
 @app.command("forget")
 def forget(
     name: o.Name,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATHS]...",
+            help="With --scrub-sidecars: photos and folders to look through, too. myvlm knows those it wrote itself.",
+            show_default=False,
+        ),
+    ] = None,
+    scrub_sidecars: Annotated[
+        bool,
+        typer.Option("--scrub-sidecars", help="Also take the name out of what myvlm wrote into sidecars. No undo."),
+    ] = False,
+    sidecar_dir: o.SidecarDir = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: o.Json = False,
 ) -> None:
-    """Delete a concept: references, head, embeddings. Photos and sidecars stay as they are.
+    """Delete a concept: references, head, embeddings, what can be undone of it. Photos and human words stay.
 
-    Example: myvlm concepts forget rex --yes
+    Example: myvlm concepts forget rex --scrub-sidecars --yes
     """
+    from engine.errors import UsageError
+    from engine.pipeline.forget import Outcome, Scrub
+    from engine.pipeline.forget import forget as forget_concept
+
+    if (paths or sidecar_dir) and not scrub_sidecars:
+        raise UsageError("paths are for --scrub-sidecars", hint="Add --scrub-sidecars, or leave them out.")
     session = o.open_session(None, None, "auto", "auto")
-    concept = session.store.get(name)
+    concept = session.store.find(name) if paths else session.store.get(name)
     if not yes:
-        typer.confirm(f"Forget {concept.name} with its {len(concept.references)} references?", abort=True, err=True)
-    session.store.forget(name)
-    session.cache.clear()
-    out.json_document({"forgotten": concept.name}) if json else out.text(f"{concept.name} is forgotten")
+        count = len(concept.references) if concept else 0
+        also = " and take the name out of sidecars" if scrub_sidecars else ""
+        typer.confirm(f"Forget {name} with its {count} references{also}?", abort=True, err=True)
+    scrub = Scrub(tuple(paths or ()), o.make_naming("auto", sidecar_dir).folder) if scrub_sidecars else None
+    with out.progress("Scrubbing", None) as bar:
+        done = forget_concept(session, name, scrub, bar.advance)
+    out.json_document(_forgotten(done)) if json else _tell_forgotten(done)
+    if any(s.outcome is Outcome.FAILED for s in done.sidecars):
+        raise typer.Exit(SOME_FAILED)
+
+
+def _forgotten(done: Any) -> dict[str, Any]:
+    sidecars = [
+        {"file": path_text(s.path), "status": str(s.outcome), "human_words_kept": s.human, "reason": s.reason or None}
+        for s in done.sidecars
+    ]
+    return {
+        "forgotten": done.name,
+        "known": done.known,
+        "references": done.references,
+        "journal_entries": done.journal_entries,
+        "cache_entries": done.cache_entries,
+        "sidecars_looked_at": done.looked_at,
+        "sidecars": sidecars,
+    }
+
+
+def _tell_forgotten(done: Any) -> None:
+    if done.known:
+        out.text(f"{done.name} is forgotten")
+    for s in done.sidecars:
+        if s.outcome == "failed":
+            out.warn(f"{path_text(s.path)}: {s.reason}; it may still hold the name")
+        else:
+            out.detail(f"{s.outcome}: {path_text(s.path)}")
+    human = [s for s in done.sidecars if s.human]
+    if human:
+        out.say(f"{len(human)} sidecars name {done.name} in words that are not myvlm's; these stay (-v lists them)")
+    for s in human:
+        out.detail(f"{path_text(s.path)}: words that are not myvlm's name {done.name}")
+    if done.looked_at:
+        counts = Counter(s.outcome for s in done.sidecars)
+        told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items())) or "none named it"
+        out.say(f"{done.looked_at} sidecars looked at: {told}")
+    if done.journal_entries:
+        out.say(f"{done.journal_entries} older writes can no longer be undone")
 
 
 @app.command("clear-cache")

@@ -25,6 +25,10 @@ def locate(
     explain: o.Explain = None,
     files_from: o.FilesFrom = None,
     null: o.Null = False,
+    include: o.Include = None,
+    exclude: o.Exclude = None,
+    since: o.Since = None,
+    until: o.Until = None,
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
     device: o.Device = "auto",
@@ -38,7 +42,8 @@ def locate(
     """
     from engine.pipeline.find import find
 
-    photos = o.gather_photos(paths, files_from, null=null)
+    selection = o.make_selection(include, exclude, since, until)
+    photos = o.gather_photos(paths, files_from, null=null, selection=selection)
     session = o.open_session(vlm, recogniser, device, dtype)
     o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
     failed, documents = False, []

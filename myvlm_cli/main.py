@@ -10,7 +10,7 @@ import typer
 from engine import __version__
 from engine.config import stay_offline
 from engine.errors import EngineError
-from myvlm_cli import add_concept, ask, caption, concepts, demo, doctor, evaluate, locate, models, train
+from myvlm_cli import add_concept, ask, caption, concepts, demo, doctor, evaluate, history, locate, models, train
 from myvlm_cli.errors import INTERRUPTED, exit_code
 from myvlm_cli.output import out
 
@@ -54,6 +54,10 @@ app.command("train")(train.train)
 app.command("caption")(caption.caption)
 app.command("ask")(ask.ask)
 app.command("locate")(locate.locate)
+app.command("status")(history.status)
+app.command("runs")(history.runs)
+app.command("undo")(history.undo)
+app.command("forget")(concepts.forget)
 app.add_typer(concepts.app, name="concepts")
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)

@@ -1,12 +1,19 @@
 """Options that several commands share, spelled once."""
 
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from engine.photos.discovery import Found, Selection
     from engine.pipeline.session import Session
+    from engine.sidecars.naming import Naming
+    from myvlm_cli.output import Progress
 
 
 def complete_concept(incomplete: str) -> list[str]:
@@ -90,6 +97,47 @@ Explain = Annotated[
 ]
 
 
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="GLOB",
+        help="Only files that match, such as '2024/*.jpg'; may be repeated.",
+        show_default=False,
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude", metavar="GLOB", help="No files or folders that match; may be repeated.", show_default=False
+    ),
+]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="DATE", help="Only photos taken on or after 2024-01-31.", show_default=False),
+]
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="DATE", help="Only photos taken on or before 2024-12-31.", show_default=False),
+]
+SidecarNaming = Annotated[
+    Literal["auto", "ext", "stem"],
+    typer.Option(
+        "--sidecar-naming",
+        help="ext: photo.jpg.xmp. stem: photo.xmp, as Adobe's programs call it. auto: the one that is there, else ext.",
+    ),
+]
+SidecarDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--sidecar-dir",
+        metavar="FOLDER",
+        help="Keep sidecars under this folder instead of beside the photos, for libraries that cannot be written.",
+        show_default=False,
+    ),
+]
+
+
 def open_session(vlm: str | None, recogniser: str | None, device: str, dtype: str) -> "Session":
     """A session with the user's choices; nothing is loaded yet."""
     from engine.pipeline.session import Choices, Session
@@ -113,14 +161,78 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def gather_photos(paths: list[Path] | None, files_from: Path | None, *, null: bool) -> list[Path]:
-    """Photos of the command line and of `--files-from`, folders searched.
+def read_day(text: str | None, *, option: str, after: bool) -> datetime | None:
+    """A date, or date and time, in ISO 8601; `after` turns a plain date into the beginning of the next day.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as err:
+        from engine.errors import UsageError
+
+        raise UsageError(f"{option}: {text!r} is no date", hint="Write it as 2024-01-31.") from err
+    return moment + timedelta(days=1) if after and len(text) == len("2024-01-31") else moment
+
+
+def make_selection(
+    include: list[str] | None, exclude: list[str] | None, since: str | None, until: str | None
+) -> "Selection":
+    """Which files of the folders to take."""
+    from engine.photos.discovery import Selection
+
+    return Selection(
+        tuple(include or ()),
+        tuple(exclude or ()),
+        read_day(since, option="--since", after=False),
+        read_day(until, option="--until", after=True),
+    )
+
+
+def make_naming(style: Literal["auto", "ext", "stem"], folder: Path | None) -> "Naming":
+    """What sidecars are called and where they are."""
+    from engine.sidecars.naming import Naming
+
+    return Naming(style, folder.expanduser().absolute() if folder else None)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos and videos that were asked for; every iteration searches the folders anew, as it reaches them."""
+
+    given: tuple[Path, ...]
+    selection: "Selection"
+
+    def __iter__(self) -> "Iterator[Found]":
+        from engine.photos.discovery import find_files
+
+        return find_files(self.given, self.selection)
+
+    def count_onto(self, bar: "Progress") -> None:
+        """Tell a progress bar how many files there are, counting beside the work. Dates would be read twice."""
+        if bar.bar is None or self.selection.since or self.selection.until:
+            return
+
+        def count() -> None:
+            for found in self:
+                bar.expect(1 + len(found.companions))
+
+        threading.Thread(target=count, daemon=True).start()
+
+
+def find_photos(
+    paths: list[Path] | None, files_from: Path | None, *, null: bool, selection: "Selection | None" = None
+) -> Photos:
+    """What the command line and `--files-from` ask for.
 
     Raises:
         UsageError: nothing was given at all.
     """
     from engine.errors import UsageError
-    from engine.photos.discovery import iter_photos, read_list
+    from engine.photos.discovery import Selection, read_list
 
     given = [p for p in paths or [] if str(p) != "-"]
     if files_from is not None:
@@ -129,7 +241,18 @@ def gather_photos(paths: list[Path] | None, files_from: Path | None, *, null: bo
         given += read_list(Path("-"), null=null)
     elif not given and files_from is None:
         raise UsageError("no photos given", hint="Name photos or folders, or use --files-from.")
-    return list(iter_photos(given))
+    return Photos(tuple(given), selection or Selection())
+
+
+def gather_photos(
+    paths: list[Path] | None, files_from: Path | None, *, null: bool, selection: "Selection | None" = None
+) -> list[Path]:
+    """The photos that `find_photos` finds, without videos and RAW companions.
+
+    Raises:
+        UsageError: nothing was given at all.
+    """
+    return [f.path for f in find_photos(paths, files_from, null=null, selection=selection) if f.kind == "photo"]
 
 
 def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> None:

@@ -94,6 +94,13 @@ class Progress:
 
     bar: Any = None
     task: Any = None
+    total: int = 0
+
+    def expect(self, more: int) -> None:
+        """So many steps more are to come than was known."""
+        if self.bar is not None:
+            self.total += more
+            self.bar.update(self.task, total=self.total)
 
     def advance(self, label: str | None = None) -> None:
         """One step further."""
