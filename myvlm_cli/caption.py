@@ -133,8 +133,10 @@ class _Report:
             out.json_line(document)
         elif result.caption is not None and result.status != "failed":
             out.text(f"{document['file']}: {result.caption}")
-            for change in document["changes"] if result.status == "dry-run" else ():
-                out.text(f"  {change['property']}: {change['before']!r} -> {change['after']!r}")
+            shown = result.status == "dry-run"
+            for change in document["changes"] if shown else ():
+                if not change["property"].startswith("myvlm:") or out.settings.verbose:
+                    out.text(f"  {change['property']}: {change['before']!r} -> {change['after']!r}")
         if result.status == "failed":
             out.say(f"failed: {result.reason}")
         for note in result.notes:

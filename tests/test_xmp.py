@@ -95,6 +95,14 @@ def test_what_comes_back_is_only_what_was_replaced():
     assert remove_words(data).count(b"Unser Sommer") == 1
 
 
+def test_the_marked_default_text_counts_before_one_without_a_language():
+    items = '<rdf:li>first</rdf:li><rdf:li xml:lang="X-Default">second</rdf:li>'
+    existing = wrap(block(f"<dc:description><rdf:Bag>{items}</rdf:Bag></dc:description>"))
+    data = merged(existing, policy=Policy(replace_all=True))
+    assert merged(data, policy=Policy(replace_all=True)) is None
+    assert Packet(remove_words(data)).items(DC, "description") == ["first", "second"]
+
+
 def test_an_edited_caption_belongs_to_its_editor():
     edited = merged(None).replace(b"Rex is sleeping on Anna's sofa.", b"Rex asleep, finally!")
     later = replace(WORDS, caption="Rex is awake.", names=("Rex",), people=(), settings="d2")

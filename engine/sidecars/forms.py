@@ -41,11 +41,6 @@ def default_entry(array: etree._Element) -> etree._Element | None:
     return next((e for e in entries if e.get(LANG) is None), None)
 
 
-def is_default(entry: etree._Element) -> bool:
-    """Whether an array's item has no language or the default one."""
-    return (entry.get(LANG) or "x-default").lower() == "x-default"
-
-
 def array_of(element: etree._Element) -> etree._Element | None:
     """A property's Bag, Seq or Alt, when that is all there is in it."""
     children = list(element.iterchildren(tag=etree.Element))

@@ -14,7 +14,6 @@ from engine.sidecars.forms import (
     array_of,
     default_entry,
     is_blank,
-    is_default,
     is_plain,
     plain_text,
     term_key,
@@ -111,7 +110,8 @@ class Packet:
             else:
                 array = array_of(found)
                 entries = [found] if array is None else list(array.iterchildren(LI))
-                texts = [plain_text(e) for e in sorted(entries, key=lambda e: not is_default(e))]
+                first = None if array is None else default_entry(array)
+                texts = [plain_text(e) for e in sorted(entries, key=lambda e: e is not first)]
             told = next((t for t in texts if t.strip()), None)
             if told is not None:
                 return told
