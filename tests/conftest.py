@@ -26,6 +26,22 @@ def shared() -> Path:
 
 
 @pytest.fixture
+def myvlm(capsys, monkeypatch):
+    """Run a command in this process: models stay imported, exit codes and streams are the real ones."""
+    from tests.learned import commands
+
+    yield from commands(capsys, monkeypatch)
+
+
+@pytest.fixture
+def session(tmp_path_factory, tmp_path, monkeypatch):
+    """A session on a copy of the store that knows Rex and Anna; the copy is MYVLM_HOME."""
+    from tests.learned import use_copy
+
+    return use_copy(tmp_path_factory.getbasetemp(), tmp_path, monkeypatch)
+
+
+@pytest.fixture
 def drawn(tmp_path):
     """A drawn photo on disk: a red dog on the beach."""
     import numpy as np

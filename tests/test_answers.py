@@ -19,17 +19,7 @@ from engine.pipeline.describe import Request, describe
 from engine.pipeline.respond import respond
 from engine.vlms.base import Losses
 from engine.vlms.config import find_config, list_configs
-from tests.learned import commands, draw_album, train, use_copy
-
-
-@pytest.fixture
-def myvlm(capsys, monkeypatch):
-    yield from commands(capsys, monkeypatch)
-
-
-@pytest.fixture
-def session(tmp_path_factory, tmp_path, monkeypatch):
-    return use_copy(tmp_path_factory.getbasetemp(), tmp_path, monkeypatch)
+from tests.learned import draw_album, train
 
 
 @pytest.mark.parametrize(

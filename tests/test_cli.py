@@ -16,51 +16,7 @@ from engine.storybook.album import ANNA, MUG, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
-
-STEPS = "60"
-
-
-class Result:
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-    @property
-    def lines(self):
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@pytest.fixture
-def myvlm(capsys, monkeypatch):
-    """Run a command in this process: models stay imported, exit codes and streams are the real ones."""
-    from myvlm_cli.main import main
-
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["myvlm", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        found = capsys.readouterr()
-        return Result(code, found.out, found.err)
-
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def draw_references(folder, who, seed):
-    rng = np.random.default_rng(seed)
-    for k, place in enumerate(("beach", "forest", "city", "garden")):
-        cast = (who,) if k < 2 else (who, draw_individual(rng, "elephant"))
-        save_photo(compose(rng, cast, place=place, equal=None if k < 2 else False), folder / f"{k}.jpg")
+from tests.learned import draw_references
 
 
 def draw_album(folder):
@@ -75,29 +31,9 @@ def draw_album(folder):
         save_photo(compose(rng, cast, place="snow"), folder / f"{name}.jpg", orientation=orientation)
 
 
-@pytest.fixture(scope="session")
-def learned(tmp_path_factory):
-    """A store with Rex (a dog) and Anna (a girl), learned through the engine, and their photos."""
-    from engine.pipeline.enrol import enrol
-    from engine.pipeline.learn import learn
-    from engine.pipeline.session import Choices, Session
-
-    folder = tmp_path_factory.mktemp("learned")
-    session = Session(Choices("storybook"), folder / "home")
-    for name, who in (("Rex", REX), ("Anna", ANNA)):
-        draw_references(folder / name, who, len(name))
-        enrol(session, name, [folder / name])
-        for _ in learn(session, session.store.get(name), steps=int(STEPS)):
-            pass
-    session.store.close()
-    return folder
-
-
 @pytest.fixture
-def album(learned, tmp_path, monkeypatch):
-    """An album of four photos, and a copy of the learned store as MYVLM_HOME."""
-    shutil.copytree(learned / "home", tmp_path / "learned-home")
-    monkeypatch.setenv("MYVLM_HOME", str(tmp_path / "learned-home"))
+def album(session, tmp_path):
+    """An album of four photos; the store that knows Rex and Anna is MYVLM_HOME."""
     draw_album(tmp_path / "album")
     return tmp_path / "album"
 
@@ -316,11 +252,12 @@ def test_locate_never_draws_over_a_photo(myvlm, album):
     assert hashes(album) == before
 
 
-def test_training_is_deterministic_and_user_captions_are_used(myvlm, learned, tmp_path, monkeypatch):
+def test_training_is_deterministic_and_user_captions_are_used(myvlm, tmp_path, monkeypatch):
+    draw_references(tmp_path / "Rex", REX, 1)
     vectors = []
     for k in range(2):
         monkeypatch.setenv("MYVLM_HOME", str(tmp_path / f"home{k}"))
-        myvlm("add-concept", "Rex", learned / "Rex")
+        myvlm("add-concept", "Rex", tmp_path / "Rex")
         result = myvlm("train", "rex", "--steps", "5", "--seed", "3", "--json")
         assert result.code == 0, result.err
         file = next((tmp_path / f"home{k}" / "concepts").rglob("embedding*"))
@@ -334,12 +271,12 @@ def test_training_is_deterministic_and_user_captions_are_used(myvlm, learned, tm
     assert "does not name" in myvlm("train", "rex", "--captions", captions).err
 
 
-def test_an_interrupted_training_resumes(learned, tmp_path):
+def test_an_interrupted_training_resumes(session, tmp_path):
     """SIGINT in the middle, then the same command again: it goes on, and ends as if nothing had happened."""
     ends = []
     for k, interrupt in enumerate((False, True)):
         home = tmp_path / f"home{k}"
-        shutil.copytree(learned / "home", home)
+        shutil.copytree(session.folder, home)
         environment = os.environ | {"MYVLM_HOME": str(home)}
         command = [
             sys.executable,

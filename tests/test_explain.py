@@ -11,17 +11,7 @@ from PIL import Image
 from engine import tasks
 from engine.boxes import Box
 from engine.photos.drawing import draw_heat, ramp_colors
-from tests.learned import commands, draw_album, use_copy
-
-
-@pytest.fixture
-def myvlm(capsys, monkeypatch):
-    yield from commands(capsys, monkeypatch)
-
-
-@pytest.fixture
-def session(tmp_path_factory, tmp_path, monkeypatch):
-    return use_copy(tmp_path_factory.getbasetemp(), tmp_path, monkeypatch)
+from tests.learned import draw_album
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from engine.storybook.world.individuals import draw_individual, draw_lookalike
 from engine.storybook.world.scenes import compose
 from engine.types import Kind, PhotoFacts
 
-from .learned import commands
 from .test_regions import entry, mwg, wrap
 
 PLACES = ("beach", "forest", "city", "garden", "snow", "kitchen", "bedroom", "desert")
@@ -72,11 +71,6 @@ def library(tmp_path_factory):
 @pytest.fixture
 def session(home):
     return Session(Choices("storybook"), home)
-
-
-@pytest.fixture
-def myvlm(capsys, monkeypatch):
-    yield from commands(capsys, monkeypatch)
 
 
 def files(folder):

@@ -19,21 +19,11 @@ from engine.pipeline.session import Choices, Session
 from engine.store.concepts import Head
 from engine.store.published import read_classifier, read_embeddings
 from engine.types import Kind
-from tests.learned import commands, draw_album, learned, use_copy
+from tests.learned import draw_album, learned
 from tests.tiny_blip2 import save_tiny_blip2
 from tests.tiny_llava import save_tiny_llava
 
 NAME = "concept_embeddings_storybook_captioning.pt"
-
-
-@pytest.fixture
-def myvlm(capsys, monkeypatch):
-    yield from commands(capsys, monkeypatch)
-
-
-@pytest.fixture
-def session(tmp_path_factory, tmp_path, monkeypatch):
-    return use_copy(tmp_path_factory.getbasetemp(), tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -13,25 +13,14 @@ from engine.sidecars.namespaces import DC
 from engine.sidecars.packet import Packet
 from engine.store.lock import run_lock
 from tests.kill import HUMAN, WORDS
-from tests.learned import commands, draw_album, use_copy
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory):
-    return tmp_path_factory.mktemp("library")
+from tests.learned import draw_album
 
 
 @pytest.fixture
-def album(base, tmp_path, monkeypatch):
+def album(session, tmp_path):
     """Rex alone, Rex with Anna, nobody; a store that knows both is MYVLM_HOME."""
-    use_copy(base, tmp_path, monkeypatch)
     draw_album(tmp_path / "album")
     return tmp_path / "album"
-
-
-@pytest.fixture
-def myvlm(capsys, monkeypatch):
-    yield from commands(capsys, monkeypatch)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -165,7 +154,7 @@ def test_metadata_in_the_photo_makes_no_caption_stale(myvlm, album):
     assert statuses(myvlm("caption", album / "both.jpg", "--json")) == {"both.jpg": "unchanged"}
 
 
-def test_a_new_concept_leaves_photos_without_it_alone(myvlm, album, base):
+def test_a_new_concept_leaves_photos_without_it_alone(myvlm, album):
     """Only photos in which somebody else is recognised now are captioned again; no VLM is needed for the rest."""
     from engine.pipeline.describe import Request, describe
     from engine.pipeline.session import Choices, Session

@@ -32,7 +32,7 @@ from engine.store.tensors import save_tensors
 from engine.storybook.album import REX
 from engine.types import Kind, Match, PhotoFacts
 
-from .learned import commands, draw_references
+from .learned import draw_references
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "Rexina Ünger"
@@ -43,11 +43,6 @@ FACTS = PhotoFacts("ab" * 32, 400, 300, "JPEG", 1)
 @pytest.fixture
 def session(home):
     return Session(Choices("storybook"), home)
-
-
-@pytest.fixture
-def myvlm(capsys, monkeypatch):
-    yield from commands(capsys, monkeypatch)
 
 
 def match(concept):

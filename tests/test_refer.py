@@ -12,17 +12,7 @@ from engine.photos.decode import load_photo
 from engine.pipeline.find import find
 from engine.vlms.base import Generation
 from engine.vlms.config import find_config
-from tests.learned import commands, draw_album, use_copy
-
-
-@pytest.fixture
-def myvlm(capsys, monkeypatch):
-    yield from commands(capsys, monkeypatch)
-
-
-@pytest.fixture
-def session(tmp_path_factory, tmp_path, monkeypatch):
-    return use_copy(tmp_path_factory.getbasetemp(), tmp_path, monkeypatch)
+from tests.learned import draw_album
 
 
 @pytest.fixture

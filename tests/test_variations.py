@@ -15,14 +15,9 @@ from engine.training.captions import REPHRASE, accept_variation
 from engine.training.trainer import EmbeddingTrainer, Example
 from engine.vlms.base import Generation
 from engine.vlms.config import Training, find_config
-from tests.learned import commands, use_copy
+from tests.learned import use_copy
 
 CAPTION = "sks is asleep on the old sofa."
-
-
-@pytest.fixture
-def myvlm(capsys, monkeypatch):
-    yield from commands(capsys, monkeypatch)
 
 
 @pytest.fixture

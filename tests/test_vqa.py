@@ -18,17 +18,7 @@ from engine.pipeline.learn import plan
 from engine.pipeline.lessons import Author, load_references
 from engine.training.questions import PERSON, THING, Turn, load_answers, name_in_answer, questions_for
 from engine.training.trainer import Example, draw_turn
-from tests.learned import commands, draw_album, train, use_copy
-
-
-@pytest.fixture
-def myvlm(capsys, monkeypatch):
-    yield from commands(capsys, monkeypatch)
-
-
-@pytest.fixture
-def session(tmp_path_factory, tmp_path, monkeypatch):
-    return use_copy(tmp_path_factory.getbasetemp(), tmp_path, monkeypatch)
+from tests.learned import draw_album, train
 
 
 @pytest.fixture
