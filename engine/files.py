@@ -5,8 +5,9 @@ import os
 import secrets
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -30,15 +31,18 @@ def make_private_folder(folder: Path) -> Path:
 def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
     """Replace a file's content as a whole: temporary file beside it, fsync, rename, fsync the folder.
 
-    `mode` is the new file's permission bits; None keeps those of the file that is replaced, and for
-    a new file those the umask leaves of 0666.
+    `mode` is the new file's permission bits; None keeps those of the file that is replaced, with its owner, group and
+    extended attributes as far as that is allowed, and for a new file those the umask leaves of 0666.
     """
+    known = path.stat() if mode is None and path.exists() else None
     if mode is None:
-        mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_umask()
+        mode = known.st_mode & 0o7777 if known else 0o666 & ~_umask()
     temporary = path.with_name(f"{TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as f:
+            if known is not None:
+                _keep_owner(f.fileno(), path, known)
             os.fchmod(f.fileno(), mode)
             f.write(data)
             f.flush()
@@ -51,7 +55,11 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files that killed processes left in a folder; returns how many there were."""
+    """Remove the temporary files that killed processes left in a folder; returns how many there were.
+
+    Call before this process writes there: what bears its own number is of an earlier one, as in containers, where
+    every run has the same.
+    """
     count = 0
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(TEMPORARY_MARK)]
@@ -59,10 +67,22 @@ def remove_leftovers(folder: Path) -> int:
         return 0
     for name in names:
         owner = name.removeprefix(TEMPORARY_MARK).partition("-")[0]
-        if not (owner.isdecimal() and _is_running(int(owner))):
+        if not _is_of_another(owner) or _is_old(folder / name):
             (folder / name).unlink(missing_ok=True)
             count += 1
     return count
+
+
+def _is_of_another(owner: str) -> bool:
+    return owner.isdecimal() and int(owner) != os.getpid() and _is_running(int(owner))
+
+
+def _is_old(path: Path) -> bool:
+    """Whether a temporary file is older than any write takes: its process is gone, and another has its number."""
+    try:
+        return time.time() - path.stat().st_mtime > 3600
+    except OSError:
+        return False
 
 
 def _is_running(process: int) -> bool:
@@ -111,12 +131,28 @@ def remove_file(path: Path) -> None:
     _sync_folder(path.parent)
 
 
+def _keep_owner(descriptor: int, path: Path, known: os.stat_result) -> None:
+    """Give a new file the owner, group and extended attributes of the one it replaces, where that is allowed."""
+    new = os.fstat(descriptor)
+    if (new.st_uid, new.st_gid) != (known.st_uid, known.st_gid):
+        with suppress(OSError):
+            os.fchown(descriptor, -1, known.st_gid)
+        with suppress(OSError):
+            os.fchown(descriptor, known.st_uid, -1)
+    with suppress(OSError, AttributeError):  # AttributeError: not on every system
+        for name in os.listxattr(path):
+            with suppress(OSError):
+                os.setxattr(descriptor, name, os.getxattr(path, name))
+
+
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make a folder's entries last, where the file system can: some network and FUSE mounts refuse."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _umask() -> int:

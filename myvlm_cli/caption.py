@@ -9,7 +9,6 @@ from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
 
-NoConcepts = Annotated[bool, typer.Option("--no-concepts", help="Caption as the plain VLM does, without names.")]
 Limit = Annotated[
     int | None,
     typer.Option(
@@ -38,7 +37,7 @@ FaceRegions = Annotated[
 def caption(
     paths: o.Paths = None,  # type: ignore[assignment]
     concepts: o.Concepts = None,
-    no_concepts: NoConcepts = False,
+    no_concepts: o.NoConcepts = False,
     files_from: o.FilesFrom = None,
     null: o.Null = False,
     include: o.Include = None,
@@ -81,7 +80,7 @@ def caption(
         limit=limit,
     )
     photos = o.find_photos(paths, files_from, null=null, selection=selection)
-    session = o.open_session(vlm, recogniser, device, dtype)
+    session = o.open_session(vlm, recogniser, device, dtype, create=not dry_run)
     o.warn_of_slow_faces(session)
     report = _Report(json=json, jsonl=jsonl)
     _run(session, photos, request, report)
@@ -110,6 +109,7 @@ class _Report:
     videos: int = 0
     live: int = 0
     both: int = 0
+    kept: int = 0
     strange: bool = False
     documents: list[dict[str, Any]] = field(default_factory=list)
 
@@ -125,6 +125,7 @@ class _Report:
         if both and not self.both:
             out.warn(f"{path_text(result.path)}: {both[0]} (said once; -v says it of every photo)")
         self.both += bool(both)
+        self.kept += any(note.startswith("kept the description") for note in result.notes)
         self.strange = self.strange or any("storybook" in note for note in result.notes)
         document = describe_result(result)
         if self.json:
@@ -196,6 +197,8 @@ def _summarise(report: _Report) -> None:
         out.say(f"Nothing to do: {counts['unchanged']} photos are up to date.")
         return
     out.say(", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
+    if report.kept:
+        out.say(f"{report.kept} descriptions that others wrote were kept (-v says which)")
     if report.strange:
         out.warn(
             "the storybook VLM only knows its own drawn world; what it says of real photos is noise. "

@@ -1,6 +1,7 @@
 """`myvlm concepts`: list, show, rename, forget, import."""
 
 from collections import Counter
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,47 +80,79 @@ def rename(name: o.Name, new: Annotated[str, typer.Argument(help="The new name."
     out.json_document(_document(session, concept)) if json else out.text(f"{name} is now {concept.name}")
 
 
-@app.command("forget")
+_Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[PATHS]...",
+        help="With --scrub-sidecars: photos and folders whose sidecars to look at, too; those in the folders where"
+        " runs on this machine wrote are looked at anyway.",
+        show_default=False,
+    ),
+]
+_SidecarDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--sidecar-dir",
+        metavar="FOLDER",
+        help="With PATHS: where caption --sidecar-dir kept the sidecars of these.",
+        show_default=False,
+    ),
+]
+_Anyway = Annotated[
+    bool,
+    typer.Option(
+        "--anyway",
+        help="With --scrub-sidecars: forget it also when sidecars cannot be scrubbed, as those on a disk that is"
+        " gone for good; they keep the name.",
+    ),
+]
+
+
 def forget(
     name: o.Name,
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[PATHS]...",
-            help="With --scrub-sidecars: photos and folders to look through, too. myvlm knows those it wrote itself.",
-            show_default=False,
-        ),
-    ] = None,
+    paths: _Paths = None,
     scrub_sidecars: Annotated[
         bool,
         typer.Option("--scrub-sidecars", help="Also take the name out of what myvlm wrote into sidecars. No undo."),
     ] = False,
-    sidecar_dir: o.SidecarDir = None,
+    sidecar_dir: _SidecarDir = None,
+    anyway: _Anyway = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: o.Json = False,
 ) -> None:
     """Delete a concept: references, head, embeddings, what can be undone of it. Photos and human words stay.
 
-    Example: myvlm concepts forget rex --scrub-sidecars --yes
+    With --scrub-sidecars it is deleted when all its sidecars are scrubbed; until then the same command goes on.
+
+    Example: myvlm forget rex --scrub-sidecars --yes
     """
     from engine.errors import UsageError
     from engine.pipeline.forget import Outcome, Scrub
     from engine.pipeline.forget import forget as forget_concept
 
-    if (paths or sidecar_dir) and not scrub_sidecars:
-        raise UsageError("paths are for --scrub-sidecars", hint="Add --scrub-sidecars, or leave them out.")
+    if (paths or sidecar_dir or anyway) and not scrub_sidecars:
+        raise UsageError(
+            "PATHS, --sidecar-dir and --anyway are for --scrub-sidecars",
+            hint="Add --scrub-sidecars, or leave them out.",
+        )
+    if sidecar_dir and not paths:
+        raise UsageError("--sidecar-dir is for PATHS", hint="Give the photos whose sidecars are kept there.")
     session = o.open_session(None, None, "auto", "auto")
     concept = session.store.find(name) if paths else session.store.get(name)
     if not yes:
         count = len(concept.references) if concept else 0
         also = " and take the name out of sidecars" if scrub_sidecars else ""
         typer.confirm(f"Forget {name} with its {count} references{also}?", abort=True, err=True)
-    scrub = Scrub(tuple(paths or ()), o.make_naming("auto", sidecar_dir).folder) if scrub_sidecars else None
+    folder = o.make_naming("auto", sidecar_dir).folder
+    scrub = Scrub(tuple(paths or ()), folder, anyway) if scrub_sidecars else None
     with out.progress("Scrubbing", None) as bar:
         done = forget_concept(session, name, scrub, bar.advance)
     out.json_document(_forgotten(done)) if json else _tell_forgotten(done)
     if any(s.outcome is Outcome.FAILED for s in done.sidecars):
         raise typer.Exit(SOME_FAILED)
+
+
+app.command("forget", help=cleandoc(forget.__doc__ or "").replace("myvlm forget", "myvlm concepts forget"))(forget)
 
 
 def _forgotten(done: Any) -> dict[str, Any]:
@@ -129,6 +162,7 @@ def _forgotten(done: Any) -> dict[str, Any]:
     ]
     return {
         "forgotten": done.name,
+        "complete": done.complete,
         "known": done.known,
         "references": done.references,
         "journal_entries": done.journal_entries,
@@ -139,7 +173,7 @@ def _forgotten(done: Any) -> dict[str, Any]:
 
 
 def _tell_forgotten(done: Any) -> None:
-    if done.known:
+    if done.known and done.complete:
         out.text(f"{done.name} is forgotten")
     for s in done.sidecars:
         if s.outcome == "failed":
@@ -156,7 +190,10 @@ def _tell_forgotten(done: Any) -> None:
         told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items())) or "none named it"
         out.say(f"{done.looked_at} sidecars looked at: {told}")
     if done.journal_entries:
-        out.say(f"{done.journal_entries} older writes can no longer be undone")
+        out.say(f"{done.journal_entries} older writes can no longer be undone byte for byte")
+    if not done.complete:
+        what = f"{done.name} is not forgotten yet" if done.known else "the name may still be there"
+        out.warn(f"{what}: run the same command again when this is mended, or with --anyway")
 
 
 @app.command("clear-cache")

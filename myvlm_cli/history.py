@@ -76,8 +76,9 @@ def undo(
     for done in outcomes:
         counts[done.outcome] += 1
         document = {"file": path_text(done.path), "status": str(done.outcome), "reason": done.reason}
-        documents.append(document)
-        if jsonl:
+        if json:
+            documents.append(document)
+        elif jsonl:
             out.json_line(document)
         if done.reason and done.outcome != "cleaned":
             out.say(f"{document['status']}: {document['file']}: {done.reason}")
@@ -93,6 +94,7 @@ def undo(
 def status(
     paths: o.Paths = None,  # type: ignore[assignment]
     concepts: o.Concepts = None,
+    no_concepts: Annotated[bool, typer.Option("--no-concepts", help="As captioned with --no-concepts.")] = False,
     files_from: o.FilesFrom = None,
     null: o.Null = False,
     include: o.Include = None,
@@ -113,11 +115,11 @@ def status(
     from engine.pipeline.standing import stand
 
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
-    session = o.open_session(vlm, recogniser, "auto", "auto")
+    session = o.open_session(vlm, recogniser, "auto", "auto", create=False)
     counts: Counter[str] = Counter()
     documents = []
     naming = o.make_naming(sidecar_naming, sidecar_dir)
-    for standing in stand(session, photos, names=o.split_names(concepts), naming=naming):
+    for standing in stand(session, photos, names=() if no_concepts else o.split_names(concepts), naming=naming):
         counts[standing.state] += 1
         document = _describe(standing)
         if json:

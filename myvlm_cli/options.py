@@ -97,6 +97,7 @@ Explain = Annotated[
 ]
 
 
+NoConcepts = Annotated[bool, typer.Option("--no-concepts", help="Caption as the plain VLM does, without names.")]
 Include = Annotated[
     list[str] | None,
     typer.Option(
@@ -138,11 +139,11 @@ SidecarDir = Annotated[
 ]
 
 
-def open_session(vlm: str | None, recogniser: str | None, device: str, dtype: str) -> "Session":
-    """A session with the user's choices; nothing is loaded yet."""
+def open_session(vlm: str | None, recogniser: str | None, device: str, dtype: str, *, create: bool = True) -> "Session":
+    """A session with the user's choices; nothing is loaded yet. `create` False makes no data folder."""
     from engine.pipeline.session import Choices, Session
 
-    return Session(Choices(vlm, recogniser, device, dtype))
+    return Session(Choices(vlm, recogniser, device, dtype), create=create)
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

@@ -62,11 +62,11 @@ class Output:
 
     def json_line(self, value: Any) -> None:
         """One value on one line."""
-        self.text(json.dumps(value, ensure_ascii=False))
+        self.text(json.dumps(value, ensure_ascii=not _is_utf8()))
 
     def json_document(self, value: Any) -> None:
         """One document."""
-        self.text(json.dumps(value, ensure_ascii=False, indent=2))
+        self.text(json.dumps(value, ensure_ascii=not _is_utf8(), indent=2))
 
     def table(self, table: "Table") -> None:
         """A table on stdout, for people who asked for no JSON."""
@@ -106,6 +106,10 @@ class Progress:
         """One step further."""
         if self.bar is not None:
             self.bar.update(self.task, advance=1, **({"description": label} if label else {}))
+
+
+def _is_utf8() -> bool:
+    return (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
 
 
 def printable(text: str) -> str:

@@ -171,8 +171,13 @@ def test_loops_links_and_real_files_once(tmp_path):
     (tmp_path / "b" / "a").symlink_to(tmp_path / "a")
     (tmp_path / "b" / "hard.jpg").hardlink_to(tmp_path / "a" / "1.jpg")
     (tmp_path / "self").symlink_to(tmp_path / "self")
+    (tmp_path / "b" / "link.jpg").symlink_to(tmp_path / "a" / "1.jpg")
     found = [p.name for p in iter_photos([tmp_path, tmp_path / "a", tmp_path / "b" / "2.jpg"])]
-    assert found == ["1.jpg", "2.jpg"]
+    assert found == ["1.jpg", "2.jpg", "hard.jpg"], "a hard link is a photo of its own, with sidecars of its own"
+    named = [tmp_path / "b" / n for n in ("link.jpg", "hard.jpg", "hard.jpg", "../b/hard.jpg")]
+    assert [p.name for p in iter_photos([*named, tmp_path / "a" / "b" / "2.jpg", tmp_path])] == [
+        *("link.jpg", "hard.jpg", "2.jpg")
+    ]
 
 
 def test_many_links_between_folders_take_no_time(tmp_path):

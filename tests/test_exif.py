@@ -8,9 +8,9 @@ from datetime import datetime
 
 import pytest
 
+from engine.photos.blocks.slices import FileSlices, Part
+from engine.photos.blocks.tiff import Tiff
 from engine.photos.exif import Exif, read_exif, read_taken
-from engine.photos.slices import FileSlices, Part
-from engine.photos.tiff import Tiff
 from tests.photo_files import corners, encoded, exif_bytes, make_dng, png_with
 
 ORIGINAL, DIGITIZED, CHANGED = 0x9003, 0x9004, 0x0132

@@ -3,17 +3,22 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.sidecars.namespaces import DC
 from engine.sidecars.packet import Packet
 from engine.store.lock import run_lock
+from engine.storybook.world.individuals import draw_individual
 from tests.kill import HUMAN, WORDS
-from tests.learned import draw_album
+from tests.learned import draw_album, draw_references
+from tests.photo_files import make_dng
 
 
 @pytest.fixture
@@ -228,6 +233,125 @@ def test_sidecars_go_elsewhere_for_a_library_that_cannot_be_written(myvlm, album
         "current",
         "edited",
     }
+
+
+def exif_description(path: Path, text: str) -> None:
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        exif = opened.getexif()
+        exif[0x010E] = text
+        opened.save(path, quality=92, exif=exif)
+
+
+def test_words_inside_the_photo_stay_the_description_in_every_run(myvlm, album):
+    exif_description(album / "rex.jpg", "Grandma Berta 1998, Oslo")
+    (album / "rex.jpg.xmp").write_bytes(HUMAN % b"")
+    result = myvlm("-v", "caption", album / "rex.jpg")
+    assert "kept the description in the photo file" in result.err
+    before = (album / "rex.jpg.xmp").read_bytes()
+    assert statuses(myvlm("caption", album / "rex.jpg", "--json")) == {"rex.jpg": "unchanged"}
+    assert (album / "rex.jpg.xmp").read_bytes() == before
+    assert Packet(before).default_text(DC, "description") is None
+
+
+def test_a_raw_companion_keeps_its_own_words(myvlm, album):
+    shutil.copy(album / "rex.jpg", album / "IMG_1.JPG")
+    raw = make_dng((album / "rex.jpg").read_bytes(), more=((0x010E, 2, b"Grandma in Oslo\0"),))
+    (album / "IMG_1.DNG").write_bytes(raw)
+    myvlm("caption", album / "IMG_1.JPG", album / "IMG_1.DNG")
+    assert Packet((album / "IMG_1.DNG.xmp").read_bytes()).default_text(DC, "description") == "Grandma in Oslo"
+
+
+def test_a_date_written_into_the_photo_later_reaches_the_json_sidecar(myvlm, album):
+    from PIL import Image
+
+    myvlm("caption", album / "rex.jpg")
+    taken = json.loads((album / "rex.jpg.myvlm.json").read_text())["photo"]["taken"]
+    caption = json.loads((album / "rex.jpg.myvlm.json").read_text())["caption"]
+    with Image.open(album / "rex.jpg") as opened:
+        exif = opened.getexif()
+        exif.get_ifd(0x8769)[0x9003] = "1999:01:02 03:04:05"
+        data = exif.tobytes()
+    jpeg = (album / "rex.jpg").read_bytes()
+    at = jpeg.index(b"\xff\xe1")
+    size = int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    segment = b"\xff\xe1" + (len(data) + 2).to_bytes(2, "big") + data
+    (album / "rex.jpg").write_bytes(jpeg[:at] + segment + jpeg[at + 2 + size :])
+    assert statuses(myvlm("caption", album / "rex.jpg", "--json")) == {"rex.jpg": "ok"}
+    document = json.loads((album / "rex.jpg.myvlm.json").read_text())
+    assert (document["photo"]["taken"], document["caption"]) == ("1999-01-02T03:04:05", caption)
+    assert taken != "1999-01-02T03:04:05"
+
+
+def test_concepts_that_nobody_asked_for_keep_their_keywords(myvlm, album):
+    myvlm("caption", album / "both.jpg")
+    assert Packet((album / "both.jpg.xmp").read_bytes()).items(DC, "subject") == ["Anna", "Rex"]
+    myvlm("caption", album / "both.jpg", "--concepts", "rex")
+    assert Packet((album / "both.jpg.xmp").read_bytes()).items(DC, "subject") == ["Anna", "Rex"]
+    assert b"PersonInImage" in (album / "both.jpg.xmp").read_bytes()
+
+
+def test_somebody_new_who_is_in_no_photo_changes_no_file(myvlm, album, session):
+    myvlm("caption", album)
+    before = tree(album)
+    draw_references(album.parent / "zoe", draw_individual(np.random.default_rng(5), "woman"), 5)
+    myvlm("add-concept", "Zoe", album.parent / "zoe")
+    assert set(statuses(myvlm("status", album, "--json")).values()) <= {"current"}
+    result = myvlm("caption", album, "--json")
+    assert set(statuses(result).values()) == {"unchanged"}
+    assert tree(album) == before
+
+
+def test_a_run_after_the_last_leaves_the_words_of_the_last_but_one(myvlm, album):
+    """Undo of the second run, in a sidecar that a human rated since: the first run's words come back."""
+    myvlm("caption", album / "both.jpg", "--concepts", "anna")
+    myvlm("caption", album / "both.jpg")
+    sidecar = album / "both.jpg.xmp"
+    packet = Packet(sidecar.read_bytes())
+    packet.set_text("http://ns.adobe.com/xap/1.0/", "Rating", "5")
+    sidecar.write_bytes(packet.serialise())
+    assert myvlm("undo").code == 0
+    left = Packet(sidecar.read_bytes())
+    assert left.items(DC, "subject") == ["Anna"]
+    assert left.text("http://ns.adobe.com/xap/1.0/", "Rating") == "5"
+    assert "Rex" not in left.default_text(DC, "description")
+
+
+def test_interrupting_tells_what_was_written(album):
+    """SIGINT while a batch is written: every sidecar that was written has its line."""
+    for k in range(6):
+        draw_album(album / str(k))
+    command = [*CAPTION.split(), str(album), "--jsonl"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while not list(album.rglob("*.xmp")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    running.send_signal(signal.SIGINT)
+    told = [json.loads(line)["file"] for line in running.communicate(timeout=120)[0].splitlines()]
+    assert running.returncode in (0, 130)
+    assert {str(p)[: -len(".xmp")] for p in album.rglob("*.xmp")} == set(told)
+
+
+def test_json_stays_json_where_the_terminal_knows_no_utf8(album):
+    shutil.copy(album / "nobody.jpg", album / "café😀.jpg")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(
+        [*CAPTION.split(), str(album / "café😀.jpg"), "--jsonl", "--dry-run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert Path(json.loads(result.stdout)["file"]).name == "café😀.jpg"
+
+
+def test_a_dry_run_on_a_new_machine_makes_no_data_folder(album, tmp_path):
+    environment = os.environ | {"MYVLM_HOME": str(tmp_path / "nothing")}
+    for arguments in (["caption", str(album / "rex.jpg"), "--dry-run"], ["status", str(album)]):
+        command = [sys.executable, "-W", "ignore", "-m", "myvlm_cli.main", *arguments]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_both_names_are_said_once(myvlm, album):

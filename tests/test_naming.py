@@ -7,9 +7,13 @@ import pytest
 
 from engine.errors import SidecarError
 from engine.sidecars import naming
-from engine.sidecars.naming import Namer, Naming, find_sidecars, mirrored
+from engine.sidecars.naming import Namer, Naming, mirrored
 
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
+
+
+def find_sidecars(photo, options=None):
+    return Namer(options).find(photo)
 
 
 def xmp_for(ending):
@@ -56,6 +60,24 @@ TABLE = [
     ("a.heic", ("a.MOV",), "a.heic.xmp", "a.heic.xmp", "a.xmp"),
     ("a.jpg", ("a.mp4", "a.xmp=MP4"), "a.jpg.xmp", "a.jpg.xmp", "a.jpg.xmp*"),
     ("a.jpg", ("a.txt", "a.jpg.json", "b.xmp", "a (1).jpg", "a.aae", ".a.png"), "a.jpg.xmp", "a.jpg.xmp", "a.xmp"),
+    # files that are no photos to us, but have sidecars with other programs
+    *(
+        ("a.jpg", (f"a.{e}", "a.xmp"), *["a.jpg.xmp"] * 2, "a.jpg.xmp*")
+        for e in "psd PSB jxl bmp jp2 pdf avi wav".split()
+    ),
+    ("a.jpg", ("a", "a.xmp"), "a.jpg.xmp", "a.jpg.xmp", "a.jpg.xmp*"),
+    ("a.png", ("a.mov", "a.xmp"), "a.png.xmp", "a.png.xmp", "a.png.xmp*"),
+    ("a.jpg", ("A.NEF", "a.xmp"), "a.jpg.xmp", "a.jpg.xmp", "a.jpg.xmp*"),
+    ("a.nef", ("A.JPG", "a.psd", "a.MOV", "a.xmp"), "a.xmp", "a.nef.xmp", "a.xmp"),
+    ("a.nef", ("A.bmp", "a.xmp"), "a.nef.xmp", "a.nef.xmp", "a.nef.xmp*"),
+    ("a.jpg", ("A.jpg", "a.xmp"), "a.jpg.xmp", "a.jpg.xmp", "a.jpg.xmp*"),
+    (
+        "a.jpg",
+        ("a.jpg_original", "a.xmp_original", "a.jpg~", "a.AAE", "a.json", "a.xmp"),
+        "a.xmp",
+        "a.jpg.xmp",
+        "a.xmp",
+    ),
     # a photo without an ending has one name only
     ("a", (), "a.xmp", "a.xmp", "a.xmp"),
     ("a", ("a.xmp",), "a.xmp", "a.xmp", "a.xmp"),
@@ -96,7 +118,7 @@ def test_a_folder_of_their_own_mirrors_the_library(tmp_path, monkeypatch):
     below = base / os.path.relpath(library, "/")
     names = Namer(Naming(folder=base))
     assert names.find(library / "a.jpg") == naming.SidecarPaths(
-        below / "a.jpg.xmp", below / "a.jpg.myvlm.json", library / "a.xmp"
+        below / "a.jpg.xmp", below / "a.jpg.myvlm.json", library / "a.xmp", make_folder=True
     )
     assert names.find(library / "b.jpg").source is None
     assert names.find(library / "c.jpg").source == library / "c.jpg.xmp"
@@ -152,3 +174,61 @@ def test_a_name_too_long_for_its_sidecars_is_an_error_that_says_so(tmp_path):
 
 def test_a_missing_folder_is_no_error(tmp_path):
     assert find_sidecars(tmp_path / "no" / "a.jpg").xmp == tmp_path / "no" / "a.jpg.xmp"
+
+
+def link(folder, name, target):
+    folder.mkdir(exist_ok=True)
+    (folder / name).symlink_to(target)
+    return folder / name
+
+
+@pytest.mark.parametrize("base", [None, "sidecars"])
+def test_a_link_to_a_photo_has_the_photos_sidecars(tmp_path, base):
+    options = Naming(folder=base and tmp_path / base)
+    real = tmp_path / "2020" / "rex.jpg"
+    fill(real.parent, "rex.jpg", "rex.xmp", "milo.jpg")
+    best = link(tmp_path / "00-best", "rex.jpg", "../2020/rex.jpg")
+    assert find_sidecars(best, options) == find_sidecars(real, options)
+    assert (find_sidecars(best, options).source or find_sidecars(best, options).xmp) == real.with_name("rex.xmp")
+    milo = link(best.parent, "milo.jpg", real.with_name("milo.jpg"))
+    assert find_sidecars(milo, options) == find_sidecars(real.with_name("milo.jpg"), options), "there is none yet"
+
+
+@pytest.mark.parametrize("there", ["rex.jpg.xmp", "rex.xmp", "rex.jpg.myvlm.json"])
+def test_a_sidecar_beside_the_link_is_kept_up_to_date(tmp_path, there):
+    fill(tmp_path / "2020", "rex.jpg", "rex.jpg.xmp")
+    best = link(tmp_path / "00-best", "rex.jpg", "../2020/rex.jpg")
+    fill(best.parent, there)
+    found = find_sidecars(best)
+    assert best.with_name(there) in (found.xmp, found.json)
+    for style in ("ext", "stem"):
+        assert find_sidecars(best, Naming(style)).json.parent == best.parent
+
+
+def test_objects_of_an_annex_and_broken_links_keep_their_sidecars_beside_the_link(tmp_path):
+    fill(tmp_path / "objects", "SHA256-12.jpg")
+    fill(tmp_path / "objects", "gone.jpg")
+    rex = link(tmp_path / "library", "rex.jpg", "../objects/SHA256-12.jpg")
+    gone = link(rex.parent, "gone.jpg", "../nowhere/gone.jpg")
+    loop = link(rex.parent, "loop.jpg", "loop.jpg")
+    for path in (rex, gone, loop):
+        assert find_sidecars(path).xmp == path.with_name(path.name + ".xmp")
+
+
+def test_a_linked_folder_is_the_folder(tmp_path):
+    fill(tmp_path / "library", "a.jpg")
+    (tmp_path / "link").symlink_to("library")
+    assert find_sidecars(tmp_path / "link" / "a.jpg").xmp.resolve() == tmp_path / "library" / "a.jpg.xmp"
+
+
+def test_hard_links_have_sidecars_of_their_own(tmp_path):
+    fill(tmp_path / "a", "1.jpg", "1.jpg.xmp")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.jpg").hardlink_to(tmp_path / "a" / "1.jpg")
+    assert find_sidecars(tmp_path / "b" / "1.jpg").xmp == tmp_path / "b" / "1.jpg.xmp"
+
+
+def test_folders_are_made_below_a_sidecar_folder_only(tmp_path):
+    fill(tmp_path, "a.jpg")
+    assert not find_sidecars(tmp_path / "a.jpg").make_folder
+    assert find_sidecars(tmp_path / "a.jpg", Naming(folder=tmp_path / "s")).make_folder

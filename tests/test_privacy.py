@@ -19,6 +19,7 @@ import pytest
 
 from engine.boxes import Box
 from engine.errors import ConceptError
+from engine.files import TEMPORARY_MARK
 from engine.pipeline.enrol import enrol
 from engine.pipeline.forget import Scrub, forget
 from engine.pipeline.session import Choices, Session
@@ -217,18 +218,89 @@ def test_old_names_of_a_renamed_concept_go_too(session, family, documents):
     assert b"Milo" in (family / "milo.jpg.xmp").read_bytes()
 
 
-def test_what_cannot_be_scrubbed_is_told_and_can_be_done_later(session, family):
+def test_what_cannot_be_scrubbed_keeps_the_concept_until_the_same_command_can(session, family):
     whole = (family / "rex.jpg.xmp").read_bytes()
     (family / "rex.jpg.xmp").write_bytes(whole[:-30])
-    done = forget(session, NAME, Scrub((family,)))
-    assert scrubbed(done)["rex.jpg.xmp"] == ("failed", False)
-    assert traces(session.folder, [NAME.encode()]) == []
+    done = forget(session, NAME, Scrub())
+    assert (done.complete, scrubbed(done)["rex.jpg.xmp"]) == (False, ("failed", False))
+    assert scrubbed(done)["both.jpg.xmp"] == ("cleaned", False), "the others are done"
+    assert session.store.find(NAME)
+    (family / "rex.jpg.xmp").write_bytes(whole)
+    again = forget(session, NAME, Scrub())
+    assert (again.known, again.complete, scrubbed(again)) == (True, True, {"rex.jpg.xmp": ("cleaned", False)})
+    assert traces(family, [NAME.encode()]) == traces(session.folder, [NAME.encode()]) == []
     with pytest.raises(ConceptError):
         forget(session, NAME, Scrub())
-    (family / "rex.jpg.xmp").write_bytes(whole)
-    again = forget(session, NAME, Scrub((family,)))
-    assert (again.known, scrubbed(again)) == (False, {"rex.jpg.xmp": ("cleaned", False)})
+    (family / "rex.jpg.xmp").write_bytes(whole)  # from a backup, say
+    assert scrubbed(forget(session, NAME, Scrub((family,)))) == {"rex.jpg.xmp": ("cleaned", False)}
+
+
+def test_an_unmounted_library_keeps_the_concept_or_not_as_asked(myvlm, session, family, tmp_path):
+    away = tmp_path / "away"
+    family.rename(away)
+    session.store.close()
+    result = myvlm("forget", NAME, "--scrub-sidecars", "--yes", "--json")
+    assert (result.code, result.json["complete"]) == (1, False)
+    (told,) = result.json["sidecars"]
+    assert (told["file"], told["status"]) == (str(family), "failed")
+    assert "mount it and run the same command again" in told["reason"]
+    assert len(myvlm("concepts", "--json").json["concepts"]) == 2
+    away.rename(family)
+    result = myvlm("forget", NAME, "--scrub-sidecars", "--yes", "--json")
+    assert (result.code, result.json["complete"]) == (0, True)
     assert traces(family, [NAME.encode()]) == []
+    family.rename(away)
+    assert myvlm("forget", "Milo", "--scrub-sidecars", "--yes").code == 1
+    result = myvlm("forget", "Milo", "--scrub-sidecars", "--anyway", "--yes", "--json")
+    assert (result.code, result.json["complete"]) == (1, True), "it is forgotten, and it is told what was not looked at"
+    assert myvlm("concepts", "--json").json["concepts"] == []
+
+
+def test_a_disk_that_is_gone_is_told_of_once(session, tmp_path, family):
+    milo = session.store.get("Milo")
+    disk = tmp_path / "disk"
+    for year in ("2019", "2020"):
+        (disk / year).mkdir(parents=True)
+        caption_photo(session, disk / year / "a.jpg", milo)
+    shutil.rmtree(disk)
+    assert scrubbed(forget(session, NAME, Scrub())).get("disk") == ("failed", False)
+
+
+def test_a_deleted_sidecar_is_gone_and_a_missing_path_is_not_silent(session, family):
+    for path in family.glob("rex.jpg.*"):
+        path.unlink()
+    done = forget(session, NAME, Scrub((family / "typo",)))
+    assert {n: s for n, s in scrubbed(done).items() if s[0] == "failed"} == {"typo": ("failed", False)}
+    done = forget(session, NAME, Scrub())
+    assert done.complete
+    assert not {"rex.jpg.xmp", "rex.jpg.myvlm.json"} & set(scrubbed(done))
+
+
+@pytest.mark.parametrize("how", ["pruned", "another was forgotten"])
+def test_sidecars_are_known_after_their_runs_are_forgotten(session, family, how):
+    if how == "pruned":
+        assert Journal(session.folder).prune(0)
+    else:
+        forget(session, "Milo")
+    done = forget(session, NAME, Scrub())
+    assert {"rex.jpg.xmp", "both.jpg.xmp", "rex.jpg.myvlm.json"} <= set(scrubbed(done))
+    assert traces(family, [NAME.encode()]) == []
+
+
+def test_leftovers_of_a_killed_scrub_are_removed(session, family):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    leftover = family / f"{TEMPORARY_MARK}{dead.pid}-aa"
+    leftover.write_text(NAME)
+    forget(session, NAME, Scrub())
+    assert not leftover.exists()
+
+
+def test_help_shows_each_command_its_own_example(myvlm):
+    for command in (("forget",), ("concepts", "forget")):
+        text = myvlm(*command, "--help").out
+        assert f"Example: myvlm {' '.join(command)} rex" in text
+        assert "Keep sidecars" not in text
 
 
 def test_a_sidecar_that_changes_meanwhile_is_read_again(session, family, monkeypatch):

@@ -194,21 +194,17 @@ def test_what_a_human_changed_is_no_longer_ours():
     assert [r.name for r in read_regions(moved)] == ["Anna"]
 
 
-def test_one_that_a_human_took_out_does_not_come_back_a_dropped_property_does():
-    packet = Packet(wrap(""))
-    both = [ANNA, NamedRegion("Rex", 0.2, 0.2, 0.1, 0.1, "Pet")]
-    add_regions(packet, both, (400, 300))
-    tree = etree.fromstring(packet.serialise())
-    bag = tree.find(f".//{{{RS}}}RegionList/{{{RDF}}}Bag")
-    bag.remove(bag[0])
-    taken = Packet(etree.tostring(tree))
-    for _ in range(2):
-        assert [r.name for r in add_regions(taken, both, (400, 300)).written] == ["Rex"]
-    tree = etree.fromstring(packet.serialise())
-    found = tree.find(f".//{{{RS}}}Regions")
-    found.getparent().remove(found)
-    dropped = Packet(etree.tostring(tree))
-    assert len(add_regions(dropped, both, (400, 300)).written) == 2
+def test_those_to_keep_stay_as_they_are():
+    packet = Packet(wrap(mwg(entry("Otto", x=0.8))))
+    add_regions(packet, [ANNA, NamedRegion("Rex", 0.2, 0.2, 0.1, 0.1, "Pet")], (400, 300))
+    start = packet.serialise()
+    assert add_regions(packet, [ANNA], (400, 300), keep=["REX"]).written == (ANNA,)
+    assert packet.serialise() == start
+    add_regions(packet, [], (400, 300), keep=["rex"])
+    assert [r.name for r in read_regions(packet)] == ["Otto", "Rex"]
+    assert packet.items(MYVLM, "Regions") == ["Rex 0.200000 0.200000 0.100000 0.100000"]
+    add_regions(packet, [], (400, 300))
+    assert packet.find(MYVLM, "Regions") is None
 
 
 def test_removing_all_of_ours_leaves_what_was_there():
@@ -229,6 +225,15 @@ def test_the_check_sees_every_change_of_others():
     for old, new in ((b"Otto", b"Otti"), (b'a:x="0.8"', b'a:x="0.7"'), (b'd:w="400"', b'd:w="800"'), (b"Face", b"Pet")):
         assert not regions_kept(Packet(before), Packet(before.replace(old, new)))
     assert regions_kept(Packet(before), Packet(before))
+    otto, ben = entry("Otto", x=0.8), entry("Ben", x=0.2)
+    assert not regions_kept(Packet(wrap(mwg(otto, ben))), Packet(wrap(mwg(ben, otto))))
+    two = Packet(wrap(mwg(otto, ben)))
+    add_regions(two, [ANNA], (400, 300))
+    moved = etree.fromstring(two.serialise())
+    bag = moved.find(f".//{{{RS}}}RegionList/{{{RDF}}}Bag")
+    bag.insert(0, bag[1])
+    assert regions_kept(Packet(wrap(mwg(otto, ben))), two)
+    assert not regions_kept(Packet(wrap(mwg(otto, ben))), Packet(etree.tostring(moved)))
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,16 @@ from lxml import etree
 from rdflib.exceptions import ParserError
 
 from engine.errors import SidecarError
+from engine.photos.embedded import Embedded
+from engine.sidecars.namespaces import MYVLM
+from engine.sidecars.ownership import LABELS, METADATA_DATE, OURS
 from engine.sidecars.regions import NamedRegion
-from engine.sidecars.xmp import TOUCHED, Policy, Words, merge_words, read_standing, remove_words
-from tests.xmp_oracles import LATER, NOW, RDF, SPACES, WORDS, graph
+from engine.sidecars.xmp import Policy, Words, merge_words, read_standing, remove_words, take_back
+from tests.xmp_oracles import LATER, NOW, RDF, SILENT, SPACES, WORDS, graph
 
 FEW, MANY = 400, int(os.environ.get("MYVLM_FUZZ", "100000"))
 GRAPH_EACH = 100  # rdflib is slow: it looks at every hundredth
-TOUCHED_TAGS = {f"{{{n}}}{name}" for n, name in TOUCHED}
+TOUCHED_TAGS = {f"{{{n}}}{name}" for n, name in {*LABELS, METADATA_DATE, *((MYVLM, n) for n in OURS)}}
 REGIONS = Words(
     **{k: getattr(WORDS, k) for k in ("caption", "names", "people", "hierarchy", "concepts", "vlm", "settings")},
     regions=(NamedRegion("Anna", 0.5, 0.4, 0.2, 0.3),),
@@ -104,7 +107,7 @@ def mutate_tree(rng: random.Random, data: bytes, other: bytes) -> bytes:
 def seeds(shared) -> list[bytes]:
     """Real sidecars, and what they are when we have been there."""
     found = [f.read_bytes() for f in sorted((shared / "sidecars").glob("*.xmp"))]
-    ours = [merge_words(d, REGIONS, NOW, policy=Policy(hierarchy=True)).data or d for d in found]
+    ours = [merge_words(d, REGIONS, NOW, policy=Policy(hierarchy=True), embedded=SILENT).data or d for d in found]
     return [d for d in [*found, *ours, merge_words(None, REGIONS, NOW).data] if len(d) < 12_000]
 
 
@@ -127,7 +130,7 @@ def foreign_properties(data: bytes) -> Counter:
     return found
 
 
-def check(data: bytes, words: Words, policy: Policy, *, deeply: bool) -> str:
+def check(data: bytes, words: Words, policy: Policy, embedded: Embedded | None, *, deeply: bool) -> str:
     """What became of an input: refused, unchanged or merged."""
     try:
         read_standing(data)
@@ -135,18 +138,26 @@ def check(data: bytes, words: Words, policy: Policy, *, deeply: bool) -> str:
     except SidecarError:
         pass
     try:
-        merged = merge_words(data, words, NOW, policy=policy).data
+        merged = merge_words(data, words, NOW, policy=policy, embedded=embedded).data
     except SidecarError:
         return "refused"
     if merged is None:
         return "unchanged"
-    assert merge_words(merged, words, LATER, policy=policy).data is None, "a second merge changes something"
+    assert merge_words(merged, words, LATER, policy=policy, embedded=embedded).data is None, (
+        "a second merge changes something"
+    )
     before = foreign_properties(data)
     assert foreign_properties(merged) == before
     assert read_standing(merged).marked
     for names, ids in ((None, frozenset()), (frozenset({"Anna"}), frozenset({"ab12"}))):
         try:
             left = remove_words(merged, names, ids)
+        except SidecarError:
+            continue
+        assert left is None or foreign_properties(left) == before
+    for earlier in (None, data):
+        try:
+            left = take_back(merged, earlier)
         except SidecarError:
             continue
         assert left is None or foreign_properties(left) == before
@@ -171,12 +182,12 @@ def fuzz(shared, count: int, seed: int) -> Counter:
         except (ValueError, etree.LxmlError):  # the mutation made what cannot be written
             outcomes["no input"] += 1
             continue
-        words = rng.choice((WORDS, REGIONS))
+        words, embedded = rng.choice((WORDS, REGIONS)), rng.choice((None, SILENT))
         policy = Policy(rng.random() < 0.3, rng.random() < 0.3)
         try:
-            outcomes[check(data, words, policy, deeply=i % GRAPH_EACH == 0)] += 1
+            outcomes[check(data, words, policy, embedded, deeply=i % GRAPH_EACH == 0)] += 1
         except Exception as err:
-            err.add_note(f"seed {seed}, input {i}, {how.__name__}, {words is REGIONS}, {policy}:\n{data!r}")
+            err.add_note(f"seed {seed}, input {i}, {how.__name__}, {words is REGIONS}, {embedded}, {policy}:\n{data!r}")
             raise
     return outcomes
 

@@ -10,15 +10,16 @@ from engine.sidecars.junk import is_junk
 from engine.sidecars.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF
 from engine.sidecars.packet import Packet
 from engine.sidecars.regions import NamedRegion, read_regions
-from engine.sidecars.xmp import Policy, merge_words, read_standing, remove_words
-from tests.xmp_oracles import LATER, NOW, WORDS, array, assert_kept, block, description, graph, wrap
+from engine.sidecars.xmp import Policy, merge_words, read_standing, remove_words, take_back, wants_embedded
+from tests.other_programs import darktable
+from tests.xmp_oracles import LATER, NOW, WORDS, array, assert_kept, block, description, graph, merging, wrap
 
 OTHER = replace(WORDS, caption="A dog.", names=(), people=(), hierarchy=(), concepts=(), vlm="vlm@2")
 JUNK = "OLYMPUS DIGITAL CAMERA         "
 
 
 def merged(existing, words=WORDS, **more):
-    return merge_words(existing, words, NOW, **more).data
+    return merging(existing, words, NOW, **more).data
 
 
 def subjects(data):
@@ -37,14 +38,14 @@ def test_a_new_sidecar_holds_our_words():
 
 def test_a_second_merge_changes_nothing():
     first = merged(None)
-    assert merge_words(first, replace(WORDS, run="run 2"), LATER).data is None
+    assert merging(first, replace(WORDS, run="run 2"), LATER).data is None
 
 
 def test_run_and_date_are_written_only_with_something_else():
     first = merged(None, replace(WORDS, run="r1"))
     assert read_standing(first).run == "r1"
     assert b"2026-11-21T12:00:00+00:00" in first
-    second = merge_words(first, replace(OTHER, run="r2"), LATER).data
+    second = merging(first, replace(OTHER, run="r2"), LATER).data
     assert read_standing(second).run == "r2"
     assert b"2027-01-01T00:00:00+00:00" in second
     assert second.count(b"MetadataDate>") == 2
@@ -66,7 +67,7 @@ def test_run_and_date_are_written_only_with_something_else():
     ],
 )
 def test_a_humans_description_is_never_touched(existing):
-    merge = merge_words(existing, WORDS, NOW)
+    merge = merging(existing, WORDS, NOW)
     assert WORDS.caption.encode() not in merge.data
     assert b"Our summer" in merge.data
     assert "kept the description" in merge.notes[0]
@@ -86,6 +87,13 @@ def test_replace_all_replaces_a_humans_description_and_keeps_it_in_our_block():
     german = merged(wrap(block(description("Unser Sommer", "de"))), policy=Policy(replace_all=True))
     assert b"Unser Sommer" in german
     assert Packet(german).default_text(DC, "description") == WORDS.caption
+
+
+def test_the_text_that_we_replaced_outlives_a_program_that_drops_ours():
+    ours = merged(wrap(block(description("Our summer"))), policy=Policy(replace_all=True))
+    again = merged(darktable(ours), policy=Policy(replace_all=True))
+    assert Packet(again).default_text(DC, "description") == WORDS.caption
+    assert Packet(remove_words(again)).default_text(DC, "description") == "Our summer"
 
 
 def test_what_comes_back_is_only_what_was_replaced():
@@ -140,14 +148,6 @@ def test_a_term_that_a_human_took_out_stays_out():
     assert subjects(merged(gone, WORDS)) == ["home", "Anna"], "also after it did not hold for a while"
 
 
-def test_when_the_last_other_term_goes_a_declined_one_comes_back_once():
-    edited = merged(None).replace(b"<rdf:li>Rex</rdf:li>", b"", 1)
-    rex = replace(WORDS, names=("Rex",), people=(), hierarchy=("Pets|Rex",))
-    once = merged(edited, rex)
-    assert subjects(once) == ["Rex"]
-    assert merged(once, rex) is None
-
-
 def test_spellings_that_differ_in_unicode_form_are_one_term():
     existing = wrap(block(array("dc:subject", "Zoe\u0308", " Rex ")))
     words = replace(WORDS, names=("Zoë", "Rex"), people=())
@@ -175,7 +175,7 @@ def test_an_empty_description_in_attribute_form_is_filled_once():
 )
 def test_a_keyword_list_of_an_unusual_form_is_left_alone_and_told(odd):
     existing = wrap(block(odd))
-    merge = merge_words(existing, WORDS, NOW)
+    merge = merging(existing, WORDS, NOW)
     assert "could not add Anna, Rex: dc:subject" in merge.notes[0]
     assert graph(remove_words(merge.data), shared=True) == graph(existing, shared=True)
     assert merged(merge.data) is None
@@ -402,7 +402,8 @@ class TestRemoval:
     ids=lambda v: v if isinstance(v, str) else "data",
 )
 def test_dangerous_and_foreign_files_are_refused(data, why):
-    for use in (lambda: merge_words(data, WORDS, NOW), lambda: read_standing(data), lambda: remove_words(data)):
+    assert not wants_embedded(data)
+    for use in (lambda: merging(data), lambda: read_standing(data), lambda: remove_words(data)):
         with pytest.raises(SidecarError, match=why):
             use()
 
@@ -414,18 +415,19 @@ def test_entities_are_not_expanded_and_do_not_explode(tmp_path):
     for entity in (f'<!ENTITY a SYSTEM "file://{secret}">', f"<!ENTITY a0 'boom'>{levels}"):
         bomb = wrap(block("<dc:title>&a;</dc:title>"), f"<!DOCTYPE x [{entity}]>")
         with pytest.raises(SidecarError, match="DOCTYPE"):
-            merge_words(bomb, WORDS, NOW)
+            merging(bomb, WORDS, NOW)
 
 
 def test_what_cannot_be_xml_is_an_error_of_that_photo():
     with pytest.raises(SidecarError):
-        merge_words(None, replace(WORDS, caption="a \x01 b"), NOW)
+        merging(None, replace(WORDS, caption="a \x01 b"), NOW)
 
 
 def test_a_later_versions_sidecar_is_left_alone():
     newer = merged(None).replace(b"<myvlm:SchemaVersion>2<", b"<myvlm:SchemaVersion>3<")
-    with pytest.raises(SidecarError, match="newer version"):
-        merge_words(newer, WORDS, NOW)
+    for use in (lambda: merging(newer), lambda: read_standing(newer), lambda: take_back(newer, None)):
+        with pytest.raises(SidecarError, match="newer version"):
+            use()
 
 
 def test_sidecars_of_schema_1_merge_cleanly():
@@ -469,18 +471,60 @@ def test_our_prefixes_bound_to_other_namespaces():
 
 
 def test_changes_are_told_readably():
-    merge = merge_words(wrap(block(array("dc:subject", "home"))), WORDS, NOW)
+    merge = merging(wrap(block(array("dc:subject", "home"))), WORDS, NOW)
     changes = {c.property: (c.before, c.after) for c in merge.changes}
     assert changes["dc:subject"] == ("home", "home, Anna, Rex")
     assert changes["dc:description"] == ("", WORDS.caption)
-    assert merge_words(merge.data, WORDS, NOW).changes == ()
+    assert merging(merge.data, WORDS, NOW).changes == ()
 
 
 def test_the_photos_own_description_and_keywords_are_not_hidden_by_a_sidecar_that_is_there():
     existing = wrap('<rdf:Description rdf:about="" xmp:Rating="3"/>')
     embedded = Embedded(exif_description="Grandma, 1980", keywords=("family",))
-    merge = merge_words(existing, WORDS, NOW, embedded=embedded)
+    merge = merging(existing, WORDS, NOW, embedded=embedded)
     assert WORDS.caption.encode() not in merge.data
     assert merge.notes == ("kept the description in the photo file",)
     assert subjects(merge.data) == ["family", "Anna", "Rex"]
-    assert merge_words(merge.data, WORDS, NOW, embedded=embedded).data is None
+    assert merging(merge.data, WORDS, NOW, embedded=embedded).data is None
+
+
+class TestUnreadPhotos:
+    """`embedded` None with a sidecar that is there: nothing that the photo file may say is hidden."""
+
+    RATED = wrap('<rdf:Description rdf:about="" xmp:Rating="3"/>')
+
+    @pytest.mark.parametrize(
+        ("existing", "wanted"),
+        [
+            (RATED, True),
+            (wrap(block(description("Our summer"))), True),
+            (wrap(block(array("dc:subject", "home"))), True),
+            (wrap(block(description(" ") + array("dc:subject", "home"))), True),
+            (wrap(block(description("Our summer") + array("dc:subject", "home"))), False),
+            (wrap('<rdf:Description rdf:about="" dc:description="Our summer" dc:subject=""/>'), False),
+        ],
+    )
+    def test_what_a_merge_needs_them_for(self, existing, wanted):
+        assert wants_embedded(existing) is wanted
+
+    def test_neither_description_nor_keywords_are_begun(self):
+        merge = merge_words(self.RATED, WORDS, NOW)
+        packet = Packet(merge.data)
+        assert packet.find(DC, "description") is None
+        assert packet.find(DC, "subject") is None
+        assert packet.items(IPTC_EXT, "PersonInImage") == ["Anna"]
+        assert ["was not read" in n for n in merge.notes] == [True, True]
+        assert merge_words(merge.data, WORDS, LATER).data is None
+        later = merge_words(merge.data, WORDS, NOW, embedded=Embedded(exif_description="Grandma", keywords=("family",)))
+        assert subjects(later.data) == ["family", "Anna", "Rex"]
+        assert WORDS.caption.encode() not in later.data
+
+    def test_what_a_program_dropped_of_ours_comes_back(self):
+        ours = merged(self.RATED)
+        again = merge_words(darktable(ours), WORDS, NOW).data
+        assert Packet(again).default_text(DC, "description") == WORDS.caption
+        assert subjects(again) == ["Anna", "Rex"]
+
+    def test_replace_all_needs_to_know_nothing(self):
+        data = merge_words(self.RATED, WORDS, NOW, policy=Policy(replace_all=True)).data
+        assert Packet(data).default_text(DC, "description") == WORDS.caption

@@ -11,9 +11,9 @@ from engine.photos.embedded import Embedded
 from engine.sidecars.namespaces import DC, DIGIKAM, IPTC_EXT, MYVLM, TIFF
 from engine.sidecars.packet import Packet
 from engine.sidecars.regions import NamedRegion
-from engine.sidecars.xmp import Policy, merge_words, read_standing, remove_words
+from engine.sidecars.xmp import Policy, read_standing, remove_words
 from tests.other_programs import darktable, digikam, lightroom, read
-from tests.xmp_oracles import LATER, NOW, WORDS, array, assert_kept, block, description, graph, wrap
+from tests.xmp_oracles import LATER, NOW, WORDS, array, assert_kept, block, description, graph, merging, wrap
 
 REGIONS = replace(WORDS, regions=(NamedRegion("Anna", 0.5, 0.4, 0.2, 0.3),), dimensions=(400, 300))
 WAYS = {"plain": (WORDS, Policy()), "everything": (REGIONS, Policy(hierarchy=True))}
@@ -30,10 +30,10 @@ def test_real_sidecars_keep_every_foreign_property(shared, way):
     words, policy = WAYS[way]
     for file in real(shared):
         before = file.read_bytes()
-        after = merge_words(before, words, NOW, policy=policy).data
+        after = merging(before, words, NOW, policy=policy).data
         if way == "plain":
             assert_kept(before, after)
-        assert merge_words(after, words, LATER, policy=policy).data is None, file.name
+        assert merging(after, words, LATER, policy=policy).data is None, file.name
         left = remove_words(after)
         assert graph(left, shared=True) == graph(before, shared=True) if left else not graph(before), file.name
 
@@ -43,9 +43,9 @@ def test_real_sidecars_that_another_program_wrote_anew_need_no_second_merge(shar
     for file in real(shared):
         if not dict(read(file.read_bytes())):
             continue
-        ours = merge_words(file.read_bytes(), REGIONS, NOW).data
+        ours = merging(file.read_bytes(), REGIONS, NOW).data
         again = rewrite(ours, seed=7)
-        assert merge_words(again, REGIONS, LATER).data is None, file.name
+        assert merging(again, REGIONS, LATER).data is None, file.name
         standing = read_standing(again)
         assert standing == read_standing(ours), file.name
         assert not standing.dropped
@@ -76,7 +76,7 @@ def test_exiftool_reads_ours_and_everything_that_was_there(shared, tmp_path):
     files = real(shared)
     after = [tmp_path / f.name for f in files]
     for file, path in zip(files, after, strict=True):
-        path.write_bytes(merge_words(file.read_bytes(), WORDS, NOW).data)
+        path.write_bytes(merging(file.read_bytes(), WORDS, NOW).data)
     for file, old, new in zip(files, exiftool(files), exiftool(after), strict=True):
         for key, value in old.items():
             if key.rsplit(":", 1)[1] not in SHARED:
@@ -102,7 +102,7 @@ def test_exiv2_reads_ours_and_everything_that_was_there(shared, tmp_path):
     readable = 0
     for file in real(shared):
         path = tmp_path / file.name
-        path.write_bytes(merge_words(file.read_bytes(), REGIONS, NOW).data)
+        path.write_bytes(merging(file.read_bytes(), REGIONS, NOW).data)
         old, new = exiv2(file), exiv2(path)
         readable += bool(old)
         for key, value in old.items():
@@ -124,62 +124,62 @@ class TestDarktable:
 
     def test_what_it_dropped_is_told_and_comes_back(self):
         asked = Policy(hierarchy=True)
-        ours = merge_words(self.START, REGIONS, NOW, policy=asked).data
+        ours = merging(self.START, REGIONS, NOW, policy=asked).data
         dropped = darktable(ours, subject=("holiday", "darktable|format|jpg"))
         standing = read_standing(dropped)
         assert standing.marked
         assert standing.caption == "dropped"
         assert standing.dropped == ("dc:description", "dc:subject", "lr:hierarchicalSubject")
-        again = merge_words(dropped, REGIONS, LATER).data
+        again = merging(dropped, REGIONS, LATER).data
         packet = Packet(again)
         assert packet.default_text(DC, "description") == WORDS.caption
         assert packet.items(DC, "subject") == ["holiday", "darktable|format|jpg", "Anna", "Rex"]
         assert packet.items(IPTC_EXT, "PersonInImage") == ["Anna"]
         assert read_standing(again).caption == "ours"
         assert read_standing(again).dropped == ()
-        assert merge_words(again, REGIONS, LATER).data is None
+        assert merging(again, REGIONS, LATER).data is None
 
     def test_time_and_again(self):
-        data = merge_words(self.START, WORDS, NOW).data
+        data = merging(self.START, WORDS, NOW).data
         for seed in range(5):
-            data = merge_words(darktable(data, subject=("holiday",), seed=seed), WORDS, LATER).data
+            data = merging(darktable(data, subject=("holiday",), seed=seed), WORDS, LATER).data
         assert Packet(data).items(DC, "subject") == ["holiday", "Anna", "Rex"]
         assert b"Anna" not in remove_words(data)
 
     def test_a_description_that_a_human_wrote_there_stays(self):
-        ours = merge_words(self.START, WORDS, NOW).data
+        ours = merging(self.START, WORDS, NOW).data
         theirs = darktable(ours, subject=("holiday",), description="Our summer")
         assert read_standing(theirs).caption == "human"
-        data = merge_words(theirs, WORDS, LATER).data or theirs
+        data = merging(theirs, WORDS, LATER).data or theirs
         assert Packet(data).default_text(DC, "description") == "Our summer"
 
     def test_the_mirror_and_the_tags_list_survive(self):
         embedded = Embedded(exif_description="SONY DSC")
-        ours = merge_words(None, WORDS, NOW, embedded=embedded).data
+        ours = merging(None, WORDS, NOW, embedded=embedded).data
         dropped = darktable(ours)
         assert read_standing(dropped).dropped == ("dc:description", "dc:subject")
-        again = Packet(merge_words(dropped, WORDS, LATER).data)
+        again = Packet(merging(dropped, WORDS, LATER).data)
         assert again.default_text(TIFF, "ImageDescription") == WORDS.caption
         assert again.items(DIGIKAM, "TagsList") == ["People/Anna", "Pets/Rex"]
 
 
 @pytest.mark.parametrize("rewrite", [digikam, lightroom])
 def test_a_human_edit_in_another_program_is_untouched(rewrite):
-    ours = merge_words(None, WORDS, NOW).data
+    ours = merging(None, WORDS, NOW).data
     edited = rewrite(ours.replace(WORDS.caption.encode(), b"Rex asleep, finally!"), seed=3)
     assert read_standing(edited).caption == "human"
     assert read_standing(edited).dropped == ()
-    later = merge_words(edited, replace(WORDS, caption="Rex is awake."), LATER).data
+    later = merging(edited, replace(WORDS, caption="Rex is awake."), LATER).data
     assert later is None or b"Rex asleep, finally!" in later
     assert Packet(remove_words(edited)).default_text(DC, "description") == "Rex asleep, finally!"
 
 
 def test_a_caption_that_only_changed_its_unicode_form_and_spaces_is_still_ours():
     words = replace(WORDS, caption="Zoë is on Anna's sofa.")
-    ours = merge_words(None, words, NOW).data
+    ours = merging(None, words, NOW).data
     edited = ours.replace("Zoë is on".encode(), "Zoe\u0308 is\n   on".encode())
     assert read_standing(edited).caption == "ours"
-    assert merge_words(edited, words, LATER).data is None
+    assert merging(edited, words, LATER).data is None
 
 
 class TestSeeding:
@@ -188,7 +188,7 @@ class TestSeeding:
     def test_the_packet_is_carried_without_padding(self):
         xmp = wrap(block(description("Grandma wrote this"), 'xmp:Rating="4"'), '<?xpacket begin="" id="W5M0"?>')
         xmp += b" \n" * 500 + b'<?xpacket end="w"?>' + b"\0" * 3
-        merge = merge_words(None, WORDS, NOW, embedded=Embedded(xmp=xmp))
+        merge = merging(None, WORDS, NOW, embedded=Embedded(xmp=xmp))
         assert graph(xmp.rstrip(b"\0")) == graph(merge.data)
         assert b"Grandma wrote this" in merge.data
         assert WORDS.caption.encode() not in merge.data
@@ -204,7 +204,7 @@ class TestSeeding:
             creator=("Ben",),
             copyright="(c) Ben",
         )
-        packet = Packet(merge_words(None, WORDS, NOW, embedded=embedded).data)
+        packet = Packet(merging(None, WORDS, NOW, embedded=embedded).data)
         assert packet.default_text(DC, "description") == "Grandma, 1980"
         assert packet.default_text(DC, "title") == "Kept"
         assert packet.items(DC, "subject") == ["family", "home", "Anna", "Rex"]
@@ -216,17 +216,17 @@ class TestSeeding:
         assert left.default_text(DC, "description") == "Grandma, 1980", "it is the human's, not ours"
         assert left.items(DC, "subject") == ["family", "home"]
 
-    def test_junk_zero_ratings_and_comments_are_not_seeded(self):
-        embedded = Embedded(exif_description="SONY DSC", iptc_caption="Grandma", exif_comment="Screenshot", rating=0)
-        data = merge_words(None, WORDS, NOW, embedded=embedded).data
+    def test_junk_and_zero_ratings_are_not_seeded(self):
+        embedded = Embedded(exif_description="SONY DSC", iptc_caption="Grandma", rating=0)
+        data = merging(None, WORDS, NOW, embedded=embedded).data
         assert Packet(data).default_text(DC, "description") == "Grandma"
-        for absent in (b"SONY", b"Screenshot", b"Rating"):
+        for absent in (b"SONY", b"Rating"):
             assert absent not in data
 
     def test_a_bare_rdf_packet_is_wrapped(self):
         inner = wrap(block("<dc:title>Home</dc:title>"))
         bare = inner[inner.index(b"<rdf:RDF") : inner.index(b"</x:xmpmeta>")]
-        data = merge_words(None, WORDS, NOW, embedded=Embedded(xmp=bare)).data
+        data = merging(None, WORDS, NOW, embedded=Embedded(xmp=bare)).data
         assert b"<x:xmpmeta" in data
         assert b'<?xpacket end="w"?>' in data
         assert graph(data) == graph(bare)
@@ -235,23 +235,50 @@ class TestSeeding:
         xmp = ('<?xml version="1.0" encoding="UTF-16"?>' + wrap(block("<dc:title>Zoë</dc:title>")).decode()).encode(
             "utf-16"
         )
-        data = merge_words(None, WORDS, NOW, embedded=Embedded(xmp=xmp)).data
+        data = merging(None, WORDS, NOW, embedded=Embedded(xmp=xmp)).data
         assert Packet(data).default_text(DC, "title") == "Zoë"
 
     @pytest.mark.parametrize("xmp", [b"<x:xmpmeta", wrap("").decode().encode("utf-16")[:-3], b"\xff\xfe\0\xd8"])
     def test_a_damaged_packet_is_an_error_because_a_sidecar_would_hide_it(self, xmp):
         with pytest.raises(Exception, match="embedded metadata is damaged"):
-            merge_words(None, WORDS, NOW, embedded=Embedded(xmp=xmp))
-        merge_words(wrap(block()), WORDS, NOW, embedded=Embedded(xmp=xmp))  # one that is there hides it already
+            merging(None, WORDS, NOW, embedded=Embedded(xmp=xmp))
+        merging(wrap(block()), WORDS, NOW, embedded=Embedded(xmp=xmp))  # one that is there hides it already
 
     def test_what_points_into_the_photo_file_is_not_carried(self):
         note = 'xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="0123"'
-        merge = merge_words(None, WORDS, NOW, embedded=Embedded(xmp=wrap(block("", note))))
+        merge = merging(None, WORDS, NOW, embedded=Embedded(xmp=wrap(block("", note))))
         assert b"HasExtendedXMP" not in merge.data
         assert "Extended XMP" in merge.notes[0]
 
+    def test_what_the_packet_only_mirrors_of_the_file_is_not_carried(self):
+        spaces = 'xmlns:exif="http://ns.adobe.com/exif/1.0/"'
+        mirrors = 'tiff:Orientation="6" tiff:ImageWidth="40" exif:PixelXDimension="40" exif:FNumber="8/1" '
+        sizes = "<tiff:ImageLength>30</tiff:ImageLength><exif:PixelYDimension>30</exif:PixelYDimension>"
+        xmp = wrap(block(sizes + array("dc:subject", "home"), mirrors), spaces=spaces)
+        data = merging(None, embedded=Embedded(xmp=xmp)).data
+        for gone in (b"Orientation", b"ImageWidth", b"ImageLength", b"PixelXDimension", b"PixelYDimension"):
+            assert gone not in data
+        assert b'exif:FNumber="8/1"' in data
+
+    @pytest.mark.parametrize(
+        ("dates", "stays"),
+        [
+            ({"exif:DateTimeOriginal": "1980"}, True),  # nothing else says so
+            ({"exif:DateTimeOriginal": "2026-05-01T10:00:00", "photoshop:DateCreated": "1980-07"}, True),
+            ({"exif:DateTimeOriginal": "2026-05-01T10:00:00", "xmp:CreateDate": "2026-05-01T10:00:00.00"}, False),
+            ({"exif:DateTimeDigitized": "2026-05-01T10:00:00", "photoshop:DateCreated": "2026-05-01T10:00:00"}, False),
+        ],
+    )
+    def test_a_date_is_carried_unless_another_says_the_same(self, dates, stays):
+        spaces = 'xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"'
+        xmp = wrap(block("", " ".join(f'{k}="{v}"' for k, v in dates.items())), spaces=spaces)
+        data = merging(None, embedded=Embedded(xmp=xmp)).data
+        assert (b"exif:DateTime" in data) == stays
+        for name, date in dates.items():
+            assert f'{name}="{date}"'.encode() in data or name.startswith("exif:")
+
     def test_a_photo_that_has_our_block_inside_is_kept_up_to_date(self):
-        inside = merge_words(None, WORDS, NOW).data
-        data = merge_words(None, replace(WORDS, caption="Rex awoke."), NOW, embedded=Embedded(xmp=inside)).data
+        inside = merging(None, WORDS, NOW).data
+        data = merging(None, replace(WORDS, caption="Rex awoke."), NOW, embedded=Embedded(xmp=inside)).data
         assert Packet(data).default_text(DC, "description") == "Rex awoke."
         assert Packet(data).items(MYVLM, "Subjects") == ["Anna", "Rex"]

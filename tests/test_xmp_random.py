@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import SidecarError
-from engine.sidecars.xmp import Policy, merge_words, read_standing, remove_words
-from tests.xmp_oracles import LATER, NOW, WORDS, assert_kept, graph, members
+from engine.sidecars.xmp import Policy, read_standing, remove_words
+from tests.xmp_oracles import LATER, NOW, WORDS, assert_kept, graph, members, merging
 from tests.xmp_strategies import packets
 
 OTHER = replace(WORDS, caption="Rex awoke.", names=("Rex",), people=(), hierarchy=("Pets|Rex",))
@@ -18,7 +18,7 @@ SLOW = settings(
 
 def merge(data, words, **more):
     try:
-        return merge_words(data, words, NOW, **more).data or data
+        return merging(data, words, NOW, **more).data or data
     except SidecarError:
         event("given up")
         return None
@@ -32,10 +32,10 @@ def test_any_packet_keeps_every_foreign_property(data):
         return
     junk = ("SONY DSC", "OLYMPUS DIGITAL CAMERA", WORDS.caption)  # the caption: as a mirror of ours
     assert_kept(data, merged, replaced=junk)
-    assert merge_words(merged, WORDS, LATER).data is None
+    assert merging(merged, WORDS, LATER).data is None
     again = merge(merged, OTHER)
     assert_kept(data, again, replaced=junk)
-    assert merge_words(again, OTHER, LATER).data is None
+    assert merging(again, OTHER, LATER).data is None
     assert read_standing(again).marked
     left = remove_words(again)
     if left is not None:
@@ -52,7 +52,7 @@ def test_any_packet_with_any_policy(data, policy):
     if merged is None:
         return
     assert graph(merged) == graph(data)
-    assert merge_words(merged, WORDS, LATER, policy=policy).data is None
+    assert merging(merged, WORDS, LATER, policy=policy).data is None
     left = remove_words(merged)
     if left is not None:
         assert graph(left) == graph(data)

@@ -6,7 +6,8 @@ import rdflib
 from lxml import etree
 from rdflib.compare import to_canonical_graph
 
-from engine.sidecars.xmp import Words
+from engine.photos.embedded import Embedded
+from engine.sidecars.xmp import Merge, Words, merge_words
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
@@ -19,6 +20,8 @@ WORDS = Words(
     vlm="vlm@1",
     settings="d1g3st",
 )
+SILENT = Embedded()
+"""What a photo file says that says nothing of itself."""
 SPACES = {
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
     "dc": "http://purl.org/dc/elements/1.1/",
@@ -34,6 +37,11 @@ ARRAYS = ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList", "Iptc4xmpE
 TEXTS = ("dc:description", "tiff:ImageDescription")
 RDF = rdflib.Namespace(SPACES["rdf"])
 MEMBER = str(RDF) + "_"
+
+
+def merging(existing: bytes | None, words: Words = WORDS, now: datetime = NOW, **more) -> Merge:
+    """A merge; with a sidecar that is there the photo file was read, and says nothing of itself."""
+    return merge_words(existing, words, now, **({"embedded": SILENT} if existing is not None else {}) | more)
 
 
 def uri(name: str) -> rdflib.URIRef:

@@ -16,7 +16,7 @@ from engine.photos.decode import load_photo
 from engine.pipeline.describe import Request, describe
 from engine.pipeline.enrol import enrol
 from engine.pipeline.learn import learn
-from engine.pipeline.recognition import recognise
+from engine.pipeline.recognition import load_enrolled, recognise
 from engine.pipeline.session import Session
 from engine.types import Concept, Kind
 from engine.vlms.wording import has_word
@@ -29,9 +29,10 @@ def measure_crowds(
     concepts = _learn(session, cases, seed, steps, folder)
     found: Part = {"crowds": _describe(session, concepts, crowds)}
     rows, boxes = [], []
+    enrolled = load_enrolled(session, tuple(concepts.values()))
     for case in cases:
         for item, own in ((i, own) for items, own in ((case.validation, True), (case.strangers, False)) for i in items):
-            matches = recognise(session, [load_photo(item.path)], tuple(concepts.values()))[0]
+            matches = recognise(session, [load_photo(item.path)], enrolled)[0]
             false = sum(m.name != case.name or not own for m in matches)
             rows.append({"id": item.truth.id, "split": item.truth.split, "false": false})
             match = next((m for m in matches if own and m.name == case.name), None)

@@ -11,11 +11,11 @@ from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from engine.boxes import TURNED, Box
 from engine.errors import PhotoError
-from engine.photos.containers import PNG_SIGNATURE, Blocks, iter_chunks, read_blocks
+from engine.photos.blocks.containers import PNG_SIGNATURE, Blocks, iter_chunks, read_blocks
+from engine.photos.blocks.jpeg import Scans, read_scans
 from engine.photos.discovery import RAW_SUFFIXES
 from engine.photos.embedded import Embedded, embedded_of
 from engine.photos.exif import exif_of
-from engine.photos.jpeg import Scans, read_scans
 from engine.photos.pixels import shrink, to_rgb, turn_upright
 from engine.photos.raw import NoPreviewError, NotRawError, is_raw, read_preview
 from engine.photos.reading import PhotoFile, read_photo

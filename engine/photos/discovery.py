@@ -1,5 +1,6 @@
 """Finding photos: files and folders from the command line to photos and videos, each once, folder by folder."""
 
+import hashlib
 import os
 import stat
 import sys
@@ -13,7 +14,9 @@ from engine.errors import PhotoError
 from engine.photos.selection import Selection
 
 __all__ = [
+    "LEADING_SUFFIXES",
     "MEDIA_SUFFIXES",
+    "MOVING_SUFFIXES",
     "RAW_SUFFIXES",
     "SUFFIXES",
     "VIDEO_SUFFIXES",
@@ -25,9 +28,9 @@ __all__ = [
     "read_list",
 ]
 
-_LEADING = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif", ".hif"})
+LEADING_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif", ".hif"})
 """What cameras save beside a raw file or a short video."""
-SUFFIXES = _LEADING | {".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".gif"}
+SUFFIXES = LEADING_SUFFIXES | {".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".gif"}
 """File name endings taken for photos inside folders (compared without case), beside those of raw files."""
 RAW_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2"
@@ -39,7 +42,7 @@ VIDEO_SUFFIXES = frozenset(
     " .wmv".split()
 )
 MEDIA_SUFFIXES = SUFFIXES | RAW_SUFFIXES | VIDEO_SUFFIXES
-_MOVING = frozenset({".mov", ".mp4", ".mp"})
+MOVING_SUFFIXES = frozenset({".mov", ".mp4", ".mp"})
 """Endings of the moving half of a Live Photo (Apple) or motion photo (older Pixels)."""
 SKIPPED_FOLDERS = frozenset(
     {
@@ -71,12 +74,13 @@ class Found:
 
 
 def find_files(paths: Iterable[Path], selection: Selection | None = None) -> Iterator[Found]:
-    """Photos and videos under some files and folders, sorted within each folder, every real file once.
+    """Photos and videos under some files and folders, sorted within each folder, every real path once: links to a file
+    are that file, hard links are files of their own (each has sidecars of its own).
 
     A file named by itself is taken whatever its name, even if it does not exist (reading it will say so, and the rest
     goes on); folders are searched for known endings. Raw files are companions of the JPEG or HEIC of the same name in
     the same folder, or among the files named one after another. A folder that cannot be listed is found as a photo
-    that cannot be read. Only one folder's names are held at a time, and a number for each file.
+    that cannot be read. Only one folder's names are held at a time, and a digest for each file.
     """
     wanted = selection or Selection()
     seen = _Seen()
@@ -85,7 +89,7 @@ def find_files(paths: Iterable[Path], selection: Selection | None = None) -> Ite
             for folder in group:
                 yield from _walk(folder, wanted, seen)
         else:
-            fresh = [p for p in group if wanted.takes_file(p.name) and seen.is_new(_status(p))]
+            fresh = [p for p in group if wanted.takes_file(p.name) and seen.is_new_file(p)]
             yield from _dated(_pair(fresh), wanted)
 
 
@@ -95,19 +99,39 @@ def iter_photos(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 class _Seen:
-    """Which real files and folders were met, by device and number on it."""
+    """Which real folders were met, by device and number on it, and which real files, by their paths."""
 
     def __init__(self) -> None:
-        self._numbers: dict[int, set[int]] = {}
+        self._folders: set[tuple[int, int]] = set()
+        self._files: set[bytes] = set()
+        self._last: tuple[Path | None, str] = (None, "")  # a folder and its real path
 
-    def is_new(self, status: os.stat_result | None) -> bool:
-        """Whether this is a file not met before; what could not be followed (None) always is."""
-        if status is None:
-            return True
-        numbers = self._numbers.setdefault(status.st_dev, set())
-        is_new = status.st_ino not in numbers
-        numbers.add(status.st_ino)
+    def is_new_folder(self, folder: Path) -> bool:
+        """Whether a folder was not met before; one that cannot be followed was not."""
+        status = _status(folder)
+        number = (status.st_dev, status.st_ino) if status else None
+        is_new = number not in self._folders
+        if number is not None:
+            self._folders.add(number)
         return is_new
+
+    def is_new_file(self, path: Path) -> bool:
+        """Whether a file was not met before, by this path or by links to it."""
+        try:
+            real = self._real(path)
+        except (OSError, ValueError):  # a name with NUL
+            real = os.fspath(path)
+        digest = hashlib.blake2b(os.fsencode(real), digest_size=16).digest()
+        is_new = digest not in self._files
+        self._files.add(digest)
+        return is_new
+
+    def _real(self, path: Path) -> str:
+        if path.is_symlink() or path.name in ("", ".."):
+            return os.path.realpath(path)
+        if path.parent != self._last[0]:
+            self._last = (path.parent, os.path.realpath(path.parent))
+        return f"{self._last[1]}/{path.name}"
 
 
 def _walk(root: Path, wanted: Selection, seen: _Seen) -> Iterator[Found]:
@@ -115,7 +139,7 @@ def _walk(root: Path, wanted: Selection, seen: _Seen) -> Iterator[Found]:
     stack = [(root, "")]
     while stack:
         folder, below = stack.pop()
-        if not seen.is_new(_status(folder)):  # by another link, or a link that leads back up
+        if not seen.is_new_folder(folder):  # by another link, or a link that leads back up
             continue
         try:
             with os.scandir(folder) as listed:
@@ -132,7 +156,7 @@ def _walk(root: Path, wanted: Selection, seen: _Seen) -> Iterator[Found]:
             elif _is_media_name(entry.name) and wanted.takes_file(relative):
                 status = _status(entry)
                 is_pipe = status is not None and not stat.S_ISREG(status.st_mode)  # or a device
-                if not is_pipe and seen.is_new(status):
+                if not is_pipe and seen.is_new_file(folder / entry.name):
                     files.append(folder / entry.name)
         yield from _dated(_pair(files), wanted)
         stack += reversed(folders)
@@ -175,7 +199,7 @@ def _pair(files: list[Path]) -> list[Found]:
     """Files of one folder in their order, raw files put to the picture of their name."""
     leads: dict[str, Path] = {}
     for path in files:
-        if _suffix(path.name) in _LEADING:
+        if _suffix(path.name) in LEADING_SUFFIXES:
             leads.setdefault(_stem(path), path)
     companions: dict[Path, list[Path]] = {}
     found = []
@@ -184,7 +208,7 @@ def _pair(files: list[Path]) -> list[Found]:
         if suffix in RAW_SUFFIXES and lead is not None:
             companions.setdefault(lead, []).append(path)
         elif suffix in VIDEO_SUFFIXES:
-            found.append(Found(path, "video", live=lead is not None and suffix in _MOVING))
+            found.append(Found(path, "video", live=lead is not None and suffix in MOVING_SUFFIXES))
         else:
             found.append(Found(path, "photo"))
     return [Found(f.path, f.kind, tuple(companions.get(f.path, ())), f.live) for f in found]

@@ -1,14 +1,14 @@
 """What a photo file says of itself in words: its XMP packet, IPTC-IIM and EXIF texts.
 
-Sources: IPTC-NAA Information Interchange Model 4.2 (datasets), EXIF 2.32 (UserComment, Copyright), Microsoft's photo
-metadata policies (XP tags, Rating).
+Sources: IPTC-NAA Information Interchange Model 4.2 (datasets), EXIF 2.32 (Copyright), Microsoft's photo metadata
+policies (XP tags, Rating).
 """
 
 from dataclasses import dataclass
 
-from engine.photos.containers import Blocks, read_blocks
+from engine.photos.blocks.containers import Blocks, read_blocks
+from engine.photos.blocks.tiff import Directory, decode_text
 from engine.photos.reading import PhotoFile
-from engine.photos.tiff import Directory, decode_text
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,13 @@ class Embedded:
     """What a photo file says of itself in words; "" / () / None where it says nothing.
 
     xmp: the packet as stored (of Extended XMP only the main packet). exif_description may be camera junk. rating: 0..5,
-    or -1 for rejected. title, keywords, creator and copyright are IPTC's, else EXIF's.
+    or -1 for rejected. title, keywords, creator and copyright are IPTC's, else EXIF's. EXIF's comments (UserComment,
+    XPComment) are left out on purpose: they are no caption ("Screenshot", editors' settings, apps' JSON), no program
+    reads them as one, and a new sidecar must not make them one.
     """
 
     xmp: bytes | None = None
     exif_description: str = ""
-    exif_comment: str = ""
     iptc_caption: str = ""
     title: str = ""
     keywords: tuple[str, ...] = ()
@@ -41,7 +42,6 @@ def embedded_of(blocks: Blocks) -> Embedded:
     return Embedded(
         xmp=blocks.xmp or None,
         exif_description=image.text(0x010E),
-        exif_comment=_wide_text(image, 0x9C9C) or _user_comment(blocks.exif),
         iptc_caption=" ".join(iptc.get(120, ())[:1]),
         title=" ".join(iptc.get(5, ())[:1]) or _wide_text(image, 0x9C9B),
         keywords=_distinct(iptc.get(25, ())) or _split(_wide_text(image, 0x9C9E)),
@@ -63,27 +63,6 @@ def _wide_text(image: Directory, tag: int) -> str:
     """Windows' XP tags: UTF-16, little-endian whatever the file's byte order is."""
     data = image.raw(tag)
     return data[: len(data) // 2 * 2].decode("utf-16-le", "replace").split("\0", 1)[0].strip()
-
-
-def _user_comment(exif: Directory) -> str:
-    """UserComment with the character code of its first 8 bytes (EXIF 2.32, 4.6.5, table 9)."""
-    data = exif.raw(0x9286)
-    code, content = data[:8], data[8:]
-    if code == b"UNICODE\0":
-        return _utf16(content, exif.order).strip("\0 \t\r\n")
-    if code == b"JIS\0\0\0\0\0":
-        return content.decode("iso2022_jp", "ignore").strip("\0 \t\r\n")
-    return decode_text(content.split(b"\0", 1)[0]) if code in (b"ASCII\0\0\0", bytes(8)) else ""
-
-
-def _utf16(data: bytes, order: str) -> str:
-    """UTF-16 by its mark, else by where its zeros are, else in the file's byte order (writers disagree)."""
-    data = data[: len(data) // 2 * 2]
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace")
-    high, low = data[0::2].count(0), data[1::2].count(0)
-    little = high < low if high != low else order == "<"
-    return data.decode("utf-16-le" if little else "utf-16-be", "replace")
 
 
 def _copyright(image: Directory) -> str:

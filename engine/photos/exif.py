@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engine.photos.containers import Blocks, read_blocks
-from engine.photos.slices import FileSlices, SliceFile, Slices
-from engine.photos.tiff import Tiff
+from engine.photos.blocks.containers import Blocks, read_blocks
+from engine.photos.blocks.slices import FileSlices, SliceFile, Slices
+from engine.photos.blocks.tiff import Tiff
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import hashlib
 
 from engine.files import sha256_of
-from engine.photos import jpeg
-from engine.photos.containers import PNG_SIGNATURE, iter_chunks, iter_riff, read_blocks
+from engine.photos.blocks import jpeg
+from engine.photos.blocks.containers import PNG_SIGNATURE, iter_chunks, iter_riff, read_blocks
 
 _COLORS = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"acTL", b"fcTL", b"fdAT"})
 """PNG chunks that change how the others look; all that begin with a capital letter do (PNG 3rd edition, 5.4)."""

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from engine.boxes import TURNED
-from engine.photos.containers import Blocks
-from engine.photos.slices import Slices
+from engine.photos.blocks.containers import Blocks
+from engine.photos.blocks.slices import Slices
 
 _SIGNATURES = (b"FUJIFILMCCD-RAW ", b"FOVb", b"\0MRM", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 """Fujifilm, Sigma, Minolta, Olympus (three), Panasonic."""

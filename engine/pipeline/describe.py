@@ -12,15 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import ConceptError, NotTrainedError, PhotoError, SidecarError
-from engine.photos.decode import Photo, decode_photo, read_photo
+from engine.errors import NotTrainedError, PhotoError, SidecarError
+from engine.files import finish_first
+from engine.photos.decode import Photo, PhotoFile, decode_photo, read_photo
 from engine.photos.discovery import Found
+from engine.photos.exif import read_exif
 from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Drawn, Pictures
-from engine.pipeline.freshness import Digests, digests
-from engine.pipeline.recognition import recognise, recognise_known
+from engine.pipeline.freshness import Digests, digests, known_matches
+from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
-from engine.pipeline.sidecar_plans import Finding, Manner, plan_companions, plan_sidecars
+from engine.pipeline.sidecar_plans import Finding, Manner, Others, plan_companions, plan_sidecars
 from engine.pipeline.writing import Sidecars, Writer, Written, preview
 from engine.sidecars.json_sidecar import Account, Document, parse_document
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
@@ -76,15 +78,12 @@ class _Run:
     session: Session
     request: Request
     vectors: Mapping[Concept, np.ndarray]
+    enrolled: Enrolled
+    others: Others
     digests: Digests
     namer: Namer
     writer: Writer | None
     pictures: Pictures | None
-
-    @property
-    def concepts(self) -> tuple[Concept, ...]:
-        """The concepts to name."""
-        return tuple(self.vectors)
 
 
 def describe(session: Session, photos: Iterable[Path | Found], request: Request) -> Iterator[PhotoResult]:
@@ -101,6 +100,8 @@ def describe(session: Session, photos: Iterable[Path | Found], request: Request)
             session,
             request,
             vectors,
+            load_enrolled(session, tuple(vectors)),
+            Others.of(session.store.all(), vectors),
             digests(session, tuple(vectors)),
             Namer(request.naming),
             writer,
@@ -110,7 +111,9 @@ def describe(session: Session, photos: Iterable[Path | Found], request: Request)
         left = request.limit
         for batch in in_batches(found, lambda f: _read(run, f), session.vlm_config.batch):
             jobs = _at_most(batch, left)
-            yield from _finish(run, _caption(run, jobs))
+            ready = _caption(run, jobs)
+            with finish_first():  # what is written is also told
+                yield from _finish(run, ready)
             if left is not None:
                 left -= sum(j.photo is not None for j in jobs)
                 if left <= 0:
@@ -171,9 +174,9 @@ def _read(run: _Run, found: Found) -> _Job:
         file = read_photo(found.path)
         paths = run.namer.find(found.path)
         reusing = not (run.request.force or run.request.explain)
-        job = _Job(found, paths=paths, document=_document(paths) if reusing else None)
+        job = _Job(found, paths=paths, document=read_document(paths) if reusing else None)
         if job.document is not None:
-            job = _reuse(run, job, job.document, file.content_hash)
+            job = _reuse(run, job, job.document, file)
         if job.account is None:
             job = replace(job, photo=decode_photo(file))
     except (PhotoError, SidecarError) as err:
@@ -181,22 +184,22 @@ def _read(run: _Run, found: Found) -> _Job:
     return replace(job, seconds=time.monotonic() - began)
 
 
-def _document(paths: SidecarPaths) -> Document | None:
+def read_document(paths: SidecarPaths) -> Document | None:
+    """A photo's JSON sidecar; None when it is absent, damaged or of another schema."""
     try:
         return parse_document(paths.json.read_bytes())
     except OSError:
         return None
 
 
-def _reuse(run: _Run, job: _Job, known: Document, content_hash: str) -> _Job:
+def _reuse(run: _Run, job: _Job, known: Document, file: PhotoFile) -> _Job:
     """What an earlier run found out, as far as it still holds, without looking at a pixel."""
-    if run.digests.knows_matches(known, content_hash):
-        return _repeat(run, job, content_hash, known.matches)
-    try:
-        matches = recognise_known(run.session, content_hash, run.concepts)
-    except ConceptError:  # said again where it concerns everybody
+    matches = known_matches(run.session, run.digests, run.enrolled, known, file.content_hash)
+    if matches is None:
         return job
-    return job if matches is None else _repeat(run, job, content_hash, matches)
+    exif = read_exif(file.data)  # date and place may have been written into the photo since
+    known = replace(known, facts=replace(known.facts, taken=exif.taken, place=exif.place))
+    return _repeat(run, replace(job, document=known), file.content_hash, matches)
 
 
 def _repeat(run: _Run, job: _Job, content_hash: str, matches: tuple[Match, ...]) -> _Job:
@@ -255,7 +258,7 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
 
 def _recognise(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
     unknown = [j.photo for j in jobs if j.matches is None and j.photo is not None]
-    fresh = iter(recognise(run.session, unknown, run.concepts, keep=run.request.write))
+    fresh = iter(recognise(run.session, unknown, run.enrolled, keep=run.request.write))
     return [
         _repeat(run, j, j.photo.facts.content_hash, next(fresh)) if j.matches is None and j.photo is not None else j
         for j in jobs
@@ -270,7 +273,7 @@ def _finish(run: _Run, jobs: Sequence[_Job]) -> Iterator[PhotoResult]:
         if job.account is not None and job.paths is not None:
             embedded = job.photo.embedded if job.photo else None
             name = run.writer.run if run.writer else ""
-            finding = Finding(job.found.path, job.account, name, embedded)
+            finding = Finding(job.found.path, job.account, name, run.others, embedded)
             manner = run.request.manner
             groups[-1].append(plan_sidecars(finding, job.paths, manner))
             groups[-1].extend(plan_companions(finding, job.found.companions, run.namer, manner))

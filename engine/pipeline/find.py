@@ -16,7 +16,7 @@ from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
 from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Pictures
-from engine.pipeline.recognition import recognise
+from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
 from engine.types import Concept, Match, Status
 
@@ -66,11 +66,12 @@ def find(
     """
     concept = session.store.get(name)
     session.check_recognisable(concept)
+    enrolled = load_enrolled(session, [concept])
     known = _known(session, concept, method) if method == "refer" or explain else None
     pictures = Pictures(explain) if explain else None
     drawn: set[Path] = set()
     for batch in in_batches(paths, _read, session.vlm_config.batch):
-        located = _locate(session, concept, batch)
+        located = _locate(session, enrolled, batch)
         if known is not None:
             located = _refine(session, known, batch, located, method, pictures)
         for photo, location in zip(batch, located, strict=True):
@@ -129,10 +130,10 @@ def _read(path: Path) -> Photo | Location:
         return Location(path, Status.FAILED, reason=str(err))
 
 
-def _locate(session: Session, concept: Concept, batch: Sequence[Photo | Location]) -> list[Location]:
+def _locate(session: Session, enrolled: Enrolled, batch: Sequence[Photo | Location]) -> list[Location]:
     began = time.monotonic()
     photos = [p for p in batch if isinstance(p, Photo)]
-    matches = iter(recognise(session, photos, [concept]))
+    matches = iter(recognise(session, photos, enrolled))
     share = (time.monotonic() - began) / max(1, len(photos))
     found = []
     for photo in batch:
@@ -142,12 +143,8 @@ def _locate(session: Session, concept: Concept, batch: Sequence[Photo | Location
         own = next(iter(next(matches)), None)
         reason = None if own else "not in this photo"
         status = Status.OK if own else Status.SKIPPED
-        box = own.box if own else None
-        found.append(
-            Location(
-                photo.path, status, own, box, (photo.facts.width, photo.facts.height), reason=reason, seconds=share
-            )
-        )
+        size = (photo.facts.width, photo.facts.height)
+        found.append(Location(photo.path, status, own, own.box if own else None, size, reason=reason, seconds=share))
     return found
 
 

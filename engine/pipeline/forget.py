@@ -1,18 +1,17 @@
 """Forgetting a concept: nothing of it stays in the store, and on request nothing of ours names it in the sidecars."""
 
-import html
 import os
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from engine.errors import SidecarError
-from engine.files import finish_first, remove_file, write_atomically
+from engine.files import finish_first, remove_file, remove_leftovers, write_atomically
 from engine.photos.discovery import find_files
+from engine.pipeline.mentions import Sought
 from engine.pipeline.session import Session
+from engine.pipeline.writing import clear_up
 from engine.sidecars.json_sidecar import parse_document
 from engine.sidecars.namespaces import MYVLM
 from engine.sidecars.naming import JSON_ENDING, Namer, Naming
@@ -21,6 +20,7 @@ from engine.store.lock import run_lock
 from engine.types import Concept
 
 _TRIES = 3
+_NOT_THERE = "not there now: mount it and run the same command again"
 
 
 class Outcome(StrEnum):
@@ -34,7 +34,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Scrubbed:
-    """A sidecar that named the concept. `human`: words that are not ours still do."""
+    """A sidecar that named the concept, or a folder of sidecars that is not there or cannot be listed (FAILED).
+    `human`: words that are not ours still name it.
+    """
 
     path: Path
     outcome: Outcome
@@ -44,18 +46,24 @@ class Scrubbed:
 
 @dataclass(frozen=True)
 class Scrub:
-    """Which sidecars to look at, beside all that the journal knows."""
+    """Which sidecars to look at, beside those in the folders that the journal knows. `anyway`: forget the concept
+    also when some of them could not be scrubbed; they may keep its name.
+    """
 
     paths: tuple[Path, ...] = ()
     folder: Path | None = None  # --sidecar-dir
+    anyway: bool = False
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was deleted. `known`: the name was in the store; else only sidecars were looked at."""
+    """What was deleted. `known`: the name was in the store; else only sidecars were looked at. `complete`: False when
+    a sidecar could not be scrubbed: then the concept and the journal stay, so that the same command does the rest.
+    """
 
     name: str
     known: bool
+    complete: bool = True
     references: int = 0
     journal_entries: int = 0
     cache_entries: int = 0
@@ -63,25 +71,12 @@ class Forgotten:
     sidecars: tuple[Scrubbed, ...] = ()
 
 
-@dataclass
-class _Sought:
-    """What gives a concept away: its names (old ones are found in JSON sidecars), and its id."""
-
-    names: set[str]
-    ids: frozenset[str]
-
-    def pattern(self) -> re.Pattern[str]:
-        """Any of the names as words of a folded text."""
-        either = "|".join(re.escape(_folded(n)) for n in sorted(self.names, key=len, reverse=True))
-        return re.compile(rf"(?<!\w)(?:{either})(?!\w)")
-
-
 def forget(
     session: Session, name: str, scrub: Scrub | None = None, step: Callable[[], None] = lambda: None
 ) -> Forgotten:
-    """Delete a concept: references, heads, embeddings, cached features, journal entries that name it or lie beside its
-    references. With `scrub` also what we wrote about it into sidecars; that cannot be undone, because a copy of what
-    was there would keep the name. `step` hears of each file looked at.
+    """Delete a concept: references, heads, embeddings, cached features, and what the journal tells of it. With `scrub`
+    first what we wrote about it into sidecars; that cannot be undone, because a copy of what was there would keep the
+    name. `step` hears of each file looked at.
 
     Raises:
         ConceptError: there is no such concept, and no paths to scrub were given.
@@ -89,42 +84,65 @@ def forget(
     """
     known = session.store.find(name)
     concept = known if known is not None or (scrub and scrub.paths) else session.store.get(name)
+    sought = Sought({name}, frozenset())
+    if concept is not None:
+        sought = Sought({concept.name, name}, frozenset({concept.id}))
+    told = concept.name if concept else name
     with run_lock(session.folder, "forget"):
         journal = Journal(session.folder)
-        sought = _Sought({name}, frozenset())
-        if concept is not None:
-            sought = _Sought({concept.name, name}, frozenset({concept.id}))
+        clear_up(journal)
+        scrubber = _Scrubber(sought, step)
         outcomes: tuple[Scrubbed, ...] = ()
-        looked_at = 0
         if scrub is not None:
-            files = _sidecars(journal, scrub)
-            looked_at = len(files)
-            outcomes = tuple(_scrub_all(files, sought, step))
+            files, missing = _sidecars(journal, scrub)
+            outcomes = (*missing, *scrubber.scrub(files))
+        if any(o.outcome is Outcome.FAILED for o in outcomes) and not (scrub and scrub.anyway):
+            journal.close()
+            return Forgotten(told, concept is not None, False, looked_at=scrubber.looked_at, sidecars=outcomes)
         # The concept itself goes last: after a kill in between the same command does the rest.
-        entries = journal.forget(_words(sought, concept))
+        entries = journal.forget(sought.is_told, _giveaway(sought, concept))
         journal.close()
         cached = session.cache.clear()
         if concept is not None:
             session.store.forget(concept.name)
     references = len(concept.references) if concept else 0
     return Forgotten(
-        concept.name if concept else name, concept is not None, references, entries, cached, looked_at, outcomes
+        told, concept is not None, True, references, entries, cached, scrubber.looked_at, sidecars=outcomes
     )
 
 
-def _words(sought: _Sought, concept: Concept | None) -> Sequence[str]:
-    paths = [os.fsencode(r.path).decode("utf-8", "replace") for r in concept.references] if concept else []
-    return [*sorted(sought.names), *sorted(sought.ids), *paths]
+def _giveaway(sought: Sought, concept: Concept | None) -> Callable[[Path], bool]:
+    """Whether a path names the concept, or is that of one of its references."""
+    references = {r.path for r in concept.references} if concept else set()
+    return lambda path: path.absolute() in references or sought.in_path(path)
 
 
-def _sidecars(journal: Journal, scrub: Scrub) -> list[Path]:
-    """Every sidecar that may be ours: JSON sidecars first, because they know old names."""
+def _sidecars(journal: Journal, scrub: Scrub) -> tuple[list[Path], list[Scrubbed]]:
+    """Every sidecar that may be ours, JSON sidecars first, because they know old names; and where to look in vain."""
     found = set(journal.sidecars())
+    missing: dict[Path, Scrubbed] = {}
+    for folder in journal.folders():
+        try:
+            names = os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            top = _topmost_missing(folder)
+            missing[top] = Scrubbed(top, Outcome.FAILED, reason=_NOT_THERE)
+        except OSError as err:
+            missing[folder] = Scrubbed(folder, Outcome.FAILED, reason=err.strerror or str(err))
+        else:
+            found |= {folder / n for n in names if n.lower().endswith((".xmp", JSON_ENDING))}
     namers = [Namer(Naming(style, scrub.folder)) for style in ("auto", "ext", "stem")]
     for file in find_files(scrub.paths):
-        for photo in (file.path, *file.companions):
-            found |= set(_beside(photo, namers))
-    return sorted(found, key=lambda p: (not p.name.endswith(JSON_ENDING), os.fsencode(p)))
+        beside = {path for photo in (file.path, *file.companions) for path in _beside(photo, namers)}
+        if not (beside or os.path.lexists(file.path)):
+            missing[file.path] = Scrubbed(file.path, Outcome.FAILED, reason=_NOT_THERE)
+        found |= beside
+    return sorted(found, key=lambda p: (not p.name.endswith(JSON_ENDING), os.fsencode(p))), list(missing.values())
+
+
+def _topmost_missing(folder: Path) -> Path:
+    """The folder nearest to the root that is missing, so that a disk is told of once."""
+    return next((p for p in reversed(folder.parents) if not p.exists()), folder)
 
 
 def _beside(photo: Path, namers: Iterable[Namer]) -> Iterator[Path]:
@@ -136,44 +154,60 @@ def _beside(photo: Path, namers: Iterable[Namer]) -> Iterator[Path]:
         yield from (path.absolute() for path in (paths.xmp, paths.json) if path.is_file())
 
 
-def _scrub_all(files: Iterable[Path], sought: _Sought, step: Callable[[], None]) -> Iterator[Scrubbed]:
-    for path in files:
-        step()
-        try:
-            with finish_first():
-                done = _scrub(path, sought)
-        except SidecarError as err:
-            done = Scrubbed(path, Outcome.FAILED, reason=str(err))
-        except (OSError, RuntimeError) as err:
-            done = Scrubbed(path, Outcome.FAILED, reason=f"{getattr(err, 'strerror', None) or err}")
-        if done is not None:
-            yield done
+class _Scrubber:
+    """Takes what is ours and about somebody out of sidecars, and removes what killed runs left in their folders."""
+
+    def __init__(self, sought: Sought, step: Callable[[], None]) -> None:
+        self.looked_at = 0
+        self._sought, self._step = sought, step
+        self._swept: set[Path] = set()
+
+    def scrub(self, files: Iterable[Path]) -> Iterator[Scrubbed]:
+        """Scrub files in their order; tells of those that name somebody, or could not be looked at."""
+        for path in files:
+            self._step()
+            try:
+                target = path.resolve()
+                self._sweep(target.parent)
+                with finish_first():
+                    done = self._scrub(path, target)
+            except SidecarError as err:
+                done = Scrubbed(path, Outcome.FAILED, reason=str(err))
+            except (OSError, RuntimeError) as err:
+                done = Scrubbed(path, Outcome.FAILED, reason=f"{getattr(err, 'strerror', None) or err}")
+            if done is not None:
+                yield done
+
+    def _sweep(self, folder: Path) -> None:
+        if folder not in self._swept:
+            self._swept.add(folder)
+            remove_leftovers(folder)
+
+    def _scrub(self, path: Path, target: Path) -> Scrubbed | None:
+        """Scrub a sidecar; None when there is nothing about them, or it is gone."""
+        if not target.is_file():
+            return None
+        self.looked_at += 1
+        sought = self._sought
+        for _ in range(_TRIES):
+            before = target.read_bytes()
+            if path.name.endswith(JSON_ENDING):
+                after = None if _names_in_json(before, sought) else before
+            else:
+                after = _without(before, sought)
+            if after == before:
+                return Scrubbed(path, Outcome.KEPT, human=True) if sought.in_data(before) else None
+            if target.read_bytes() != before:
+                continue
+            if after is None:
+                remove_file(target)
+                return Scrubbed(path, Outcome.DELETED)
+            write_atomically(target, after)
+            return Scrubbed(path, Outcome.CLEANED, human=sought.in_data(after))
+        raise SidecarError("another program keeps changing it", hint="Try again.")
 
 
-def _scrub(path: Path, sought: _Sought) -> Scrubbed | None:
-    """Take what is ours and names the concept out of a sidecar; None when there is nothing about it."""
-    target = path.resolve()
-    if not target.is_file():
-        return None
-    for _ in range(_TRIES):
-        before = target.read_bytes()
-        if path.name.endswith(JSON_ENDING):
-            after = None if _names_in_json(before, sought) else before
-        else:
-            after = _without(before, sought)
-        if after == before:
-            return Scrubbed(path, Outcome.KEPT, human=True) if _is_named(before, sought) else None
-        if target.read_bytes() != before:
-            continue
-        if after is None:
-            remove_file(target)
-            return Scrubbed(path, Outcome.DELETED)
-        write_atomically(target, after)
-        return Scrubbed(path, Outcome.CLEANED, human=_is_named(after, sought))
-    raise SidecarError("another program keeps changing it", hint="Try again.")
-
-
-def _without(data: bytes, sought: _Sought) -> bytes | None:
+def _without(data: bytes, sought: Sought) -> bytes | None:
     """An XMP sidecar without our words about the concept; None when nothing else was in it.
 
     Where our block has the concept's id, and none of the names that we know is in it, it was renamed: then all of our
@@ -181,33 +215,20 @@ def _without(data: bytes, sought: _Sought) -> bytes | None:
     """
     from engine.sidecars.removal import remove_words
 
-    if MYVLM.encode() not in data or not _says(data, sought):  # most sidecars are of other programs alone
+    if MYVLM.encode() not in data or not sought.is_told(data):  # most sidecars are of other programs alone
         return data
     after = remove_words(data, frozenset(sought.names), sought.ids)
-    if sought.ids and after is not None and not _is_named(data, sought):
+    if sought.ids and after is not None and not sought.in_data(data):
         return remove_words(data)
     return after
 
 
-def _says(data: bytes, sought: _Sought) -> bool:
-    return _is_named(data, sought) or any(i.encode() in data for i in sought.ids)
-
-
-def _is_named(data: bytes, sought: _Sought) -> bool:
-    text = html.unescape(data.decode("utf-8", "replace"))
-    return sought.pattern().search(_folded(text)) is not None
-
-
-def _names_in_json(data: bytes, sought: _Sought) -> bool:
+def _names_in_json(data: bytes, sought: Sought) -> bool:
     """Whether a JSON sidecar of ours names the concept; old names in it are remembered."""
     document = parse_document(data)
     if document is None:
-        return _says(data, sought)
+        return sought.is_told(data)
     own = [m.name for m in document.matches if m.concept_id in sought.ids]
     sought.names |= set(own)
-    said = _folded("\n".join([document.caption, *document.notes, *(m.name for m in document.matches)]))
-    return bool(own) or sought.pattern().search(said) is not None
-
-
-def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
+    said = [document.caption, *document.notes, *(m.name for m in document.matches)]
+    return bool(own) or any(map(sought.in_text, said))

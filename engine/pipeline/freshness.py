@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.files import sha256_of
+from engine.pipeline.recognition import Enrolled, recognise_known
 from engine.pipeline.session import Session
 from engine.types import Concept, Match
 
@@ -30,13 +31,16 @@ class Digests:
         said = sorted((m.concept_id, self.voices.get(m.concept_id, "")) for m in matches)
         return _digest(content_hash, self.settings, said)
 
-    def knows_matches(self, document: "Document | None", content_hash: str) -> bool:
-        """Whether a JSON sidecar's matches are those that recognition would find now."""
-        return (
-            document is not None
-            and document.recognition == self.recognition
-            and document.facts.content_hash == content_hash
-        )
+
+def known_matches(
+    session: Session, now: Digests, enrolled: Enrolled, document: "Document", content_hash: str
+) -> tuple[Match, ...] | None:
+    """Who is in a photo, as far as that is known without looking at a pixel: from its JSON sidecar while nobody's
+    head changed, else from cached features; None when it is not.
+    """
+    if document.recognition == now.recognition and document.facts.content_hash == content_hash:
+        return document.matches
+    return recognise_known(session, content_hash, enrolled)
 
 
 def digests(session: Session, wanted: Sequence[Concept]) -> Digests:

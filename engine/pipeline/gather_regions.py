@@ -9,13 +9,14 @@ from pathlib import Path
 
 from engine.boxes import Box, stored_size, to_upright
 from engine.errors import SidecarError
-from engine.photos.containers import read_blocks
+from engine.photos.blocks.containers import read_blocks
+from engine.photos.blocks.slices import FileSlices
 from engine.photos.discovery import find_files
 from engine.photos.exif import read_taken
-from engine.photos.slices import FileSlices
+from engine.sidecars.forms import folded
 from engine.sidecars.naming import Namer
 from engine.sidecars.picasa import read_picasa
-from engine.sidecars.regions import NamedRegion, region_key
+from engine.sidecars.regions import NamedRegion
 from engine.types import PhotoFacts
 
 _NOBODY = frozenset({"focus", "barcode"})
@@ -50,7 +51,7 @@ def search_regions(name: str, paths: Iterable[Path], step: Callable[[], None] = 
 
     A photo's sidecar is read first, then what the photo itself holds, then Picasa's `.picasa.ini`.
     """
-    key, reader = region_key(name), _Reader()
+    key, reader = folded(name), _Reader()
     photos = tagged_photos = 0
     spellings: dict[str, Counter[str]] = {}
     found: list[Tagged] = []
@@ -58,7 +59,7 @@ def search_regions(name: str, paths: Iterable[Path], step: Callable[[], None] = 
         step()
         photos += 1
         regions, size = reader.read(path)
-        own = {region_key(r.name): r for r in reversed(regions)}
+        own = {folded(r.name): r for r in reversed(regions)}
         tagged_photos += bool(own)
         for each, region in own.items():
             spellings.setdefault(each, Counter())[region.name] += 1

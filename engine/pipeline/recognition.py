@@ -1,7 +1,7 @@
 """Who is in these photos: cached features, stored heads, one-to-one matches. No VLM runs here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,71 +21,75 @@ _SAME_THING = 0.5
 """Regions that overlap more (IoU) cannot show two concepts."""
 
 
+@dataclass(frozen=True)
+class Enrolled:
+    """Who is to be recognised: the heads of the concepts asked for, and of their rivals, which nobody asked for: what
+    looks more like one of them must not take another's name.
+    """
+
+    asked: frozenset[str]  # concept ids
+    people: Mapping[Concept, Head]
+    things: Mapping[Concept, Head]
+
+
+def load_enrolled(session: Session, concepts: Sequence[Concept]) -> Enrolled:
+    """The heads for recognising some concepts.
+
+    Raises:
+        ConceptError: one of them has none for the recogniser in use.
+    """
+    people = [c for c in concepts if c.kind is Kind.PERSON]
+    things = [c for c in concepts if c.kind is not Kind.PERSON]
+    heads = [_heads(session, wanted) if wanted else {} for wanted in (people, things)]
+    return Enrolled(frozenset(c.id for c in concepts), *heads)
+
+
 def recognise(
-    session: Session, photos: Sequence[Photo], concepts: Sequence[Concept], *, keep: bool = True
+    session: Session, photos: Sequence[Photo], enrolled: Enrolled, *, keep: bool = True
 ) -> list[tuple[Match, ...]]:
     """The concepts that are in each photo, by name, with boxes in the photo's pixels. `keep` lets features go to
     the cache.
-
-    Raises:
-        ConceptError: a concept has no head for the recogniser in use.
     """
     found: list[list[Match]] = [[] for _ in photos]
-    people, things = _by_kind(concepts)
-    if people and photos:
-        heads = _heads(session, people)
+    if enrolled.people and photos:
         for matches, photo, faces in zip(found, photos, find_faces(session, photos, keep=keep), strict=True):
-            matches += _in_photo(photo, _match_faces(heads, faces))
-    if things and photos:
-        heads = _heads(session, things)
+            matches += _in_photo(photo, _match_faces(enrolled.people, faces))
+    if enrolled.things and photos:
         for matches, photo, regions in zip(found, photos, find_regions(session, photos, keep=keep), strict=True):
-            matches += _in_photo(photo, _match_regions(heads, regions))
-    return [_asked_for(own, concepts) for own in found]
+            matches += _in_photo(photo, _match_regions(enrolled.things, regions))
+    return [_asked_for(own, enrolled) for own in found]
 
 
-def recognise_known(session: Session, content_hash: str, concepts: Sequence[Concept]) -> tuple[Match, ...] | None:
-    """The concepts in a photo of which the cache has everything, else None: no model runs, no pixel is decoded.
-
-    Raises:
-        ConceptError: a concept has no head for the recogniser in use.
-    """
-    people, things = _by_kind(concepts)
+def recognise_known(session: Session, content_hash: str, enrolled: Enrolled) -> tuple[Match, ...] | None:
+    """The concepts in a photo of which the cache has everything, else None: no model runs, no pixel is decoded."""
     found: list[Match] = []
-    if people:
+    if enrolled.people:
         faces = _known_faces(session, content_hash)
         if faces is None:
             return None
-        found += _match_faces(_heads(session, people), faces)
-    if things:
+        found += _match_faces(enrolled.people, faces)
+    if enrolled.things:
         regions = _known_regions(session, content_hash)
         if regions is None:
             return None
-        found += _match_regions(_heads(session, things), regions)
-    return _asked_for(found, concepts)
+        found += _match_regions(enrolled.things, regions)
+    return _asked_for(found, enrolled)
 
 
-def _by_kind(concepts: Sequence[Concept]) -> tuple[list[Concept], list[Concept]]:
-    people = [c for c in concepts if c.kind is Kind.PERSON]
-    return people, [c for c in concepts if c.kind is not Kind.PERSON]
-
-
-def _asked_for(matches: Sequence[Match], concepts: Sequence[Concept]) -> tuple[Match, ...]:
-    ids = {c.id for c in concepts}
-    return tuple(sorted((m for m in matches if m.concept_id in ids), key=lambda m: m.name.casefold()))
+def _asked_for(matches: Sequence[Match], enrolled: Enrolled) -> tuple[Match, ...]:
+    return tuple(sorted((m for m in matches if m.concept_id in enrolled.asked), key=lambda m: m.name.casefold()))
 
 
 def _heads(session: Session, wanted: Sequence[Concept]) -> dict[Concept, Head]:
-    """The heads of some concepts of one kind, and those of their rivals."""
-    people = wanted[0].kind is Kind.PERSON
-    return {c: load_head(session, c) for c in wanted} | _rivals(session, wanted, people=people)
-
-
-def _rivals(session: Session, wanted: Sequence[Concept], *, people: bool) -> dict[Concept, Head]:
-    """Enrolled concepts that nobody asked for: what looks more like one of them must not take another's name."""
-    known = {c.id for c in wanted}
-    others = [c for c in session.store.all() if c.id not in known and (c.kind is Kind.PERSON) == people]
-    heads = {c: session.store.load_head(c.id, head_id(session, c.kind)) for c in others}
-    return {c: head for c, head in heads.items() if head is not None}
+    """The heads of some concepts of one kind, and those of their rivals that have one."""
+    ids, people = {c.id for c in wanted}, wanted[0].kind is Kind.PERSON
+    heads = {c: load_head(session, c) for c in wanted}
+    for other in session.store.all():
+        if other.id not in ids and (other.kind is Kind.PERSON) == people:
+            head = session.store.load_head(other.id, head_id(session, other.kind))
+            if head is not None:
+                heads[other] = head
+    return heads
 
 
 def head_id(session: Session, kind: Kind) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from engine.errors import NotTrainedError, PhotoError
 from engine.photos.decode import Photo, load_photo
 from engine.pipeline.batches import in_batches
-from engine.pipeline.recognition import recognise
+from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
 from engine.tasks import Known, answer, check_answers
 from engine.training.questions import Task
@@ -62,7 +62,7 @@ def respond(
     chosen = session.concepts(concepts)
     named = tuple(c for c in chosen if mentions(question, c.name))
     asked = _Asked(question, named, _known(session, chosen, named))
-    enrolled = [c for c in chosen if c.id in asked.known]
+    enrolled = load_enrolled(session, [c for c in chosen if c.id in asked.known])
     for batch in in_batches(paths, _read, session.vlm_config.batch):
         photos = [p for p in batch if isinstance(p, Photo)]
         done = dict(zip([p.path for p in photos], _answer(session, photos, enrolled, asked), strict=True))
@@ -77,7 +77,7 @@ def _read(path: Path) -> Photo | Reply:
         return Reply(path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
 
 
-def _answer(session: Session, photos: Sequence[Photo], enrolled: Sequence[Concept], asked: _Asked) -> list[Reply]:
+def _answer(session: Session, photos: Sequence[Photo], enrolled: Enrolled, asked: _Asked) -> list[Reply]:
     if not photos:
         return []
     began = time.monotonic()

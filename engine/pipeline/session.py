@@ -37,14 +37,16 @@ class Choices:
 class Session:
     """The store, the VLM and the recogniser of one run."""
 
-    def __init__(self, choices: Choices | None = None, folder: Path | None = None) -> None:
+    def __init__(self, choices: Choices | None = None, folder: Path | None = None, *, create: bool = True) -> None:
+        """`create` False leaves a data folder that is not there not there."""
         self.choices = choices or Choices()
         self.folder = folder or home()
+        self._create = create
 
     @cached_property
     def store(self) -> ConceptStore:
         """The concept store."""
-        return ConceptStore(self.folder)
+        return ConceptStore(self.folder, create=self._create)
 
     @cached_property
     def cache(self) -> FeatureCache:

@@ -11,11 +11,11 @@ from engine.errors import PhotoError, SidecarError
 from engine.photos.decode import read_photo
 from engine.photos.embedded import Embedded, read_embedded
 from engine.pipeline.writing import Intent, Plan, Sidecars
-from engine.sidecars.json_sidecar import Account, render_account
+from engine.sidecars.json_sidecar import Account, parse_document, render_account
 from engine.sidecars.naming import Namer, SidecarPaths
 from engine.sidecars.regions import NamedRegion
-from engine.sidecars.xmp import Merge, Policy, Words, merge_words
-from engine.types import Kind, Match, PhotoFacts
+from engine.sidecars.xmp import Merge, Policy, Words, merge_words, wants_embedded
+from engine.types import Concept, Kind, Match, PhotoFacts
 
 _BRANCH = {Kind.PERSON: "People", Kind.PET: "Pets", Kind.THING: "Things"}
 
@@ -37,25 +37,45 @@ class Manner:
 
 
 @dataclass(frozen=True)
+class Others:
+    """Enrolled concepts that were not looked for: what sidecars say of them stays."""
+
+    names: frozenset[str]
+    ids: frozenset[str]
+
+    @classmethod
+    def of(cls, enrolled: Iterable[Concept], asked: Iterable[Concept]) -> "Others":
+        """Those of the enrolled that nobody asked for."""
+        looked_for = {c.id for c in asked}
+        left = [c for c in enrolled if c.id not in looked_for]
+        return cls(frozenset(c.name for c in left), frozenset(c.id for c in left))
+
+
+@dataclass(frozen=True)
 class Finding:
     """A photo with what is to be written of it. `embedded` is None when the photo was not decoded this time."""
 
     photo: Path
     account: Account
     run: str
+    others: Others
     embedded: Embedded | None = None
 
 
 def plan_sidecars(finding: Finding, paths: SidecarPaths, manner: Manner) -> Sidecars:
     """The two files of a photo: XMP first, JSON when that worked."""
-    words = _words(finding.account, finding.run, manner.regions)
+    words = _words(finding, manner.regions)
     xmp = _merging(finding, words, paths, manner.policy)
     rendered = render_account(finding.account)
 
     def json(existing: bytes | None) -> Merge:
-        return Merge(None if existing == rendered else rendered)
+        known = parse_document(existing) if existing is not None else None
+        if known is not None and replace(known, recognition=finding.account.recognition) == parse_document(rendered):
+            return Merge(None)  # somebody was enrolled who is not in this photo
+        return Merge(rendered)
 
-    return Sidecars(finding.photo, (Intent(paths.xmp, xmp), Intent(paths.json, json)))
+    new = paths.make_folder
+    return Sidecars(finding.photo, (Intent(paths.xmp, xmp, new), Intent(paths.json, json, new)))
 
 
 def plan_companions(finding: Finding, companions: Iterable[Path], namer: Namer, manner: Manner) -> list[Sidecars]:
@@ -63,7 +83,7 @@ def plan_companions(finding: Finding, companions: Iterable[Path], namer: Namer, 
     account = replace(finding.account, same_as=finding.photo.name)
     plans = []
     for raw in companions:
-        own = Finding(raw, account, finding.run)
+        own = Finding(raw, account, finding.run, finding.others)
         plans.append(plan_sidecars(own, namer.find(raw), replace(manner, regions=Regions.NONE)))
     return plans
 
@@ -72,7 +92,7 @@ def _merging(finding: Finding, words: Words, paths: SidecarPaths, policy: Policy
     def plan(existing: bytes | None) -> Merge:
         start = existing if existing is not None else _source(paths)
         embedded = finding.embedded
-        if start is None and embedded is None:
+        if embedded is None and (start is None or wants_embedded(start)):
             embedded = _look_again(finding.photo)
         merge = merge_words(start, words, datetime.now().astimezone(), embedded=embedded, policy=policy)
         return replace(merge, data=start) if existing is None and merge.data is None else merge
@@ -97,9 +117,8 @@ def _look_again(photo: Path) -> Embedded:
         raise SidecarError(str(err), hint=err.hint) from err
 
 
-def _words(account: Account, run: str, regions: Regions) -> Words:
-    matches = account.matches
-    facts = account.facts
+def _words(finding: Finding, regions: Regions) -> Words:
+    account, matches, facts = finding.account, finding.account.matches, finding.account.facts
     return Words(
         caption=account.caption,
         names=tuple(m.name for m in matches),
@@ -108,9 +127,11 @@ def _words(account: Account, run: str, regions: Regions) -> Words:
         concepts=tuple(f"{m.concept_id}@{m.version}" for m in matches),
         vlm=f"{account.vlm}@{account.revision}",
         settings=account.settings,
-        run=run,
+        run=finding.run,
         regions=None if regions is Regions.NONE else _regions(matches, facts, regions),
         dimensions=stored_size(facts.orientation, facts.width, facts.height),
+        unasked=finding.others.names,
+        unasked_ids=finding.others.ids,
     )
 
 

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from engine.errors import ConceptError, PhotoError, SidecarError
+from engine.errors import PhotoError, SidecarError
 from engine.photos.decode import read_photo
 from engine.photos.discovery import Found
 from engine.pipeline.batches import read_ahead
-from engine.pipeline.describe import split_trained
-from engine.pipeline.freshness import Digests, digests
-from engine.pipeline.recognition import recognise_known
+from engine.pipeline.describe import read_document, split_trained
+from engine.pipeline.freshness import Digests, digests, known_matches
+from engine.pipeline.recognition import Enrolled, load_enrolled
 from engine.pipeline.session import Session
-from engine.sidecars.json_sidecar import Document, parse_document
+from engine.sidecars.json_sidecar import Document
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
 from engine.sidecars.xmp import Standing, read_standing
-from engine.types import Concept
 
 
 class State(StrEnum):
@@ -42,6 +41,14 @@ class PhotoStanding:
     run: str = ""
 
 
+@dataclass(frozen=True)
+class _Look:
+    session: Session
+    enrolled: Enrolled
+    now: Digests
+    namer: Namer
+
+
 def stand(
     session: Session, photos: Iterable[Found], *, names: tuple[str, ...] | None, naming: Naming
 ) -> Iterator[PhotoStanding]:
@@ -51,29 +58,24 @@ def stand(
         EngineError: a concept is unknown or untrained.
     """
     concepts = tuple(split_trained(session, names)[0])
-    now = digests(session, concepts)
-    namer = Namer(naming)
+    look = _Look(session, load_enrolled(session, concepts), digests(session, concepts), Namer(naming))
     stills = (f for f in photos if f.kind == "photo")
-    for group in read_ahead(stills, lambda f: _look(session, f, concepts, now, namer), ahead=8):
+    for group in read_ahead(stills, lambda f: _look(look, f), ahead=8):
         yield from group
 
 
-def _look(
-    session: Session, found: Found, concepts: tuple[Concept, ...], now: Digests, namer: Namer
-) -> list[PhotoStanding]:
+def _look(look: _Look, found: Found) -> list[PhotoStanding]:
     try:
         content_hash = read_photo(found.path).content_hash
     except PhotoError as err:
         return [PhotoStanding(found.path, State.FAILED, str(err))]
-    return [_stand(session, p, content_hash, concepts, now, namer) for p in (found.path, *found.companions)]
+    return [_stand(look, p, content_hash) for p in (found.path, *found.companions)]
 
 
-def _stand(
-    session: Session, photo: Path, content_hash: str, concepts: tuple[Concept, ...], now: Digests, namer: Namer
-) -> PhotoStanding:
+def _stand(look: _Look, photo: Path, content_hash: str) -> PhotoStanding:
     try:
-        paths = namer.find(photo)
-        xmp, document = _standing(paths), _document(paths)
+        paths = look.namer.find(photo)
+        xmp, document = _standing(paths), read_document(paths)
     except SidecarError as err:
         return PhotoStanding(photo, State.FAILED, str(err))
     if xmp is None or not xmp.marked:
@@ -87,7 +89,7 @@ def _stand(
 
     if document is None:
         return told(State.STALE, "the JSON sidecar is gone or damaged")
-    stale = _stale(session, document, content_hash, concepts, now)
+    stale = _stale(look, document, content_hash)
     if stale:
         return told(State.STALE, stale)
     if xmp.caption == "dropped" or xmp.dropped:
@@ -97,22 +99,19 @@ def _stand(
     return told(State.CURRENT, "up to date")
 
 
-def _stale(session: Session, document: Document, content_hash: str, concepts: tuple[Concept, ...], now: Digests) -> str:
+def _stale(look: "_Look", document: Document, content_hash: str) -> str:
+    """Why the next run would caption a photo again; "" when it would not."""
     if document.facts.content_hash != content_hash:
         return "the photo changed"
-    if document.settings != now.settings:
+    if document.settings != look.now.settings:
         return "captioned by another VLM or with other prompts"
-    if document.recognition == now.recognition:
-        return "" if document.key == now.key(content_hash, document.matches) else "what a concept is called changed"
-    try:
-        matches = recognise_known(session, content_hash, concepts)
-    except ConceptError as err:
-        return str(err)
+    matches = known_matches(look.session, look.now, look.enrolled, document, content_hash)
     if matches is None:
         return "concepts changed, and who is in the photo was not looked up again yet"
-    if document.key == now.key(content_hash, matches):
+    if document.key == look.now.key(content_hash, matches):
         return ""
-    return "concepts changed: somebody else is recognised now"
+    same = {m.concept_id for m in matches} == {m.concept_id for m in document.matches}
+    return "what a concept is called changed" if same else "concepts changed: somebody else is recognised now"
 
 
 def _standing(paths: SidecarPaths) -> Standing | None:
@@ -122,10 +121,3 @@ def _standing(paths: SidecarPaths) -> Standing | None:
         return None
     except (SidecarError, OSError) as err:
         raise SidecarError(f"{paths.xmp}: {err}") from err
-
-
-def _document(paths: SidecarPaths) -> Document | None:
-    try:
-        return parse_document(paths.json.read_bytes())
-    except OSError:
-        return None

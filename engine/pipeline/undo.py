@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.errors import EngineError
 from engine.files import finish_first, remove_file, write_atomically
 from engine.pipeline.writing import clear_up, explained, read_file
-from engine.sidecars.xmp import remove_words
+from engine.sidecars.xmp import take_back
 from engine.store.journal import Journal, Run, Write, hash_of
 from engine.store.lock import run_lock
 
@@ -56,12 +56,14 @@ def _undo(folder: Path, journal: Journal, run: Run, *, dry: bool) -> Iterator[Un
         return
     with run_lock(folder, "undo"):
         clear_up(journal)
+        journal.reopen(run.id)
         outcomes = []
         for write in journal.writes(run.id):
             with finish_first():
                 done = _restore(journal, run, write, dry=False)
             outcomes.append(done.outcome)
             yield done
+        journal.finish(run.id, datetime.now().astimezone())
         if not {Outcome.FAILED, Outcome.LATER} & set(outcomes):
             journal.mark_undone(run.id, datetime.now().astimezone())
 
@@ -74,8 +76,10 @@ def _restore(journal: Journal, run: Run, write: Write, *, dry: bool) -> Undone:
         with explained(write.path):
             present = read_file(write.path)
             found = hash_of(present)
-            if found == write.before_hash or present is None:
+            if present is None or (found == write.before_hash and not write.lost):
                 return told(Outcome.UNCHANGED)
+            if write.lost and not write.path.name.endswith(".json"):
+                return told(*_clean(write, present, dry=dry))
             if found == write.after_hash:
                 if not dry:
                     _put(write.path, write.before)
@@ -89,15 +93,16 @@ def _restore(journal: Journal, run: Run, write: Write, *, dry: bool) -> Undone:
 
 
 def _clean(write: Write, present: bytes, *, dry: bool) -> tuple[Outcome, str]:
-    """A file that somebody else changed after the run: take out what is ours and nothing else."""
+    """A file that cannot become what it was: take out what is ours and nothing else."""
     if write.path.name.endswith(".json"):
         return Outcome.KEPT, "it was changed by another program; delete it if you do not need it"
-    left = remove_words(present)
+    left = take_back(present, write.before)
     if left == present:
         return Outcome.UNCHANGED, "nothing of myvlm's is in it any more"
     if not dry:
         _put(write.path, left)
-    return Outcome.CLEANED, "it was changed since; only what myvlm wrote was taken out"
+    why = "what it held before was forgotten with a concept" if write.lost else "it was changed since"
+    return Outcome.CLEANED, f"{why}; only what myvlm wrote was taken out"
 
 
 def _put(path: Path, data: bytes | None) -> None:

@@ -1,6 +1,7 @@
 """Writing sidecars: journal first, then each file as a whole, and only if it still is what was read."""
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,10 +24,11 @@ _NOT_ALLOWED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 @dataclass(frozen=True)
 class Intent:
-    """One file to bring up to date."""
+    """One file to bring up to date. Only where `make_folder` says so may its folder be made."""
 
     path: Path
     plan: Plan
+    make_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,15 +103,24 @@ class Writer:
             EnvironmentFault: the disk is full.
             StoreError: the journal cannot be written; then no file was.
         """
+        done: dict[int, Written] = {}
+        waiting = list(enumerate(photos))
+        with finish_first():
+            while waiting:  # photos whose files are one and the same, through links, are planned one after the other
+                now, waiting = _apart(waiting)
+                written = self._write_all([p for _, p in now])
+                done |= dict(zip([i for i, _ in now], written, strict=True))
+        return [done[i] for i in range(len(photos))]
+
+    def _write_all(self, photos: Sequence[Sidecars]) -> list[Written]:
         plans = [_plan(p) for p in photos]
         steps = [s for own in plans if not isinstance(own, SidecarError) for s in own if s.changes]
-        with finish_first():
-            if steps:
-                self._record(steps)
-            return [
-                Written(error=own) if isinstance(own, SidecarError) else self._write(own, p)
-                for own, p in zip(plans, photos, strict=True)
-            ]
+        if steps:
+            self._record(steps)
+        return [
+            Written(error=own) if isinstance(own, SidecarError) else self._write(own, p)
+            for own, p in zip(plans, photos, strict=True)
+        ]
 
     def _record(self, steps: Sequence[_Step]) -> None:
         self._journal.record(self.run, self._command, self._started, [s.entry() for s in steps])
@@ -134,7 +145,8 @@ class Writer:
             with explained(step.path):
                 if read_file(step.target) == step.before:
                     assert step.merge.data is not None
-                    step.target.parent.mkdir(parents=True, exist_ok=True)
+                    if intent.make_folder:
+                        step.target.parent.mkdir(parents=True, exist_ok=True)
                     write_atomically(step.target, step.merge.data)
                     return step
             step = _plan_one(step.photo, intent)
@@ -158,6 +170,16 @@ def clear_up(journal: Journal) -> None:
         for folder in folders:
             remove_leftovers(folder)
         journal.finish_killed(datetime.now().astimezone())
+
+
+def _apart(photos: list[tuple[int, Sidecars]]) -> tuple[list[tuple[int, Sidecars]], list[tuple[int, Sidecars]]]:
+    """Photos no two of which have a file in common, and the rest."""
+    now, later, seen = [], [], set[str]()
+    for number, photo in photos:
+        targets = {os.path.realpath(i.path) for i in photo.intents}
+        (later if targets & seen else now).append((number, photo))
+        seen |= targets
+    return now, later
 
 
 def _plan(photo: Sidecars) -> "list[_Step] | SidecarError":

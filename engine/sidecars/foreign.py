@@ -10,14 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.sidecars.forms import ABOUT, LI, array_of, default_entry, is_plain, plain_text, term_key
-from engine.sidecars.namespaces import RDF, q
+from engine.sidecars.forms import (
+    ABOUT,
+    BLOCK,
+    LI,
+    PARSE_TYPE,
+    array_of,
+    default_entry,
+    is_plain,
+    plain_text,
+    term_key,
+)
 from engine.sidecars.packet import Packet
 
 if TYPE_CHECKING:
     from lxml import etree
 
-_PARSE_TYPE = q(RDF, "parseType")
 Token = tuple[object, ...]
 
 
@@ -35,17 +43,17 @@ def foreign(packet: Packet, share: Share) -> list[Token]:
     left = {tag: Counter({term_key(k): n for k, n in own.items()}) for tag, own in share.items.items()}
     share = Share(share.whole, share.default, left)
     document = packet.document
-    tokens = [_canonical(node, exact=True) for node in document.outside()]
+    tokens = [canonical(node, exact=True) for node in document.outside()]
     if document.root is not document.rdf:
         tokens.append((document.root.tag, _attributes(document.root)))
-        tokens += [_canonical(child) for child in document.root if child is not document.rdf]
+        tokens += [canonical(child) for child in document.root if child is not document.rdf]
         tokens += _stray(document.root)
     tokens.append((document.rdf.tag, _attributes(document.rdf)))
     blocks = set(packet.blocks())
     abouts = {b.get(ABOUT) for b in blocks} - {None, ""}
     tokens.append(("about", *sorted(abouts)))
     for child in document.rdf:
-        tokens += [_canonical(child)] if child not in blocks else _block(child, share)
+        tokens += [canonical(child)] if child not in blocks else _block(child, share)
     return tokens + _stray(document.rdf)
 
 
@@ -61,9 +69,9 @@ def _block(block: "etree._Element", share: Share) -> list[Token]:
     )
     content, ours = [], {*share.whole, *share.default, *share.items}
     for child in block:
-        content += _property(child, share) if child.tag in ours else [_canonical(child)]
+        content += _property(child, share) if child.tag in ours else [canonical(child)]
     content += _stray(block)
-    if not content and {key for key, _ in attributes} <= {ABOUT} and block.tag == q(RDF, "Description"):
+    if not content and {key for key, _ in attributes} <= {ABOUT} and block.tag == BLOCK:
         return []
     return [(block.tag, attributes, *content)]
 
@@ -75,15 +83,15 @@ def _property(element: "etree._Element", share: Share) -> list[Token]:
     array = array_of(element)
     if array is None:
         ours = is_plain(element) and (element.tag in share.default or not plain_text(element).strip())
-        return [] if ours and not len(element) else [_canonical(element)]
+        return [] if ours and not len(element) else [canonical(element)]
     if element.tag in share.default:
         own = default_entry(array)
         rest = [c for c in array if c is not own or not is_plain(c)]
-        comments = [] if own is None or not is_plain(own) else [_canonical(c) for c in own]
+        comments = [] if own is None or not is_plain(own) else [canonical(c) for c in own]
     else:
         rest, comments = [c for c in array if not _is_ours(c, share.items[element.tag])], []
-    comments += [_canonical(c) for c in element if c is not array]
-    attributes, content = (_attributes(element), _attributes(array)), [_canonical(c) for c in rest] + comments
+    comments += [canonical(c) for c in element if c is not array]
+    attributes, content = (_attributes(element), _attributes(array)), [canonical(c) for c in rest] + comments
     content += [*_stray(element), *_stray(array)]
     return [(element.tag, array.tag, *attributes, *content)] if content or any(attributes) else []
 
@@ -111,20 +119,20 @@ def _attributes(element: "etree._Element") -> tuple[tuple[str, str], ...]:
     return tuple(sorted(element.attrib.items())) if element.attrib else ()
 
 
-def _canonical(node: "etree._Element", *, exact: bool = False) -> Token:
+def canonical(node: "etree._Element", *, exact: bool = False) -> Token:
     """A node with all that is in it. `exact`: white space between elements counts too (rdf:parseType="Literal")."""
     tag = node.tag
     if not isinstance(tag, str):
         return (tag.__name__, getattr(node, "target", None), node.text)
     if not len(node):
         return (tag, _attributes(node), node.text or "")
-    exact = exact or node.get(_PARSE_TYPE) == "Literal"
+    exact = exact or node.get(PARSE_TYPE) == "Literal"
     whole = exact or not any(isinstance(c.tag, str) for c in node)
     parts: list[object] = [_between(node.text, whole=whole)]
     for child in node:
-        parts += [_canonical(child, exact=exact), _between(child.tail, whole=whole)]
+        parts += [canonical(child, exact=exact), _between(child.tail, whole=whole)]
     return (tag, _attributes(node), *parts)
 
 
 def _between(text: str | None, *, whole: bool) -> str:
-    return (text or "") if whole or (text and not text.isspace()) else ""
+    return (text or "") if whole else (text or "").strip()

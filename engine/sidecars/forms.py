@@ -1,18 +1,30 @@
-"""The forms that XMP values take: plain, with qualifiers, in arrays, one for each language."""
+"""The forms that XMP values take: plain, with qualifiers, in arrays, in structures, one for each language.
+
+Read in every form that RDF allows; what is added gets the indentation of what is around it.
+"""
 
 import unicodedata
+from typing import TypeAlias
 
 from lxml import etree
 
 from engine.sidecars.namespaces import RDF, XML, q
 
 ABOUT, LI, LANG, VALUE = q(RDF, "about"), q(RDF, "li"), q(XML, "lang"), q(RDF, "value")
-ID = q(RDF, "ID")
+ID, PARSE_TYPE, BLOCK = q(RDF, "ID"), q(RDF, "parseType"), q(RDF, "Description")
 ARRAYS = (q(RDF, "Bag"), q(RDF, "Seq"), q(RDF, "Alt"))
+_INDENT = "  "
+Field: TypeAlias = etree._Element | str
+"""A property or a field of a structure: its element, or the text of its attribute form."""
+
+
+def folded(text: str) -> str:
+    """The form in which two spellings of a name are one: NFC, case folded, white space as one space."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
 
 
 def term_key(text: str) -> str:
-    """The form in which two spellings of a term are one: programs differ in Unicode form and outer white space."""
+    """The form in which a term of ours is known again: programs change its Unicode form and outer white space."""
     return unicodedata.normalize("NFC", text).strip()
 
 
@@ -41,13 +53,21 @@ def default_entry(array: etree._Element) -> etree._Element | None:
     return next((e for e in entries if e.get(LANG) is None), None)
 
 
-def array_of(element: etree._Element) -> etree._Element | None:
-    """A property's Bag, Seq or Alt, when that is all there is in it."""
-    children = list(element.iterchildren(tag=etree.Element))
+def array_of(found: Field | None) -> etree._Element | None:
+    """A property's or field's Bag, Seq or Alt, when that is all there is in it."""
+    if found is None or isinstance(found, str):
+        return None
+    children = list(found.iterchildren(tag=etree.Element))
     return children[0] if len(children) == 1 and children[0].tag in ARRAYS else None
 
 
-def is_blank(found: etree._Element | str) -> bool:
+def array_items(found: Field | None) -> list[etree._Element]:
+    """The items of an array."""
+    array = array_of(found)
+    return [] if array is None else array.findall(LI)
+
+
+def is_blank(found: Field) -> bool:
     """Whether a property says nothing: no text, attributes or children."""
     return isinstance(found, str) or not (len(found) or found.attrib)
 
@@ -56,3 +76,70 @@ def about(block: etree._Element) -> str:
     """What a block says it is about; an rdf:ID counts as another thing than "". `about` without prefix: RDF of 1999."""
     name = block.get(ID)
     return block.get(ABOUT) or block.get("about") or (f"#{name}" if name else "")
+
+
+def fields(element: etree._Element) -> dict[str, Field]:
+    """A structure's fields, by `{uri}name`: elements or the texts of attributes.
+
+    XMP Specification Part 1, 7.9: fields stand directly in the element (rdf:parseType="Resource"), are its
+    attributes, or stand in an rdf:Description within it, there again as elements or attributes.
+    """
+    found: dict[str, Field] = {}
+    for holder in (element, *element.findall(BLOCK)):
+        for key, value in holder.attrib.items():
+            if not key.startswith((f"{{{RDF}}}", f"{{{XML}}}")):
+                found.setdefault(key, value)
+        for child in holder.iterchildren(tag=etree.Element):
+            if not child.tag.startswith(f"{{{RDF}}}"):
+                found.setdefault(child.tag, child)
+    return found
+
+
+def field_text(found: Field | None) -> str:
+    """A simple field's text; of an array (a language alternative, say) the first item that has some; "" for none."""
+    if found is None or isinstance(found, str):
+        return (found or "").strip()
+    texts = ("".join(e.itertext()).strip() for e in array_items(found) or [found])
+    return next((t for t in texts if t), "")
+
+
+def holder_of(element: etree._Element) -> etree._Element | None:
+    """Where a further field of a structure goes, or None when the element has a form that can take none."""
+    inner = element.find(BLOCK)
+    return inner if inner is not None else element if element.get(PARSE_TYPE) == "Resource" else None
+
+
+def append(
+    parent: etree._Element, name: str, nsmap: dict[str, str] | None = None, *, first: bool = False
+) -> etree._Element:
+    """Add a last (or the first) child on a line of its own; text beside elements, which no legal XMP has, stays."""
+    element = etree.SubElement(parent, name, nsmap=nsmap)
+    if first and len(parent) > 1:
+        element.tail = parent.text
+        parent.insert(0, element)
+        return element
+    depth, before = sum(1 for _ in element.iterancestors()), element.getprevious()
+    indent = "\n" + _INDENT * depth
+    if before is None:
+        parent.text = (parent.text or "") if (parent.text or "").strip() else indent
+    elif not (before.tail or "").strip():
+        before.tail = indent
+    element.tail = "\n" + _INDENT * (depth - 1)
+    return element
+
+
+def detach(element: etree._Element) -> None:
+    """Take an element out with its line; text beside it, which only broken XMP has, stays."""
+    parent, before, tail = element.getparent(), element.getprevious(), element.tail or ""
+    if parent is None:
+        return
+    if tail.strip() or element.getnext() is None:
+        if before is not None and (before.tail or "").strip():
+            before.tail += tail if tail.strip() else ""
+        elif before is not None:
+            before.tail = tail
+        elif tail.strip():
+            parent.text = (parent.text or "") + tail
+        elif not (parent.text or "").strip():
+            parent.text = None
+    parent.remove(element)

@@ -10,16 +10,10 @@ from engine.sidecars.forms import term_key
 from engine.sidecars.namespaces import MYVLM
 from engine.sidecars.ownership import HIERARCHY, RECORDS, SUBJECT, TAGS, Name
 from engine.sidecars.packet import Packet
-
-SEPARATORS = {HIERARCHY: "|", TAGS: "/"}
-
-
-def leaf(path: str, target: Name) -> str:
-    """The last part of a path: the tag's own name."""
-    return term_key(path.rsplit(SEPARATORS[target], 1)[-1])
+from engine.sidecars.terms import SEPARATORS, Choice, leaf, name_key
 
 
-def tag_paths(packet: Packet, target: Name, own: Sequence[str], *, begin: bool) -> list[str] | None:
+def tag_paths(packet: Packet, target: Name, own: Sequence[str], choice: Choice, *, begin: bool) -> list[str] | None:
     """What of ours a property with paths should hold, None when it is to be left alone.
 
     `own` are paths with "|". A tag that somebody keeps elsewhere in their tree is not put into ours as well.
@@ -28,14 +22,19 @@ def tag_paths(packet: Packet, target: Name, own: Sequence[str], *, begin: bool) 
     present, mine = packet.items(*target), packet.items(MYVLM, RECORDS[target])
     if not (present or mine or (begin and own)):
         return None
+
+    def key(path: str) -> str:
+        return name_key(leaf(path, target))
+
     recorded = {term_key(m) for m in mine}
     others = [p for p in present if term_key(p) not in recorded]
-    taken = {leaf(p, target) for p in others}
+    held = recorded & {term_key(p) for p in present}
+    taken = {key(p) for p in others}
     paths = [_path(o.split("|"), target) for o in own]
-    paths = [p for p in paths if leaf(p, target) not in taken or term_key(p) in recorded]
-    leaves = {leaf(p, target) for p in paths} | taken
-    carried = [c for c in _users(packet, target) if leaf(c, target) not in leaves]
-    if others or not paths:
+    paths = [p for p in paths if key(p) not in taken or term_key(p) in held]
+    leaves = {key(p) for p in paths} | taken
+    carried = [c for c in _users(packet, target) if key(c) not in leaves | choice.declined.keys()]
+    if others or not (paths or any(key(m) in choice.unasked for m in mine)):
         carried = [c for c in carried if term_key(c) in recorded and others]
     return list(dict.fromkeys([*carried, *paths]))
 

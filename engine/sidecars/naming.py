@@ -5,6 +5,7 @@ exists is kept up to date, a `photo.xmp` only when it can belong to nobody but t
 """
 
 import os
+import stat
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import SidecarError
-from engine.photos.discovery import MEDIA_SUFFIXES, RAW_SUFFIXES, VIDEO_SUFFIXES
+from engine.photos.discovery import LEADING_SUFFIXES, MOVING_SUFFIXES, RAW_SUFFIXES, SUFFIXES
 
 Style = Literal["auto", "ext", "stem"]
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
@@ -22,6 +23,10 @@ BOTH_THERE = "is there, too;"
 _FOLDERS = 16
 """Folder listings kept: photos come folder by folder, so that each is listed once, however many photos there are."""
 _LONGEST_NAME = 255
+_NO_OWNERS = (".xmp", ".json", ".aae", ".thm", ".txt", "_original", "~")
+"""Ends of names of files that never have a sidecar: sidecars of others, and backups (exiftool's, editors')."""
+_HOLDING_XMP = SUFFIXES | {".psd", ".psb", ".pdf"}
+"""What Adobe's programs write XMP into, so that a sidecar beside it and a raw file is the raw file's."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,17 @@ class Naming:
 
 @dataclass(frozen=True)
 class SidecarPaths:
-    """A photo's sidecars, there or not. A new `xmp` starts from `source`, a sidecar of another place or name."""
+    """A photo's sidecars, there or not. A new `xmp` starts from `source`, a sidecar of another place or name.
+
+    make_folder: their folder may be created. Only that below --sidecar-dir may: the photo's is there, and where a
+    link leads to none, its target is gone or not mounted.
+    """
 
     xmp: Path
     json: Path
     source: Path | None = None
     notes: tuple[str, ...] = ()
+    make_folder: bool = False
 
 
 class Namer:
@@ -52,9 +62,22 @@ class Namer:
     def find(self, photo: Path) -> SidecarPaths:
         """Where the sidecars of a photo are or will be.
 
+        Those of a link to a photo lie beside the link if one is there already; else beside the photo itself, so that
+        all ways to it lead to one sidecar, unless it has another name there (git-annex's objects).
+
         Raises:
             SidecarError: the photo's name leaves no room for the ending of its sidecars.
         """
+        found = self._find(photo)
+        real = _target(photo)
+        if real is None or real.name != photo.name or self._is_there(found):
+            return found
+        return self._find(real)
+
+    def _is_there(self, found: SidecarPaths) -> bool:
+        return found.source is not None or any(p.name in self._listing(p.parent).names for p in (found.xmp, found.json))
+
+    def _find(self, photo: Path) -> SidecarPaths:
         beside = self._listing(photo.parent)
         _check_length(photo, beside.longest)
         if self._naming.folder is None:
@@ -64,7 +87,8 @@ class Namer:
         xmp, own, notes = _choose(photo, folder, self._listing(folder), beside, self._naming.style)
         found, _, more = _choose(photo, photo.parent, beside, beside, "auto")
         source = own or (found if found.name in beside.names else None)
-        return SidecarPaths(xmp, folder / (photo.name + JSON_ENDING), source, tuple(dict.fromkeys((*notes, *more))))
+        notes = tuple(dict.fromkeys((*notes, *more)))
+        return SidecarPaths(xmp, folder / (photo.name + JSON_ENDING), source, notes, make_folder=True)
 
     def _listing(self, folder: Path) -> "_Listing":
         found = self._known.pop(folder, None) or _Listing(folder)
@@ -74,13 +98,12 @@ class Namer:
         return found
 
 
-def find_sidecars(photo: Path, naming: Naming | None = None) -> SidecarPaths:
-    """`Namer.find` for a single photo; the folder is listed each time.
-
-    Raises:
-        SidecarError: the photo's name leaves no room for the ending of its sidecars.
-    """
-    return Namer(naming).find(photo)
+def _target(photo: Path) -> Path | None:
+    """The file that a link leads to; None when the path is no link, or leads nowhere."""
+    try:
+        return Path(os.path.realpath(photo, strict=True)) if stat.S_ISLNK(os.lstat(photo).st_mode) else None
+    except (OSError, ValueError):
+        return None
 
 
 def mirrored(folder: Path, base: Path) -> Path:
@@ -108,21 +131,22 @@ class _Listing:
         return found
 
     @cached_property
-    def _media(self) -> dict[str, list[str]]:
+    def _by_stem(self) -> dict[str, list[str]]:
+        """Names of files that may have sidecars, by their stems without case, as raw files are paired by."""
         found: dict[str, list[str]] = {}
-        for name in sorted(self.names):
-            stem, ending = os.path.splitext(name)
-            if ending.lower() in MEDIA_SUFFIXES and not name.startswith("."):
-                found.setdefault(stem, []).append(ending.lower())
+        for name in self.names:
+            if not name.lower().endswith(_NO_OWNERS):
+                found.setdefault(os.path.splitext(name)[0].casefold(), []).append(name)
         return found
 
     def sidecars(self, base: str) -> list[str]:
         """The names `<base>.xmp`, its ending in whatever case."""
         return self._by_lower.get(base, [])
 
-    def endings(self, stem: str) -> list[str]:
-        """The lower-case endings of the photos and videos with a stem."""
-        return self._media.get(stem, [])
+    def other_endings(self, photo: Path) -> list[str]:
+        """The lower-case endings of the other files that are called like a photo, in any case."""
+        stem = os.path.splitext(photo.name)[0].casefold()
+        return [os.path.splitext(n)[1].lower() for n in self._by_stem.get(stem, []) if n != photo.name]
 
 
 def _choose(
@@ -160,16 +184,14 @@ def _is_alone(sidecar: Path, photo: Path, beside: _Listing) -> bool:
 
 
 def _may_own(photo: Path, beside: _Listing) -> bool:
-    """Whether `photo.xmp` can only mean this photo: the one raw file of that stem (Adobe writes into the JPEG beside
-    it), or the only file. A video beside a still is the moving half of a Live Photo and does not count.
+    """Whether `photo.xmp` can only mean this photo: the one raw file of that stem beside nothing but pictures that
+    hold their XMP themselves, or the only file, whatever the others are. The moving half of a Live Photo counts not.
     """
-    stem, ending = os.path.splitext(photo.name)
-    ending = ending.lower()
-    endings = [e for e in beside.endings(stem) if e not in VIDEO_SUFFIXES]
-    raws = [e for e in endings if e in RAW_SUFFIXES]
+    ending = photo.suffix.lower()
+    others = beside.other_endings(photo)
     if ending in RAW_SUFFIXES:
-        return len(raws) <= 1
-    return not raws and len(endings) <= 1
+        return not [e for e in others if e not in _HOLDING_XMP | MOVING_SUFFIXES]
+    return not [e for e in others if not (ending in LEADING_SUFFIXES and e in MOVING_SUFFIXES)]
 
 
 def _said_ending(sidecar: Path) -> str:

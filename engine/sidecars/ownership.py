@@ -2,16 +2,17 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.errors import SidecarError
 from engine.files import sha256_of
-from engine.sidecars.foreign import Share
-from engine.sidecars.forms import term_key
+from engine.sidecars.foreign import Share, foreign
+from engine.sidecars.forms import folded
 from engine.sidecars.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF, XMP, q
 from engine.sidecars.packet import Packet
+from engine.sidecars.regions import regions_kept
 
 SCHEMA_VERSION = 2
 Name = tuple[str, str]
@@ -23,10 +24,10 @@ RECORDS = {SUBJECT: "Subjects", PEOPLE: "People", HIERARCHY: "Hierarchy", TAGS: 
 """Where the terms are noted that we added to a property."""
 OURS = (
     *("SchemaVersion", "VLM", "Settings", "Concepts", "Run", "Regions", *RECORDS.values()),
-    *("CaptionHash", "MirrorHash", "HadDescription", "HadImageDescription"),
+    *("CaptionHash", "MirrorHash", "HadDescription", "HadImageDescription", "Declined", "DeclinedBeside"),
 )
 """All of our own properties. The hashes are of the dc:description and tiff:ImageDescription that we wrote, the texts
-those that were there and that we replaced: camera junk, or a human's by order."""
+those that were there and that we replaced: camera junk, or a human's by order. For the declined see declined.py."""
 LABELS = {
     DESCRIPTION: "dc:description",
     TIFF_DESCRIPTION: "tiff:ImageDescription",
@@ -36,12 +37,11 @@ LABELS = {
     PEOPLE: "Iptc4xmpExt:PersonInImage",
     REGIONS: "mwg-rs:Regions",
 }
-TOUCHED = frozenset({*LABELS, METADATA_DATE, *((MYVLM, n) for n in OURS)})
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How our words stand in a sidecar. `dropped` names the properties of ours that vanished wholesale."""
+    """How our words stand in a sidecar. `dropped` names the properties that a merge will put back."""
 
     marked: bool
     caption: Literal["ours", "human", "dropped", "none"]
@@ -72,6 +72,16 @@ class Edits:
         arrays = {q(*n): items.get(n, Counter()) for n in (*self.added, *self.removed)}
         return Share(frozenset(q(*n) for n in whole), frozenset(q(*n) for n in self.texts), arrays)
 
+    def check(self, before: Packet, after: Packet) -> None:
+        """Compare what is not ours.
+
+        Raises:
+            SidecarError: it differs.
+        """
+        kept = foreign(before, self.share_before()) == foreign(after, self.share_after())
+        if not kept or (self.regions and not regions_kept(before, after)):
+            raise SidecarError("the edit would change somebody else's metadata")
+
 
 def check_version(packet: Packet) -> None:
     """Refuse what a later version wrote: it may keep records that this one would not keep up to date.
@@ -95,7 +105,11 @@ def is_known(text: str | None, mark: str | None) -> bool:
 
 
 def is_rewritten(packet: Packet) -> bool:
-    """Whether another program dropped our caption, and so wrote what it manages anew, from its own database."""
+    """Whether another program dropped our caption, and so wrote what it manages anew, from its own database.
+
+    darktable fills dc:subject and lr:hierarchicalSubject from there, where ours are not; with them goes our caption.
+    Where there is a description, whoever wrote it, a human took out whatever else is missing.
+    """
     return packet.text(MYVLM, "CaptionHash") is not None and packet.default_text(*DESCRIPTION) is None
 
 
@@ -103,66 +117,32 @@ def read_standing(data: bytes) -> Standing:
     """How our words stand in a sidecar.
 
     Raises:
-        SidecarError: it cannot be read.
+        SidecarError: it cannot be read, or a later version wrote it.
     """
     packet = Packet(data)
+    check_version(packet)
     known = packet.text(MYVLM, "CaptionHash")
     current = packet.default_text(*DESCRIPTION)
     caption: Literal["ours", "human", "dropped", "none"] = "dropped" if known else "none"
     if current is not None:
         caption = "ours" if is_known(current, known) else "human"
-    dropped = [LABELS[DESCRIPTION]] if caption == "dropped" else []
-    for target, record in RECORDS.items():
-        mine = packet.items(MYVLM, record)
-        if mine and is_wholesale(mine, packet.items(*target), rewritten=caption == "dropped"):
-            dropped.append(LABELS[target])
+    dropped = [LABELS[n] for n in _dropped(packet)] if is_rewritten(packet) else []
     if packet.text(MYVLM, "MirrorHash") and packet.default_text(*TIFF_DESCRIPTION) is None:
         dropped.append(LABELS[TIFF_DESCRIPTION])
-    if packet.items(MYVLM, "Regions") and not packet.find_all(*REGIONS):
-        dropped.append(LABELS[REGIONS])
     marked = packet.text(MYVLM, "SchemaVersion") is not None
     concepts = tuple(packet.items(MYVLM, "Concepts"))
     return Standing(marked, caption, tuple(dropped), packet.text(MYVLM, "Run") or "", concepts)
 
 
-def is_wholesale(mine: Collection[str], present: Collection[str], *, rewritten: bool) -> bool:
-    """Whether all terms of ours vanished because a program dropped them, not because a human took them out.
-
-    darktable fills dc:subject and lr:hierarchicalSubject from its own database, where ours are not; with them goes
-    our caption. Where the caption stayed and there are other terms, it was a human.
-    """
-    here = {term_key(p) for p in present}
-    return not any(term_key(m) in here for m in mine) and (rewritten or not here)
-
-
-def set_terms(packet: Packet, edits: Edits, target: Name, terms: Sequence[str], *, rewritten: bool) -> list[str]:
-    """Bring an array up to date: drop terms of ours that no longer hold, add those that are missing.
-
-    A term that was there before us is not ours; one that a human took out stays out while the property has others.
-    """
-    record = RECORDS[target]
-    mine, present = packet.items(MYVLM, record), packet.items(*target)
-    keys, wanted = {term_key(p) for p in present}, {term_key(t) for t in terms}
-    here = [m for m in mine if term_key(m) in keys]
-    stale = [m for m in here if term_key(m) not in wanted]
-    missing = [t for t in dict.fromkeys(terms) if term_key(t) not in keys]
-    gone = {term_key(m) for m in mine} - keys
-    if is_wholesale(mine, present, rewritten=rewritten):
-        gone = set()
-    fresh = [t for t in missing if term_key(t) not in gone]
-    if len(present) <= len(stale) and not fresh:  # nothing else would be left: no sign that a human chose
-        gone, fresh = set(), missing
-    removed = packet.remove_items(*target, stale)
-    edits.removed.setdefault(target, Counter()).update(removed)
-    notes = []
-    if fresh and not packet.add_items(*target, fresh, kind="Seq" if target == TAGS else "Bag"):
-        notes, fresh = [f"could not add {', '.join(fresh)}: {LABELS[target]} has an unusual form"], []
-    edits.added.setdefault(target, Counter()).update(term_key(t) for t in fresh)
-    added, held = set(fresh), {term_key(m) for m in here}
-    ours = [t for t in dict.fromkeys(terms) if t in added or term_key(t) in held]
-    ours += [m for m in mine if term_key(m) in gone]
-    set_record(packet, record, ours)
-    return notes
+def _dropped(packet: Packet) -> Iterator[Name]:
+    """The properties of which a program that wrote the sidecar anew left out something of ours."""
+    yield DESCRIPTION
+    for target, record in RECORDS.items():
+        here = {folded(p) for p in packet.items(*target)}
+        if any(folded(m) not in here for m in packet.items(MYVLM, record)):
+            yield target
+    if packet.items(MYVLM, "Regions") and not packet.find_all(*REGIONS):
+        yield REGIONS
 
 
 def set_record(packet: Packet, record: str, values: Sequence[str]) -> None:

@@ -7,12 +7,16 @@ from lxml import etree
 from engine.errors import SidecarError
 from engine.sidecars.forms import (
     ABOUT,
+    BLOCK,
     ID,
     LANG,
     LI,
+    Field,
     about,
+    append,
     array_of,
     default_entry,
+    detach,
     is_blank,
     is_plain,
     plain_text,
@@ -25,10 +29,9 @@ EMPTY = (
     f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="{X}" x:xmptk="myvlm">\n'
     f' <rdf:RDF xmlns:rdf="{RDF}">\n </rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>\n'
 ).encode()
-_DESCRIPTION, _NODE_ID = q(RDF, "Description"), q(RDF, "nodeID")
+_NODE_ID = q(RDF, "nodeID")
 _RDF = f"{{{RDF}}}"
 _PREFIX_OF = {uri: prefix for prefix, uri in PREFIXES.items()}
-_INDENT = "  "
 
 
 class Packet:
@@ -53,14 +56,18 @@ class Packet:
         return [
             e
             for e in self.document.rdf.iterchildren(tag=etree.Element)
-            if (e.tag == _DESCRIPTION or not e.tag.startswith(_RDF)) and e.get(_NODE_ID) is None
+            if (e.tag == BLOCK or not e.tag.startswith(_RDF)) and e.get(_NODE_ID) is None
         ]
 
-    def find_all(self, namespace: str, name: str) -> list[etree._Element | str]:
+    def find_all(self, namespace: str, name: str) -> list[Field]:
         """All occurrences of a property: elements, and the texts of attributes. Legal XMP has one at most."""
         tag = q(namespace, name)
         entries = self._indexed().get(tag, ())
         return [e if e.tag == tag else e.get(tag, "") for e in entries]
+
+    def elements(self, tag: str) -> list[etree._Element]:
+        """All elements of a property (`{uri}name`); its attribute form is left out."""
+        return [e for e in self._indexed().get(tag, ()) if e.tag == tag]
 
     def forget_index(self) -> None:
         """To be called after properties were added or removed by other means than this class."""
@@ -82,7 +89,7 @@ class Packet:
         self._index, self._homes = index, homes
         return index
 
-    def find(self, namespace: str, name: str) -> etree._Element | str | None:
+    def find(self, namespace: str, name: str) -> Field | None:
         """A property: its element, the text of its attribute form, or None."""
         return next(iter(self.find_all(namespace, name)), None)
 
@@ -239,7 +246,7 @@ class Packet:
         for block in self.blocks():
             rest = [about(b) for b in self.blocks() if b is not block]
             bare = not len(block) and not (block.text or "").strip() and set(block.attrib) <= {ABOUT}
-            if bare and block.tag == _DESCRIPTION and about(block) in ("", *rest):
+            if bare and block.tag == BLOCK and about(block) in ("", *rest):
                 self._remove(block)
         self.forget_index()
 
@@ -259,49 +266,21 @@ class Packet:
                 return block
         if blocks and blocks[0].get(ID) is not None:
             return blocks[0]
-        block = etree.SubElement(self.document.rdf, _DESCRIPTION, nsmap={_PREFIX_OF[namespace]: namespace})
+        block = append(self.document.rdf, BLOCK, {_PREFIX_OF[namespace]: namespace})
         block.set(ABOUT, next((a for b in blocks if (a := about(b))), ""))
-        self._lay_out(block)
         return block
 
     def _append(self, parent: etree._Element, tag: str, *, first: bool = False) -> etree._Element:
         uri = tag[1 : tag.find("}")]
         known = uri == RDF or uri in parent.nsmap.values()
-        names = None if known else {_PREFIX_OF[uri]: uri}
-        element = etree.SubElement(parent, tag, nsmap=names)
+        element = append(parent, tag, None if known else {_PREFIX_OF[uri]: uri}, first=first)
         if parent.getparent() is self.document.rdf:
             self._indexed().setdefault(tag, []).append(element)
             self._homes.setdefault(f"{{{uri}}}", parent)
-        if first and len(parent) > 1:
-            element.tail = parent.text
-            parent.insert(0, element)
-        else:
-            self._lay_out(element)
         return element
 
-    def _lay_out(self, element: etree._Element) -> None:
-        """Give a new last child the indentation of its depth."""
-        parent = element.getparent()
-        depth = sum(1 for _ in element.iterancestors())
-        before = element.getprevious()
-        indent = "\n" + _INDENT * depth
-        if before is None:
-            parent.text = (parent.text or "") if (parent.text or "").strip() else indent
-        elif not (before.tail or "").strip():
-            before.tail = indent
-        element.tail = "\n" + _INDENT * (depth - 1)
-
     def _remove(self, element: etree._Element) -> None:
-        """Take an element out; text beside it, which only broken XMP has, stays."""
-        parent, before, tail = element.getparent(), element.getprevious(), element.tail or ""
-        if tail.strip() or element.getnext() is None:
-            if before is not None:
-                before.tail = (before.tail or "") + tail if (before.tail or "").strip() else tail
-            elif tail.strip():
-                parent.text = (parent.text or "") + tail
-            elif not (parent.text or "").strip():
-                parent.text = None
         entries = self._indexed().get(element.tag, [])
         if element in entries:
             entries.remove(element)
-        parent.remove(element)
+        detach(element)

@@ -5,12 +5,11 @@ orientation. Microsoft's MP:RegionInfo is read in the same frame, as digiKam doe
 """
 
 import math
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.sidecars.forms import Field, array_items, field_text, fields
 from engine.sidecars.namespaces import q
-from engine.sidecars.structs import Field, array_items, field_text, fields
 
 if TYPE_CHECKING:
     from lxml import etree
@@ -24,7 +23,7 @@ MPREG = "http://ns.microsoft.com/photo/1.2/t/Region#"
 
 REGIONS, REGION_LIST, DIMENSIONS = (q(MWG_RS, n) for n in ("Regions", "RegionList", "AppliedToDimensions"))
 AREA, NAME, TYPE = (q(MWG_RS, n) for n in ("Area", "Name", "Type"))
-_SLACK = 1e-4
+_SLACK, _SAME_NUMBER = 1e-4, 2e-6
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,6 @@ class NamedRegion:
     w: float
     h: float
     type: str = "Face"
-
-
-def region_key(name: str) -> str:
-    """The form under which two spellings name one: NFC, case folded, white space as one space."""
-    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())
 
 
 def mwg_region(item: "etree._Element", size: tuple[float, float] | None) -> NamedRegion | None:
@@ -95,11 +89,22 @@ def applied_dimensions(top: dict[str, Field]) -> tuple[float, float] | None:
     return (w, h) if w and h and w > 0 and h > 0 and unit in ("", "pixel") else None
 
 
+def record_of(region: NamedRegion) -> str:
+    """The mark by which a region of ours is known again."""
+    return f"{region.name} {region.x:.6f} {region.y:.6f} {region.w:.6f} {region.h:.6f}"
+
+
 def parse_record(mark: str) -> NamedRegion | None:
     """A line "name x y w h" as a region, or None for one that is no region."""
     parts = mark.rsplit(" ", 4)
     numbers = [n for p in parts[1:] if (n := _number(p)) is not None]
     return NamedRegion(parts[0], *numbers) if len(numbers) == 4 else None
+
+
+def same_numbers(a: NamedRegion, b: NamedRegion) -> bool:
+    """Whether two regions have one name and, but for rounding, one area."""
+    pairs = ((a.x, b.x), (a.y, b.y), (a.w, b.w), (a.h, b.h))
+    return a.name == b.name and all(abs(p - r) <= _SAME_NUMBER for p, r in pairs)
 
 
 def _number(text: str) -> float | None:

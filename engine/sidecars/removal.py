@@ -1,15 +1,13 @@
 """Taking our words out of a sidecar again: all of them, or those about somebody who is to be forgotten."""
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 
 from engine.errors import SidecarError
-from engine.sidecars.foreign import foreign
-from engine.sidecars.forms import ABOUT, term_key
-from engine.sidecars.hierarchy import SEPARATORS, leaf
-from engine.sidecars.namespaces import MYVLM, RDF, q
+from engine.sidecars.declined import forget_declined
+from engine.sidecars.forms import ABOUT, BLOCK, folded
+from engine.sidecars.namespaces import MYVLM, q
 from engine.sidecars.ownership import (
     DESCRIPTION,
     METADATA_DATE,
@@ -24,7 +22,8 @@ from engine.sidecars.ownership import (
 )
 from engine.sidecars.packet import Packet
 from engine.sidecars.parsing import refused
-from engine.sidecars.regions import regions_kept, remove_regions
+from engine.sidecars.regions import remove_regions
+from engine.sidecars.terms import name_of
 
 Chosen = Callable[[str], bool]
 
@@ -46,37 +45,31 @@ def remove_words(
         start = packet.serialise()
         edits = Edits(regions=bool(packet.items(MYVLM, "Regions")))
         said = None if names is None else _pattern(names)
-        _remove_captions(packet, edits, (lambda _: True) if said is None else lambda t: bool(said.search(_folded(t))))
+        _remove_captions(packet, edits, (lambda _: True) if said is None else lambda t: bool(said.search(folded(t))))
         _remove_terms(packet, edits, names)
         if edits.regions:
             remove_regions(packet, names)
-            packet.forget_index()
         if names is None:
             for name in OURS:
                 packet.remove(MYVLM, name)
         else:
             concepts = packet.items(MYVLM, "Concepts")
+            forget_declined(packet, names)
             set_record(packet, "Concepts", [c for c in concepts if c.rsplit("@", 1)[0] not in ids])
         data = packet.serialise()
         if data == start:
             return existing
         packet.remove_empty_blocks()
         data = packet.serialise()
-        before, after = Packet(start), Packet(data)
-        kept = foreign(before, edits.share_before()) == foreign(after, edits.share_after())
-        if not kept or (edits.regions and not regions_kept(before, after)):
-            raise SidecarError("taking out our words would change somebody else's metadata")
-    return None if _is_empty(after) else data
+        after = Packet(data)
+        edits.check(Packet(start), after)
+    return None if is_empty(after) else data
 
 
 def _pattern(names: frozenset[str]) -> re.Pattern[str]:
     """A pattern that finds any of some names as words of a text (both folded)."""
-    found = "|".join(re.escape(_folded(n)) for n in sorted(names, key=len, reverse=True) if _folded(n))
+    found = "|".join(re.escape(folded(n)) for n in sorted(names, key=len, reverse=True) if folded(n))
     return re.compile(rf"(?<!\w)(?:{found})(?!\w)") if found else re.compile(r"(?!)")
-
-
-def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
 
 
 def _remove_captions(packet: Packet, edits: Edits, chosen: Chosen) -> None:
@@ -107,25 +100,21 @@ def _restore(packet: Packet, edits: Edits, target: Name, record: str) -> None:
 
 
 def _remove_terms(packet: Packet, edits: Edits, names: frozenset[str] | None) -> None:
-    keys = None if names is None else {_folded(n) for n in names}
+    keys = None if names is None else {folded(n) for n in names}
     for target, record in RECORDS.items():
         mine = packet.items(MYVLM, record)
-        gone = [m for m in mine if keys is None or _folded(_name(m, target)) in keys]
+        gone = [m for m in mine if keys is None or folded(name_of(m, target)) in keys]
         if gone:
             edits.removed[target] = Counter(packet.remove_items(*target, gone))
             set_record(packet, record, [m for m in mine if m not in gone])
 
 
-def _name(term: str, target: Name) -> str:
-    return leaf(term, target) if target in SEPARATORS else term_key(term)
-
-
-def _is_empty(packet: Packet) -> bool:
+def is_empty(packet: Packet) -> bool:
     """Whether a document holds no property but the date of its last change, and no other thing either."""
     document, ours = packet.document, {q(*METADATA_DATE), *(q(MYVLM, n) for n in OURS)}
     rest = [child for block in packet.blocks() for child in block if child.tag not in ours]
     attributes = {key for block in packet.blocks() for key in block.attrib} - ours - {ABOUT}
-    others = len(document.rdf) - sum(b.tag == q(RDF, "Description") for b in packet.blocks())
+    others = len(document.rdf) - sum(b.tag == BLOCK for b in packet.blocks())
     around = 0 if document.root is document.rdf else len(document.root) - 1
     comments = [n for n in document.outside() if getattr(n, "target", None) != "xpacket"]
     return not (rest or attributes or others or around or comments)

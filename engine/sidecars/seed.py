@@ -2,6 +2,11 @@
 
 IPTC-IIM and EXIF fill in what the XMP packet does not say. EXIF's UserComment is not taken for a description: phones
 and programs write "Screenshot", JSON and generation parameters there, and it stays visible beside a sidecar anyway.
+
+Left out is what the packet only mirrors of the file (XMP Specification Part 2, 3: the exif and tiff schemas), and what
+would outrank it for good in programs that believe a sidecar first: orientation, the picture's size, and the dates of
+exif: where xmp:CreateDate or photoshop:DateCreated tells the same. Every other date stays: it may be one that a user
+set in XMP alone, for a scan, say.
 """
 
 import re
@@ -10,7 +15,7 @@ from typing import TYPE_CHECKING
 from engine.errors import SidecarError
 from engine.sidecars.forms import term_key
 from engine.sidecars.junk import is_junk
-from engine.sidecars.namespaces import DC, MYVLM, XMP, XMP_NOTE
+from engine.sidecars.namespaces import DC, EXIF, MYVLM, PHOTOSHOP, TIFF, XMP, XMP_NOTE
 from engine.sidecars.ownership import DESCRIPTION, SUBJECT, TIFF_DESCRIPTION, is_known
 from engine.sidecars.packet import EMPTY, Packet
 
@@ -21,6 +26,12 @@ _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold (2.2, Char); EXIF and IPTC texts are full of it."""
 _PADDING = b"\0 \r\n\t"
 _EXTENDED = (XMP_NOTE, "HasExtendedXMP")
+_OF_THE_FILE = (
+    *((TIFF, n) for n in ("Orientation", "ImageWidth", "ImageLength")),
+    *((EXIF, n) for n in ("PixelXDimension", "PixelYDimension")),
+)
+_MIRRORED_DATES = tuple((EXIF, n) for n in ("DateTimeOriginal", "DateTimeDigitized"))
+_OWN_DATES = ((PHOTOSHOP, "DateCreated"), (XMP, "CreateDate"))
 
 
 def seed_packet(embedded: "Embedded | None") -> tuple[Packet, tuple[str, ...]]:
@@ -39,8 +50,20 @@ def seed_packet(embedded: "Embedded | None") -> tuple[Packet, tuple[str, ...]]:
     if packet.find(*_EXTENDED) is not None:
         packet.remove(*_EXTENDED)  # it points into the photo file
         notes = ("the photo has Extended XMP, of which the sidecar holds only the main part",)
+    _remove_mirrors(packet)
     _fill(packet, embedded)
     return packet, notes
+
+
+def _remove_mirrors(packet: Packet) -> None:
+    told = [text.strip() for name in _OWN_DATES if (text := packet.text(*name))]
+    for name in _MIRRORED_DATES:
+        date = (packet.text(*name) or "").strip()
+        if date and any(t.startswith(date) for t in told):
+            packet.remove(*name)
+    for name in _OF_THE_FILE:
+        packet.remove(*name)
+    packet.remove_empty_blocks()
 
 
 def read_embedded_packet(embedded: "Embedded | None") -> Packet | None:

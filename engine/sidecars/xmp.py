@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from engine.errors import SidecarError
-from engine.sidecars.foreign import foreign
+from engine.sidecars.declined import note_declined, read_choice
 from engine.sidecars.hierarchy import tag_paths
 from engine.sidecars.junk import is_junk
 from engine.sidecars.namespaces import MYVLM
@@ -23,30 +23,28 @@ from engine.sidecars.ownership import (
     SUBJECT,
     TAGS,
     TIFF_DESCRIPTION,
-    TOUCHED,
     Edits,
     Name,
     Standing,
     caption_hash,
     check_version,
     is_known,
-    is_rewritten,
     read_standing,
     set_mark,
     set_record,
-    set_terms,
 )
 from engine.sidecars.packet import Packet
 from engine.sidecars.parsing import refused
-from engine.sidecars.regions import NamedRegion, add_regions, read_regions, regions_kept
+from engine.sidecars.regions import NamedRegion, add_regions, read_regions, region_names, remove_regions
 from engine.sidecars.removal import remove_words
+from engine.sidecars.restoring import take_back
 from engine.sidecars.seed import embedded_keywords, has_camera_junk, human_description, seed_packet
+from engine.sidecars.terms import Choice, set_terms
 
 if TYPE_CHECKING:
     from engine.photos.embedded import Embedded
 
 __all__ = [
-    "TOUCHED",
     "Change",
     "Merge",
     "Policy",
@@ -56,13 +54,18 @@ __all__ = [
     "merge_words",
     "read_standing",
     "remove_words",
+    "take_back",
+    "wants_embedded",
 ]
 _PLAIN = ("SchemaVersion", "VLM", "Settings", "Concepts")
 
 
 @dataclass(frozen=True)
 class Words:
-    """What myvlm has to say about a photo."""
+    """What myvlm has to say about a photo.
+
+    Names of ours that are neither in here nor `unasked` are taken out: they were looked for in vain, or are gone.
+    """
 
     caption: str
     names: tuple[str, ...]  # of all accepted concepts, for dc:subject
@@ -74,6 +77,8 @@ class Words:
     run: str = ""  # written only when something else changes
     regions: tuple[NamedRegion, ...] | None = None  # None: not asked for, those that are there stay
     dimensions: tuple[int, int] | None = None  # the stored picture's width and height, with regions
+    unasked: frozenset[str] = frozenset()  # names that were not looked for this time: what we said of them stays
+    unasked_ids: frozenset[str] = frozenset()  # of their concepts
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,10 @@ def merge_words(
     """Put our words into a sidecar's bytes; None starts a new one, from what the photo file says of itself.
 
     A description whose hash is not in our own block was written by somebody else and stays. Terms are added, and
-    only those we added are ever removed. `embedded` None with an existing sidecar: the photo file was not read this
-    time, and nothing that needs it is decided anew.
+    only those we added are ever removed; names that a human took out stay out. `embedded` None with an existing
+    sidecar: the photo file was not read this time, and nothing that needs it is decided anew: neither a description
+    nor keywords are begun, because they might hide the photo's own (see `wants_embedded`); what another program
+    dropped of ours comes back all the same.
 
     Raises:
         SidecarError: the sidecar cannot be merged without risk; write nothing then.
@@ -129,39 +136,100 @@ def merge_words(
         set_mark(packet, "Run", words.run or None)
         packet.set_text(*METADATA_DATE, now.isoformat(timespec="seconds"))
         data = packet.serialise()
-        _verify(Packet(start), Packet(data), edits)
+        edits.check(Packet(start), Packet(data))
         after = _values(packet)
     changes = tuple(Change(k, before.get(k, ""), after[k]) for k in after if before.get(k, "") != after[k])
     return Merge(data, notes, changes)
 
 
+def wants_embedded(existing: bytes) -> bool:
+    """Whether a merge into a sidecar needs what the photo file says of itself, to hide nothing of it: the sidecar has
+    no description or no keywords. False for one that cannot be read, which a merge will refuse.
+    """
+    try:
+        packet = Packet(existing)
+    except SidecarError:
+        return False
+    return packet.default_text(*DESCRIPTION) is None or packet.find(*SUBJECT) is None
+
+
 def _edit(
     packet: Packet, edits: Edits, words: Words, embedded: "Embedded | None", policy: Policy, *, new: bool
 ) -> list[str]:
-    rewritten = is_rewritten(packet)
-    had = packet.text(MYVLM, "CaptionHash")
-    notes = _set_description(packet, edits, words.caption, embedded, policy)
+    choice = read_choice(packet, words.unasked)
+    words = _allowed(words, choice)
+    had, blind = packet.text(MYVLM, "CaptionHash"), embedded is None and not new
+    notes = _set_description(packet, edits, words.caption, embedded, policy, blind=blind)
     _set_mirror(packet, edits, had, embedded, policy)
-    _carry_keywords(packet, edits, words, embedded, new=new)
-    notes += set_terms(packet, edits, SUBJECT, words.names, rewritten=rewritten)
-    notes += set_terms(packet, edits, PEOPLE, words.people, rewritten=rewritten)
+    notes += _set_subject(packet, edits, words, embedded, choice, new=new)
+    notes += set_terms(packet, edits, PEOPLE, words.people, choice)
     for target, begin in ((HIERARCHY, policy.hierarchy), (TAGS, new and embedded is not None)):
-        paths = tag_paths(packet, target, words.hierarchy, begin=begin)
+        paths = tag_paths(packet, target, words.hierarchy, choice, begin=begin)
         if paths is not None:
-            notes += set_terms(packet, edits, target, paths, rewritten=rewritten)
-    if words.regions is not None and words.dimensions is not None:
-        edits.regions = True
-        notes += add_regions(packet, words.regions, words.dimensions).notes
-        packet.forget_index()
+            notes += set_terms(packet, edits, target, paths, choice)
+    notes += _set_regions(packet, edits, words, choice)
+    note_declined(packet, choice)
     set_mark(packet, "SchemaVersion", str(SCHEMA_VERSION))
     set_mark(packet, "VLM", words.vlm)
     set_mark(packet, "Settings", words.settings)
-    set_record(packet, "Concepts", words.concepts)
+    _set_concepts(packet, words)
     return notes
 
 
+def _allowed(words: Words, choice: Choice) -> Words:
+    """The words without the names that a human took out."""
+    if not choice.declined:
+        return words
+    return replace(
+        words,
+        names=tuple(n for n in words.names if choice.allows(n)),
+        people=tuple(n for n in words.people if choice.allows(n)),
+        hierarchy=tuple(h for h in words.hierarchy if choice.allows(h.rsplit("|", 1)[-1])),
+        regions=None if words.regions is None else tuple(r for r in words.regions if choice.allows(r.name)),
+    )
+
+
+def _set_subject(
+    packet: Packet, edits: Edits, words: Words, embedded: "Embedded | None", choice: Choice, *, new: bool
+) -> list[str]:
+    """Before we begin a dc:subject in a sidecar that has none: put in the photo's own keywords, which it would hide."""
+    ours = packet.items(MYVLM, RECORDS[SUBJECT]) or choice.declined
+    if not new and words.names and packet.find(*SUBJECT) is None and not ours:
+        if embedded is None:
+            return ["added no keywords: the photo file, which may have some, was not read"]
+        keywords = embedded_keywords(embedded)
+        if keywords and packet.add_items(*SUBJECT, keywords):
+            edits.added.setdefault(SUBJECT, Counter()).update(keywords)
+    return set_terms(packet, edits, SUBJECT, words.names, choice)
+
+
+def _set_regions(packet: Packet, edits: Edits, words: Words, choice: Choice) -> Sequence[str]:
+    noted = region_names(packet)[0] if packet.find(MYVLM, "Regions") is not None else []
+    if words.regions is not None and words.dimensions is not None:
+        edits.regions = True
+        return add_regions(packet, words.regions, words.dimensions, [n for n in noted if choice.stays(n)]).notes
+    out = [n for n in noted if not choice.allows(n)]
+    if out:
+        edits.regions = True
+        remove_regions(packet, out)
+    return ()
+
+
+def _set_concepts(packet: Packet, words: Words) -> None:
+    """Note who was recognised, in the order in which it was noted before; of those not asked for what is there."""
+    before = packet.items(MYVLM, "Concepts")
+    order = {_id(c): i for i, c in enumerate(before)}
+    now = {_id(c) for c in words.concepts}
+    kept = [c for c in before if _id(c) in words.unasked_ids and _id(c) not in now]
+    set_record(packet, "Concepts", sorted((*words.concepts, *kept), key=lambda c: order.get(_id(c), len(order))))
+
+
+def _id(concept: str) -> str:
+    return concept.rsplit("@", 1)[0]
+
+
 def _set_description(
-    packet: Packet, edits: Edits, caption: str, embedded: "Embedded | None", policy: Policy
+    packet: Packet, edits: Edits, caption: str, embedded: "Embedded | None", policy: Policy, *, blind: bool
 ) -> list[str]:
     """Write the caption where there is no description, one of ours, or a camera's."""
     current, known = packet.default_text(*DESCRIPTION), packet.text(MYVLM, "CaptionHash")
@@ -171,6 +239,8 @@ def _set_description(
     if current is None and not policy.replace_all and human_description(embedded, known):
         set_mark(packet, "CaptionHash", None)
         return ["kept the description in the photo file"]
+    if current is None and known is None and blind and not policy.replace_all:
+        return ["wrote no description: the photo file, which may have one, was not read"]
     mark = caption_hash(caption)
     if mine and is_known(current, mark):
         set_mark(packet, "CaptionHash", mark)
@@ -218,29 +288,9 @@ def _replace(packet: Packet, edits: Edits, target: Name, text: str, record: str,
     if not packet.set_default_text(*target, text):
         return False
     edits.texts.add(target)
-    if not mine:
-        set_mark(packet, record, old if old.strip() else None)
+    if not mine and old.strip():
+        set_mark(packet, record, old)
     return True
-
-
-def _carry_keywords(packet: Packet, edits: Edits, words: Words, embedded: "Embedded | None", *, new: bool) -> None:
-    """Before we begin a dc:subject in a sidecar that has none: put in the photo's own keywords, which it would hide."""
-    if new or not words.names or packet.find(*SUBJECT) is not None or packet.items(MYVLM, RECORDS[SUBJECT]):
-        return
-    keywords = embedded_keywords(embedded)
-    if keywords and packet.add_items(*SUBJECT, keywords):
-        edits.added.setdefault(SUBJECT, Counter()).update(keywords)
-
-
-def _verify(before: Packet, after: Packet, edits: Edits) -> None:
-    """Compare what is not ours.
-
-    Raises:
-        SidecarError: it differs.
-    """
-    kept = foreign(before, edits.share_before()) == foreign(after, edits.share_after())
-    if not kept or (edits.regions and not regions_kept(before, after)):
-        raise SidecarError("merging would change somebody else's metadata")
 
 
 def _values(packet: Packet) -> dict[str, str]:

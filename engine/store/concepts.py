@@ -15,7 +15,7 @@ import numpy as np
 from engine.boxes import Box
 from engine.errors import ArtefactError, ConceptError, NotTrainedError
 from engine.files import make_private_folder, sha256_of
-from engine.store.database import open_database, transaction
+from engine.store.database import open_database, open_empty, transaction
 from engine.store.migrations import migrations
 from engine.store.names import check_name, name_key
 from engine.store.tensors import add_tensors, load_tensors
@@ -52,9 +52,13 @@ class Embedding:
 class ConceptStore:
     """Reads and writes concepts; every change is one transaction, every file private and whole."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, create: bool = True) -> None:
+        """Open the store of a folder. Without `create`, one that is not there is empty, and stays not there."""
         self.folder = folder
         self.path = folder / "store.db"
+        if not create and not self.path.exists():
+            self._db = open_empty(migrations)
+            return
         self._db = open_database(self.path, migrations)
         make_private_folder(folder / "concepts")
 

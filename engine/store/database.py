@@ -30,6 +30,13 @@ def open_database(path: Path, migrations: Migrations) -> Database:
     return db
 
 
+def open_empty(migrations: Migrations) -> Database:
+    """A database with this schema and nothing in it, in memory: for commands that must not create one on disk."""
+    db = Database(memory=True)
+    migrations.apply(db)
+    return db
+
+
 def open_cache(path: Path, schema: str) -> sqlite3.Connection:
     """Open a cache of one table, creating it (0600) when it is not there.
 

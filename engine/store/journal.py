@@ -6,8 +6,10 @@ was made is seen from the file itself, whose hash is the one before or the one a
 
 import os
 import secrets
+import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,19 +23,33 @@ from engine.files import sha256_of
 from engine.store.database import open_database, transaction
 from engine.store.migrations import journal_migrations
 
+_RECORD = """
+    insert into writes (run, path, photo, before, before_hash, after_hash) values (?, ?, ?, ?, ?, ?)
+    on conflict (run, path) do update set
+        before = case when after_hash = excluded.before_hash then before else excluded.before end,
+        before_hash = case when after_hash = excluded.before_hash then before_hash else excluded.before_hash end,
+        after_hash = excluded.after_hash
+"""
+"""A file that a run writes twice was before the run what it was before the first time, unless somebody else wrote it
+in between."""
+
 
 @dataclass(frozen=True)
 class Write:
-    """One file as it was before a run wrote it; None is no file. `after_hash` is of what the run wrote."""
+    """One file as it was before a run wrote it; None is no file. `after_hash` is of what the run wrote.
+
+    lost: what it was before was forgotten with a concept that it named; `before` is None though there was a file.
+    """
 
     path: Path
     photo: Path
     before: bytes | None
     after_hash: str
+    lost: bool = False
 
     @property
     def before_hash(self) -> str:
-        """Hex SHA-256 of the bytes before; "" when there was no file."""
+        """Hex SHA-256 of the bytes before; "" when there was no file, or it is lost."""
         return hash_of(self.before)
 
 
@@ -93,16 +109,17 @@ class Journal:
         with transaction(self._db.conn, self.path) as db:
             row = [run, command, __version__, _iso(started)]
             db.execute("insert or ignore into runs values (?, ?, ?, ?, null, null)", row)
-            db.executemany(
-                "insert or replace into writes (run, path, photo, before, before_hash, after_hash)"
-                " values (?, ?, ?, ?, ?, ?)",
-                rows,
-            )
+            db.executemany(_RECORD, rows)
 
     def finish(self, run: str, now: datetime) -> None:
         """Note that a run came to its end, whether or not it was interrupted."""
         with transaction(self._db.conn, self.path) as db:
             db.execute("update runs set finished = ? where id = ?", [_iso(now), run])
+
+    def reopen(self, run: str) -> None:
+        """Note that a run's files are being written again, so that a kill leaves nothing unswept."""
+        with transaction(self._db.conn, self.path) as db:
+            db.execute("update runs set finished = null where id = ?", [run])
 
     def mark_undone(self, run: str, now: datetime) -> None:
         """Note that a run was undone."""
@@ -143,7 +160,8 @@ class Journal:
         rows = self._db.query("select * from writes where run = ? order by number desc", [run])
         for row in rows:
             before = None if row["before"] is None else zlib.decompress(row["before"])
-            yield Write(Path(os.fsdecode(row["path"])), Path(os.fsdecode(row["photo"])), before, row["after_hash"])
+            paths = (Path(os.fsdecode(row["path"])), Path(os.fsdecode(row["photo"])))
+            yield Write(*paths, before, row["after_hash"], lost=bool(row["lost"]))
 
     def later_run(self, run: str, path: Path) -> str | None:
         """The next run that wrote a file after this one and was not undone."""
@@ -167,48 +185,58 @@ class Journal:
             db.execute("update runs set finished = ? where finished is null", [_iso(now)])
 
     def sidecars(self) -> Iterator[Path]:
-        """Every file that any run wrote, sorted."""
+        """Every file that a run wrote which was not forgotten, sorted."""
         if not self.path.exists():
             return
         for row in self._db.query("select distinct path from writes order by path"):
             yield Path(os.fsdecode(row["path"]))
 
-    def forget(self, words: Sequence[str]) -> int:
-        """Delete the entries in whose path or pre-image one of these words occurs, whatever its case; returns
-        their number. What they would have restored cannot be undone any more.
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder in which any run wrote, those of forgotten runs, too; sorted."""
+        if not self.path.exists():
+            return ()
+        kept = {row["path"] for row in self._db.query("select path from folders")}
+        return tuple(Path(os.fsdecode(f)) for f in sorted(kept | {os.fsencode(p.parent) for p in self.sidecars()}))
+
+    def forget(self, tells: Callable[[bytes], bool], names: Callable[[Path], bool]) -> int:
+        """Forget what tells of somebody: the bytes before of a write where these do, the write itself where its path
+        or its photo's names them, and the folders that do; returns how many writes cannot be undone any more.
         """
         if not self.path.exists():
             return 0
-        sought = [form for word in words if word for form in _spellings(word)]
-        numbers = []
+        gone, lost = [], []
         for row in self._db.query("select number, path, photo, before from writes"):
-            held = b"\n".join([row["path"], row["photo"], zlib.decompress(row["before"]) if row["before"] else b""])
-            text = held.decode("utf-8", "replace").casefold()
-            if any(word in text for word in sought):
-                numbers.append(row["number"])
-        self._delete("delete from writes where number = ?", [(n,) for n in numbers])
-        return len(numbers)
+            if any(names(Path(os.fsdecode(row[column]))) for column in ("path", "photo")):
+                gone.append((row["number"],))
+            elif row["before"] is not None and tells(zlib.decompress(row["before"])):
+                lost.append((row["number"],))
+        with self._erasing() as db:
+            folders = [(os.fsencode(f),) for f in self.folders()]
+            db.executemany("insert or ignore into folders values (?)", folders)
+            db.executemany("delete from folders where path = ?", [f for f in folders if names(Path(os.fsdecode(f[0])))])
+            db.executemany("delete from writes where number = ?", gone)
+            db.executemany("update writes set before = null, before_hash = '', lost = 1 where number = ?", lost)
+        return len(gone) + len(lost)
 
     def prune(self, keep: int) -> int:
-        """Forget all but the newest `keep` runs; returns how many went. Sidecars stay as they are."""
+        """Forget all but the newest `keep` runs, but not in which folders they wrote; returns how many went. Sidecars
+        stay as they are.
+        """
         gone = [(r.id,) for r in self.runs()[keep:]]
         if gone:
-            self._delete("delete from runs where id = ?", gone)
+            with self._erasing() as db:
+                folders = [(os.fsencode(f),) for f in self.folders()]
+                db.executemany("insert or ignore into folders values (?)", folders)
+                db.executemany("delete from runs where id = ?", gone)
         return len(gone)
 
-    def _delete(self, statement: str, rows: Sequence[tuple]) -> None:
+    @contextmanager
+    def _erasing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction after which nothing of what it deleted is left in the files."""
         with transaction(self._db.conn, self.path) as db:
-            db.executemany(statement, rows)
+            yield db
         self._db.conn.execute("vacuum")
         self._db.conn.execute("pragma wal_checkpoint(truncate)")
-
-
-def _spellings(word: str) -> tuple[str, str]:
-    """A word as it may stand in a file: plain, and with XML's characters escaped."""
-    from xml.sax.saxutils import escape
-
-    folded = word.casefold()
-    return folded, escape(folded)
 
 
 def _iso(moment: datetime) -> str:

@@ -1,5 +1,8 @@
 """The schemas of store and journal, as append-only migrations; a released one is never edited."""
 
+import os
+from pathlib import Path
+
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("myvlm")
@@ -70,3 +73,15 @@ def j001_runs(db: Database) -> None:
         )"""
     )
     db.execute("create index writes_by_path on writes (path)")
+
+
+@journal_migrations()
+def j002_folders(db: Database) -> None:
+    """Folders with sidecars of ours outlast the writes, so that these can be scrubbed when runs are forgotten.
+    `lost`: what the file held before was forgotten, because it named somebody who is.
+    """
+    db.execute("create table folders (path blob primary key)")
+    db.execute("alter table writes add column lost integer not null default 0")
+    paths = [Path(os.fsdecode(path)) for (path,) in db.execute("select distinct path from writes")]
+    folders = sorted({os.fsencode(p.parent) for p in paths})
+    db.conn.executemany("insert into folders values (?)", [(f,) for f in folders])

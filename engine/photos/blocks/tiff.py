@@ -3,13 +3,13 @@
 Sources: TIFF 6.0, section 2; EXIF 2.32 (CIPA DC-008), section 4.6; BigTIFF as in libtiff's documentation.
 exifread follows every directory a file names and reads every value, so that a crafted file of 58 kB, which names the
 same ones over and over, keeps it busy for seconds; `Tiff.is_plain` tells which files may be given to it. For the rest,
-and for raw values, this reads the first directory and those it points to, and of them the tags asked for.
+and for raw values, this reads the first directory, and of it the tags asked for.
 """
 
 import struct
 from dataclasses import dataclass
 
-from engine.photos.slices import Slices
+from engine.photos.blocks.slices import Slices
 
 MOST_TAGS = 2000
 """More entries than any camera writes into one directory (damaged counts go up to 65535)."""
@@ -17,7 +17,6 @@ LARGEST_VALUE = 64 * 2**20
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
-_RATIOS = {5: "I", 10: "i"}
 _POINTERS = (0x8769, 0x8825, 0xA005, 0x014A)
 """Tags that point to further directories: EXIF, GPS, interoperability, SubIFDs."""
 _MOST_DIRECTORIES = 64
@@ -66,31 +65,12 @@ class Directory:
         """Whole numbers, at most 64 of them."""
         entry = self._entries.get(tag)
         code = _NUMBERS.get(entry.type) if entry else None
-        return self._unpack(tag, code, 1) if code else ()
-
-    def ratios(self, tag: int) -> tuple[float, ...]:
-        """Rational numbers as floats, at most 32 of them; none where a denominator is 0."""
-        entry = self._entries.get(tag)
-        code = _RATIOS.get(entry.type) if entry else None
-        parts = self._unpack(tag, code, 2) if code else ()
-        pairs = list(zip(parts[::2], parts[1::2], strict=True))
-        return tuple(a / b for a, b in pairs) if all(b for _, b in pairs) else ()
-
-    @property
-    def order(self) -> str:
-        """`<` or `>`: the byte order, in struct's words."""
-        return self._tiff.order
-
-    def below(self, tag: int) -> "Directory":
-        """The directory that a tag points to; an empty one where it points to none."""
-        found = self.numbers(tag)
-        return self._tiff.directory(found[0]) if found else Directory(self._tiff, {})
-
-    def _unpack(self, tag: int, code: str, each: int) -> tuple[int, ...]:
-        data = self.raw(tag)[: 64 * struct.calcsize(code)]
-        size = struct.calcsize(code) * each
-        count = len(data) // size * each
-        return struct.unpack(f"{self._tiff.order}{count}{code}", data[: count * struct.calcsize(code)])
+        if code is None:
+            return ()
+        size = struct.calcsize(code)
+        data = self.raw(tag)[: 64 * size]
+        count = len(data) // size
+        return struct.unpack(f"{self._tiff.order}{count}{code}", data[: count * size])
 
 
 class Tiff:

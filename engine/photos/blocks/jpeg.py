@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.photos.slices import Slices
+from engine.photos.blocks.slices import Slices
 
 START_OF_SCAN = 0xDA
 END = 0xD9

@@ -4,9 +4,9 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.photos import bmff, jpeg
-from engine.photos.slices import Part, Slices
-from engine.photos.tiff import Directory, Tiff
+from engine.photos.blocks import bmff, jpeg
+from engine.photos.blocks.slices import Part, Slices
+from engine.photos.blocks.tiff import Directory, Tiff
 
 LARGEST_TEXT = 16 * 2**20
 """More of a compressed text is not unpacked (a PNG of a kilobyte can hold gigabytes of it)."""
@@ -18,13 +18,11 @@ _MOST_APP13 = 64 * 2**20
 class Blocks:
     """A file's metadata as stored; empty where it has none.
 
-    image, exif, place: EXIF's first directory and the two it points to. orientation: EXIF 1..8 of what the decoder's
-    pixels must be turned by; for HEIC and AVIF that of the container, which their readers apply.
+    image: EXIF's first directory. orientation: EXIF 1..8 of what the decoder's pixels must be turned by; for HEIC and
+    AVIF that of the container, which their readers apply.
     """
 
     image: Directory
-    exif: Directory
-    place: Directory
     xmp: bytes = b""
     iptc: bytes = b""
     orientation: int = 1
@@ -48,26 +46,19 @@ def read_blocks(data: Slices) -> Blocks:
     except (ValueError, IndexError, KeyError, zlib.error):
         found = _Found()
     image = _first(found.tiff)
-    exif, place = image.below(0x8769), image.below(0x8825)
     tiffs: tuple[Slices, ...] = (found.tiff,)
     if found.more:
         tiffs = (found.tiff, found.more.get(b"CMT2", b""), found.more.get(b"CMT4", b""))
-        exif, place = _first(tiffs[1]), _first(tiffs[2])
     orientation = found.orientation or orientation_of(image)
     xmp = found.xmp or image.raw(0x02BC)
     iptc = found.iptc or _iptc_of_tiff(image)
-    return Blocks(image, exif, place, xmp, iptc, orientation, tiffs)
+    return Blocks(image, xmp, iptc, orientation, tiffs)
 
 
 def orientation_of(image: Directory) -> int:
     """EXIF orientation of a first directory; 1 where it says none or nonsense."""
     values = image.numbers(0x0112)
     return values[0] if values and 1 <= values[0] <= 8 else 1
-
-
-def exif_orientation(tiff: Slices) -> int:
-    """EXIF orientation of a TIFF structure."""
-    return orientation_of(_first(tiff))
 
 
 def _first(data: Slices) -> Directory:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.photos.slices import Part, Slices
+from engine.photos.blocks.slices import Part, Slices
 
 _MOST_BOXES = 4096
 _MOST_ITEMS = 20_000
