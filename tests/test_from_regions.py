@@ -15,9 +15,9 @@ from engine.errors import NoUsablePhotoError
 from engine.pipeline.enrol_regions import Wanted, choose_references, enrol_regions
 from engine.pipeline.gather_regions import Tagged, search_regions, spread, upright_box
 from engine.pipeline.session import Choices, Session
-from engine.sidecars.packet import Packet
-from engine.sidecars.picasa import read_picasa
-from engine.sidecars.regions import NamedRegion, add_regions
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.regions.named import NamedRegion, add_regions
+from engine.sidecars.regions.picasa import read_picasa
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual, draw_lookalike

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.sidecars.namespaces import DC
-from engine.sidecars.packet import Packet
+from engine.sidecars.rdf.namespaces import DC
+from engine.sidecars.rdf.packet import Packet
 from engine.store.lock import run_lock
 from engine.storybook.world.individuals import draw_individual
 from tests.kill import HUMAN, WORDS
@@ -378,7 +378,7 @@ def test_regions_are_written_when_asked_for(myvlm, album):
     assert statuses(result) == {"both.jpg": "ok"}
     data = (album / "both.jpg.xmp").read_bytes()
     assert b"mwg-rs" in data
-    from engine.sidecars.regions import read_regions
+    from engine.sidecars.regions.named import read_regions
 
     found = read_regions(Packet(data))
     assert [(r.name, r.type) for r in found] == [("Anna", "Face")]

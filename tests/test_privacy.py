@@ -25,7 +25,7 @@ from engine.pipeline.forget import Scrub, forget
 from engine.pipeline.session import Choices, Session
 from engine.pipeline.writing import Intent, Sidecars, Writer
 from engine.sidecars.json_sidecar import Account, render_account
-from engine.sidecars.regions import NamedRegion
+from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.xmp import Merge, Words, merge_words
 from engine.store.concepts import Embedding
 from engine.store.journal import Journal

@@ -14,9 +14,9 @@ from PIL import Image
 
 from engine.boxes import Box, stored_size, to_stored, to_upright
 from engine.photos.decode import load_photo
-from engine.sidecars.namespaces import MYVLM
-from engine.sidecars.packet import Packet
-from engine.sidecars.regions import (
+from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.regions.named import (
     LIMIT,
     NamedRegion,
     add_regions,

@@ -14,9 +14,9 @@ from rdflib.exceptions import ParserError
 
 from engine.errors import SidecarError
 from engine.photos.embedded import Embedded
-from engine.sidecars.namespaces import MYVLM
-from engine.sidecars.ownership import LABELS, METADATA_DATE, OURS
-from engine.sidecars.regions import NamedRegion
+from engine.sidecars.merging.ownership import LABELS, METADATA_DATE, OURS
+from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.xmp import Policy, Words, merge_words, read_standing, remove_words, take_back
 from tests.xmp_oracles import LATER, NOW, RDF, SILENT, SPACES, WORDS, graph
 

@@ -6,10 +6,10 @@ import pytest
 
 from engine.errors import SidecarError
 from engine.photos.embedded import Embedded
-from engine.sidecars.junk import is_junk
-from engine.sidecars.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF
-from engine.sidecars.packet import Packet
-from engine.sidecars.regions import NamedRegion, read_regions
+from engine.sidecars.merging.junk import is_junk
+from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.regions.named import NamedRegion, read_regions
 from engine.sidecars.xmp import Policy, merge_words, read_standing, remove_words, take_back, wants_embedded
 from tests.other_programs import darktable
 from tests.xmp_oracles import LATER, NOW, WORDS, array, assert_kept, block, description, graph, merging, wrap

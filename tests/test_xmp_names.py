@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from lxml import etree
 
-from engine.sidecars.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM
-from engine.sidecars.packet import Packet
-from engine.sidecars.regions import NamedRegion, read_regions
+from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.regions.named import NamedRegion, read_regions
 from engine.sidecars.xmp import Policy, read_standing, remove_words
 from tests.other_programs import darktable
 from tests.xmp_oracles import LATER, RDF, WORDS, array, block, description, merging, wrap

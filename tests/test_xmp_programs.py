@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from engine.photos.embedded import Embedded
-from engine.sidecars.namespaces import DC, DIGIKAM, IPTC_EXT, MYVLM, TIFF
-from engine.sidecars.packet import Packet
-from engine.sidecars.regions import NamedRegion
+from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, MYVLM, TIFF
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.xmp import Policy, read_standing, remove_words
 from tests.other_programs import darktable, digikam, lightroom, read
 from tests.xmp_oracles import LATER, NOW, WORDS, array, assert_kept, block, description, graph, merging, wrap

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 
 from engine.errors import SidecarError
 from engine.photos.embedded import Embedded
-from engine.sidecars.namespaces import DC, IPTC_EXT, MYVLM, TIFF
-from engine.sidecars.packet import Packet
-from engine.sidecars.regions import NamedRegion, read_regions
+from engine.sidecars.rdf.namespaces import DC, IPTC_EXT, MYVLM, TIFF
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.regions.named import NamedRegion, read_regions
 from engine.sidecars.xmp import Policy, read_standing, remove_words, take_back
 from tests.other_programs import darktable
 from tests.xmp_oracles import LATER, WORDS, array, block, description, graph, merging, wrap

@@ -13,8 +13,8 @@ from engine.pipeline.mentions import Sought
 from engine.pipeline.session import Session
 from engine.pipeline.writing import clear_up
 from engine.sidecars.json_sidecar import parse_document
-from engine.sidecars.namespaces import MYVLM
 from engine.sidecars.naming import JSON_ENDING, Namer, Naming
+from engine.sidecars.rdf.namespaces import MYVLM
 from engine.store.journal import Journal
 from engine.store.lock import run_lock
 from engine.types import Concept
@@ -213,7 +213,7 @@ def _without(data: bytes, sought: Sought) -> bytes | None:
     Where our block has the concept's id, and none of the names that we know is in it, it was renamed: then all of our
     words go, because we cannot tell which of them are about it.
     """
-    from engine.sidecars.removal import remove_words
+    from engine.sidecars.merging.removal import remove_words
 
     if MYVLM.encode() not in data or not sought.is_told(data):  # most sidecars are of other programs alone
         return data

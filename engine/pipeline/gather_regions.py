@@ -13,10 +13,10 @@ from engine.photos.blocks.containers import read_blocks
 from engine.photos.blocks.slices import FileSlices
 from engine.photos.discovery import find_files
 from engine.photos.exif import read_taken
-from engine.sidecars.forms import folded
 from engine.sidecars.naming import Namer
-from engine.sidecars.picasa import read_picasa
-from engine.sidecars.regions import NamedRegion
+from engine.sidecars.rdf.forms import folded
+from engine.sidecars.regions.named import NamedRegion
+from engine.sidecars.regions.picasa import read_picasa
 from engine.types import PhotoFacts
 
 _NOBODY = frozenset({"focus", "barcode"})
@@ -117,8 +117,8 @@ def _in_photo(path: Path) -> _Regions:
 
 
 def _in_packet(data: bytes) -> _Regions:
-    from engine.sidecars.packet import Packet
-    from engine.sidecars.regions import read_dimensions, read_regions
+    from engine.sidecars.rdf.packet import Packet
+    from engine.sidecars.regions.named import read_dimensions, read_regions
 
     packet = Packet(data)
     return read_regions(packet, ours=False), read_dimensions(packet)

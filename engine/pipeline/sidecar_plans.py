@@ -13,7 +13,7 @@ from engine.photos.embedded import Embedded, read_embedded
 from engine.pipeline.writing import Intent, Plan, Sidecars
 from engine.sidecars.json_sidecar import Account, parse_document, render_account
 from engine.sidecars.naming import Namer, SidecarPaths
-from engine.sidecars.regions import NamedRegion
+from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.xmp import Merge, Policy, Words, merge_words, wants_embedded
 from engine.types import Concept, Kind, Match, PhotoFacts
 

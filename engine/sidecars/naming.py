@@ -196,7 +196,7 @@ def _may_own(photo: Path, beside: _Listing) -> bool:
 
 def _said_ending(sidecar: Path) -> str:
     """The file ending that a sidecar itself says it is for (photoshop:SidecarForExtension), ".cr2"; "" for none."""
-    from engine.sidecars.packet import Packet
+    from engine.sidecars.rdf.packet import Packet
 
     try:
         said = Packet(sidecar.read_bytes()).text(PHOTOSHOP, "SidecarForExtension")

@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from engine.errors import SidecarError
-from engine.sidecars.declined import note_declined, read_choice
-from engine.sidecars.hierarchy import tag_paths
-from engine.sidecars.junk import is_junk
-from engine.sidecars.namespaces import MYVLM
-from engine.sidecars.ownership import (
+from engine.sidecars.merging.declined import note_declined, read_choice
+from engine.sidecars.merging.hierarchy import tag_paths
+from engine.sidecars.merging.junk import is_junk
+from engine.sidecars.merging.ownership import (
     DESCRIPTION,
     HIERARCHY,
     LABELS,
@@ -33,13 +32,14 @@ from engine.sidecars.ownership import (
     set_mark,
     set_record,
 )
-from engine.sidecars.packet import Packet
-from engine.sidecars.parsing import refused
-from engine.sidecars.regions import NamedRegion, add_regions, read_regions, region_names, remove_regions
-from engine.sidecars.removal import remove_words
-from engine.sidecars.restoring import take_back
-from engine.sidecars.seed import embedded_keywords, has_camera_junk, human_description, seed_packet
-from engine.sidecars.terms import Choice, set_terms
+from engine.sidecars.merging.removal import remove_words
+from engine.sidecars.merging.restoring import take_back
+from engine.sidecars.merging.seed import embedded_keywords, has_camera_junk, human_description, seed_packet
+from engine.sidecars.merging.terms import Choice, set_terms
+from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.rdf.parsing import refused
+from engine.sidecars.regions.named import NamedRegion, add_regions, read_regions, region_names, remove_regions
 
 if TYPE_CHECKING:
     from engine.photos.embedded import Embedded

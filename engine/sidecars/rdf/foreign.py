@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.sidecars.forms import (
+from engine.sidecars.rdf.forms import (
     ABOUT,
     BLOCK,
     LI,
@@ -21,7 +21,7 @@ from engine.sidecars.forms import (
     plain_text,
     term_key,
 )
-from engine.sidecars.packet import Packet
+from engine.sidecars.rdf.packet import Packet
 
 if TYPE_CHECKING:
     from lxml import etree

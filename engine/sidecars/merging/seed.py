@@ -13,11 +13,11 @@ import re
 from typing import TYPE_CHECKING
 
 from engine.errors import SidecarError
-from engine.sidecars.forms import term_key
-from engine.sidecars.junk import is_junk
-from engine.sidecars.namespaces import DC, EXIF, MYVLM, PHOTOSHOP, TIFF, XMP, XMP_NOTE
-from engine.sidecars.ownership import DESCRIPTION, SUBJECT, TIFF_DESCRIPTION, is_known
-from engine.sidecars.packet import EMPTY, Packet
+from engine.sidecars.merging.junk import is_junk
+from engine.sidecars.merging.ownership import DESCRIPTION, SUBJECT, TIFF_DESCRIPTION, is_known
+from engine.sidecars.rdf.forms import term_key
+from engine.sidecars.rdf.namespaces import DC, EXIF, MYVLM, PHOTOSHOP, TIFF, XMP, XMP_NOTE
+from engine.sidecars.rdf.packet import EMPTY, Packet
 
 if TYPE_CHECKING:
     from engine.photos.embedded import Embedded

@@ -5,11 +5,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.sidecars.foreign import Token, canonical
-from engine.sidecars.forms import PARSE_TYPE, array_items, array_of, detach, field_text, fields, folded
-from engine.sidecars.namespaces import q
-from engine.sidecars.packet import Packet
-from engine.sidecars.region_building import (
+from engine.sidecars.rdf.foreign import Token, canonical
+from engine.sidecars.rdf.forms import PARSE_TYPE, array_items, array_of, detach, field_text, fields, folded
+from engine.sidecars.rdf.namespaces import q
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.regions.building import (
     CREATED,
     FILLED,
     RECORD,
@@ -18,7 +18,7 @@ from engine.sidecars.region_building import (
     tidy,
     write_regions,
 )
-from engine.sidecars.region_forms import (
+from engine.sidecars.regions.forms import (
     DIMENSIONS,
     MP,
     NAME,

@@ -5,10 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from engine.errors import SidecarError
-from engine.sidecars.declined import forget_declined
-from engine.sidecars.forms import ABOUT, BLOCK, folded
-from engine.sidecars.namespaces import MYVLM, q
-from engine.sidecars.ownership import (
+from engine.sidecars.merging.declined import forget_declined
+from engine.sidecars.merging.ownership import (
     DESCRIPTION,
     METADATA_DATE,
     OURS,
@@ -20,10 +18,12 @@ from engine.sidecars.ownership import (
     set_mark,
     set_record,
 )
-from engine.sidecars.packet import Packet
-from engine.sidecars.parsing import refused
-from engine.sidecars.regions import remove_regions
-from engine.sidecars.terms import name_of
+from engine.sidecars.merging.terms import name_of
+from engine.sidecars.rdf.forms import ABOUT, BLOCK, folded
+from engine.sidecars.rdf.namespaces import MYVLM, q
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.rdf.parsing import refused
+from engine.sidecars.regions.named import remove_regions
 
 Chosen = Callable[[str], bool]
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from lxml import etree
 
 from engine.errors import SidecarError
-from engine.sidecars.forms import (
+from engine.sidecars.rdf.forms import (
     ABOUT,
     BLOCK,
     ID,
@@ -22,8 +22,8 @@ from engine.sidecars.forms import (
     plain_text,
     term_key,
 )
-from engine.sidecars.namespaces import PREFIXES, RDF, X, q
-from engine.sidecars.parsing import Document
+from engine.sidecars.rdf.namespaces import PREFIXES, RDF, X, q
+from engine.sidecars.rdf.parsing import Document
 
 EMPTY = (
     f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="{X}" x:xmptk="myvlm">\n'

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.sidecars.region_forms import NamedRegion, checked
+from engine.sidecars.regions.forms import NamedRegion, checked
 
 INI_NAMES = (".picasa.ini", "Picasa.ini", "picasa.ini")
 _FACE = re.compile(r"rect64\(([0-9a-fA-F]{1,16})\),([0-9a-fA-F]+)")

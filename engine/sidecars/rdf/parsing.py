@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from lxml import etree
 
 from engine.errors import SidecarError
-from engine.sidecars.namespaces import RDF, X, q
+from engine.sidecars.rdf.namespaces import RDF, X, q
 
 LARGEST = 32 * 2**20
 """Bytes. Lightroom's brush masks and darktable's histories reach a few MB."""

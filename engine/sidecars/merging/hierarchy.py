@@ -6,11 +6,11 @@ one that we begin also gets the user's own keywords, and keeps up with them as l
 
 from collections.abc import Sequence
 
-from engine.sidecars.forms import term_key
-from engine.sidecars.namespaces import MYVLM
-from engine.sidecars.ownership import HIERARCHY, RECORDS, SUBJECT, TAGS, Name
-from engine.sidecars.packet import Packet
-from engine.sidecars.terms import SEPARATORS, Choice, leaf, name_key
+from engine.sidecars.merging.ownership import HIERARCHY, RECORDS, SUBJECT, TAGS, Name
+from engine.sidecars.merging.terms import SEPARATORS, Choice, leaf, name_key
+from engine.sidecars.rdf.forms import term_key
+from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.packet import Packet
 
 
 def tag_paths(packet: Packet, target: Name, own: Sequence[str], choice: Choice, *, begin: bool) -> list[str] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from engine.sidecars.forms import (
+from engine.sidecars.rdf.forms import (
     LI,
     PARSE_TYPE,
     append,
@@ -14,9 +14,9 @@ from engine.sidecars.forms import (
     fields,
     holder_of,
 )
-from engine.sidecars.namespaces import MYVLM, RDF, q
-from engine.sidecars.packet import Packet
-from engine.sidecars.region_forms import (
+from engine.sidecars.rdf.namespaces import MYVLM, RDF, q
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.regions.forms import (
     AREA,
     DIMENSIONS,
     MWG_RS,

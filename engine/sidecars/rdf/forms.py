@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from lxml import etree
 
-from engine.sidecars.namespaces import RDF, XML, q
+from engine.sidecars.rdf.namespaces import RDF, XML, q
 
 ABOUT, LI, LANG, VALUE = q(RDF, "about"), q(RDF, "li"), q(XML, "lang"), q(RDF, "value")
 ID, PARSE_TYPE, BLOCK = q(RDF, "ID"), q(RDF, "parseType"), q(RDF, "Description")

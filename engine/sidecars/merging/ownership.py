@@ -8,11 +8,11 @@ from typing import Literal
 
 from engine.errors import SidecarError
 from engine.files import sha256_of
-from engine.sidecars.foreign import Share, foreign
-from engine.sidecars.forms import folded
-from engine.sidecars.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF, XMP, q
-from engine.sidecars.packet import Packet
-from engine.sidecars.regions import regions_kept
+from engine.sidecars.rdf.foreign import Share, foreign
+from engine.sidecars.rdf.forms import folded
+from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF, XMP, q
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.regions.named import regions_kept
 
 SCHEMA_VERSION = 2
 Name = tuple[str, str]

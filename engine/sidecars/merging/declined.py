@@ -8,12 +8,12 @@ sidecar anew. Our block remembers it (`myvlm:Declined`), and where it still stan
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from engine.sidecars.forms import term_key
-from engine.sidecars.namespaces import MYVLM
-from engine.sidecars.ownership import RECORDS, is_rewritten, set_record
-from engine.sidecars.packet import Packet
-from engine.sidecars.regions import region_names
-from engine.sidecars.terms import Choice, name_key, name_of
+from engine.sidecars.merging.ownership import RECORDS, is_rewritten, set_record
+from engine.sidecars.merging.terms import Choice, name_key, name_of
+from engine.sidecars.rdf.forms import term_key
+from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.regions.named import region_names
 
 DECLINED, BESIDE = "Declined", "DeclinedBeside"
 

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.sidecars.forms import folded, term_key
-from engine.sidecars.namespaces import MYVLM
-from engine.sidecars.ownership import HIERARCHY, LABELS, RECORDS, TAGS, Edits, Name, set_record
-from engine.sidecars.packet import Packet
+from engine.sidecars.merging.ownership import HIERARCHY, LABELS, RECORDS, TAGS, Edits, Name, set_record
+from engine.sidecars.rdf.forms import folded, term_key
+from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.packet import Packet
 
 SEPARATORS = {HIERARCHY: "|", TAGS: "/"}
 

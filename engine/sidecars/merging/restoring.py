@@ -1,10 +1,8 @@
 """Undoing a run in a sidecar that somebody else changed after it: ours goes, what stood there before comes back."""
 
 from engine.errors import SidecarError
-from engine.sidecars.declined import note_declined, read_choice
-from engine.sidecars.forms import term_key
-from engine.sidecars.namespaces import MYVLM
-from engine.sidecars.ownership import (
+from engine.sidecars.merging.declined import note_declined, read_choice
+from engine.sidecars.merging.ownership import (
     DESCRIPTION,
     OURS,
     RECORDS,
@@ -17,11 +15,13 @@ from engine.sidecars.ownership import (
     set_mark,
     set_record,
 )
-from engine.sidecars.packet import Packet
-from engine.sidecars.parsing import refused
-from engine.sidecars.regions import add_regions, own_regions, read_dimensions, remove_regions
-from engine.sidecars.removal import is_empty
-from engine.sidecars.terms import Choice, name_of, set_terms
+from engine.sidecars.merging.removal import is_empty
+from engine.sidecars.merging.terms import Choice, name_of, set_terms
+from engine.sidecars.rdf.forms import term_key
+from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.packet import Packet
+from engine.sidecars.rdf.parsing import refused
+from engine.sidecars.regions.named import add_regions, own_regions, read_dimensions, remove_regions
 
 _TEXTS = (
     (DESCRIPTION, "HadDescription", ("CaptionHash",)),

@@ -1,0 +1,1 @@
+"""XMP packets as documents: parsed hardened, edited in place, compared item by item."""

@@ -1,0 +1,1 @@
+"""Named regions: MWG and Microsoft in XMP, and Picasa's files."""
