@@ -1,0 +1,140 @@
+"""Thresholds from a library that nobody has labelled: the impostors' tail, left-out references, two cuts. numpy only.
+
+Nearly all photos of a library show no enrolled concept, and still have a best score. The upper tail of these scores is
+extrapolated to the promised rate: above a high quantile, excesses are exponential (the Gumbel case of Pickands 1975).
+Since the library is unlabelled, photos of the enrolled themselves must not pass for impostors: whatever scores like a
+left-out reference is suspected to be one and left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CAUTION = 0.4
+"""Share of the promised rate that is aimed at: with 2 false names allowed in 2,000 photos, 0.8 expected
+ones stay within that in 95 % of libraries (Poisson).
+"""
+_TAIL = 25
+"""Scores below the cut that the tail is fitted on; fewer where the library has fewer."""
+_FEWEST = 20
+_FURTHEST = 12.0
+_WIDEST = 1.0
+"""Log-odds of impostors above t are rarer than exp(-t) (Markov's inequality for likelihood ratios), so a wider tail
+is photos of the enrolled that were badly seen, not impostors.
+"""
+_USUAL_CUT = 2.0
+"""Where suspicion begins when there is nothing to leave out."""
+_SUSPECT = 0.1
+_ENOUGH = 0.25
+"""Share of left-out references that a threshold must leave above it, or the concept is not separable."""
+_LEAST_GAP = 0.25
+_MAYBE = 15.0
+"""A maybe may be wrong so many times as often as a name."""
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What labelled libraries taught about one kind of feature. level: log-odds from which a name is safe in most
+    libraries; sway: how far one library may move it; floor: share of the median left-out reference's log-odds under
+    which nothing is named (genuine photos hardly go there, so that it costs little).
+    """
+
+    level: float
+    sway: float
+    floor: float
+
+
+OBJECTS = Usual(level=2.85, sway=0.25, floor=0.83)
+FACES = Usual(level=2.25, sway=0.5, floor=0.45)
+"""Chosen on storybook libraries 901 to 903 and 911 (engine/evaluation/library_cases.py)."""
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Expected impostors of the library above t ≥ start, of concept c: `counts[c]` · exp(-(t - start) / spread)."""
+
+    start: float
+    spread: float
+    counts: np.ndarray
+
+    def above(self, thresholds: np.ndarray) -> float:
+        """How many are expected above the concepts' thresholds (C,), all together."""
+        return float((self.counts * np.exp(-np.maximum(0.0, thresholds - self.start) / self.spread)).sum())
+
+    def level(self, floors: np.ndarray, expected: float) -> float:
+        """The lowest common threshold so that no more than so many are expected above it and the floors (C,)."""
+        levels = self.start + self.spread * np.linspace(0.0, _FURTHEST, 400)
+        over = np.maximum(0.0, np.maximum(floors[None], levels[:, None]) - self.start)
+        fine = (self.counts * np.exp(-over / self.spread)).sum(axis=1) <= expected
+        return float(levels[int(np.argmax(fine))] if fine.any() else levels[-1])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """names, maybes: (C,) thresholds of log-odds; separable: (C,) bool, whether most left-out references of a concept
+    are above its name threshold; expected: false names per 1,000 photos that the tail predicts; photos: how many.
+    """
+
+    names: np.ndarray
+    maybes: np.ndarray
+    separable: np.ndarray
+    expected: float
+    photos: int
+    tail: Tail
+
+
+def best_in_photos(scores: np.ndarray, photos: np.ndarray) -> np.ndarray:
+    """Each concept's best score in each photo, (P, C), -inf where no region is most like it: what could be named.
+
+    scores: (R, C) log-odds of regions; photos: (R,) int 0..P-1, which photo each is of.
+    """
+    count = int(photos.max()) + 1 if len(photos) else 0
+    found = np.full((count, scores.shape[1]), -np.inf, np.float64)
+    if len(scores):
+        winner = scores.argmax(axis=1)
+        np.maximum.at(found, (photos, winner), scores[np.arange(len(scores)), winner])
+    return found
+
+
+def calibrate(
+    best: np.ndarray, held_out: Sequence[np.ndarray], usual: Usual = OBJECTS, *, per_1000: float = 1.0
+) -> Calibration:
+    """Thresholds for at most `per_1000` false names in 1,000 photos, over all these concepts together.
+
+    best: (P, C), see `best_in_photos`; held_out: for each concept the log-odds of its left-out references.
+    `usual`: what labelled libraries taught, which the library at hand may correct by `usual.sway`: two expected
+    false names cannot be counted in 2,000 photos, only extrapolated to. No threshold is under its concept's floor.
+    """
+    tail = fit_tail(best, _cuts(held_out, usual.floor))
+    floors = np.array([usual.floor * float(np.median(h)) if len(h) else -np.inf for h in held_out])
+    allowed = per_1000 * len(best) / 1000
+    wanted = tail.level(floors, CAUTION * allowed)
+    names = np.maximum(floors, min(usual.level + usual.sway, max(usual.level - usual.sway, wanted)))
+    nowhere = np.full(len(floors), -np.inf)
+    maybes = np.minimum(names - _LEAST_GAP, min(tail.level(nowhere, _MAYBE * allowed), usual.level - usual.sway))
+    separable = np.array([not len(h) or np.mean(h >= t) >= _ENOUGH for h, t in zip(held_out, names, strict=True)], bool)
+    return Calibration(names, maybes, separable, 1000 * tail.above(names) / max(1, len(best)), len(best), tail)
+
+
+def _cuts(held_out: Sequence[np.ndarray], floor: float) -> np.ndarray:
+    """Per concept the log-odds from which a photo is suspected to show it: a little under its floor; for a concept
+    without left-out references the lowest of the others'.
+    """
+    known = [(floor - _SUSPECT) * float(np.median(h)) for h in held_out if len(h)]
+    usual = min(known, default=_USUAL_CUT)
+    return np.array([(floor - _SUSPECT) * float(np.median(h)) if len(h) else usual for h in held_out])
+
+
+def fit_tail(best: np.ndarray, cuts: np.ndarray) -> Tail:
+    """The tail of the scores (P, C) below each concept's cut (C,): one spread for all concepts, counts of their own."""
+    clear = np.where(best < cuts, best, -np.inf)
+    pooled = np.sort(clear[np.isfinite(clear)])
+    if len(pooled) < _FEWEST:
+        return Tail(float(cuts.min(initial=0.0)), 1.0, np.full(len(cuts), max(1, len(pooled)) / max(1, len(cuts))))
+    start = float(pooled[-min(_TAIL, len(pooled))])
+    over = pooled[pooled >= start] - start
+    spread = float(np.median(over)) / np.log(2.0)  # the median: photos of the enrolled are among the largest
+    spread = min(_WIDEST, max(1e-3, spread))
+    counts = (clear >= start).sum(axis=0) + 1.0 / len(cuts)  # nobody's tail is empty
+    return Tail(start, spread, counts.astype(np.float64))

@@ -1,0 +1,233 @@
+"""Open-set scores: how sure it is that a region shows an enrolled concept and nobody else (recognition.md). numpy only.
+
+Every (region, concept) pair gets a few pieces of evidence: likeness to the concept's reference views, to the best
+other concept, to the strangers most like the region, and what the strangers most like the concept reach. A logistic
+head, one for all concepts, makes log-odds of them; it is fitted on reference photos that are scored as if they had
+not been given (leave one out) against everything that is known to be somebody else. Log-odds of different concepts
+are on one scale, which is what one-to-one assignment and one calibrated threshold need.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+EVIDENCE = ("likeness", "nearest", "rival", "crowd", "twins", "rejected")
+"""Columns of the evidence, all cosine similarities: to the mean of the concept's views; mean over its reference photos
+of the nearest view's; to the best other concept's mean; mean of the most similar strangers'; how near the strangers
+come to the concept at all; to the nearest rejected region (never less than -1).
+"""
+_COHORT = 50
+"""How many strangers make a cohort: of speaker verification's adaptive score normalisation (Matějka et al. 2017)."""
+_HARDEST = 300
+"""Negatives a concept: the strangers most like it. The others are told apart by any weights."""
+_USUAL, _APART = 0.8, 0.15
+"""Likeness that references are taken to have at most, and how far under it somebody else surely is."""
+_FALLBACK = (10.0, 10.0, -4.0, -4.0, -4.0, 0.0)
+_RIDGE = 0.05
+_ROUNDS = 30
+
+
+@dataclass(frozen=True)
+class Template:
+    """What is known of one concept. views: (V, D) unit features of its references, plain and altered, and of what the
+    user confirmed; photos: (V,) int, which photo each is of; rejected: (K, D), what the user said is not it.
+    """
+
+    views: np.ndarray
+    photos: np.ndarray
+    rejected: np.ndarray
+
+    def without(self, photo: int) -> "Template":
+        """The template as it would be if one photo had not been given."""
+        kept = self.photos != photo
+        return replace(self, views=self.views[kept], photos=self.photos[kept])
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All enrolled concepts that one kind of feature tells apart (faces, or regions), in a fixed order.
+
+    strangers: (N, D) unit features that are none of them: shipped bank, background of references, library regions.
+    """
+
+    concepts: tuple[Template, ...]
+    strangers: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores regions against a gallery. weights: (6,) of the evidence in units of `scale`, from `centre`; bias: ()."""
+
+    gallery: Gallery
+    weights: np.ndarray
+    bias: float
+    centre: np.ndarray
+    scale: np.ndarray
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Log-odds (R, C) float32 that regions with unit features (R, D) show each concept; higher is surer."""
+        found = gather_evidence(features, self.gallery.concepts, self.gallery.strangers)
+        return self._odds(found)
+
+    def held_out(self) -> list[np.ndarray]:
+        """Per concept, the log-odds of each reference photo's plain view, (photos,), scored without that photo."""
+        return [
+            np.array([self._odds(e)[0, c] for e in _left_out(self.gallery, c, most=1)], np.float32)
+            for c in range(len(self.gallery.concepts))
+        ]
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The head as named arrays, for safetensors; the gallery's are stored by concept. See `restore`."""
+        return {
+            "weights": self.weights.astype(np.float32),
+            "bias": np.array([self.bias], np.float32),
+            "centre": self.centre.astype(np.float32),
+            "scale": self.scale.astype(np.float32),
+        }
+
+    def _odds(self, evidence: np.ndarray) -> np.ndarray:
+        found: np.ndarray = ((evidence - self.centre) / self.scale @ self.weights + self.bias).astype(np.float32)
+        return found
+
+
+def restore(gallery: Gallery, tensors: Mapping[str, np.ndarray]) -> Scorer:
+    """A scorer from what `Scorer.tensors` gave, for the gallery it was fitted on."""
+    return Scorer(gallery, tensors["weights"], float(tensors["bias"][0]), tensors["centre"], tensors["scale"])
+
+
+def gather_evidence(features: np.ndarray, concepts: Sequence[Template], strangers: np.ndarray) -> np.ndarray:
+    """The evidence (R, C, 6) float32 of regions (R, D) for each concept; see `EVIDENCE`."""
+    r, c = len(features), len(concepts)
+    found = np.zeros((r, c, len(EVIDENCE)), np.float32)
+    if not r or not c:
+        return found
+    centres = np.stack([_unit(t.views.mean(axis=0)) for t in concepts])
+    likeness = features @ centres.T
+    found[..., 0] = likeness
+    found[..., 1] = np.stack([_nearest(features, t) for t in concepts], axis=1)
+    found[..., 2] = _best_other(likeness)
+    if len(strangers):
+        found[..., 3] = _top_mean(features @ strangers.T)[:, None]
+        found[..., 4] = _top_mean(centres @ strangers.T)[None]
+    found[..., 5] = np.stack([_most(features, t.rejected) for t in concepts], axis=1)
+    return found
+
+
+def find_strangers(features: np.ndarray, concepts: Sequence[Template]) -> np.ndarray:
+    """Which regions (R, D) of an unlabelled library surely show none of the concepts: (R,) bool.
+
+    Those well under the likeness that each concept's worst reference has to the others, or under a fixed one.
+    """
+    found = np.ones(len(features), bool)
+    for own in concepts:
+        photos = np.unique(own.photos)
+        rest = [own.without(int(p)).views.mean(axis=0) for p in photos] if len(photos) > 1 else []
+        left = [float((own.views[own.photos == p] @ _unit(r)).mean()) for p, r in zip(photos, rest, strict=False)]
+        found &= features @ _unit(own.views.mean(axis=0)) < min([*left, _USUAL]) - _APART
+    return found
+
+
+def fit(gallery: Gallery) -> Scorer:
+    """Fit the logistic head: left-out references against strangers and other concepts. Deterministic.
+
+    With fewer than two photos for every concept there is nothing to leave out, and fixed weights are used.
+    """
+    positives = [e[:, c] for c in range(len(gallery.concepts)) for e in _left_out(gallery, c)]
+    if not positives:
+        centre = np.zeros(len(EVIDENCE), np.float32)
+        return Scorer(gallery, np.array(_FALLBACK, np.float32), -8.0, centre, np.ones_like(centre))
+    negatives = _negatives(gallery)
+    centre, scale = negatives.mean(axis=0), negatives.std(axis=0)
+    scale = np.where(scale < 1e-4, 1.0, scale)
+    rows = np.concatenate([*positives, negatives])
+    labels = np.zeros(len(rows))
+    labels[: sum(map(len, positives))] = 1.0
+    share = np.concatenate([np.full(len(p), 1 / (len(p) * len(positives))) for p in positives])
+    share = np.concatenate([share, np.full(len(negatives), 1 / len(negatives))])
+    weights, bias = _logistic((rows - centre) / scale, labels, share)
+    return Scorer(gallery, weights.astype(np.float32), float(bias), centre, scale)
+
+
+def _left_out(gallery: Gallery, concept: int, most: int | None = None) -> list[np.ndarray]:
+    """For each reference photo of a concept, the evidence (V, C, 6) of its views when it had not been given."""
+    own = gallery.concepts[concept]
+    photos = np.unique(own.photos)
+    if len(photos) < 2:
+        return []
+    found = []
+    for photo in photos:
+        concepts = list(gallery.concepts)
+        concepts[concept] = own.without(int(photo))
+        found.append(gather_evidence(own.views[own.photos == photo][:most], concepts, gallery.strangers))
+    return found
+
+
+def _negatives(gallery: Gallery) -> np.ndarray:
+    """Evidence (M, 6) of pairs that are certainly wrong: other concepts' views, the nearest strangers, rejections."""
+    views = np.concatenate([t.views for t in gallery.concepts])
+    owner = np.repeat(np.arange(len(gallery.concepts)), [len(t.views) for t in gallery.concepts])
+    of_views = gather_evidence(views, gallery.concepts, gallery.strangers)
+    of_strangers = gather_evidence(gallery.strangers, gallery.concepts, gallery.strangers)
+    rows = []
+    for c, own in enumerate(gallery.concepts):
+        nearest = np.argsort(-of_strangers[:, c, 0], kind="stable")[:_HARDEST]
+        rows += [of_views[owner != c, c], of_strangers[nearest, c]]
+        rows.append(gather_evidence(own.rejected, gallery.concepts, gallery.strangers)[:, c])
+    found = np.concatenate(rows)
+    return found if len(found) else np.zeros((1, len(EVIDENCE)), np.float32)
+
+
+def _logistic(rows: np.ndarray, labels: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, float]:
+    """Ridge logistic regression by Newton's method; share (M,): the rows' weights. Returns weights (P,) and bias."""
+    design = np.concatenate([rows, np.ones((len(rows), 1))], axis=1).astype(np.float64)
+    penalty = np.full(design.shape[1], _RIDGE)
+    penalty[-1] = 1e-4
+    beta = np.zeros(design.shape[1])
+    for _ in range(_ROUNDS):
+        p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        slope = design.T @ (share * (p - labels)) + penalty * beta
+        bend = (design * (share * p * (1 - p))[:, None]).T @ design + np.diag(penalty)
+        step = np.linalg.solve(bend, slope)
+        beta = beta - step
+        if np.abs(step).max() < 1e-8:
+            break
+    return beta[:-1], float(beta[-1])
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    found: np.ndarray = vector / max(float(np.linalg.norm(vector)), 1e-9)
+    return found
+
+
+def _nearest(features: np.ndarray, template: Template) -> np.ndarray:
+    """Mean over the reference photos of the nearest view's similarity: (R,)."""
+    likeness = features @ template.views.T
+    best = [likeness[:, template.photos == p].max(axis=1) for p in np.unique(template.photos)]
+    found: np.ndarray = np.mean(best, axis=0)
+    return found
+
+
+def _best_other(likeness: np.ndarray) -> np.ndarray:
+    """For each entry of (R, C) the largest other one of its row; 0 with one concept."""
+    if likeness.shape[1] < 2:
+        return np.zeros_like(likeness)
+    order = np.argsort(likeness, axis=1, kind="stable")
+    rows = np.arange(len(likeness))
+    found = np.repeat(likeness[rows, order[:, -1]][:, None], likeness.shape[1], axis=1)
+    found[rows, order[:, -1]] = likeness[rows, order[:, -2]]
+    return found
+
+
+def _top_mean(likeness: np.ndarray) -> np.ndarray:
+    """Mean of each row's 50 largest: (R,)."""
+    k = min(_COHORT, likeness.shape[1])
+    found: np.ndarray = np.partition(likeness, -k, axis=1)[:, -k:].mean(axis=1)
+    return found
+
+
+def _most(features: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    if not len(rejected):
+        return np.full(len(features), -1.0, np.float32)
+    found: np.ndarray = (features @ rejected.T).max(axis=1)
+    return found
