@@ -223,3 +223,18 @@ class TestUnasked:
         done = settled(merging(start, FULL).data, self.ONE)
         assert told(remove_words(done)) == {"Anna"}
         assert Packet(done).items(MYVLM, "Subjects") == ["Rex"]
+
+
+def test_what_a_program_emptied_and_a_run_did_not_refill_is_no_humans_decision():
+    """Everything dropped, then a run without regions and hierarchy, then one with them: nobody took Anna out."""
+    packet = Packet(ours())
+    regions = ("http://www.metadataworkinggroup.com/schemas/regions/", "Regions")
+    for name in ((DC, "description"), SUBJECT, PEOPLE, TREE, TAGS, regions):
+        packet.remove(*name)
+    plain = replace(FULL, regions=None)
+    first = merging(packet.serialise(), plain).data
+    assert merging(first, plain, now=LATER).data is None
+    again = Packet(merging(first, FULL, policy=ASKED, now=LATER).data)
+    assert set(again.items(*SUBJECT)) >= set(FULL.names)
+    assert {r.name for r in read_regions(again)} == {"Anna", "Rex"}
+    assert again.items(MYVLM, "Declined") == []

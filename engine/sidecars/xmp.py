@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from engine.errors import SidecarError
-from engine.sidecars.merging.declined import note_declined, read_choice
+from engine.sidecars.merging.declined import note_declined, read_choice, settle_records
 from engine.sidecars.merging.hierarchy import tag_paths
 from engine.sidecars.merging.junk import is_junk
 from engine.sidecars.merging.ownership import (
@@ -168,6 +168,7 @@ def _edit(
         if paths is not None:
             notes += set_terms(packet, edits, target, paths, choice)
     notes += _set_regions(packet, edits, words, choice)
+    settle_records(packet, edits)
     note_declined(packet, choice)
     set_mark(packet, "SchemaVersion", str(SCHEMA_VERSION))
     set_mark(packet, "VLM", words.vlm)

@@ -8,12 +8,12 @@ sidecar anew. Our block remembers it (`myvlm:Declined`), and where it still stan
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from engine.sidecars.merging.ownership import RECORDS, is_rewritten, set_record
+from engine.sidecars.merging.ownership import RECORDS, Edits, is_rewritten, set_record
 from engine.sidecars.merging.terms import Choice, name_key, name_of
-from engine.sidecars.rdf.forms import term_key
+from engine.sidecars.rdf.forms import folded, term_key
 from engine.sidecars.rdf.namespaces import MYVLM
 from engine.sidecars.rdf.packet import Packet
-from engine.sidecars.regions.named import region_names
+from engine.sidecars.regions.named import region_names, remove_regions
 
 DECLINED, BESIDE = "Declined", "DeclinedBeside"
 
@@ -51,6 +51,24 @@ def note_declined(packet: Packet, choice: Choice) -> None:
     places = _places(packet, every=True) if choice.declined else ()
     others = [(p.record, {name_key(n) for n in p.others}) for p in places]
     set_record(packet, BESIDE, [f"{r} {n}" for r, keys in others for k, n in choice.declined.items() if k in keys])
+
+
+def settle_records(packet: Packet, edits: Edits) -> None:
+    """Let our records say what is there, also of properties that this run left as a program had emptied them: what
+    they say beyond that would be taken for a human's decision the next time.
+    """
+    for target, record in RECORDS.items():
+        mine = packet.items(MYVLM, record)
+        keys = {folded(p) for p in packet.items(*target)} if mine else set()
+        if any(folded(m) not in keys for m in mine):
+            set_record(packet, record, [m for m in mine if folded(m) in keys])
+    if packet.find(MYVLM, "Regions") is not None:
+        noted, present, _ = region_names(packet)
+        here = {folded(p) for p in present}
+        gone = [n for n in noted if folded(n) not in here]
+        if gone:
+            edits.regions = True
+            remove_regions(packet, gone)
 
 
 def forget_declined(packet: Packet, names: Collection[str]) -> None:
