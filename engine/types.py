@@ -36,7 +36,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Concept:
-    """A concept as stored. `version` rises when whom it matches or what it is called changes."""
+    """A concept as stored. `version` rises when it is enrolled again or renamed."""
 
     id: str
     name: str
@@ -45,6 +45,29 @@ class Concept:
     identifier: str
     version: int
     references: tuple[Reference, ...] = ()
+
+
+class Verdict(StrEnum):
+    """What the user said of a concept in a photo."""
+
+    CONFIRM = "confirm"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the user said of a concept in the photo with a content hash; where that photo was is for people to read.
+
+    box: where the concept is (or what was taken for it), in pixels of the upright photo; None where nobody said.
+    decided: ISO 8601, UTC.
+    """
+
+    concept_id: str
+    content_hash: str
+    path: Path
+    box: Box | None
+    verdict: Verdict
+    decided: str
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`myvlm concepts`: list, show, rename, forget, import."""
+"""`myvlm concepts`: list, show, rename, merge, forget, import."""
 
 from collections import Counter
 from inspect import cleandoc
@@ -9,7 +9,9 @@ import typer
 
 from engine.types import Kind
 from myvlm_cli import options as o
+from myvlm_cli.decide import STANDINGS, describe_decision, describe_decisions
 from myvlm_cli.errors import SOME_FAILED
+from myvlm_cli.merge import merge
 from myvlm_cli.output import out, path_text
 
 app = typer.Typer(invoke_without_command=True)
@@ -17,7 +19,7 @@ app = typer.Typer(invoke_without_command=True)
 
 @app.callback()
 def default(context: typer.Context, json: o.Json = False) -> None:
-    """See, rename and forget concepts. Without a subcommand: list them.
+    """See, rename, merge and forget concepts. Without a subcommand: list them.
 
     Example: myvlm concepts show rex
     """
@@ -53,13 +55,16 @@ def show(name: o.Name, json: o.Json = False) -> None:
     Example: myvlm concepts show rex
     """
     session = o.open_session(None, None, "auto", "auto")
-    document = _document(session, session.store.get(name))
+    concept = session.store.get(name)
+    document = _document(session, concept) | {"decisions": describe_decisions(session, concept)}
     if json:
         out.json_document(document)
         return
     out.text(f"{document['name']}: {document['kind']}, category {document['category']}, version {document['version']}")
     for r in document["references"]:
         out.text(f"  reference {r['file']}")
+    for d in document["decisions"]:
+        out.text(f"  {d['verdict']} {d['file']}, decided {d['decided']}{STANDINGS[d['standing']]}")
     for h in document["heads"]:
         out.text(f"  head {h['kind']} on {h['encoder']}, threshold {h['threshold']}")
     for e in document["embeddings"]:
@@ -67,6 +72,9 @@ def show(name: o.Name, json: o.Json = False) -> None:
             f"  embedding for {e['vlm']} ({e['revision']}), task {e['task']}, {e['steps']} steps, seed {e['seed']},"
             f" loss {e['loss']:.3f}"
         )
+
+
+app.command("merge")(merge)
 
 
 @app.command("rename")
@@ -275,5 +283,6 @@ def _document(session: Any, concept: Any) -> dict[str, Any]:
             {"file": path_text(r.path), "content_hash": r.content_hash, "box": list(r.box.rounded()) if r.box else None}
             for r in concept.references
         ],
+        "decisions": [describe_decision(d) for d in session.store.decisions.of(concept.id)],
         **session.store.facts(concept),
     }

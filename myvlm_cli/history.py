@@ -128,6 +128,8 @@ def status(
             out.json_line(document)
         elif standing.state != "current":
             out.text(f"{document['file']}: {standing.state}: {standing.reason}")
+        for note in standing.notes:
+            out.warn(f"{document['file']}: {note}")
     if json:
         out.json_document({"photos": documents, "summary": dict(counts)})
     out.say(", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "No photos found.")
@@ -142,4 +144,5 @@ def _describe(standing: Any) -> dict[str, Any]:
         "caption": standing.caption,
         "sidecar": path_text(standing.sidecar) if standing.sidecar else None,
         "run": standing.run or None,
+        "notes": list(standing.notes),
     }

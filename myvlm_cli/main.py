@@ -10,7 +10,21 @@ import typer
 from engine import __version__
 from engine.config import stay_offline
 from engine.errors import EngineError
-from myvlm_cli import add_concept, ask, caption, concepts, demo, doctor, evaluate, history, locate, models, train
+from myvlm_cli import (
+    add_concept,
+    ask,
+    caption,
+    concepts,
+    decide,
+    demo,
+    doctor,
+    evaluate,
+    history,
+    locate,
+    models,
+    scan,
+    train,
+)
 from myvlm_cli.errors import INTERRUPTED, exit_code
 from myvlm_cli.output import out
 
@@ -51,9 +65,12 @@ def common(
 
 app.command("add-concept")(add_concept.add_concept)
 app.command("train")(train.train)
+app.command("scan")(scan.scan)
 app.command("caption")(caption.caption)
 app.command("ask")(ask.ask)
 app.command("locate")(locate.locate)
+app.command("confirm")(decide.confirm)
+app.command("reject")(decide.reject)
 app.command("status")(history.status)
 app.command("runs")(history.runs)
 app.command("undo")(history.undo)

@@ -59,6 +59,11 @@ class RecogniserConfig:
         """Identifies face embeddings in the same way."""
         return f"faces:{self.faces.name}:{_version(str(self.faces.folder))}"
 
+    @property
+    def regions_id(self) -> str:
+        """Identifies a photo's regions with their features in the same way."""
+        return f"regions:{self.id}"
+
     def head_id(self, kind: Kind) -> str:
         """The id under which heads of a kind are stored: that of the face pack or of the encoder."""
         return self.faces_id if kind is Kind.PERSON else self.id

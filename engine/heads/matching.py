@@ -14,15 +14,20 @@ class Assignment:
     score: float
 
 
-def face_scores(faces: np.ndarray, templates: list[np.ndarray]) -> np.ndarray:
+def face_scores(faces: np.ndarray, templates: list[np.ndarray], rejected: list[np.ndarray] | None = None) -> np.ndarray:
     """Cosine similarity of each face to each person's nearest template: (F, C) in -1..1.
 
     faces: (F, D) unit vectors; templates[c]: (T_c, D) unit vectors. The paper's cosine distance
-    0.675 is similarity 0.325.
+    0.675 is similarity 0.325. rejected[c]: (K_c, D), faces that the user said are not this person: a face that is
+    nearer to one of them than to any template gets -1.
     """
     if not len(faces) or not templates:
         return np.zeros((len(faces), len(templates)), np.float32)
-    return np.stack([(faces @ t.T).max(axis=1) for t in templates], axis=1)
+    scores = np.stack([(faces @ t.T).max(axis=1) for t in templates], axis=1)
+    for column, wrong in enumerate(rejected or []):
+        if len(wrong):
+            scores[(faces @ wrong.T).max(axis=1) > scores[:, column], column] = -1.0
+    return scores
 
 
 def assign(scores: np.ndarray, thresholds: np.ndarray, same: np.ndarray | None = None) -> list[Assignment]:
@@ -46,6 +51,16 @@ def assign(scores: np.ndarray, thresholds: np.ndarray, same: np.ndarray | None =
             taken_columns.add(column)
             found.append(Assignment(row, column, float(scores[row, column])))
     return found
+
+
+def overlaps(boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of every pair of some boxes, (R, 4) xyxy, at once: (R, R) in 0..1, as `boxes.iou`."""
+    lows, highs = boxes[:, :2], boxes[:, 2:]
+    shared = np.minimum(highs[:, None], highs[None]) - np.maximum(lows[:, None], lows[None])  # (R, R, 2)
+    common = shared.clip(min=0).prod(axis=2)
+    areas = (highs - lows).clip(min=0).prod(axis=1)
+    union = areas[:, None] + areas[None] - common
+    return np.divide(common, union, out=np.zeros_like(union), where=union > 0)
 
 
 def choose_views(features: list[np.ndarray], sizes: list[np.ndarray]) -> list[int]:

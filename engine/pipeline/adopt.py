@@ -152,11 +152,17 @@ def _create(session: Session, who: Identity, kind: Kind) -> tuple[Concept, list[
 
 
 def _save_head(session: Session, concept: Concept, weight: np.ndarray, bias: np.ndarray) -> Head:
-    """Store a head as if it had been trained here, without the views that it was trained on."""
+    """Store a head as if it had been trained here, without the views that it was trained on; what the user decided
+    stays beside it.
+    """
+    from engine.pipeline.object_heads import teach_head
+    from engine.pipeline.taught import Taught
+
     config = session.recogniser_config
     none = np.zeros((0, weight.shape[1]), np.float32)
     tensors = {"weight": weight, "bias": bias, "views": none, "background": none}
     head = Head(concept.id, config.id, "linear", 0.5, tensors, {"scale": 1.0, "negatives": 0, "seed": 0})
+    head = teach_head(session, concept, head, Taught.beside(session.store.load_head(concept.id, config.id)))
     session.store.save_head(head)
     return head
 

@@ -218,7 +218,7 @@ def _account(run: _Run, facts: PhotoFacts, caption: str, matches: tuple[Match, .
         vlm=run.session.vlm_id,
         revision=run.session.vlm_revision,
         key=run.digests.key(facts.content_hash, matches),
-        recognition=run.digests.recognition,
+        recognition=run.digests.recognition(facts.content_hash),
         settings=run.digests.settings,
         notes=tuple(notes),
     )
@@ -297,6 +297,7 @@ def _tell(run: _Run, job: _Job, plan: Sidecars, outcome: Written) -> PhotoResult
     account = job.account
     assert account is not None
     base = job.result if isinstance(job.result, Described) else Described(job.found.path, Status.OK)
+    past = run.digests.rulings.notes(job.found.path, account.facts.content_hash)
     result = replace(
         base,
         path=job.found.path,
@@ -304,14 +305,19 @@ def _tell(run: _Run, job: _Job, plan: Sidecars, outcome: Written) -> PhotoResult
         matches=account.matches,
         facts=account.facts,
         sidecars=tuple(i.path for i in plan.intents) if run.writer else (),
-        notes=(*account.notes, *(job.paths.notes if job.paths else ()), *(n for m in outcome.merges for n in m.notes)),
+        notes=(
+            *account.notes,
+            *past,
+            *(job.paths.notes if job.paths else ()),
+            *(n for m in outcome.merges for n in m.notes),
+        ),
         changes=tuple(c for m in outcome.merges for c in m.changes),
         seconds=job.seconds,
     )
     if outcome.error is not None:
         return replace(result, status=Status.FAILED, reason=str(outcome.error), sidecars=())
     if job.result is None and not outcome.paths:
-        return replace(result, status=Status.UNCHANGED, reason="up to date", notes=account.notes)
+        return replace(result, status=Status.UNCHANGED, reason="up to date", notes=(*account.notes, *past))
     if run.writer is None:
         return replace(result, status=Status.DRY_RUN)
     return replace(result, reason="written again" if job.result is None else None)

@@ -17,7 +17,7 @@ from engine.pipeline.session import Session
 from engine.pipeline.views import Finding, Seen, View, face_views, region_views
 from engine.store.concepts import Head
 from engine.store.names import check_name
-from engine.types import Concept, Kind
+from engine.types import Concept, Decision, Kind
 
 FEWEST_NEGATIVES = 30
 """Fewer views of other things and a head is not trained."""
@@ -106,8 +106,8 @@ def enrol_views(
         _check_negatives(session, name, len(background) + len(bank.features))
     identifiers = tuple(session.vlm_config.identifiers["person" if kind is Kind.PERSON else "thing"])
     concept = session.store.put(name, kind, word, identifiers, tuple(v.reference for v in views))
-    count = _train_head(session, concept, views, background, seed)
-    warnings = _warnings(len(views))
+    count, lost = _train_head(session, concept, views, background, seed)
+    warnings = (*_warnings(len(views)), *(not_learned(d) for d in lost))
     guessed = guess.category is None
     return Enrolment(session.store.get(name), tuple(findings), guess.kind_guessed, guessed, count, warnings)
 
@@ -171,20 +171,38 @@ def _check_negatives(session: Session, name: str, known: int) -> None:
         )
 
 
-def _train_head(session: Session, concept: Concept, views: Sequence[View], background: np.ndarray, seed: int) -> int:
-    """Train and store the head, and those of its rivals; returns how many negatives it saw."""
-    if concept.kind is Kind.PERSON:
-        templates = np.stack([v.feature for v in views]).astype(np.float32)
-        threshold = session.recogniser_config.faces.threshold
-        head = Head(concept.id, head_id(session, concept.kind), "face", threshold, {"templates": templates}, {})
-        session.store.save_head(head)
-        return 0
-    from engine.pipeline.object_heads import retrain_rivals, train_object_head
+def not_learned(decision: Decision) -> str:
+    """That a decision holds for its photo, but the head could not learn from it."""
+    return (
+        f"'{decision.verdict} {decision.path.name}' still holds for that photo, but nothing can be learned from it: the"
+        " photo is not there as it was, or shows nothing to learn at that place"
+    )
 
-    features = np.concatenate([v.features for v in views if v.features is not None])
-    count = train_object_head(session, concept, features, background, seed)
+
+def _train_head(
+    session: Session, concept: Concept, views: Sequence[View], background: np.ndarray, seed: int
+) -> tuple[int, tuple[Decision, ...]]:
+    """Train and store the head, and those of its rivals; returns how many negatives it saw, and of the user's earlier
+    decisions those that it could not learn from.
+    """
+    from engine.pipeline.object_heads import Lesson, retrain_rivals, train_object_head
+    from engine.pipeline.taught import Taught, gather_taught, rank_by_views
+
+    model = head_id(session, concept.kind)
+    own = [v.feature[None] if v.features is None else v.features for v in views]
+    features = np.concatenate(own).astype(np.float32)
+    kept = Taught.beside(session.store.load_head(concept.id, model))
+    decisions = session.store.decisions.of(concept.id)
+    taught, lost = gather_taught(session, concept, decisions, rank_by_views(features), kept)
+    if concept.kind is Kind.PERSON:
+        threshold = session.recogniser_config.faces.threshold
+        tensors = {"templates": features, **taught.tensors()}
+        session.store.save_head(Head(concept.id, model, "face", threshold, tensors, {**taught.facts()}))
+        return 0, lost
+    head = train_object_head(session, concept, Lesson(features, background, taught), seed)
+    session.store.save_head(head)
     retrain_rivals(session, concept)
-    return count
+    return int(head.facts["negatives"]), lost
 
 
 def _warnings(references: int) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def forget(
             journal.close()
             return Forgotten(told, concept is not None, False, looked_at=scrubber.looked_at, sidecars=outcomes)
         # The concept itself goes last: after a kill in between the same command does the rest.
-        entries = journal.forget(sought.is_told, _giveaway(sought, concept))
+        entries = journal.forget(sought.is_told, _giveaway(session, sought, concept))
         journal.close()
         cached = session.cache.clear()
         if concept is not None:
@@ -111,10 +111,11 @@ def forget(
     )
 
 
-def _giveaway(sought: Sought, concept: Concept | None) -> Callable[[Path], bool]:
-    """Whether a path names the concept, or is that of one of its references."""
-    references = {r.path for r in concept.references} if concept else set()
-    return lambda path: path.absolute() in references or sought.in_path(path)
+def _giveaway(session: Session, sought: Sought, concept: Concept | None) -> Callable[[Path], bool]:
+    """Whether a path names the concept, or is that of one of its references or of a photo decided about."""
+    told = {r.path for r in concept.references} if concept else set()
+    told |= {d.path for d in session.store.decisions.of(concept.id)} if concept else set()
+    return lambda path: path.absolute() in told or sought.in_path(path)
 
 
 def _sidecars(journal: Journal, scrub: Scrub) -> tuple[list[Path], list[Scrubbed]]:

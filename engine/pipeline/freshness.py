@@ -1,11 +1,13 @@
 """What makes a caption out of date, in two stages: who is in the photo, and what the VLM says of them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from engine.boxes import Box
 from engine.files import sha256_of
 from engine.pipeline.recognition import Enrolled, recognise_known
+from engine.pipeline.rulings import Rulings
 from engine.pipeline.session import Session
 from engine.types import Concept, Match
 
@@ -18,13 +20,20 @@ WORDING = 1
 
 @dataclass(frozen=True)
 class Digests:
-    """recognition: recogniser, whom to name, and all enrolled concepts with their heads (also those nobody asked
-    for: they are rivals). settings: VLM, prompts. voices: by concept id, its names and its embedding.
+    """everyone: recogniser, whom to name, and all enrolled concepts with their heads (also those nobody asked
+    for: they are rivals). settings: VLM, prompts. voices: by concept id, its names and its embedding. rulings: what
+    the user decided.
     """
 
-    recognition: str
+    everyone: str
     settings: str
     voices: dict[str, str]
+    rulings: Rulings = field(default_factory=Rulings)
+
+    def recognition(self, content_hash: str) -> str:
+        """What the matches of a photo depend on: everyone, and what was decided about this photo."""
+        said = sorted((d.concept_id, str(d.verdict), _corners(d.box)) for d in self.rulings.about(content_hash))
+        return _digest(self.everyone, said) if said else self.everyone
 
     def key(self, content_hash: str, matches: Iterable[Match]) -> str:
         """What a caption depends on: photo, settings, and what is said of whom was recognised."""
@@ -38,9 +47,12 @@ def known_matches(
     """Who is in a photo, as far as that is known without looking at a pixel: from its JSON sidecar while nobody's
     head changed, else from cached features; None when it is not.
     """
-    if document.recognition == now.recognition and document.facts.content_hash == content_hash:
+    facts = document.facts
+    if facts.content_hash != content_hash:
+        return recognise_known(session, content_hash, enrolled)
+    if document.recognition == now.recognition(content_hash):
         return document.matches
-    return recognise_known(session, content_hash, enrolled)
+    return recognise_known(session, content_hash, enrolled, Box(0.0, 0.0, float(facts.width), float(facts.height)))
 
 
 def digests(session: Session, wanted: Sequence[Concept]) -> Digests:
@@ -51,12 +63,17 @@ def digests(session: Session, wanted: Sequence[Concept]) -> Digests:
     enrolled = sorted((c.id, c.version, session.store.head_fingerprint(c)) for c in everyone)
     recogniser = session.recogniser_config.id if wanted else ""
     return Digests(
-        recognition=_digest(recogniser, sorted(c.id for c in wanted), enrolled),
+        everyone=_digest(recogniser, sorted(c.id for c in wanted), enrolled),
         settings=_digest(
             WORDING, *model, sorted(vlm.requests.items()), vlm.template, vlm.max_new_tokens, vlm.injection
         ),
         voices={c.id: session.store.voice_fingerprint(c, *model) for c in wanted},
+        rulings=Rulings.of(session.store.decisions.all(), everyone) if wanted else Rulings(),
     )
+
+
+def _corners(box: Box | None) -> tuple[float, ...]:
+    return (box.x0, box.y0, box.x1, box.y1) if box else ()
 
 
 def _digest(*parts: object) -> str:

@@ -1,6 +1,6 @@
 """Negatives for an object head, without the internet (recognition.md, "Negatives")."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from engine.photos.discovery import iter_photos
 from engine.pipeline.bank import Bank
 from engine.pipeline.recognition import find_regions, head_id
 from engine.pipeline.session import Session
-from engine.types import Concept, Kind
+from engine.types import Kind
 
 NEAREST, RANDOM = 150, 150
 """How many of the bank's features a head learns against: those most like the concept, and any others."""
@@ -43,14 +43,14 @@ def encode_folders(session: Session, folders: Sequence[Path], width: int) -> np.
     return np.concatenate(found)
 
 
-def other_concepts(session: Session, concept: Concept, width: int) -> np.ndarray:
-    """Reference features of all other pets and things: (M, D)."""
+def other_concepts(session: Session, same: Collection[str], width: int) -> np.ndarray:
+    """Features of all pets and things but those with these ids, from their references and confirmations: (M, D)."""
     found = [np.zeros((0, width), np.float32)]
     for other in session.store.all():
-        if other.id != concept.id and other.kind is not Kind.PERSON:
+        if other.id not in same and other.kind is not Kind.PERSON:
             head = session.store.load_head(other.id, head_id(session, other.kind))
             if head is not None:
-                found.append(head.tensors["views"])
+                found += [head.tensors["views"], head.tensors.get("confirmed", found[0])]
     return np.concatenate(found)
 
 

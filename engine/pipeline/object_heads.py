@@ -1,6 +1,7 @@
 """Training the linear heads of pets and things, and training them again when their rivals change."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,31 +10,51 @@ from engine.pipeline.bank import load_bank
 from engine.pipeline.negatives import draw_from_bank, other_concepts
 from engine.pipeline.recognition import head_id
 from engine.pipeline.session import Session
+from engine.pipeline.taught import Taught
 from engine.store.concepts import Head
 from engine.types import Concept, Kind
 
 
-def train_object_head(session: Session, concept: Concept, views: np.ndarray, background: np.ndarray, seed: int) -> int:
-    """Train and store a head; returns how many negatives it saw.
-
-    views (V, D): features of the references, plain and altered; background (B, D): features that are
-    certainly not the concept. Both are kept beside the head, so that it can be trained again
-    without the photos when a look-alike is enrolled.
+@dataclass(frozen=True)
+class Lesson:
+    """What a head learns from. views (V, D): features of the references, plain and altered; background (B, D):
+    features that are certainly not the concept; taught: what the user decided. All are kept beside the head, so that it
+    can be trained again without the photos. `same`: ids of other concepts that are this one, too.
     """
+
+    views: np.ndarray
+    background: np.ndarray
+    taught: Taught = field(default_factory=Taught)
+    same: tuple[str, ...] = ()
+
+
+def train_object_head(session: Session, concept: Concept, lesson: Lesson, seed: int) -> Head:
+    """Train a head; it is not stored. Its fact `negatives` says how many it saw."""
     config = session.recogniser_config
+    views, learned = lesson.views, lesson.taught.tensors()
+    none = np.zeros((0, views.shape[1]), np.float32)
     bank = load_bank(config)
     rng = np.random.default_rng(seed)
-    parts = [background, other_concepts(session, concept, views.shape[1])]
+    parts = [lesson.background, other_concepts(session, (concept.id, *lesson.same), views.shape[1])]
     if len(bank.features):
         parts.append(draw_from_bank(bank, views, rng))
-    negatives = np.concatenate(parts).astype(np.float32)
-    head = train_head(views, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]
-    tensors = {"weight": head.weight, "bias": head.bias, "views": views, "background": background}
+    negatives = np.concatenate([*parts, learned.get("rejected", none)]).astype(np.float32)
+    positives = np.concatenate([views, learned.get("confirmed", none)])
+    head = train_head(positives, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]
+    tensors = {"weight": head.weight, "bias": head.bias, "views": views, "background": lesson.background, **learned}
     facts: dict[str, float | int | str] = {"scale": head.scale, "negatives": len(negatives), "seed": seed}
-    session.store.save_head(
-        Head(concept.id, head_id(session, concept.kind), "linear", config.threshold, tensors, facts)
-    )
-    return len(negatives)
+    facts |= lesson.taught.facts()
+    return Head(concept.id, head_id(session, concept.kind), "linear", config.threshold, tensors, facts)
+
+
+def teach_head(session: Session, concept: Concept, head: Head, taught: Taught) -> Head:
+    """A concept's head with what the user decided, trained again where it was trained here; it is not stored."""
+    t = head.tensors
+    if "views" in t and len(t["views"]):
+        return train_object_head(session, concept, Lesson(t["views"], t["background"], taught), int(head.facts["seed"]))
+    tensors = {k: v for k, v in t.items() if k not in ("confirmed", "rejected")} | taught.tensors()
+    facts = {k: v for k, v in head.facts.items() if k not in ("confirmed", "rejected")} | taught.facts()
+    return replace(head, tensors=tensors, facts=facts)
 
 
 def retrain_rivals(session: Session, concept: Concept) -> Sequence[Concept]:
@@ -47,7 +68,6 @@ def retrain_rivals(session: Session, concept: Concept) -> Sequence[Concept]:
     for rival in rivals:
         head = session.store.load_head(rival.id, head_id(session, rival.kind))
         if head is not None and len(head.tensors["views"]):  # an imported head has none
-            t = head.tensors
-            train_object_head(session, rival, t["views"], t["background"], int(head.facts["seed"]))
+            session.store.save_head(teach_head(session, rival, head, Taught.beside(head)))
             trained.append(rival)
     return trained

@@ -1,21 +1,22 @@
 """Who is in these photos: cached features, stored heads, one-to-one matches. No VLM runs here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.boxes import Box, iou
+from engine.boxes import Box
 from engine.errors import ConceptError
 from engine.heads.faces import Face
 from engine.heads.linear import LinearHead
-from engine.heads.matching import assign, face_scores
+from engine.heads.matching import face_scores, overlaps
 from engine.heads.recogniser import RegionFeatures
 from engine.heads.regions import Region
 from engine.photos.decode import Photo
+from engine.pipeline.rulings import Rulings, Scored, place
 from engine.pipeline.session import Session
 from engine.store.concepts import Head
-from engine.types import Concept, Kind, Match
+from engine.types import Concept, Decision, Kind, Match
 
 _SAME_THING = 0.5
 """Regions that overlap more (IoU) cannot show two concepts."""
@@ -24,12 +25,13 @@ _SAME_THING = 0.5
 @dataclass(frozen=True)
 class Enrolled:
     """Who is to be recognised: the heads of the concepts asked for, and of their rivals, which nobody asked for: what
-    looks more like one of them must not take another's name.
+    looks more like one of them must not take another's name. `rulings` are what the user decided of all of them.
     """
 
     asked: frozenset[str]  # concept ids
     people: Mapping[Concept, Head]
     things: Mapping[Concept, Head]
+    rulings: Rulings = field(default_factory=Rulings)
 
 
 def load_enrolled(session: Session, concepts: Sequence[Concept]) -> Enrolled:
@@ -41,7 +43,8 @@ def load_enrolled(session: Session, concepts: Sequence[Concept]) -> Enrolled:
     people = [c for c in concepts if c.kind is Kind.PERSON]
     things = [c for c in concepts if c.kind is not Kind.PERSON]
     heads = [_heads(session, wanted) if wanted else {} for wanted in (people, things)]
-    return Enrolled(frozenset(c.id for c in concepts), *heads)
+    rulings = Rulings.of(session.store.decisions.all(), session.store.all())
+    return Enrolled(frozenset(c.id for c in concepts), *heads, rulings)
 
 
 def recognise(
@@ -53,26 +56,35 @@ def recognise(
     found: list[list[Match]] = [[] for _ in photos]
     if enrolled.people and photos:
         for matches, photo, faces in zip(found, photos, find_faces(session, photos, keep=keep), strict=True):
-            matches += _in_photo(photo, _match_faces(enrolled.people, faces))
+            said, whole = _in_picture(photo, enrolled), _whole(photo)
+            matches += _in_photo(photo, _match_faces(enrolled.people, faces, said, whole) or [])
     if enrolled.things and photos:
         for matches, photo, regions in zip(found, photos, find_regions(session, photos, keep=keep), strict=True):
-            matches += _in_photo(photo, _match_regions(enrolled.things, regions))
+            said, whole = _in_picture(photo, enrolled), _whole(photo)
+            matches += _in_photo(photo, _match_regions(enrolled.things, regions, said, whole) or [])
     return [_asked_for(own, enrolled) for own in found]
 
 
-def recognise_known(session: Session, content_hash: str, enrolled: Enrolled) -> tuple[Match, ...] | None:
-    """The concepts in a photo of which the cache has everything, else None: no model runs, no pixel is decoded."""
+def recognise_known(
+    session: Session, content_hash: str, enrolled: Enrolled, whole: Box | None = None
+) -> tuple[Match, ...] | None:
+    """The concepts in a photo of which the cache has everything, else None: no model runs, no pixel is decoded.
+    `whole` is the photo's box, where that is known.
+    """
     found: list[Match] = []
+    said = enrolled.rulings.about(content_hash)
     if enrolled.people:
-        faces = _known_faces(session, content_hash)
-        if faces is None:
+        faces = known_faces(session, content_hash)
+        people = None if faces is None else _match_faces(enrolled.people, faces, said, whole)
+        if people is None:
             return None
-        found += _match_faces(enrolled.people, faces)
+        found += people
     if enrolled.things:
-        regions = _known_regions(session, content_hash)
-        if regions is None:
+        regions = known_regions(session, content_hash)
+        things = None if regions is None else _match_regions(enrolled.things, regions, said, whole)
+        if things is None:
             return None
-        found += _match_regions(enrolled.things, regions)
+        found += things
     return _asked_for(found, enrolled)
 
 
@@ -112,33 +124,65 @@ def load_head(session: Session, concept: Concept) -> Head:
     return head
 
 
-def _match_faces(heads: Mapping[Concept, Head], faces: Sequence[Face]) -> list[Match]:
-    people, rows = list(heads), list(heads.values())
+def _match_faces(
+    heads: Mapping[Concept, Head], faces: Sequence[Face], said: Sequence[Decision], whole: Box | None
+) -> list[Match] | None:
+    rows = list(heads.values())
     vectors = np.stack([f.embedding for f in faces]) if faces else np.zeros((0, 1), np.float32)
-    scores = face_scores(vectors, [h.tensors["templates"] for h in rows])
-    thresholds = np.array([h.threshold for h in rows])
-    return [
-        _match(people[a.concept], a.score, rows[a.concept].threshold, faces[a.region].box, "face")
-        for a in assign(scores, thresholds)
-    ]
+    templates = [np.concatenate([h.tensors[k] for k in ("templates", "confirmed") if k in h.tensors]) for h in rows]
+    none = np.zeros((0, 1), np.float32)
+    scores = face_scores(vectors, templates, [h.tensors.get("rejected", none) for h in rows])
+    regions = [Region(f.box, "face") for f in faces]
+    return _place(heads, regions, scores, None, said, whole)
 
 
-def _match_regions(heads: Mapping[Concept, Head], found: RegionFeatures) -> list[Match]:
-    concepts, rows = list(heads), list(heads.values())
-    linear = [LinearHead(h.tensors["weight"], h.tensors["bias"], float(h.facts["scale"])) for h in rows]
+def _match_regions(
+    heads: Mapping[Concept, Head], found: RegionFeatures, said: Sequence[Decision], whole: Box | None
+) -> list[Match] | None:
+    linear = [LinearHead(h.tensors["weight"], h.tensors["bias"], float(h.facts["scale"])) for h in heads.values()]
     scores = np.stack([h.scores(found.features) for h in linear], axis=1)
-    thresholds = np.array([h.threshold for h in rows])
-    boxes = [r.box for r in found.regions]
-    same = np.array([[iou(a, b) > _SAME_THING for b in boxes] for a in boxes])
-    matches = []
-    for a in assign(scores, thresholds, same):
-        region = found.regions[a.region]
-        matches.append(_match(concepts[a.concept], a.score, rows[a.concept].threshold, region.box, region.source))
-    return matches
+    same = overlaps(np.array([_corners(r.box) for r in found.regions])) > _SAME_THING
+    return _place(heads, found.regions, scores, same, said, whole)
+
+
+def _place(
+    heads: Mapping[Concept, Head],
+    regions: Sequence[Region],
+    scores: np.ndarray,
+    same: np.ndarray | None,
+    said: Sequence[Decision],
+    whole: Box | None,
+) -> list[Match] | None:
+    """Matches of the concepts (columns) in the regions (rows); None when `whole` is needed and not known."""
+    concepts, thresholds = list(heads), np.array([h.threshold for h in heads.values()])
+    scored = Scored([c.id for c in concepts], scores, thresholds, [r.box for r in regions], same)
+    placed = place(scored, said, whole)
+    if placed is None:
+        return None
+    return [
+        _match(
+            concepts[p.concept],
+            p.score,
+            float(thresholds[p.concept]),
+            p.box,
+            "photo" if p.region is None else regions[p.region].source,
+        )
+        for p in placed
+    ]
 
 
 def _match(c: Concept, score: float, threshold: float, box: Box, source: str) -> Match:
     return Match(c.id, c.name, c.kind, c.version, score, threshold, box, source)
+
+
+def _in_picture(photo: Photo, enrolled: Enrolled) -> list[Decision]:
+    """What was decided about a photo, with boxes in the picture's pixels."""
+    said = enrolled.rulings.about(photo.facts.content_hash)
+    return [replace(d, box=photo.in_image(d.box)) if d.box else d for d in said]
+
+
+def _whole(photo: Photo) -> Box:
+    return Box(0.0, 0.0, float(photo.image.width), float(photo.image.height))
 
 
 def _in_photo(photo: Photo, matches: Sequence[Match]) -> list[Match]:
@@ -151,7 +195,7 @@ def find_faces(session: Session, photos: Sequence[Photo], *, keep: bool) -> list
     results: list[list[Face]] = []
     fresh = []
     for photo in photos:
-        faces = _known_faces(session, photo.facts.content_hash)
+        faces = known_faces(session, photo.facts.content_hash)
         if faces is None:
             faces = session.recogniser.find_faces(photo.image)
             fresh.append((photo.facts.content_hash, _pack_faces(photo, faces)))
@@ -163,7 +207,7 @@ def find_faces(session: Session, photos: Sequence[Photo], *, keep: bool) -> list
     return results
 
 
-def _known_faces(session: Session, content_hash: str) -> list[Face] | None:
+def known_faces(session: Session, content_hash: str) -> list[Face] | None:
     """Faces of the cache; their boxes are in the photo's pixels."""
     known = session.cache.load(content_hash, session.recogniser_config.faces_id)
     if known is None:
@@ -183,7 +227,7 @@ def _pack_faces(photo: Photo, faces: Sequence[Face]) -> dict[str, np.ndarray]:
 
 def find_regions(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[RegionFeatures]:
     """Regions and features of each photo, from the cache where they are known; boxes are in the picture's pixels."""
-    known = [_known_regions(session, p.facts.content_hash) for p in photos]
+    known = [known_regions(session, p.facts.content_hash) for p in photos]
     missing = [i for i, k in enumerate(known) if k is None]
     fresh = (
         dict(zip(missing, session.recogniser.find_regions([photos[i].image for i in missing]), strict=True))
@@ -201,10 +245,11 @@ def _in_image(photo: Photo, found: RegionFeatures) -> RegionFeatures:
 
 
 def _regions_id(session: Session) -> str:
-    return f"regions:{session.recogniser_config.id}"
+    return session.recogniser_config.regions_id
 
 
-def _known_regions(session: Session, content_hash: str) -> RegionFeatures | None:
+def known_regions(session: Session, content_hash: str) -> RegionFeatures | None:
+    """Regions of the cache; their boxes are in the photo's pixels."""
     known = session.cache.load(content_hash, _regions_id(session))
     return None if known is None else _unpack_regions(known)
 

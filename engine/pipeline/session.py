@@ -1,6 +1,6 @@
 """One run's models and stores, each loaded once, when first needed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +105,12 @@ class Session:
 
         cuda = self.device.type == "cuda"
         return Recogniser(self.recogniser_config, self.device, self.dtype, faces_on_cuda=cuda and faces_can_use_cuda())
+
+    def with_recogniser(self, name: str) -> "Session":
+        """A session on the same open store with another recogniser."""
+        other = Session(replace(self.choices, recogniser=name), self.folder, create=self._create)
+        other.__dict__["store"] = self.store
+        return other
 
     def can_recognise(self, concept: Concept) -> bool:
         """Whether a concept can be looked for in photos: all that have references can, one that was imported

@@ -70,12 +70,18 @@ def plan_sidecars(finding: Finding, paths: SidecarPaths, manner: Manner) -> Side
 
     def json(existing: bytes | None) -> Merge:
         known = parse_document(existing) if existing is not None else None
-        if known is not None and replace(known, recognition=finding.account.recognition) == parse_document(rendered):
-            return Merge(None)  # somebody was enrolled who is not in this photo
+        now = parse_document(rendered)
+        if known is not None and now is not None and _unscored(known, now) == _unscored(now, now):
+            return Merge(None)  # somebody was enrolled who is not in this photo, or a head learned from a decision
         return Merge(rendered)
 
     new = paths.make_folder
     return Sidecars(finding.photo, (Intent(paths.xmp, xmp, new), Intent(paths.json, json, new)))
+
+
+def _unscored(account: Account, now: Account) -> Account:
+    """An account but for what may change without a word about the photo changing."""
+    return replace(account, recognition=now.recognition, matches=tuple(replace(m, score=0.0) for m in account.matches))
 
 
 def plan_companions(finding: Finding, companions: Iterable[Path], namer: Namer, manner: Manner) -> list[Sidecars]:

@@ -1,7 +1,7 @@
 """How sidecars stand: up to date, stale, dropped by another program, or edited by a human. No model is loaded."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class PhotoStanding:
     caption: str | None = None
     sidecar: Path | None = None
     run: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ def _look(look: _Look, found: Found) -> list[PhotoStanding]:
         content_hash = read_photo(found.path).content_hash
     except PhotoError as err:
         return [PhotoStanding(found.path, State.FAILED, str(err))]
-    return [_stand(look, p, content_hash) for p in (found.path, *found.companions)]
+    past = look.now.rulings.notes(found.path, content_hash)
+    standings = [_stand(look, p, content_hash) for p in (found.path, *found.companions)]
+    return [replace(standings[0], notes=past), *standings[1:]]
 
 
 def _stand(look: _Look, photo: Path, content_hash: str) -> PhotoStanding:

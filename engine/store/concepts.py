@@ -16,6 +16,7 @@ from engine.boxes import Box
 from engine.errors import ArtefactError, ConceptError, NotTrainedError
 from engine.files import make_private_folder, sha256_of
 from engine.store.database import open_database, open_empty, transaction
+from engine.store.decisions import Decisions
 from engine.store.migrations import migrations
 from engine.store.names import check_name, name_key
 from engine.store.tensors import add_tensors, load_tensors
@@ -24,7 +25,9 @@ from engine.types import Concept, Kind, Reference
 
 @dataclass(frozen=True)
 class Head:
-    """A stored recogniser: for faces `templates` (T, D), for objects `weight` (D,) and `bias` (1,)."""
+    """A stored recogniser: for faces `templates` (T, D), for objects `weight` (2, D) and `bias` (2,); for both, where
+    there are any, `confirmed` and `rejected` (N, D): features of what the user decided.
+    """
 
     concept_id: str
     encoder: str
@@ -61,6 +64,11 @@ class ConceptStore:
             return
         self._db = open_database(self.path, migrations)
         make_private_folder(folder / "concepts")
+
+    @property
+    def decisions(self) -> Decisions:
+        """What the user said of concepts in photos."""
+        return Decisions(self._db, self.path)
 
     def close(self) -> None:
         """Close the database."""
@@ -143,16 +151,43 @@ class ConceptStore:
         concept = self.get(name)
         with transaction(self._db.conn, self.path) as db:
             db.execute("delete from concepts where id = ?", [concept.id])
+        self._erase(concept)
+        return concept
+
+    def merge(self, kept: Concept, gone: Concept) -> Concept:
+        """Give one concept another's references and decisions, and delete the other, as `forget` does. Of two
+        decisions on one photo the later one stays.
+        """
+        with transaction(self._db.conn, self.path) as db:
+            db.execute(
+                "insert or ignore into concept_references select ?, position + ?, path, content_hash, x0, y0, x1, y1"
+                " from concept_references where concept_id = ?",
+                [kept.id, len(kept.references), gone.id],
+            )
+            self.decisions.move(db, gone.id, kept.id)
+            db.execute("update concepts set version = version + 1 where id = ?", [kept.id])
+            db.execute("delete from concepts where id = ?", [gone.id])
+        self._erase(gone)
+        return self.get(kept.name)
+
+    def _erase(self, concept: Concept) -> None:
+        """Leave nothing of a concept whose row was deleted: neither files nor freed pages."""
         shutil.rmtree(self.folder / "concepts" / concept.id, ignore_errors=True)
         self._db.conn.execute("vacuum")
         self._db.conn.execute("pragma wal_checkpoint(truncate)")
-        return concept
 
     def save_head(self, head: Head) -> None:
         """Store a concept's head for one encoder; the concept's version rises."""
+        self._put_head(head, "update concepts set version = version + 1 where id = ?")
+
+    def renew_head(self, head: Head) -> None:
+        """Store what a head learned from the user's decisions; its concept is the same, and so is its version."""
+        self._put_head(head, "select 1 from concepts where id = ?")
+
+    def _put_head(self, head: Head, about_concept: str) -> None:
         facts = {"encoder": head.encoder, "kind": head.kind}
         with self._replacing(head.concept_id, "head", head.encoder, head.tensors, facts) as (db, file):
-            db.execute("update concepts set version = version + 1 where id = ?", [head.concept_id])
+            db.execute(about_concept, [head.concept_id])
             db.execute(
                 "insert or replace into heads values (?, ?, ?, ?, ?, ?)",
                 [

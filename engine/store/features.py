@@ -1,7 +1,7 @@
 """The feature cache: what encoders and detectors found in a photo, by content hash and model."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -49,6 +49,21 @@ class FeatureCache:
         except (sqlite3.DatabaseError, SafetensorError):
             self._start_anew()
             return None
+
+    def has(self, content_hash: str, models: Collection[str]) -> bool:
+        """Whether a photo has arrays for each of some models; the index knows, no array is read. Creates nothing."""
+        if not self._path.exists():
+            return False
+        marks = ", ".join("?" * len(models))
+        query = f"select count(*) from features where content_hash = ? and model in ({marks})"
+        try:
+            count = self._db.execute(query, [content_hash, *models]).fetchone()[0]
+        except sqlite3.OperationalError:  # another process holds it
+            return False
+        except sqlite3.DatabaseError:
+            self._start_anew()
+            return False
+        return bool(count == len(models))
 
     def _start_anew(self) -> None:
         """Throw a damaged cache away."""

@@ -53,6 +53,18 @@ def m002_variations(db: Database) -> None:
     )
 
 
+@migrations()
+def m003_decisions(db: Database) -> None:
+    """What the user said of concepts in photos, by the photo's content; forgotten with the concept."""
+    db.execute(
+        """create table decisions (
+            concept_id text not null references concepts(id) on delete cascade, content_hash text not null,
+            path blob not null, x0 real, y0 real, x1 real, y1 real, verdict text not null, decided text not null,
+            primary key (concept_id, content_hash)
+        )"""
+    )
+
+
 journal_migrations = Migrations("myvlm-journal")
 
 

@@ -1,0 +1,64 @@
+"""What the user said of concepts in photos: kept for ever, by the photo's content, until taken back or forgotten."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from engine.boxes import Box
+from engine.store.database import transaction
+from engine.types import Decision, Verdict
+
+
+class Decisions:
+    """The decisions of a store; one a concept and photo, the last one counts."""
+
+    def __init__(self, db: Database, path: Path) -> None:
+        self._db, self._path = db, path
+
+    def all(self) -> tuple[Decision, ...]:
+        """All decisions, by concept and time."""
+        rows = self._db.query("select * from decisions order by concept_id, decided, content_hash")
+        return tuple(map(_decision, rows))
+
+    def of(self, concept_id: str) -> tuple[Decision, ...]:
+        """Those about one concept, by time."""
+        return tuple(d for d in self.all() if d.concept_id == concept_id)
+
+    def put(self, decision: Decision) -> Decision | None:
+        """Keep a decision; returns the one that it replaces."""
+        d = decision
+        box = (d.box.x0, d.box.y0, d.box.x1, d.box.y1) if d.box else (None,) * 4
+        row = [d.concept_id, d.content_hash, os.fsencode(d.path), *box, d.verdict, d.decided]
+        with transaction(self._db.conn, self._path) as db:
+            replaced = self._find(d.concept_id, d.content_hash)
+            db.execute("insert or replace into decisions values (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return replaced
+
+    def remove(self, concept_id: str, content_hash: str) -> Decision | None:
+        """Take a decision back; returns what it was."""
+        with transaction(self._db.conn, self._path) as db:
+            gone = self._find(concept_id, content_hash)
+            db.execute("delete from decisions where concept_id = ? and content_hash = ?", [concept_id, content_hash])
+        return gone
+
+    def move(self, db: sqlite3.Connection, giver: str, taker: str) -> None:
+        """Make one concept's decisions another's, within a transaction; of two on one photo the later one stays."""
+        db.execute(
+            "delete from decisions where concept_id = :taker and exists (select 1 from decisions as other where"
+            " other.concept_id = :giver and other.content_hash = decisions.content_hash"
+            " and other.decided >= decisions.decided)",
+            {"giver": giver, "taker": taker},
+        )
+        db.execute("update or ignore decisions set concept_id = ? where concept_id = ?", [taker, giver])
+
+    def _find(self, concept_id: str, content_hash: str) -> Decision | None:
+        query = "select * from decisions where concept_id = ? and content_hash = ?"
+        return next(map(_decision, self._db.query(query, [concept_id, content_hash])), None)
+
+
+def _decision(row: dict) -> Decision:
+    box = Box(row["x0"], row["y0"], row["x1"], row["y1"]) if row["x0"] is not None else None
+    path = Path(os.fsdecode(row["path"]))
+    return Decision(row["concept_id"], row["content_hash"], path, box, Verdict(row["verdict"]), row["decided"])

@@ -1,0 +1,173 @@
+"""`myvlm confirm` and `myvlm reject`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from myvlm_cli import options as o
+from myvlm_cli.errors import OK, SOME_FAILED
+from myvlm_cli.output import out, path_text
+
+Photo = Annotated[
+    Path,
+    typer.Argument(
+        help='The photo; - reads lines like {"photo": "a.jpg", "concept": "rex", "verdict": "confirm", "box":'
+        " [x0, y0, x1, y1]} from stdin; verdict, concept and box may be left out.",
+        show_default=False,
+    ),
+]
+Concept = Annotated[
+    str | None,
+    typer.Argument(
+        help="The concept's name; with - that of the lines without one.",
+        autocompletion=o.complete_concept,
+        show_default=False,
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--box",
+        metavar="X0,Y0,X1,Y1",
+        help="Where in the photo, in pixels of the upright photo. Default: the region that looks most like it.",
+        show_default=False,
+    ),
+]
+Undo = Annotated[bool, typer.Option("--undo", help="Take back what was decided, whatever it was.")]
+
+
+def confirm(
+    photo: Photo,
+    concept: Concept = None,
+    box: Where = None,
+    undo: Undo = False,
+    vlm: o.Vlm = None,
+    recogniser: o.Recogniser = None,
+    device: o.Device = "auto",
+    json: o.Json = False,
+    jsonl: o.JsonLines = False,
+) -> None:
+    """Say that a concept is in a photo: it is named there from the next caption on, and its head learns from it.
+
+    Example: myvlm confirm beach.jpg rex --box 120,80,400,390
+
+    Example: myvlm confirm - < decisions.jsonl
+    """
+    session = o.open_session(vlm, recogniser, device, "auto")
+    _decide(session, _wishes("confirm", photo, concept, box, undo=undo), json=json, jsonl=jsonl, one=str(photo) != "-")
+
+
+def reject(
+    photo: Photo,
+    concept: Concept = None,
+    box: Where = None,
+    undo: Undo = False,
+    vlm: o.Vlm = None,
+    recogniser: o.Recogniser = None,
+    device: o.Device = "auto",
+    json: o.Json = False,
+    jsonl: o.JsonLines = False,
+) -> None:
+    """Say that a concept is not in a photo: it is never named there again, and its head learns from it.
+
+    --box says what was taken for it; in the photo it is nowhere, with or without.
+
+    Example: myvlm reject beach.jpg rex
+    """
+    session = o.open_session(vlm, recogniser, device, "auto")
+    _decide(session, _wishes("reject", photo, concept, box, undo=undo), json=json, jsonl=jsonl, one=str(photo) != "-")
+
+
+def _wishes(verdict: str, photo: Path, concept: str | None, box: str | None, *, undo: bool) -> list[Any]:
+    from engine.errors import UsageError
+    from engine.pipeline.decide import Wish, make_box, read_wishes
+    from engine.types import Verdict
+
+    if str(photo) == "-":
+        if box is not None:
+            raise UsageError("--box is for one photo", hint="Give each line a box of its own.")
+        text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+        return read_wishes(text, Verdict(verdict), concept, undo=undo)
+    if concept is None:
+        raise UsageError("no concept given", hint=f"Example: myvlm {verdict} {path_text(photo)} rex")
+    try:
+        place = make_box([float(v) for v in box.split(",")]) if box is not None else None
+    except ValueError as err:
+        raise UsageError(f"--box {box!r} is no box", hint="Write it as 120,80,400,390.") from err
+    return [Wish(photo, concept, Verdict(verdict), place, undo)]
+
+
+def _decide(session: Any, wishes: list[Any], *, json: bool, jsonl: bool, one: bool) -> None:
+    from engine.pipeline.decide import decide
+
+    results = decide(session, wishes)
+    if one and results[0].error is not None:
+        raise results[0].error
+    documents = [_document(r) for r in results]
+    if json:
+        out.json_document({"decisions": documents})
+    for result, document in zip(results, documents, strict=True):
+        if jsonl and not json:
+            out.json_line(document)
+        elif result.error is None and not json:
+            out.text(_told(document))
+        if result.error is not None:
+            out.warn(document["reason"])
+        for note in result.notes:
+            out.warn(f"{document['file']}: {note}")
+    failed = sum(r.error is not None for r in results)
+    if not one:
+        out.say(f"{len(results) - failed} done, {failed} failed")
+    raise typer.Exit(SOME_FAILED if failed else OK)
+
+
+def _document(result: Any) -> dict[str, Any]:
+    wish, decision, was = result.wish, result.decision, result.replaced
+    status = "failed" if result.error else "undone" if wish.undo else "replaced" if was else "decided"
+    return {
+        "file": path_text(wish.photo) if wish else None,
+        "concept": wish.concept if wish else None,
+        "status": status,
+        "verdict": str(decision.verdict if decision else wish.verdict) if wish else None,
+        "box": list(decision.box.rounded()) if decision and decision.box else None,
+        "before": str(was.verdict) if was else None,
+        "reason": str(result.error) if result.error else None,
+        "notes": list(result.notes),
+    }
+
+
+def _told(document: dict[str, Any]) -> str:
+    done = {"confirm": f"{document['concept']} is in it", "reject": f"{document['concept']} is not in it"}
+    said = done[document["verdict"]]
+    if document["status"] == "undone":
+        return f"{document['file']}: taken back: {said}"
+    before = f" (before: {document['before']})" if document["before"] else ""
+    return f"{document['file']}: {said}{before}"
+
+
+STANDINGS = {
+    "holds": "",
+    "changed": "; the photo changed since, and it no longer counts: decide again",
+    "not there": "; the photo is not there now, and it counts wherever that is",
+}
+
+
+def describe_decisions(session: Any, concept: Any) -> list[dict[str, Any]]:
+    """What was decided about a concept, with whether it still counts where it was decided: photos are read."""
+    from engine.pipeline.decide import standing
+
+    known = session.store.decisions.of(concept.id)
+    return [describe_decision(d) | {"standing": standing(d)} for d in known]
+
+
+def describe_decision(d: Any) -> dict[str, Any]:
+    """A decision as plain data."""
+    return {
+        "verdict": str(d.verdict),
+        "file": path_text(d.path),
+        "content_hash": d.content_hash,
+        "box": list(d.box.rounded()) if d.box else None,
+        "decided": d.decided,
+    }

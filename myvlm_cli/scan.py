@@ -1,0 +1,123 @@
+"""`myvlm scan`."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from myvlm_cli import options as o
+from myvlm_cli.errors import OK, SOME_FAILED
+from myvlm_cli.output import out, path_text
+
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", min=1, help="Scan at most this many; what was scanned before does not count.", show_default=False
+    ),
+]
+FacesOnly = Annotated[bool, typer.Option("--faces-only", help="Only faces: enough for people, and much faster.")]
+RegionsOnly = Annotated[
+    bool, typer.Option("--regions-only", help="No faces: enough for pets and things, and needs no face pack.")
+]
+
+
+def scan(
+    paths: o.Paths = None,  # type: ignore[assignment]
+    files_from: o.FilesFrom = None,
+    null: o.Null = False,
+    include: o.Include = None,
+    exclude: o.Exclude = None,
+    since: o.Since = None,
+    until: o.Until = None,
+    limit: Limit = None,
+    faces_only: FacesOnly = False,
+    regions_only: RegionsOnly = False,
+    vlm: o.Vlm = None,
+    recogniser: o.Recogniser = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    json: o.Json = False,
+    jsonl: o.JsonLines = False,
+) -> None:
+    """Look at every photo once and keep what recognition needs, so that a new concept is found without looking again.
+
+    Nothing is written beside the photos. It can be interrupted: the next scan goes on where this one ended.
+
+    Example: myvlm scan ~/Pictures
+    """
+    from engine.pipeline.scan import ScanRequest
+    from engine.pipeline.scan import scan as look
+
+    _check(everything_excluded=faces_only and regions_only)
+    request = ScanRequest(faces=not regions_only, regions=not faces_only, limit=limit)
+    photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
+    session = o.open_session(vlm, recogniser, device, dtype)
+    o.warn_of_slow_faces(session, people=request.faces)
+    report = _Report(json=json, jsonl=jsonl)
+    with out.progress("scanning", None) as bar:
+        photos.count_onto(bar)
+        for result in look(session, photos, request):
+            bar.advance()
+            report.add(result)
+    report.finish()
+    raise typer.Exit(SOME_FAILED if report.counts["failed"] else OK)
+
+
+def _check(*, everything_excluded: bool) -> None:
+    from engine.errors import UsageError
+
+    if everything_excluded:
+        raise UsageError("--faces-only and --regions-only exclude each other", hint="Without either, both are found.")
+
+
+@dataclass
+class _Report:
+    """What was printed, and how many photos came to what."""
+
+    json: bool
+    jsonl: bool
+    counts: Counter[str] = field(default_factory=Counter)
+    videos: int = 0
+    documents: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, result: Any) -> None:
+        """Print one result."""
+        from engine.pipeline.describe import LIVE_HALF, VIDEO
+
+        self.counts[result.status] += 1
+        self.videos += result.reason in (VIDEO, LIVE_HALF)
+        document = {
+            "file": path_text(result.path),
+            "status": str(result.status),
+            "faces": result.faces,
+            "regions": result.regions,
+            "reason": result.reason,
+            "seconds": round(result.seconds, 3),
+        }
+        if self.json:
+            self.documents.append(document)
+        elif self.jsonl:
+            out.json_line(document)
+        if result.status == "failed":
+            out.say(f"failed: {result.reason}")
+        elif result.status == "ok":
+            counts = ((result.faces, "faces"), (result.regions, "regions"))
+            out.detail(f"{document['file']}: {', '.join(f'{n} {what}' for n, what in counts if n is not None)}")
+        else:
+            out.detail(f"{document['file']}: {result.reason}")
+
+    def finish(self) -> None:
+        """Print what is printed once."""
+        if self.json:
+            out.json_document({"photos": self.documents, "summary": dict(self.counts)})
+        if not self.counts:
+            out.say("No photos found.")
+            return
+        if self.videos:
+            out.say(f"{self.videos} videos skipped")
+        told = self.counts - Counter(skipped=self.videos)
+        if set(told) == {"unchanged"}:
+            out.say(f"Nothing to do: {told['unchanged']} photos were scanned before.")
+        elif told:
+            out.say(", ".join(f"{n} {status}" for status, n in sorted(told.items())))
