@@ -292,6 +292,28 @@ def test_concepts_that_nobody_asked_for_keep_their_keywords(myvlm, album):
     assert b"PersonInImage" in (album / "both.jpg.xmp").read_bytes()
 
 
+def test_a_name_that_a_human_took_out_is_not_in_the_caption_either(myvlm, album):
+    photo, sidecar = album / "both.jpg", album / "both.jpg.xmp"
+    myvlm("caption", photo)
+    packet = Packet(sidecar.read_bytes())
+    packet.remove_items(DC, "subject", {"Rex"})
+    sidecar.write_bytes(packet.serialise())
+    assert statuses(myvlm("status", photo, "--json")) == {"both.jpg": "stale"}
+    result = myvlm("caption", photo, "--json")
+    assert statuses(result) == {"both.jpg": "ok"}
+    assert "Rex" not in result.json["photos"][0]["caption"]
+    assert "Anna" in result.json["photos"][0]["caption"]
+    assert "Rex" not in Packet(sidecar.read_bytes()).default_text(DC, "description")
+    before = tree(album)
+    assert statuses(myvlm("caption", photo, "--json")) == {"both.jpg": "unchanged"}
+    assert tree(album) == before
+    packet = Packet(before["both.jpg.xmp"])
+    packet.add_items(DC, "subject", ["Rex"])
+    sidecar.write_bytes(packet.serialise())
+    result = myvlm("caption", photo, "--json")
+    assert "Rex" in result.json["photos"][0]["caption"], "he put the name in again"
+
+
 def test_somebody_new_who_is_in_no_photo_changes_no_file(myvlm, album, session):
     myvlm("caption", album)
     before = tree(album)

@@ -19,7 +19,7 @@ from engine.photos.discovery import Found
 from engine.photos.exif import read_exif
 from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Drawn, Pictures
-from engine.pipeline.freshness import Digests, digests, known_matches
+from engine.pipeline.freshness import Digests, digests, known_matches, read_names_taken_out
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
 from engine.pipeline.sidecar_plans import Finding, Manner, Others, plan_companions, plan_sidecars
@@ -65,6 +65,7 @@ class _Job:
     photo: Photo | None = None
     paths: SidecarPaths | None = None
     document: Document | None = None
+    declined: frozenset[str] = frozenset()
     matches: tuple[Match, ...] | None = None
     account: Account | None = None
     result: PhotoResult | None = None
@@ -174,7 +175,8 @@ def _read(run: _Run, found: Found) -> _Job:
         file = read_photo(found.path)
         paths = run.namer.find(found.path)
         reusing = not (run.request.force or run.request.explain)
-        job = _Job(found, paths=paths, document=read_document(paths) if reusing else None)
+        known = read_document(paths) if reusing else None
+        job = _Job(found, paths=paths, document=known, declined=read_names_taken_out(paths.xmp))
         if job.document is not None:
             job = _reuse(run, job, job.document, file)
         if job.account is None:
@@ -194,7 +196,7 @@ def read_document(paths: SidecarPaths) -> Document | None:
 
 def _reuse(run: _Run, job: _Job, known: Document, file: PhotoFile) -> _Job:
     """What an earlier run found out, as far as it still holds, without looking at a pixel."""
-    matches = known_matches(run.session, run.digests, run.enrolled, known, file.content_hash)
+    matches = known_matches(run.session, run.digests, run.enrolled, known, file.content_hash, job.declined)
     if matches is None:
         return job
     exif = read_exif(file.data)  # date and place may have been written into the photo since
@@ -207,10 +209,11 @@ def _repeat(run: _Run, job: _Job, content_hash: str, matches: tuple[Match, ...])
     known, job = job.document, replace(job, matches=matches)
     if known is None or known.key != run.digests.key(content_hash, matches):
         return job
-    return replace(job, account=_account(run, known.facts, known.caption, matches, known.notes))
+    return replace(job, account=_account(run, job, known.facts, known.caption, known.notes))
 
 
-def _account(run: _Run, facts: PhotoFacts, caption: str, matches: tuple[Match, ...], notes: Iterable[str]) -> Account:
+def _account(run: _Run, job: _Job, facts: PhotoFacts, caption: str, notes: Iterable[str]) -> Account:
+    matches = job.matches or ()
     return Account(
         facts=facts,
         caption=caption,
@@ -218,7 +221,7 @@ def _account(run: _Run, facts: PhotoFacts, caption: str, matches: tuple[Match, .
         vlm=run.session.vlm_id,
         revision=run.session.vlm_revision,
         key=run.digests.key(facts.content_hash, matches),
-        recognition=run.digests.recognition(facts.content_hash),
+        recognition=run.digests.recognition(facts.content_hash, job.declined),
         settings=run.digests.settings,
         notes=tuple(notes),
     )
@@ -251,7 +254,7 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
             reason = f"{job.found.path}: the VLM said nothing"
             done[i] = replace(job, result=replace(result, status=Status.FAILED, facts=photo.facts, reason=reason))
             continue
-        account = _account(run, photo.facts, said.text, job.matches or (), notes)
+        account = _account(run, job, photo.facts, said.text, notes)
         done[i] = replace(job, account=account, result=result, seconds=job.seconds + share)
     return done
 
@@ -259,10 +262,13 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
 def _recognise(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
     unknown = [j.photo for j in jobs if j.matches is None and j.photo is not None]
     fresh = iter(recognise(run.session, unknown, run.enrolled, keep=run.request.write))
-    return [
-        _repeat(run, j, j.photo.facts.content_hash, next(fresh)) if j.matches is None and j.photo is not None else j
-        for j in jobs
-    ]
+    done = []
+    for job in jobs:
+        if job.matches is None and job.photo is not None:
+            content_hash = job.photo.facts.content_hash
+            job = _repeat(run, job, content_hash, run.digests.allowed(next(fresh), content_hash, job.declined))
+        done.append(job)
+    return done
 
 
 def _finish(run: _Run, jobs: Sequence[_Job]) -> Iterator[PhotoResult]:

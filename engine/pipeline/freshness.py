@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.boxes import Box
+from engine.errors import SidecarError
 from engine.files import sha256_of
 from engine.pipeline.recognition import Enrolled, recognise_known
 from engine.pipeline.rulings import Rulings
 from engine.pipeline.session import Session
-from engine.types import Concept, Match
+from engine.sidecars.xmp import name_key, read_declined
+from engine.types import Concept, Match, Verdict
 
 if TYPE_CHECKING:
     from engine.sidecars.json_sidecar import Document
@@ -30,10 +33,19 @@ class Digests:
     voices: dict[str, str]
     rulings: Rulings = field(default_factory=Rulings)
 
-    def recognition(self, content_hash: str) -> str:
-        """What the matches of a photo depend on: everyone, and what was decided about this photo."""
+    def recognition(self, content_hash: str, declined: frozenset[str]) -> str:
+        """What the matches of a photo depend on: everyone, what was decided about this photo, and the names that a
+        human took out of its sidecar.
+        """
         said = sorted((d.concept_id, str(d.verdict), _corners(d.box)) for d in self.rulings.about(content_hash))
-        return _digest(self.everyone, said) if said else self.everyone
+        return _digest(self.everyone, said, sorted(declined)) if said or declined else self.everyone
+
+    def allowed(self, matches: Iterable[Match], content_hash: str, declined: frozenset[str]) -> tuple[Match, ...]:
+        """The matches without the names that a human took out of the photo's sidecar: a name that he removed is not
+        to stand in a caption either. What he confirmed is allowed.
+        """
+        confirmed = {d.concept_id for d in self.rulings.about(content_hash) if d.verdict is Verdict.CONFIRM}
+        return tuple(m for m in matches if m.concept_id in confirmed or name_key(m.name) not in declined)
 
     def key(self, content_hash: str, matches: Iterable[Match]) -> str:
         """What a caption depends on: photo, settings, and what is said of whom was recognised."""
@@ -42,17 +54,33 @@ class Digests:
 
 
 def known_matches(
-    session: Session, now: Digests, enrolled: Enrolled, document: "Document", content_hash: str
+    session: Session,
+    now: Digests,
+    enrolled: Enrolled,
+    document: "Document",
+    content_hash: str,
+    declined: frozenset[str],
 ) -> tuple[Match, ...] | None:
-    """Who is in a photo, as far as that is known without looking at a pixel: from its JSON sidecar while nobody's
-    head changed, else from cached features; None when it is not.
+    """Who is in a photo and may be named, as far as that is known without looking at a pixel: from its JSON sidecar
+    while nobody's head changed, else from cached features; None when it is not. `declined` as `read_declined` has it.
     """
     facts = document.facts
-    if facts.content_hash != content_hash:
-        return recognise_known(session, content_hash, enrolled)
-    if document.recognition == now.recognition(content_hash):
+    same = facts.content_hash == content_hash
+    if same and document.recognition == now.recognition(content_hash, declined):
         return document.matches
-    return recognise_known(session, content_hash, enrolled, Box(0.0, 0.0, float(facts.width), float(facts.height)))
+    whole = Box(0.0, 0.0, float(facts.width), float(facts.height)) if same else None
+    found = recognise_known(session, content_hash, enrolled, whole)
+    return None if found is None else now.allowed(found, content_hash, declined)
+
+
+def read_names_taken_out(xmp: Path) -> frozenset[str]:
+    """The keys of the names that a human took out of a photo's XMP sidecar; none where it cannot be read, which the
+    merge will say.
+    """
+    try:
+        return read_declined(xmp.read_bytes())
+    except (OSError, SidecarError):
+        return frozenset()
 
 
 def digests(session: Session, wanted: Sequence[Concept]) -> Digests:

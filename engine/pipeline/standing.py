@@ -10,7 +10,7 @@ from engine.photos.decode import read_photo
 from engine.photos.discovery import Found
 from engine.pipeline.batches import read_ahead
 from engine.pipeline.describe import read_document, split_trained
-from engine.pipeline.freshness import Digests, digests, known_matches
+from engine.pipeline.freshness import Digests, digests, known_matches, read_names_taken_out
 from engine.pipeline.recognition import Enrolled, load_enrolled
 from engine.pipeline.session import Session
 from engine.sidecars.json_sidecar import Document
@@ -92,7 +92,7 @@ def _stand(look: _Look, photo: Path, content_hash: str) -> PhotoStanding:
 
     if document is None:
         return told(State.STALE, "the JSON sidecar is gone or damaged")
-    stale = _stale(look, document, content_hash)
+    stale = _stale(look, document, content_hash, read_names_taken_out(paths.xmp))
     if stale:
         return told(State.STALE, stale)
     if xmp.caption == "dropped" or xmp.dropped:
@@ -102,13 +102,13 @@ def _stand(look: _Look, photo: Path, content_hash: str) -> PhotoStanding:
     return told(State.CURRENT, "up to date")
 
 
-def _stale(look: "_Look", document: Document, content_hash: str) -> str:
+def _stale(look: "_Look", document: Document, content_hash: str, declined: frozenset[str]) -> str:
     """Why the next run would caption a photo again; "" when it would not."""
     if document.facts.content_hash != content_hash:
         return "the photo changed"
     if document.settings != look.now.settings:
         return "captioned by another VLM or with other prompts"
-    matches = known_matches(look.session, look.now, look.enrolled, document, content_hash)
+    matches = known_matches(look.session, look.now, look.enrolled, document, content_hash, declined)
     if matches is None:
         return "concepts changed, and who is in the photo was not looked up again yet"
     if document.key == look.now.key(content_hash, matches):

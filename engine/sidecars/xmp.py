@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from engine.errors import SidecarError
-from engine.sidecars.merging.declined import note_declined, read_choice, settle_records
+from engine.sidecars.merging.declined import note_declined, read_choice, read_declined, settle_records
 from engine.sidecars.merging.hierarchy import tag_paths
 from engine.sidecars.merging.junk import is_junk
 from engine.sidecars.merging.ownership import (
@@ -35,7 +35,7 @@ from engine.sidecars.merging.ownership import (
 from engine.sidecars.merging.removal import remove_words
 from engine.sidecars.merging.restoring import take_back
 from engine.sidecars.merging.seed import embedded_keywords, has_camera_junk, human_description, seed_packet
-from engine.sidecars.merging.terms import Choice, set_terms
+from engine.sidecars.merging.terms import Choice, name_key, set_terms
 from engine.sidecars.rdf.namespaces import MYVLM
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.rdf.parsing import refused
@@ -52,6 +52,8 @@ __all__ = [
     "Words",
     "caption_hash",
     "merge_words",
+    "name_key",
+    "read_declined",
     "read_standing",
     "remove_words",
     "take_back",

@@ -8,7 +8,7 @@ sidecar anew. Our block remembers it (`myvlm:Declined`), and where it still stan
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from engine.sidecars.merging.ownership import RECORDS, Edits, is_rewritten, set_record
+from engine.sidecars.merging.ownership import RECORDS, Edits, check_version, is_rewritten, set_record
 from engine.sidecars.merging.terms import Choice, name_key, name_of
 from engine.sidecars.rdf.forms import folded, term_key
 from engine.sidecars.rdf.namespaces import MYVLM
@@ -43,6 +43,17 @@ def read_choice(packet: Packet, unasked: frozenset[str] = frozenset()) -> Choice
                 if name_key(name) not in here:
                     declined.setdefault(name_key(name), name)
     return Choice(declined, frozenset(k for n in unasked if (k := name_key(n)) not in declined))
+
+
+def read_declined(data: bytes) -> frozenset[str]:
+    """The keys (`name_key`) of the names that a human took out of a sidecar.
+
+    Raises:
+        SidecarError: it cannot be read, or a later version wrote it.
+    """
+    packet = Packet(data)
+    check_version(packet)
+    return frozenset(read_choice(packet).declined)
 
 
 def note_declined(packet: Packet, choice: Choice) -> None:
