@@ -137,6 +137,23 @@ def test_two_processes_create_and_fill_one_store(home):
     assert len(ConceptStore(home).all()) == 40
 
 
+def test_a_store_that_another_process_is_just_creating_is_waited_for(home):
+    """Switching to WAL is not covered by SQLite's busy timeout: it fails at once beside a write that has begun."""
+    import sqlite3
+    import threading
+
+    home.mkdir()
+    other = sqlite3.connect(home / "store.db", isolation_level=None, check_same_thread=False)
+    other.execute("begin immediate")
+    timer = threading.Timer(0.3, other.execute, ["commit"])
+    timer.start()
+    store = ConceptStore(home)
+    assert store.all() == ()
+    store.close()
+    timer.join()
+    other.close()
+
+
 def test_a_killed_writer_leaves_a_store_that_opens(home):
     for delay in (0.0, 0.02, 0.05, 0.1):
         writer = start_writer(home, f"k{delay}", 10_000)
