@@ -90,9 +90,11 @@ def test_everything_is_private(store, home):
     try:
         concept = put(store)
         store.save_embedding(embedding(concept))
-        FeatureCache(home / "cache").save("m", [("h", {"a": np.ones(2, np.float32)})])
+        cache = FeatureCache(home / "cache")
+        cache.save("m", [("h", {"a": np.ones(2, np.float32)})])
     finally:
         os.umask(old)
+    assert cache.has("h", ["m"]), "it is open: its files are all there"
     for path in (home, *home.rglob("*")):
         assert path.stat().st_mode & 0o077 == 0, path
 
