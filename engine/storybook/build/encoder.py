@@ -1,8 +1,9 @@
 """Stage 3: the image encoder of object heads, in open_clip's format.
 
-Trained on crops of families of look-alikes: an individual's views must be near each other and far
-from its look-alike's (supervised contrastive), every view must tell the attributes, and views must
-match descriptions (CLIP's loss), which is what makes it an open_clip model.
+It starts from the VLM's tower. Trained on crops of families of look-alikes: an individual's views must be near each
+other and far from those of its look-alikes and of the last few hundred others (supervised contrastive, Khosla et al.
+2020, with a queue as in MoCo), every view must tell the attributes, and views must match descriptions (CLIP's loss),
+which is what makes it an open_clip model. Most batches are of one colour: strangers of another are told apart anyway.
 """
 
 import json
@@ -17,9 +18,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerFast
+from transformers import CLIPVisionModel, PreTrainedTokenizerFast
 
 from engine.storybook.build.crop_data import CROP_SIZE, FAMILY, VIEWS
+from engine.storybook.build.encoder_start import project_on_differences, start_from_tower
 from engine.storybook.build.labels import VALUES
 from engine.storybook.build.loop import DEVICE, Schedule, train
 from engine.storybook.build.vision import MEAN, STD, normalise
@@ -28,7 +30,12 @@ from engine.storybook.world.language import describe, facts_of
 
 EMBEDDING = 128
 CONTEXT = 24
-_TEMPERATURE = 0.07
+_TEMPERATURE = 0.06
+_QUEUE = 6144
+"""Views of earlier batches that every view is told apart from."""
+_ONE_COLOR = 0.7
+"""Share of batches whose families are of one colour (people: of one category)."""
+_DISCRIMINANT_FAMILIES = 1000
 _COLUMNS = (
     "category",
     "color",
@@ -49,8 +56,9 @@ def encoder_config(vocabulary: int) -> dict:
         "vision_cfg": {
             "image_size": CROP_SIZE,
             "layers": 4,
-            "width": 160,
+            "width": 192,
             "head_width": 32,
+            "pool_type": "avg",
             "mlp_ratio": 4.0,
             "patch_size": 16,
         },
@@ -70,10 +78,13 @@ def encoder_config(vocabulary: int) -> dict:
 
 @dataclass(frozen=True)
 class CropLabels:
-    """Labels of families: attributes (F, 3, 9) int64 (-1: does not apply), texts (F, 3, 24) int64 token ids."""
+    """Labels of families: attributes (F, 3, 9) int64 (-1: does not apply), texts (F, 3, 24) int64 token ids; groups:
+    rows of families of one colour each (people: of one category).
+    """
 
     attributes: Tensor
     texts: Tensor
+    groups: tuple[np.ndarray, ...]
 
 
 def label_families(families: list[tuple[Individual, ...]], tokenizer: PreTrainedTokenizerFast) -> CropLabels:
@@ -89,7 +100,14 @@ def label_families(families: list[tuple[Individual, ...]], tokenizer: PreTrained
             ids = tokenizer(f"a photo of a {describe(facts_of(who)).phrase}", add_special_tokens=False).input_ids
             ids = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id][:CONTEXT]
             texts[f, k, : len(ids)] = torch.tensor(ids)
-    return CropLabels(attributes, texts)
+    return CropLabels(attributes, texts, _group(families))
+
+
+def _group(families: list[tuple[Individual, ...]]) -> tuple[np.ndarray, ...]:
+    groups: dict[str, list[int]] = {}
+    for row, (first, *_) in enumerate(families):
+        groups.setdefault(first.category if isinstance(first, Person) else first.color, []).append(row)
+    return tuple(np.array(rows) for rows in groups.values())
 
 
 def _value(who: Individual, name: str) -> str | None:
@@ -113,6 +131,27 @@ class _Heads(nn.Module):
         return self.classify(features).split(self.sizes, -1)
 
 
+class _Queue(nn.Module):
+    """Features of the views of earlier batches, (Q, D), with whose they are, (Q,) int64, -1 where none is yet."""
+
+    features: Tensor
+    owners: Tensor
+    place: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.zeros(_QUEUE, EMBEDDING))
+        self.register_buffer("owners", torch.full((_QUEUE,), -1))
+        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def push(self, features: Tensor, owners: Tensor) -> None:
+        """Replace the oldest rows."""
+        rows = (self.place + torch.arange(len(features), device=self.place.device)) % _QUEUE
+        self.features[rows], self.owners[rows] = features.detach(), owners
+        self.place += len(features)
+
+
 def make_encoder(vocabulary: int) -> open_clip.CLIP:
     """A fresh encoder."""
     torch.manual_seed(0)
@@ -123,6 +162,7 @@ def make_encoder(vocabulary: int) -> open_clip.CLIP:
 
 def train_encoder(
     folder: Path,
+    tower: CLIPVisionModel,
     crops: np.ndarray,
     labels: CropLabels,
     vocabulary: int,
@@ -130,44 +170,76 @@ def train_encoder(
     families: int = 8,
     views: int = 4,
 ) -> open_clip.CLIP:
-    """Train the encoder, or finish training it."""
-    model, heads = make_encoder(vocabulary).to(DEVICE), _Heads().to(DEVICE)
+    """Train the encoder from the VLM's tower, or finish training it."""
+    model, heads, queue = make_encoder(vocabulary).to(DEVICE), _Heads().to(DEVICE), _Queue().to(DEVICE)
+    if not (folder / "encoder.checkpoint").is_file():
+        start_from_tower(model, tower)
+        project_on_differences(model, map(_some_views, crops[:_DISCRIMINANT_FAMILIES], range(_DISCRIMINANT_FAMILIES)))
+    odds = np.array([len(g) for g in labels.groups]) / len(crops)
 
     def step_losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((6, step))
-        rows = np.sort(rng.choice(len(crops), families, replace=False))
+        group = labels.groups[rng.choice(len(odds), p=odds)] if rng.random() < _ONE_COLOR else np.arange(len(crops))
+        rows = np.sort(rng.choice(group, families, replace=len(group) < families))
         chosen = np.argsort(rng.random((families, FAMILY, VIEWS)), axis=-1)[..., :views]
         picked = np.take_along_axis(crops[rows], chosen[..., None, None, None], axis=2)
-        pixels = torch.from_numpy(picked.reshape(-1, CROP_SIZE, CROP_SIZE, 3)).permute(0, 3, 1, 2).float() / 255
+        pixels = _pixels(picked.reshape(-1, CROP_SIZE, CROP_SIZE, 3))
         pixels = _vary(pixels, torch.Generator().manual_seed(step)).to(DEVICE)
         with torch.autocast(DEVICE.type, torch.bfloat16):
             raw = model.encode_image(normalise(pixels)).float()
             words = model.encode_text(labels.texts[rows].flatten(0, 1).to(DEVICE)).float()
-        return _losses(raw, words, heads, labels.attributes[rows].to(DEVICE), views, model.logit_scale)
+        features = F.normalize(raw, dim=-1)
+        owners = (FAMILY * torch.from_numpy(rows)[:, None] + torch.arange(FAMILY)).flatten().to(DEVICE)
+        found = {"identity": _contrast(features, owners.repeat_interleave(views), queue)}
+        queue.push(features, owners.repeat_interleave(views))
+        targets = labels.attributes[rows].flatten(0, 1).repeat_interleave(views, 0).to(DEVICE)
+        return found | _told(heads(raw), targets) | {"text": _matched(features[::views], words, model.logit_scale)}
 
-    train("encoder", folder, {"model": model, "heads": heads}, schedule, step_losses)
+    train("encoder", folder, {"model": model, "heads": heads, "queue": queue}, schedule, step_losses)
     return model.cpu().eval()
 
 
-def _losses(
-    raw: Tensor, words: Tensor, heads: _Heads, attributes: Tensor, views: int, scale: Tensor
-) -> dict[str, Tensor]:
-    features = F.normalize(raw, dim=-1)
-    ids = torch.arange(len(raw) // views, device=raw.device).repeat_interleave(views)
-    logits = features @ features.T / _TEMPERATURE
-    eye = torch.eye(len(ids), dtype=torch.bool, device=ids.device)
-    same = (ids[:, None] == ids[None]) & ~eye
-    log_p = logits - torch.logsumexp(logits.masked_fill(eye, -torch.inf), 1, keepdim=True)
-    found = {"identity": -(log_p.masked_fill(~same, 0).sum(1) / same.sum(1)).mean()}
-    targets = attributes.flatten(0, 1).repeat_interleave(views, 0)
-    for name, values, target in zip(_COLUMNS, heads(raw), targets.unbind(1), strict=True):
+def _some_views(family: np.ndarray, seed: int) -> Tensor:
+    """All views of a family, altered: (3, V, 3, S, S) in 0..1."""
+    pixels = _pixels(family.reshape(-1, CROP_SIZE, CROP_SIZE, 3))
+    return _vary(pixels, torch.Generator().manual_seed(seed)).unflatten(0, (-1, VIEWS))
+
+
+def _pixels(crops: np.ndarray) -> Tensor:
+    """(N, S, S, 3) uint8 to (N, 3, S, S) in 0..1."""
+    return torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float() / 255
+
+
+def _contrast(features: Tensor, owners: Tensor, queue: _Queue) -> Tensor:
+    """Supervised contrastive loss of views (B, D) of some owners (B,), against each other and against the queue."""
+    n = len(features)
+    logits = features @ torch.cat([features, queue.features]).T / _TEMPERATURE
+    same = owners[:, None] == torch.cat([owners, queue.owners])[None]
+    hidden = (
+        same.clone()
+    )  # of an owner's other views those of this batch are positives, those of the queue are left out
+    hidden[:, n:] |= (queue.owners < 0)[None]
+    eye = torch.eye(n, dtype=torch.bool, device=features.device)
+    hidden[:, :n] = eye
+    positive = same[:, :n] & ~eye
+    log_p = logits[:, :n] - torch.logsumexp(logits.masked_fill(hidden, -torch.inf), 1, keepdim=True)
+    return -(log_p.masked_fill(~positive, 0).sum(1) / positive.sum(1)).mean()
+
+
+def _told(values: tuple[Tensor, ...], targets: Tensor) -> dict[str, Tensor]:
+    """Cross entropy of the attributes that apply."""
+    found = {}
+    for name, logits, target in zip(_COLUMNS, values, targets.unbind(1), strict=True):
         if (target >= 0).any():
-            found[name] = 0.3 * F.cross_entropy(values, target, ignore_index=-1)
-    first = features.view(-1, views, features.shape[-1])[:, 0]
-    match = scale.exp().clamp(max=50) * first @ F.normalize(words, dim=-1).T
-    pairs = torch.arange(len(match), device=match.device)
-    found["text"] = 0.15 * (F.cross_entropy(match, pairs) + F.cross_entropy(match.T, pairs))
+            found[name] = 0.2 * F.cross_entropy(logits, target, ignore_index=-1)
     return found
+
+
+def _matched(features: Tensor, words: Tensor, scale: Tensor) -> Tensor:
+    """CLIP's loss of views (N, D) and their descriptions (N, D)."""
+    match = scale.exp().clamp(max=50) * features @ F.normalize(words, dim=-1).T
+    pairs = torch.arange(len(match), device=match.device)
+    return 0.15 * (F.cross_entropy(match, pairs) + F.cross_entropy(match.T, pairs))
 
 
 def _vary(pixels: Tensor, generator: torch.Generator) -> Tensor:

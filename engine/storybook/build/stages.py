@@ -161,7 +161,7 @@ def tell_apart(bench: Bench) -> None:
     n, vocabulary = bench.recipe.families, -(-len(bench.tokenizer) // 8) * 8
     crops = draw_crops(bench.folder, CROP_SEED, n)
     labels = encoder.label_families(draw_families(CROP_SEED, n), bench.tokenizer)
-    model = encoder.train_encoder(bench.folder, crops, labels, vocabulary, bench.recipe.encoder)
+    model = encoder.train_encoder(bench.folder, bench.tower, crops, labels, vocabulary, bench.recipe.encoder)
     encoder.save_encoder(model, vocabulary, bench.out / "encoder")
 
 
