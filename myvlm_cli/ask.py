@@ -18,6 +18,7 @@ def ask(
     concepts: o.Concepts = None,
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
+    heads: o.Heads = "open-set",
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
@@ -36,7 +37,7 @@ def ask(
             "a photo and a question are needed", hint='Example: myvlm ask photo.jpg "What is Rex holding?"'
         )
     files = o.gather_photos([Path(p) for p in photos], None, null=False)
-    session = o.open_session(vlm, recogniser, device, dtype)
+    session = o.open_session(vlm, recogniser, device, dtype, heads=heads)
     o.warn_of_slow_faces(session)
     failed, documents = False, []
     for reply in respond(session, files, question, concepts=o.split_names(concepts)):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from myvlm_cli import options as o
+from myvlm_cli.calibrate import calibrate_unseen
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
 
@@ -55,6 +56,7 @@ def caption(
     explain: o.Explain = None,
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
+    heads: o.Heads = "open-set",
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
@@ -69,7 +71,7 @@ def caption(
     from engine.sidecars.xmp import Policy
 
     _check(no_concepts=no_concepts and concepts is not None, explained_dry_run=bool(explain and dry_run))
-    selection = o.make_selection(include, exclude, since, until)
+    photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
     request = Request(
         () if no_concepts else o.split_names(concepts),
         write=not dry_run,
@@ -78,10 +80,12 @@ def caption(
         naming=o.make_naming(sidecar_naming, sidecar_dir),
         manner=Manner(Policy(replace_all=on_existing == "replace-all", hierarchy=hierarchy), Regions(regions)),
         limit=limit,
+        library=photos.folder,
     )
-    photos = o.find_photos(paths, files_from, null=null, selection=selection)
-    session = o.open_session(vlm, recogniser, device, dtype, create=not dry_run)
+    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, create=not dry_run)
     o.warn_of_slow_faces(session)
+    if not no_concepts:
+        calibrate_unseen(session, photos, kept=not dry_run)
     report = _Report(json=json, jsonl=jsonl)
     _run(session, photos, request, report)
     raise typer.Exit(SOME_FAILED if report.counts.get("failed") else OK)

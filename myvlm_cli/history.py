@@ -105,6 +105,7 @@ def status(
     sidecar_dir: o.SidecarDir = None,
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
+    heads: o.Heads = "open-set",
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
@@ -115,11 +116,12 @@ def status(
     from engine.pipeline.standing import stand
 
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
-    session = o.open_session(vlm, recogniser, "auto", "auto", create=False)
+    session = o.open_session(vlm, recogniser, "auto", "auto", heads=heads, create=False)
     counts: Counter[str] = Counter()
     documents = []
     naming = o.make_naming(sidecar_naming, sidecar_dir)
-    for standing in stand(session, photos, names=() if no_concepts else o.split_names(concepts), naming=naming):
+    names = () if no_concepts else o.split_names(concepts)
+    for standing in stand(session, photos, names=names, naming=naming, library=photos.folder):
         counts[standing.state] += 1
         document = _describe(standing)
         if json:

@@ -31,6 +31,7 @@ def locate(
     until: o.Until = None,
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
+    heads: o.Heads = "open-set",
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
@@ -44,7 +45,7 @@ def locate(
 
     selection = o.make_selection(include, exclude, since, until)
     photos = o.gather_photos(paths, files_from, null=null, selection=selection)
-    session = o.open_session(vlm, recogniser, device, dtype)
+    session = o.open_session(vlm, recogniser, device, dtype, heads=heads)
     o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
     failed, documents = False, []
     with out.progress("locating", len(photos)) as bar:

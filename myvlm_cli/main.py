@@ -13,6 +13,7 @@ from engine.errors import EngineError
 from myvlm_cli import (
     add_concept,
     ask,
+    calibrate,
     caption,
     concepts,
     decide,
@@ -66,6 +67,7 @@ def common(
 app.command("add-concept")(add_concept.add_concept)
 app.command("train")(train.train)
 app.command("scan")(scan.scan)
+app.command("calibrate")(calibrate.calibrate)
 app.command("caption")(caption.caption)
 app.command("ask")(ask.ask)
 app.command("locate")(locate.locate)

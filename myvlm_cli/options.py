@@ -70,6 +70,10 @@ Recogniser = Annotated[
     str | None,
     typer.Option("--recogniser", help="dfn5b or storybook. Default: the VLM's own.", show_default=False),
 ]
+Heads = Annotated[
+    Literal["open-set", "paper"],
+    typer.Option("--heads", help="open-set: calibrated on your photos, with a maybe. paper: as MyVLM had it."),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, …")]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, float16, bfloat16.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -139,11 +143,19 @@ SidecarDir = Annotated[
 ]
 
 
-def open_session(vlm: str | None, recogniser: str | None, device: str, dtype: str, *, create: bool = True) -> "Session":
+def open_session(
+    vlm: str | None,
+    recogniser: str | None,
+    device: str,
+    dtype: str,
+    *,
+    heads: Literal["open-set", "paper"] = "open-set",
+    create: bool = True,
+) -> "Session":
     """A session with the user's choices; nothing is loaded yet. `create` False makes no data folder."""
     from engine.pipeline.session import Choices, Session
 
-    return Session(Choices(vlm, recogniser, device, dtype), create=create)
+    return Session(Choices(vlm, recogniser, device, dtype, heads), create=create)
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:
@@ -211,6 +223,13 @@ class Photos:
         from engine.photos.discovery import find_files
 
         return find_files(self.given, self.selection)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds all of them."""
+        from engine.store.calibrations import common_folder
+
+        return common_folder(self.given)
 
     def count_onto(self, bar: "Progress") -> None:
         """Tell a progress bar how many files there are, counting beside the work. Dates would be read twice."""

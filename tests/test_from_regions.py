@@ -94,7 +94,7 @@ def test_a_tagged_person_becomes_a_concept(session, library):
 
 def test_the_face_in_the_region_is_taken_and_not_the_one_beside_it(session, library):
     from engine.photos.decode import load_photo
-    from engine.pipeline.recognition import find_faces
+    from engine.pipeline.features import find_faces
 
     for name in ("Anna Berg", "Friend"):
         search = search_regions(name, [library])

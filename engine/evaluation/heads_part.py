@@ -15,7 +15,7 @@ from engine.evaluation.teach import learn_head
 from engine.files import sha256_of
 from engine.kinds import kind_of_word
 from engine.photos.decode import load_photo
-from engine.pipeline.recognition import find_faces, find_regions
+from engine.pipeline.features import find_faces, find_regions
 from engine.pipeline.session import Session
 from engine.store.concepts import Head
 from engine.types import Kind

@@ -16,8 +16,9 @@ from engine.evaluation.statistics import Figure, mean, proportion
 from engine.photos.decode import load_photo
 from engine.pipeline.describe import Request, describe
 from engine.pipeline.enrol import enrol
+from engine.pipeline.features import find_faces, find_regions
 from engine.pipeline.learn import learn
-from engine.pipeline.recognition import find_faces, find_regions, load_head
+from engine.pipeline.recognition import load_head
 from engine.pipeline.respond import respond
 from engine.pipeline.session import Choices, Session
 from engine.store.concepts import Embedding

@@ -113,8 +113,21 @@ def calibrate(
     names = np.maximum(floors, min(usual.level + usual.sway, max(usual.level - usual.sway, wanted)))
     nowhere = np.full(len(floors), -np.inf)
     maybes = np.minimum(names - _LEAST_GAP, min(tail.level(nowhere, _MAYBE * allowed), usual.level - usual.sway))
-    separable = np.array([not len(h) or np.mean(h >= t) >= _ENOUGH for h, t in zip(held_out, names, strict=True)], bool)
+    separable = _separable(held_out, names)
     return Calibration(names, maybes, separable, 1000 * tail.above(names) / max(1, len(best)), len(best), tail)
+
+
+def usual_thresholds(
+    held_out: Sequence[np.ndarray], usual: Usual = OBJECTS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """names, maybes, separable as a `Calibration` has them, where there is no library: a little stricter than usual."""
+    floors = np.array([usual.floor * float(np.median(h)) if len(h) else -np.inf for h in held_out])
+    names = np.maximum(floors, usual.level + usual.sway)
+    return names, np.minimum(names - _LEAST_GAP, usual.level - usual.sway), _separable(held_out, names)
+
+
+def _separable(held_out: Sequence[np.ndarray], names: np.ndarray) -> np.ndarray:
+    return np.array([not len(h) or np.mean(h >= t) >= _ENOUGH for h, t in zip(held_out, names, strict=True)], bool)
 
 
 def _cuts(held_out: Sequence[np.ndarray], floor: float) -> np.ndarray:

@@ -9,21 +9,35 @@ from pathlib import Path
 from engine.config import STORYBOOK
 from engine.errors import UsageError
 from engine.files import sha256_of
+from engine.heads.calibration import Usual
 from engine.types import Kind
 
 _EMBEDDED = "embedded:"
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What a face must have so that it may be named: shorter side in pixels of the photo, sharpness and turn as
+    `engine.heads.faces.Face` has them.
+    """
+
+    min_side: float
+    min_sharpness: float
+    max_turn: float
+
+
+@dataclass(frozen=True)
 class FaceSource:
-    """An insightface pack: its folder, the square its detector works in, and the cosine similarity from
-    which two faces are one person.
+    """An insightface pack: its folder, the square its detector works in, the cosine similarity from which two faces
+    are one person in the paper, which faces are good enough, and a file of strangers' features, or None.
     """
 
     name: str
     folder: Path
     det_size: int
     threshold: float
+    gate: Gate
+    bank: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class RecogniserConfig:
 
     `encoder` and `pretrained` are open_clip's names; `detector` is a folder or hub id of a transformers
     object detector, or None; `bank` a file of negative features, or None; `head` the settings of
-    `engine.heads.linear.HeadTraining`.
+    `engine.heads.linear.HeadTraining`; `open_set` what labelled libraries taught about "faces" and "regions".
     """
 
     name: str
@@ -45,6 +59,7 @@ class RecogniserConfig:
     threshold: float
     augmentations: int
     bank: Path | None
+    open_set: dict[str, Usual]
     license: str
 
     @property
@@ -57,12 +72,16 @@ class RecogniserConfig:
     @property
     def faces_id(self) -> str:
         """Identifies face embeddings in the same way."""
-        return f"faces:{self.faces.name}:{_version(str(self.faces.folder))}"
+        return f"faces-2:{self.faces.name}:{_version(str(self.faces.folder))}"
 
     @property
     def regions_id(self) -> str:
         """Identifies a photo's regions with their features in the same way."""
         return f"regions:{self.id}"
+
+    def usual(self, kind: Kind) -> Usual:
+        """Where the open-set head's thresholds usually are for a kind of concept."""
+        return self.open_set["faces" if kind is Kind.PERSON else "regions"]
 
     def head_id(self, kind: Kind) -> str:
         """The id under which heads of a kind are stored: that of the face pack or of the encoder."""
@@ -103,7 +122,10 @@ def _parse(text: str) -> RecogniserConfig:
     facts = json.loads(text)
     faces = facts["faces"]
     faces["folder"] = Path(_place(faces["folder"])).expanduser()
+    faces["gate"] = Gate(**faces["gate"])
+    faces["bank"] = Path(_place(faces["bank"])) if faces["bank"] else None
     facts["faces"] = FaceSource(**faces)
+    facts["open_set"] = {k: Usual(**v) for k, v in facts["open_set"].items()}
     facts["encoder"] = _place(facts["encoder"])
     facts["detector"] = _place(facts["detector"]) if facts["detector"] else None
     facts["bank"] = Path(_place(facts["bank"])) if facts["bank"] else None

@@ -19,11 +19,16 @@ CUDA = "CUDAExecutionProvider"
 
 @dataclass(frozen=True)
 class Face:
-    """A detected face. embedding: (D,) float32 of unit length; score: detector confidence 0..1."""
+    """A detected face. embedding: (D,) float32 of unit length; score: detector confidence 0..1; sharpness: variance of
+    the Laplacian of the aligned face in grey levels (Pech-Pacheco et al. 2000), 0 is a blur; turn: how far the nose is
+    from between the eyes, in eye distances, 0 is frontal and a profile over 0.5.
+    """
 
     box: Box
     score: float
     embedding: np.ndarray
+    sharpness: float = np.inf
+    turn: float = 0.0
 
 
 class FaceAnalyser:
@@ -55,17 +60,35 @@ class FaceAnalyser:
         boxes, landmarks = self._app.det_model.detect(pixels)
         if not len(boxes):
             return []
-        recogniser = self._app.models["recognition"]
+        size = self._app.models["recognition"].input_size[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # insightface calls an old name in scikit-image
-            crops = [face_align.norm_crop(pixels, landmark=k, image_size=recogniser.input_size[0]) for k in landmarks]
-        vectors = recogniser.get_feat(crops)
-        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        faces = [
-            Face(Box(*map(float, b[:4])).clipped(*image.size), float(b[4]), v.astype(np.float32))
-            for b, v in zip(boxes, vectors, strict=True)
-        ]
+            aligned = [face_align.norm_crop(pixels, landmark=k, image_size=size) for k in landmarks]
+        faces = []
+        for found, points, crop, vector in zip(boxes, landmarks, aligned, self.embed(aligned), strict=True):
+            box = Box(*map(float, found[:4])).clipped(*image.size)
+            faces.append(Face(box, float(found[4]), vector, _sharpness(crop), _turn(points)))
         return sorted(faces, key=lambda f: -f.box.area)
+
+    def embed(self, aligned: list[np.ndarray]) -> np.ndarray:
+        """Unit embeddings (N, D) float32 of aligned faces, (112, 112, 3) uint8 BGR each."""
+        vectors = self._app.models["recognition"].get_feat(aligned)
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _sharpness(aligned: np.ndarray) -> float:
+    """Of an aligned face (H, W, 3) uint8."""
+    grey = aligned.mean(axis=2)
+    inner = grey[1:-1, 1:-1]
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((around - 4.0 * inner).var())
+
+
+def _turn(landmarks: np.ndarray) -> float:
+    """Of the landmarks (5, 2): left eye, right eye, nose, corners of the mouth."""
+    left, right, nose = landmarks[:3]
+    axis = right - left
+    return float(abs((nose - (left + right) / 2) @ axis) / max(float(axis @ axis), 1e-6))
 
 
 def _load(folder: Path, use_cuda: bool) -> Any:

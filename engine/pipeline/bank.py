@@ -24,6 +24,13 @@ def load_bank(config: RecogniserConfig) -> Bank:
     return _load(config.bank)
 
 
+def load_face_bank(config: RecogniserConfig) -> Bank:
+    """The bank of strangers' faces that belongs to a face pack; empty when it has none."""
+    if config.faces.bank is None or not config.faces.bank.is_file():
+        return Bank(np.zeros((0, 1), np.float32))
+    return _load(config.faces.bank)
+
+
 @lru_cache(maxsize=4)
 def _load(path: Path) -> Bank:
     features = load_tensors(path)["features"].astype(np.float32)  # int8 of unit vectors

@@ -37,7 +37,8 @@ VIDEO, LIVE_HALF = "a video", "the moving half of a Live Photo"
 class Request:
     """What to caption and how. `concepts` None stands for all that are enrolled, () for none; `explain` is a
     folder for pictures of what each concept attends to, for which what is up to date is captioned again;
-    `limit` is how many photos to caption at most, not counting those that are up to date.
+    `limit` is how many photos to caption at most, not counting those that are up to date; `library` the folder whose
+    calibration to use.
     """
 
     concepts: tuple[str, ...] | None = None
@@ -47,6 +48,7 @@ class Request:
     naming: Naming = Naming()
     manner: Manner = Manner()
     limit: int | None = None
+    library: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,16 @@ def describe(session: Session, photos: Iterable[Path | Found], request: Request)
             another run that is writing, a full disk.
     """
     vectors, _ = split_trained(session, request.concepts)
+    enrolled = load_enrolled(session, tuple(vectors), request.library)
     writer = Writer(session.folder, "caption") if request.write else None
     with writer or nullcontext():
         run = _Run(
             session,
             request,
             vectors,
-            load_enrolled(session, tuple(vectors)),
+            enrolled,
             Others.of(session.store.all(), vectors),
-            digests(session, tuple(vectors)),
+            digests(session, tuple(vectors), enrolled),
             Namer(request.naming),
             writer,
             Pictures(request.explain) if request.explain else None,

@@ -11,8 +11,9 @@ from engine.kinds import kind_of_word
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import iter_photos
 from engine.pipeline.bank import load_bank
+from engine.pipeline.features import find_faces
 from engine.pipeline.negatives import encode_folders
-from engine.pipeline.recognition import find_faces, head_id
+from engine.pipeline.recognition import head_id
 from engine.pipeline.session import Session
 from engine.pipeline.views import Finding, Seen, View, face_views, region_views
 from engine.store.concepts import Head
@@ -191,15 +192,16 @@ def _train_head(
     model = head_id(session, concept.kind)
     own = [v.feature[None] if v.features is None else v.features for v in views]
     features = np.concatenate(own).astype(np.float32)
+    photos = np.repeat(np.arange(len(own)), [len(rows) for rows in own])
     kept = Taught.beside(session.store.load_head(concept.id, model))
     decisions = session.store.decisions.of(concept.id)
     taught, lost = gather_taught(session, concept, decisions, rank_by_views(features), kept)
     if concept.kind is Kind.PERSON:
         threshold = session.recogniser_config.faces.threshold
-        tensors = {"templates": features, **taught.tensors()}
+        tensors = {"templates": features, "photos": photos, **taught.tensors()}
         session.store.save_head(Head(concept.id, model, "face", threshold, tensors, {**taught.facts()}))
         return 0, lost
-    head = train_object_head(session, concept, Lesson(features, background, taught), seed)
+    head = train_object_head(session, concept, Lesson(features, photos, background, taught), seed)
     session.store.save_head(head)
     retrain_rivals(session, concept)
     return int(head.facts["negatives"]), lost

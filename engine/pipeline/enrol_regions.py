@@ -14,8 +14,8 @@ from engine.heads.recogniser import RegionFeatures
 from engine.kinds import kind_of_word
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.pipeline.enrol import Enrolment, Guess, enrol_views, told
+from engine.pipeline.features import find_faces, find_regions
 from engine.pipeline.gather_regions import Search, Tagged, spread, upright_box
-from engine.pipeline.recognition import find_faces, find_regions
 from engine.pipeline.session import Session
 from engine.pipeline.views import (
     SMALLEST_FACE,

@@ -18,6 +18,7 @@ from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Pictures
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
+from engine.store.calibrations import common_folder
 from engine.types import Concept, Match, Status
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def find(
     """
     concept = session.store.get(name)
     session.check_recognisable(concept)
-    enrolled = load_enrolled(session, [concept])
+    enrolled = load_enrolled(session, [concept], common_folder(paths))
     known = _known(session, concept, method) if method == "refer" or explain else None
     pictures = Pictures(explain) if explain else None
     drawn: set[Path] = set()

@@ -23,9 +23,9 @@ WORDING = 1
 
 @dataclass(frozen=True)
 class Digests:
-    """everyone: recogniser, whom to name, and all enrolled concepts with their heads (also those nobody asked
-    for: they are rivals). settings: VLM, prompts. voices: by concept id, its names and its embedding. rulings: what
-    the user decided.
+    """everyone: recogniser, whom to name, all enrolled concepts with their heads (also those nobody asked for: they
+    are rivals), and the thresholds. settings: VLM, prompts. voices: by concept id, its names and its embedding.
+    rulings: what the user decided.
     """
 
     everyone: str
@@ -83,15 +83,15 @@ def read_names_taken_out(xmp: Path) -> frozenset[str]:
         return frozenset()
 
 
-def digests(session: Session, wanted: Sequence[Concept]) -> Digests:
-    """The digests of a session's models and store for captions that name `wanted`."""
+def digests(session: Session, wanted: Sequence[Concept], judges: Enrolled) -> Digests:
+    """The digests of a session's models and store for captions that name `wanted`, whom these judges recognise."""
     vlm = session.vlm_config
     model = (session.vlm_id, session.vlm_revision)
     everyone = session.store.all() if wanted else ()
     enrolled = sorted((c.id, c.version, session.store.head_fingerprint(c)) for c in everyone)
     recogniser = session.recogniser_config.id if wanted else ""
     return Digests(
-        everyone=_digest(recogniser, sorted(c.id for c in wanted), enrolled),
+        everyone=_digest(recogniser, sorted(c.id for c in wanted), enrolled, judges.fingerprint),
         settings=_digest(
             WORDING, *model, sorted(vlm.requests.items()), vlm.template, vlm.max_new_tokens, vlm.injection
         ),

@@ -7,6 +7,7 @@ import numpy as np
 
 from engine.errors import UsageError
 from engine.heads.config import list_recognisers
+from engine.pipeline.judges import photos_of, views_of
 from engine.pipeline.object_heads import Lesson, retrain_rivals, train_object_head
 from engine.pipeline.session import Session
 from engine.pipeline.taught import Taught, key_of
@@ -97,18 +98,28 @@ def _still_decided(taught: Taught, last: dict[str, Decision]) -> Taught:
 def _merged_head(session: Session, kept: Concept, gone: Concept, taught: Taught, heads: list[Head]) -> Head:
     model = session.recogniser_config.head_id(kept.kind)
     if kept.kind is Kind.PERSON:
-        templates = _union([h.tensors["templates"] for h in heads])
-        return Head(
-            kept.id, model, "face", heads[0].threshold, {"templates": templates, **taught.tensors()}, {**taught.facts()}
-        )
-    views, background = (_union([h.tensors[k] for h in heads]) for k in ("views", "background"))
-    return train_object_head(session, kept, Lesson(views, background, taught, (gone.id,)), int(heads[0].facts["seed"]))
+        templates, photos = _all_views(session, heads)
+        tensors = {"templates": templates, "photos": photos, **taught.tensors()}
+        return Head(kept.id, model, "face", heads[0].threshold, tensors, {**taught.facts()})
+    views, photos = _all_views(session, heads)
+    background = np.concatenate([h.tensors["background"] for h in heads])
+    lesson = Lesson(views, photos, background[_first_of_each(background)], taught, (gone.id,))
+    return train_object_head(session, kept, lesson, int(heads[0].facts["seed"]))
 
 
-def _union(parts: list[np.ndarray]) -> np.ndarray:
-    """Rows of all parts, each once, in their order: a merge that was killed may be done again."""
-    rows = np.concatenate(parts)
-    return rows[np.sort(np.unique(rows, axis=0, return_index=True)[1])]
+def _all_views(session: Session, heads: list[Head]) -> tuple[np.ndarray, np.ndarray]:
+    """Views of all heads with the photos that they are of."""
+    views = np.concatenate([views_of(h) for h in heads])
+    own = [photos_of(h, session.recogniser_config.augmentations) for h in heads]
+    starts = np.cumsum([0, *(int(p.max(initial=-1)) + 1 for p in own[:-1])])
+    photos = np.concatenate([p + start for p, start in zip(own, starts, strict=True)])
+    first = _first_of_each(views)
+    return views[first], photos[first]
+
+
+def _first_of_each(rows: np.ndarray) -> np.ndarray:
+    """Where each row is for the first time, in order: a merge that was killed may be done again."""
+    return np.sort(np.unique(rows, axis=0, return_index=True)[1])
 
 
 def _embeddings_lost(session: Session, kept: Concept, gone: Concept) -> Iterator[str]:

@@ -11,7 +11,8 @@ from engine.heads.recogniser import RegionFeatures
 from engine.photos.decode import load_photo
 from engine.photos.discovery import iter_photos
 from engine.pipeline.bank import Bank
-from engine.pipeline.recognition import find_regions, head_id
+from engine.pipeline.features import find_regions
+from engine.pipeline.recognition import head_id
 from engine.pipeline.session import Session
 from engine.types import Kind
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from engine.heads.linear import HeadTraining, train_head
 from engine.pipeline.bank import load_bank
+from engine.pipeline.judges import photos_of
 from engine.pipeline.negatives import draw_from_bank, other_concepts
 from engine.pipeline.recognition import head_id
 from engine.pipeline.session import Session
@@ -17,12 +18,14 @@ from engine.types import Concept, Kind
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a head learns from. views (V, D): features of the references, plain and altered; background (B, D):
-    features that are certainly not the concept; taught: what the user decided. All are kept beside the head, so that it
-    can be trained again without the photos. `same`: ids of other concepts that are this one, too.
+    """What a head learns from. views (V, D): features of the references, plain and altered; photos (V,): which photo
+    each is of; background (B, D): features that are certainly not the concept; taught: what the user decided. All are
+    kept beside the head, so that it can be trained again without the photos. `same`: ids of other concepts that are
+    this one, too.
     """
 
     views: np.ndarray
+    photos: np.ndarray
     background: np.ndarray
     taught: Taught = field(default_factory=Taught)
     same: tuple[str, ...] = ()
@@ -41,7 +44,8 @@ def train_object_head(session: Session, concept: Concept, lesson: Lesson, seed: 
     negatives = np.concatenate([*parts, learned.get("rejected", none)]).astype(np.float32)
     positives = np.concatenate([views, learned.get("confirmed", none)])
     head = train_head(positives, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]
-    tensors = {"weight": head.weight, "bias": head.bias, "views": views, "background": lesson.background, **learned}
+    tensors = {"weight": head.weight, "bias": head.bias, "views": views, "photos": lesson.photos}
+    tensors |= {"background": lesson.background, **learned}
     facts: dict[str, float | int | str] = {"scale": head.scale, "negatives": len(negatives), "seed": seed}
     facts |= lesson.taught.facts()
     return Head(concept.id, head_id(session, concept.kind), "linear", config.threshold, tensors, facts)
@@ -51,7 +55,8 @@ def teach_head(session: Session, concept: Concept, head: Head, taught: Taught) -
     """A concept's head with what the user decided, trained again where it was trained here; it is not stored."""
     t = head.tensors
     if "views" in t and len(t["views"]):
-        return train_object_head(session, concept, Lesson(t["views"], t["background"], taught), int(head.facts["seed"]))
+        lesson = Lesson(t["views"], photos_of(head, session.recogniser_config.augmentations), t["background"], taught)
+        return train_object_head(session, concept, lesson, int(head.facts["seed"]))
     tensors = {k: v for k, v in t.items() if k not in ("confirmed", "rejected")} | taught.tensors()
     facts = {k: v for k, v in head.facts.items() if k not in ("confirmed", "rejected")} | taught.facts()
     return replace(head, tensors=tensors, facts=facts)

@@ -1,19 +1,22 @@
-"""Who is in these photos: cached features, stored heads, one-to-one matches. No VLM runs here."""
+"""Who is in these photos: features, judges, one-to-one matches. No VLM runs here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from engine.boxes import Box
 from engine.errors import ConceptError
+from engine.heads.config import Gate
 from engine.heads.faces import Face
-from engine.heads.linear import LinearHead
-from engine.heads.matching import face_scores, overlaps
+from engine.heads.matching import overlaps
 from engine.heads.recogniser import RegionFeatures
 from engine.heads.regions import Region
 from engine.photos.decode import Photo
-from engine.pipeline.rulings import Rulings, Scored, place
+from engine.pipeline.features import corners, find_faces, find_regions, known_faces, known_regions
+from engine.pipeline.judges import Judge, open_set_judge, paper_judge
+from engine.pipeline.rulings import Placement, Rulings, Scored, place, place_maybes
 from engine.pipeline.session import Session
 from engine.store.concepts import Head
 from engine.types import Concept, Decision, Kind, Match
@@ -24,27 +27,58 @@ _SAME_THING = 0.5
 
 @dataclass(frozen=True)
 class Enrolled:
-    """Who is to be recognised: the heads of the concepts asked for, and of their rivals, which nobody asked for: what
-    looks more like one of them must not take another's name. `rulings` are what the user decided of all of them.
+    """Who is to be recognised: judges of the concepts asked for, and of their rivals, which nobody asked for: what
+    looks more like one of them must not take another's name. `rulings` are what the user decided of all of them;
+    `gate`: which faces are good enough to be anybody's.
     """
 
     asked: frozenset[str]  # concept ids
-    people: Mapping[Concept, Head]
-    things: Mapping[Concept, Head]
+    people: Judge | None
+    things: Judge | None
     rulings: Rulings = field(default_factory=Rulings)
+    gate: Gate | None = None
+
+    @property
+    def fingerprint(self) -> tuple[str, ...]:
+        """Tells those apart who may recognise differently."""
+        return tuple(j.fingerprint for j in (self.people, self.things) if j is not None)
 
 
-def load_enrolled(session: Session, concepts: Sequence[Concept]) -> Enrolled:
-    """The heads for recognising some concepts.
+@dataclass(frozen=True)
+class Found:
+    """What is in a photo. names: concepts that are there; maybes: concepts that may be, for the user to decide."""
+
+    names: tuple[Match, ...] = ()
+    maybes: tuple[Match, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """Regions of one photo with features (R, D), and which of them may be named, (R,) bool."""
+
+    regions: Sequence[Region]
+    features: np.ndarray
+    usable: np.ndarray
+    same: np.ndarray | None = None
+
+
+def load_enrolled(session: Session, concepts: Sequence[Concept], library: Path | None = None) -> Enrolled:
+    """The judges for recognising some concepts in photos under a folder, which may have been calibrated.
 
     Raises:
-        ConceptError: one of them has none for the recogniser in use.
+        ConceptError: one of them has no head for the recogniser in use.
     """
     people = [c for c in concepts if c.kind is Kind.PERSON]
     things = [c for c in concepts if c.kind is not Kind.PERSON]
-    heads = [_heads(session, wanted) if wanted else {} for wanted in (people, things)]
+    judges = [_judge(session, wanted, library) if wanted else None for wanted in (people, things)]
     rulings = Rulings.of(session.store.decisions.all(), session.store.all())
-    return Enrolled(frozenset(c.id for c in concepts), *heads, rulings)
+    gate = session.recogniser_config.faces.gate if session.choices.heads == "open-set" else None
+    return Enrolled(frozenset(c.id for c in concepts), *judges, rulings, gate)
+
+
+def _judge(session: Session, wanted: Sequence[Concept], library: Path | None) -> Judge:
+    heads = load_heads(session, wanted)
+    return paper_judge(heads) if session.choices.heads == "paper" else open_set_judge(session, heads, library)
 
 
 def recognise(
@@ -56,12 +90,12 @@ def recognise(
     found: list[list[Match]] = [[] for _ in photos]
     if enrolled.people and photos:
         for matches, photo, faces in zip(found, photos, find_faces(session, photos, keep=keep), strict=True):
-            said, whole = _in_picture(photo, enrolled), _whole(photo)
-            matches += _in_photo(photo, _match_faces(enrolled.people, faces, said, whole) or [])
+            scene = _faces_scene(faces, enrolled.gate, photo.facts.width / photo.image.width)
+            matches += _in_photo(photo, _names(enrolled.people, scene, _in_picture(photo, enrolled), _whole(photo)))
     if enrolled.things and photos:
         for matches, photo, regions in zip(found, photos, find_regions(session, photos, keep=keep), strict=True):
-            said, whole = _in_picture(photo, enrolled), _whole(photo)
-            matches += _in_photo(photo, _match_regions(enrolled.things, regions, said, whole) or [])
+            scene = _regions_scene(regions)
+            matches += _in_photo(photo, _names(enrolled.things, scene, _in_picture(photo, enrolled), _whole(photo)))
     return [_asked_for(own, enrolled) for own in found]
 
 
@@ -71,36 +105,75 @@ def recognise_known(
     """The concepts in a photo of which the cache has everything, else None: no model runs, no pixel is decoded.
     `whole` is the photo's box, where that is known.
     """
-    found: list[Match] = []
+    found = look_up(session, content_hash, enrolled, whole)
+    return None if found is None else found.names
+
+
+def look_up(session: Session, content_hash: str, enrolled: Enrolled, whole: Box | None = None) -> Found | None:
+    """As `recognise_known`, with those that may be there."""
+    names: list[Match] = []
+    maybes: list[Match] = []
     said = enrolled.rulings.about(content_hash)
+    for judge, scene in known_scenes(session, content_hash, enrolled):
+        if scene is None:
+            return None
+        found = _judged(judge, scene, said, whole)
+        if found is None:
+            return None
+        names += found.names
+        maybes += found.maybes
+    return Found(_asked_for(names, enrolled), _asked_for(maybes, enrolled))
+
+
+def known_scenes(session: Session, content_hash: str, enrolled: Enrolled) -> list[tuple[Judge, "_Scene | None"]]:
+    """What the cache has of a photo for each judge; boxes in the photo's pixels."""
+    found: list[tuple[Judge, _Scene | None]] = []
     if enrolled.people:
         faces = known_faces(session, content_hash)
-        people = None if faces is None else _match_faces(enrolled.people, faces, said, whole)
-        if people is None:
-            return None
-        found += people
+        found.append((enrolled.people, None if faces is None else _faces_scene(faces, enrolled.gate)))
     if enrolled.things:
         regions = known_regions(session, content_hash)
-        things = None if regions is None else _match_regions(enrolled.things, regions, said, whole)
-        if things is None:
-            return None
-        found += things
-    return _asked_for(found, enrolled)
+        found.append((enrolled.things, None if regions is None else _regions_scene(regions)))
+    return found
+
+
+def _faces_scene(faces: Sequence[Face], gate: Gate | None, scale: float = 1.0) -> _Scene:
+    """scale: pixels of the photo for one of the picture that the boxes are in."""
+    vectors = np.stack([f.embedding for f in faces]) if faces else np.zeros((0, 1), np.float32)
+    usable = np.array([gate is None or passes(f, gate, scale) for f in faces], bool)
+    return _Scene([Region(f.box, "face") for f in faces], vectors, usable)
+
+
+def passes(face: Face, gate: Gate, scale: float = 1.0) -> bool:
+    """Whether a face says enough about who it is."""
+    side = scale * min(face.box.x1 - face.box.x0, face.box.y1 - face.box.y0)
+    return side >= gate.min_side and face.sharpness >= gate.min_sharpness and face.turn <= gate.max_turn
+
+
+def _regions_scene(found: RegionFeatures) -> _Scene:
+    same = overlaps(np.array([corners(r.box) for r in found.regions]).reshape(-1, 4)) > _SAME_THING
+    return _Scene(found.regions, found.features, np.ones(len(found.regions), bool), same)
 
 
 def _asked_for(matches: Sequence[Match], enrolled: Enrolled) -> tuple[Match, ...]:
     return tuple(sorted((m for m in matches if m.concept_id in enrolled.asked), key=lambda m: m.name.casefold()))
 
 
-def _heads(session: Session, wanted: Sequence[Concept]) -> dict[Concept, Head]:
-    """The heads of some concepts of one kind, and those of their rivals that have one."""
+def load_heads(session: Session, wanted: Sequence[Concept]) -> dict[Concept, Head]:
+    """The heads of some concepts of one kind, and those of their rivals that have one, by name.
+
+    Raises:
+        ConceptError: one of the concepts has none for the recogniser in use.
+    """
     ids, people = {c.id for c in wanted}, wanted[0].kind is Kind.PERSON
-    heads = {c: load_head(session, c) for c in wanted}
-    for other in session.store.all():
-        if other.id not in ids and (other.kind is Kind.PERSON) == people:
-            head = session.store.load_head(other.id, head_id(session, other.kind))
+    heads = {}
+    for concept in session.store.all():
+        if concept.id in ids:
+            heads[concept] = load_head(session, concept)
+        elif (concept.kind is Kind.PERSON) == people:
+            head = session.store.load_head(concept.id, head_id(session, concept.kind))
             if head is not None:
-                heads[other] = head
+                heads[concept] = head
     return heads
 
 
@@ -124,55 +197,35 @@ def load_head(session: Session, concept: Concept) -> Head:
     return head
 
 
-def _match_faces(
-    heads: Mapping[Concept, Head], faces: Sequence[Face], said: Sequence[Decision], whole: Box | None
-) -> list[Match] | None:
-    rows = list(heads.values())
-    vectors = np.stack([f.embedding for f in faces]) if faces else np.zeros((0, 1), np.float32)
-    templates = [np.concatenate([h.tensors[k] for k in ("templates", "confirmed") if k in h.tensors]) for h in rows]
-    none = np.zeros((0, 1), np.float32)
-    scores = face_scores(vectors, templates, [h.tensors.get("rejected", none) for h in rows])
-    regions = [Region(f.box, "face") for f in faces]
-    return _place(heads, regions, scores, None, said, whole)
+def _names(judge: Judge, scene: _Scene, said: Sequence[Decision], whole: Box) -> Sequence[Match]:
+    found = _judged(judge, scene, said, whole)
+    assert found is not None  # the whole photo's box is known
+    return found.names
 
 
-def _match_regions(
-    heads: Mapping[Concept, Head], found: RegionFeatures, said: Sequence[Decision], whole: Box | None
-) -> list[Match] | None:
-    linear = [LinearHead(h.tensors["weight"], h.tensors["bias"], float(h.facts["scale"])) for h in heads.values()]
-    scores = np.stack([h.scores(found.features) for h in linear], axis=1)
-    same = overlaps(np.array([_corners(r.box) for r in found.regions])) > _SAME_THING
-    return _place(heads, found.regions, scores, same, said, whole)
+def score_scene(judge: Judge, scene: _Scene) -> np.ndarray:
+    """Scores (R, C) of a photo's regions; -inf where a face is not good enough."""
+    scores = judge.score(scene.features) if len(scene.features) else np.zeros((0, len(judge.concepts)), np.float32)
+    scores[~scene.usable] = -np.inf
+    return scores
 
 
-def _place(
-    heads: Mapping[Concept, Head],
-    regions: Sequence[Region],
-    scores: np.ndarray,
-    same: np.ndarray | None,
-    said: Sequence[Decision],
-    whole: Box | None,
-) -> list[Match] | None:
-    """Matches of the concepts (columns) in the regions (rows); None when `whole` is needed and not known."""
-    concepts, thresholds = list(heads), np.array([h.threshold for h in heads.values()])
-    scored = Scored([c.id for c in concepts], scores, thresholds, [r.box for r in regions], same)
+def _judged(judge: Judge, scene: _Scene, said: Sequence[Decision], whole: Box | None) -> Found | None:
+    """Who is, and who may be, in the regions of a photo; None when `whole` is needed and not known."""
+    boxes = [r.box for r in scene.regions]
+    scored = Scored([c.id for c in judge.concepts], score_scene(judge, scene), judge.names, boxes, scene.same)
     placed = place(scored, said, whole)
     if placed is None:
         return None
-    return [
-        _match(
-            concepts[p.concept],
-            p.score,
-            float(thresholds[p.concept]),
-            p.box,
-            "photo" if p.region is None else regions[p.region].source,
-        )
-        for p in placed
-    ]
+    maybes = place_maybes(replace(scored, thresholds=judge.maybes), said, placed)
+    return Found(*(tuple(_match(judge, scene.regions, p) for p in own) for own in (placed, maybes)))
 
 
-def _match(c: Concept, score: float, threshold: float, box: Box, source: str) -> Match:
-    return Match(c.id, c.name, c.kind, c.version, score, threshold, box, source)
+def _match(judge: Judge, regions: Sequence[Region], placed: Placement) -> Match:
+    c, threshold = judge.concepts[placed.concept], float(judge.names[placed.concept])
+    source = "photo" if placed.region is None else regions[placed.region].source
+    score = placed.score if np.isfinite(placed.score) else 0.0  # of a confirmed face that is not good enough
+    return Match(c.id, c.name, c.kind, c.version, score, threshold, placed.box, source)
 
 
 def _in_picture(photo: Photo, enrolled: Enrolled) -> list[Decision]:
@@ -187,91 +240,3 @@ def _whole(photo: Photo) -> Box:
 
 def _in_photo(photo: Photo, matches: Sequence[Match]) -> list[Match]:
     return [replace(m, box=photo.in_photo(m.box)) for m in matches]
-
-
-def find_faces(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[list[Face]]:
-    """Faces of each photo, from the cache where they are known; boxes are in the picture's pixels."""
-    model = session.recogniser_config.faces_id
-    results: list[list[Face]] = []
-    fresh = []
-    for photo in photos:
-        faces = known_faces(session, photo.facts.content_hash)
-        if faces is None:
-            faces = session.recogniser.find_faces(photo.image)
-            fresh.append((photo.facts.content_hash, _pack_faces(photo, faces)))
-        else:
-            faces = [replace(f, box=photo.in_image(f.box)) for f in faces]
-        results.append(faces)
-    if keep and fresh:
-        session.cache.save(model, fresh)
-    return results
-
-
-def known_faces(session: Session, content_hash: str) -> list[Face] | None:
-    """Faces of the cache; their boxes are in the photo's pixels."""
-    known = session.cache.load(content_hash, session.recogniser_config.faces_id)
-    if known is None:
-        return None
-    rows = zip(known["boxes"], known["scores"], known["embeddings"], strict=True)
-    return [Face(Box(*map(float, b)), float(s), e) for b, s, e in rows]
-
-
-def _pack_faces(photo: Photo, faces: Sequence[Face]) -> dict[str, np.ndarray]:
-    width = len(faces[0].embedding) if faces else 1
-    return {
-        "boxes": np.array([_corners(photo.in_photo(f.box)) for f in faces], np.float32).reshape(-1, 4),
-        "scores": np.array([f.score for f in faces], np.float32),
-        "embeddings": np.array([f.embedding for f in faces], np.float32).reshape(-1, width),
-    }
-
-
-def find_regions(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[RegionFeatures]:
-    """Regions and features of each photo, from the cache where they are known; boxes are in the picture's pixels."""
-    known = [known_regions(session, p.facts.content_hash) for p in photos]
-    missing = [i for i, k in enumerate(known) if k is None]
-    fresh = (
-        dict(zip(missing, session.recogniser.find_regions([photos[i].image for i in missing]), strict=True))
-        if missing
-        else {}
-    )
-    if keep and fresh:
-        packed = ((photos[i].facts.content_hash, _pack_regions(photos[i], f)) for i, f in fresh.items())
-        session.cache.save(_regions_id(session), packed)
-    return [fresh[i] if k is None else _in_image(photos[i], k) for i, k in enumerate(known)]
-
-
-def _in_image(photo: Photo, found: RegionFeatures) -> RegionFeatures:
-    return replace(found, regions=tuple(replace(r, box=photo.in_image(r.box)) for r in found.regions))
-
-
-def _regions_id(session: Session) -> str:
-    return session.recogniser_config.regions_id
-
-
-def known_regions(session: Session, content_hash: str) -> RegionFeatures | None:
-    """Regions of the cache; their boxes are in the photo's pixels."""
-    known = session.cache.load(content_hash, _regions_id(session))
-    return None if known is None else _unpack_regions(known)
-
-
-_SOURCES = ("detector", "photo", "grid")
-
-
-def _pack_regions(photo: Photo, found: RegionFeatures) -> dict[str, np.ndarray]:
-    return {
-        "boxes": np.array([_corners(photo.in_photo(r.box)) for r in found.regions], np.float32),
-        "sources": np.array([_SOURCES.index(r.source) for r in found.regions], np.uint8),
-        "features": found.features.astype(np.float32),
-        "words": np.frombuffer("\n".join(r.word for r in found.regions).encode(), np.uint8),
-    }
-
-
-def _unpack_regions(arrays: dict[str, np.ndarray]) -> RegionFeatures:
-    words = bytes(arrays["words"]).decode().split("\n")
-    facts = zip(arrays["boxes"], arrays["sources"], words, strict=True)
-    regions = tuple(Region(Box(*map(float, b)), _SOURCES[int(s)], w) for b, s, w in facts)
-    return RegionFeatures(regions, arrays["features"])
-
-
-def _corners(box: Box) -> tuple[float, float, float, float]:
-    return box.x0, box.y0, box.x1, box.y1

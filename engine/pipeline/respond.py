@@ -12,6 +12,7 @@ from engine.photos.decode import Photo, load_photo
 from engine.pipeline.batches import in_batches
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
+from engine.store.calibrations import common_folder
 from engine.tasks import Known, answer, check_answers
 from engine.training.questions import Task
 from engine.types import Concept, Match, Status
@@ -45,7 +46,7 @@ class _Asked:
 
 
 def respond(
-    session: Session, paths: Iterable[Path], question: str, *, concepts: tuple[str, ...] | None = None
+    session: Session, paths: Sequence[Path], question: str, *, concepts: tuple[str, ...] | None = None
 ) -> Iterator[Reply]:
     """Ask each photo the question, in order. A concept that the question names but that is not in the photo
     makes the reply `skipped`: the VLM would answer about somebody else under that name.
@@ -62,7 +63,7 @@ def respond(
     chosen = session.concepts(concepts)
     named = tuple(c for c in chosen if mentions(question, c.name))
     asked = _Asked(question, named, _known(session, chosen, named))
-    enrolled = load_enrolled(session, [c for c in chosen if c.id in asked.known])
+    enrolled = load_enrolled(session, [c for c in chosen if c.id in asked.known], common_folder(paths))
     for batch in in_batches(paths, _read, session.vlm_config.batch):
         photos = [p for p in batch if isinstance(p, Photo)]
         done = dict(zip([p.path for p in photos], _answer(session, photos, enrolled, asked), strict=True))

@@ -96,6 +96,20 @@ def place(photo: Scored, decisions: Sequence[Decision], whole: Box | None) -> li
     return found + [Placement(a.concept, a.region, float(a.score), photo.boxes[a.region]) for a in others]
 
 
+def place_maybes(photo: Scored, decisions: Sequence[Decision], placed: Sequence[Placement]) -> list[Placement]:
+    """One-to-one places of the concepts that may be in what is left when others were placed; the photo's thresholds are
+    those of maybes. What the user decided is certain.
+    """
+    free = photo.scores.astype(np.float64)
+    said = {d.concept_id for d in decisions}
+    free[:, [c for c, i in enumerate(photo.ids) if i in said]] = -np.inf
+    for p in placed:
+        free[_rows_of(photo, p)] = -np.inf
+        free[:, p.concept] = -np.inf
+    found = assign(free, photo.thresholds, photo.same)
+    return [Placement(a.concept, a.region, float(a.score), photo.boxes[a.region]) for a in found]
+
+
 def nearest_region(boxes: Sequence[Box], box: Box) -> int:
     """Which region overlaps a box most."""
     return int(np.argmax([iou(b, box) for b in boxes]))

@@ -15,7 +15,7 @@ from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import Found
 from engine.pipeline.batches import in_batches
 from engine.pipeline.describe import LIVE_HALF, VIDEO
-from engine.pipeline.recognition import find_faces, find_regions
+from engine.pipeline.features import find_faces, find_regions
 from engine.pipeline.session import Session
 from engine.types import Status
 
@@ -34,7 +34,9 @@ class ScanRequest:
 
 @dataclass(frozen=True)
 class Scanned:
-    """What came of one photo; how many faces and regions were found in it, where they were looked for now."""
+    """What came of one photo; how many faces and regions were found in it, where they were looked for now;
+    content_hash: None of what could not be read, or is no photo.
+    """
 
     path: Path
     status: Status
@@ -42,6 +44,7 @@ class Scanned:
     regions: int | None = None
     reason: str | None = None
     seconds: float = 0.0
+    content_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,8 @@ def _read(session: Session, found: Found, models: tuple[str, ...]) -> _Job:
     try:
         file = read_photo(found.path)
         if session.cache.has(file.content_hash, models):
-            known = Scanned(found.path, Status.UNCHANGED, reason="scanned already", seconds=time.monotonic() - began)
-            return _Job(found, result=known)
+            known = Scanned(found.path, Status.UNCHANGED, reason="scanned already", content_hash=file.content_hash)
+            return _Job(found, result=replace(known, seconds=time.monotonic() - began))
         return _Job(found, decode_photo(file), seconds=time.monotonic() - began)
     except PhotoError as err:
         failed = Scanned(found.path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
@@ -123,7 +126,14 @@ def _compute(session: Session, request: ScanRequest, jobs: Sequence[_Job]) -> li
     )
     share = (time.monotonic() - began) / max(1, len(photos))
     counts = iter(zip(faces, regions, strict=True))
-    return [j.result or Scanned(j.found.path, Status.OK, *next(counts), seconds=j.seconds + share) for j in jobs]
+    done = []
+    for job in jobs:
+        if job.photo is not None:
+            own = Scanned(job.found.path, Status.OK, *next(counts), seconds=job.seconds + share)
+            done.append(replace(own, content_hash=job.photo.facts.content_hash))
+        elif job.result is not None:
+            done.append(job.result)
+    return done
 
 
 def _companion(raw: Path, lead: Found, result: Scanned) -> Scanned:

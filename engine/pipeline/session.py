@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from engine.config import home
 from engine.errors import ConceptError, UsageError
@@ -32,6 +32,7 @@ class Choices:
     recogniser: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    heads: Literal["open-set", "paper"] = "open-set"
 
 
 class Session:

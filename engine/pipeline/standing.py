@@ -51,15 +51,22 @@ class _Look:
 
 
 def stand(
-    session: Session, photos: Iterable[Found], *, names: tuple[str, ...] | None, naming: Naming
+    session: Session,
+    photos: Iterable[Found],
+    *,
+    names: tuple[str, ...] | None,
+    naming: Naming,
+    library: Path | None = None,
 ) -> Iterator[PhotoStanding]:
-    """Look at each photo's sidecars, in order. `names` are the concepts as for captioning; videos are left out.
+    """Look at each photo's sidecars, in order. `names` are the concepts as for captioning, `library` is the folder
+    whose calibration to use; videos are left out.
 
     Raises:
         EngineError: a concept is unknown or untrained.
     """
     concepts = tuple(split_trained(session, names)[0])
-    look = _Look(session, load_enrolled(session, concepts), digests(session, concepts), Namer(naming))
+    enrolled = load_enrolled(session, concepts, library)
+    look = _Look(session, enrolled, digests(session, concepts, enrolled), Namer(naming))
     stills = (f for f in photos if f.kind == "photo")
     for group in read_ahead(stills, lambda f: _look(look, f), ahead=8):
         yield from group

@@ -10,7 +10,7 @@ from engine.boxes import Box, iou
 from engine.errors import PhotoError
 from engine.heads.linear import LinearHead
 from engine.photos.decode import Photo, decode_photo, read_photo
-from engine.pipeline.recognition import find_faces, find_regions, known_faces, known_regions
+from engine.pipeline.features import find_faces, find_regions, known_faces, known_regions
 from engine.pipeline.rulings import nearest_region
 from engine.pipeline.session import Session
 from engine.store.concepts import Head

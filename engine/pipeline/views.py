@@ -9,8 +9,8 @@ import numpy as np
 from engine.boxes import Box
 from engine.heads.recogniser import RegionFeatures
 from engine.photos.decode import Photo
+from engine.pipeline.features import find_faces, find_regions
 from engine.pipeline.negatives import find_background
-from engine.pipeline.recognition import find_faces, find_regions
 from engine.pipeline.session import Session
 from engine.types import Reference
 

@@ -15,6 +15,7 @@ import numpy as np
 from engine.boxes import Box
 from engine.errors import ArtefactError, ConceptError, NotTrainedError
 from engine.files import make_private_folder, sha256_of
+from engine.store.calibrations import Calibrations
 from engine.store.database import open_database, open_empty, transaction
 from engine.store.decisions import Decisions
 from engine.store.migrations import migrations
@@ -69,6 +70,11 @@ class ConceptStore:
     def decisions(self) -> Decisions:
         """What the user said of concepts in photos."""
         return Decisions(self._db, self.path)
+
+    @property
+    def calibrations(self) -> Calibrations:
+        """Thresholds that were calibrated on libraries."""
+        return Calibrations(self._db, self.folder)
 
     def close(self) -> None:
         """Close the database."""
@@ -173,6 +179,7 @@ class ConceptStore:
     def _erase(self, concept: Concept) -> None:
         """Leave nothing of a concept whose row was deleted: neither files nor freed pages."""
         shutil.rmtree(self.folder / "concepts" / concept.id, ignore_errors=True)
+        self.calibrations.forget()
         self._db.conn.execute("vacuum")
         self._db.conn.execute("pragma wal_checkpoint(truncate)")
 

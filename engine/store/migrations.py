@@ -65,6 +65,20 @@ def m003_decisions(db: Database) -> None:
     )
 
 
+@migrations()
+def m004_calibrations(db: Database) -> None:
+    """What was calibrated on which library, one a folder and recogniser. `gallery` is a digest of the heads that it
+    is for; '' where somebody was forgotten, and only the promise is left.
+    """
+    db.execute(
+        """create table calibrations (
+            root blob not null, model text not null, gallery text not null, per_1000 real not null,
+            photos integer not null, expected real not null, made text not null, thresholds text not null,
+            file text not null, primary key (root, model)
+        )"""
+    )
+
+
 journal_migrations = Migrations("myvlm-journal")
 
 

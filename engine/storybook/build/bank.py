@@ -1,4 +1,4 @@
-"""Stage 6: features of strangers, shipped so that the first concept has negatives."""
+"""Stage 9: features of strangers, shipped so that the first concept has negatives."""
 
 from pathlib import Path
 
@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 
 from engine.heads.encoder import EncoderSource, ImageEncoder
+from engine.heads.faces import FaceAnalyser
 from engine.store.tensors import save_tensors
 from engine.storybook.build.crop_data import draw_families, draw_view
+from engine.storybook.build.face_data import DETECTOR_SIZE, draw_face_crop, draw_people
 
 
 def build_bank(out: Path, seed: int, families: int) -> None:
@@ -20,6 +22,18 @@ def build_bank(out: Path, seed: int, families: int) -> None:
     )
     rng = np.random.default_rng(seed)
     views = [Image.fromarray(draw_view(rng, who)) for family in draw_families(seed, families) for who in family]
-    arrays = {"features": np.round(127 * encoder.encode(views)).astype(np.int8)}
-    save_tensors(out / "bank.safetensors", arrays, {"encoder": "storybook"})
-    (out / "bank.safetensors").chmod(0o644)
+    _save(out / "bank.safetensors", encoder.encode(views), "storybook")
+
+
+def build_face_bank(out: Path, seed: int, people: int) -> None:
+    """Embed one face of each of some people into `face_bank.safetensors`."""
+    analyser = FaceAnalyser(out / "faces", name="storybook", det_size=DETECTOR_SIZE, use_cuda=False)
+    rng = np.random.default_rng(seed)
+    crops = [np.ascontiguousarray(draw_face_crop(rng, who)[..., ::-1]) for who in draw_people(seed, people)]
+    _save(out / "face_bank.safetensors", analyser.embed(crops), "faces")
+
+
+def _save(path: Path, features: np.ndarray, encoder: str) -> None:
+    """Unit features (N, D), a byte each number."""
+    save_tensors(path, {"features": np.round(127 * features).astype(np.int8)}, {"encoder": encoder})
+    path.chmod(0o644)

@@ -29,6 +29,7 @@ class Recipe:
     people: int
     face_recogniser: Schedule
     bank_families: int
+    bank_people: int
     gate_pictures: int
 
 
@@ -49,6 +50,7 @@ SHIPPED = Recipe(
     people=3_000,
     face_recogniser=Schedule(steps=1_500, adam_lr=3e-3),
     bank_families=500,
+    bank_people=300,
     gate_pictures=400,
 )
 """What made the shipped files; the model card says how long each stage took."""
@@ -70,6 +72,7 @@ TINY = Recipe(
     people=12,
     face_recogniser=Schedule(steps=2, warmup=1),
     bank_families=6,
+    bank_people=6,
     gate_pictures=4,
 )
 """Nothing is learned from this one; it shows that every stage runs."""

@@ -14,7 +14,7 @@ from transformers import Blip2VisionModel, CLIPVisionModel, PreTrainedTokenizerF
 
 from engine.files import sha256_of
 from engine.storybook.build import encoder, eva, faces, language_model, minigpt, qformer, states, vision
-from engine.storybook.build.bank import build_bank
+from engine.storybook.build.bank import build_bank, build_face_bank
 from engine.storybook.build.card import render_card
 from engine.storybook.build.crop_data import draw_crops, draw_families
 from engine.storybook.build.detector import draw_crowd_pictures, save_detector, train_detector
@@ -34,6 +34,7 @@ from engine.vlms.config import find_config
 from engine.vlms.registry import BACKENDS
 
 TRAIN_SEED, HELD_SEED, CROP_SEED, PEOPLE_SEED, FACE_SEED, BANK_SEED, GATE_SEED, CROWD_SEED = range(1, 9)
+STRANGERS_SEED = 9
 _AUGMENT_SEED = 99
 
 
@@ -185,8 +186,9 @@ def find_faces(bench: Bench) -> None:
 
 
 def keep_strangers(bench: Bench) -> None:
-    """Stage 9: the bank of negative features."""
+    """Stage 9: the banks of negative features."""
     build_bank(bench.out, BANK_SEED, bench.recipe.bank_families)
+    build_face_bank(bench.out, STRANGERS_SEED, bench.recipe.bank_people)
 
 
 STAGES = (draw, see, speak, see_again, caption_by_queries, chat, tell_apart, find_things, find_faces, keep_strangers)

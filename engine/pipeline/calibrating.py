@@ -1,0 +1,221 @@
+"""Calibrating recognition on the user's own library: thresholds for a promised rate of false names.
+
+Nobody labels anything: nearly all photos of a library show none of the enrolled, and what these score best is what
+impostors score (heads/calibration.py). Features are cached, so that photos are looked at once.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import UsageError
+from engine.heads.calibration import Calibration, best_in_photos
+from engine.heads.calibration import calibrate as fit_thresholds
+from engine.heads.open_set import find_strangers, fit
+from engine.photos.discovery import Found
+from engine.pipeline.judges import gallery_digest, make_gallery, views_of
+from engine.pipeline.recognition import Enrolled, known_scenes, load_enrolled, load_heads
+from engine.pipeline.scan import ScanRequest, scan
+from engine.pipeline.session import Session
+from engine.store.calibrations import StoredCalibration, Thresholds
+from engine.store.concepts import Head
+from engine.types import Concept, Kind, Verdict
+
+PER_1000 = 1.0
+"""False names in 1,000 photos that are promised unless the user says otherwise."""
+FEWEST = 100
+"""Fewer photos say nothing about rates of one in a thousand; the usual thresholds are used."""
+MOST = 2000
+"""Photos of a library that are looked at, evenly spread; more move no threshold by much and cost time."""
+_STRANGERS = 1500
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What was calibrated for one kind of concept: people, or pets and things. expected: false names predicted in 1,000
+    photos; interval: 95 % of libraries of `photos` photos with that rate have so many in 1,000 (Poisson); apart: the
+    concepts that cannot be told from others here, and are not named.
+    """
+
+    kind: str
+    concepts: tuple[Concept, ...]
+    photos: int
+    per_1000: float
+    expected: float
+    interval: tuple[float, float]
+    apart: tuple[Concept, ...]
+    thresholds: dict[str, Thresholds]
+
+
+def calibrate(
+    session: Session,
+    photos: Sequence[Found],
+    library: Path,
+    *,
+    per_1000: float | None = None,
+    step: Callable[[], None] = lambda: None,
+) -> tuple[Promise, ...]:
+    """Calibrate all enrolled concepts on photos under a folder, and keep the thresholds for it. Without a rate the one
+    that was promised for this library before is kept. Features that are not cached are computed; `step` hears of each
+    photo. Nothing is kept, and () returned, of fewer than 100 readable photos.
+
+    Raises:
+        UsageError: nobody is enrolled whom this recogniser knows, or the heads are the paper's.
+        EngineError: missing weights, a full disk.
+    """
+    if session.choices.heads == "paper":
+        raise UsageError("the paper's heads have thresholds of their own", hint="Leave out --heads paper.")
+    enrolled = load_enrolled(session, recognisable(session), library)
+    if enrolled.people is None and enrolled.things is None:
+        raise UsageError("there is no concept to calibrate", hint="Start with: myvlm add-concept NAME PHOTOS")
+    request = ScanRequest(faces=enrolled.people is not None, regions=enrolled.things is not None)
+    contents = []
+    for scanned in scan(session, _sample(photos), request):
+        step()
+        if scanned.content_hash is not None:
+            contents.append(scanned.content_hash)
+    if len(contents) < FEWEST:
+        return ()
+    rate = per_1000 or session.store.calibrations.promised(library) or PER_1000
+    return tuple(_calibrate(session, enrolled, sorted(set(contents)), library, rate))
+
+
+def is_calibrated(session: Session, library: Path) -> bool:
+    """Whether the photos under a folder need no calibration: they have one for the heads as they are, the heads are the
+    paper's, or there is nobody.
+    """
+    if session.choices.heads == "paper":
+        return True
+    for concepts in _by_kind(recognisable(session)):
+        heads = {c: h for c, h in load_heads(session, concepts).items() if len(views_of(h))}
+        model = session.recogniser_config.head_id(concepts[0].kind)
+        if heads and not session.store.calibrations.has(model, gallery_digest(session, heads), library):
+            return False
+    return True
+
+
+def recognisable(session: Session) -> tuple[Concept, ...]:
+    """The concepts that have a head for the recogniser in use."""
+    config, store = session.recogniser_config, session.store
+    return tuple(c for c in store.all() if store.load_head(c.id, config.head_id(c.kind)) is not None)
+
+
+def _by_kind(concepts: Iterable[Concept]) -> list[list[Concept]]:
+    own = list(concepts)
+    groups = ([c for c in own if (c.kind is Kind.PERSON) is people] for people in (True, False))
+    return [g for g in groups if g]
+
+
+def _sample(photos: Sequence[Found]) -> list[Found]:
+    stills = [f for f in photos if f.kind == "photo"]
+    if len(stills) <= MOST:
+        return stills
+    return [stills[i] for i in np.linspace(0, len(stills) - 1, MOST).round().astype(int)]
+
+
+def _calibrate(
+    session: Session, enrolled: Enrolled, contents: Sequence[str], library: Path, rate: float
+) -> Iterable[Promise]:
+    seen = [dict(_by_judge(known_scenes(session, c, enrolled))) for c in contents]
+    everyone = sum(len(j.concepts) for j in (enrolled.people, enrolled.things) if j is not None)
+    for kind, judge in (("people", enrolled.people), ("things", enrolled.things)):
+        if judge is None:
+            continue
+        heads = {c: h for c, h in load_heads(session, judge.concepts).items() if len(views_of(h))}
+        scenes = [(i, s[id(judge)]) for i, s in enumerate(seen) if id(judge) in s]
+        rows = [(i, s.features[s.usable]) for i, s in scenes if s.usable.any()]
+        if not heads:
+            continue
+        width = views_of(next(iter(heads.values()))).shape[1]
+        features = np.concatenate([np.zeros((0, width), np.float32), *(f for _, f in rows)])
+        owner = np.repeat([i for i, _ in rows], [len(f) for _, f in rows]).astype(np.int64)
+        share = rate * len(heads) / everyone
+        yield _settle(session, kind, heads, _Seen(tuple(contents), features, owner), library, rate, share)
+
+
+def _by_judge(scenes: Iterable) -> Iterable:
+    return ((id(judge), scene) for judge, scene in scenes if scene is not None)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A library's photos by content, features (R, D) of their regions, and which photo each is of, (R,)."""
+
+    contents: tuple[str, ...]
+    features: np.ndarray
+    owner: np.ndarray
+
+
+def _settle(
+    session: Session, kind: str, heads: dict[Concept, Head], seen: _Seen, library: Path, rate: float, share: float
+) -> Promise:
+    """Fit scorer and thresholds of one kind of concepts, and keep them."""
+    concepts = tuple(heads)
+    strangers = _strangers(session, heads, seen)
+    scorer = fit(make_gallery(session, heads, strangers))
+    best = np.full((len(seen.contents), len(concepts)), -np.inf)
+    own = best_in_photos(scorer.scores(seen.features), seen.owner)
+    best[: len(own)] = own
+    best[_known_to_show(session, concepts, seen.contents)] = -np.inf
+    found = fit_thresholds(best, scorer.held_out(), session.recogniser_config.usual(concepts[0].kind), per_1000=share)
+    thresholds = {
+        c.id: Thresholds(float(n), float(m), bool(s))
+        for c, n, m, s in zip(concepts, found.names, found.maybes, found.separable, strict=True)
+    }
+    model = session.recogniser_config.head_id(concepts[0].kind)
+    tensors = {**scorer.tensors(), "strangers": strangers.astype(np.float16)}
+    digest = gallery_digest(session, concepts)
+    session.store.calibrations.save(
+        StoredCalibration(library, model, digest, rate, len(seen.contents), found.expected, thresholds, tensors)
+    )
+    apart = tuple(c for c, s in zip(concepts, found.separable, strict=True) if not s)
+    return Promise(kind, concepts, found.photos, share, found.expected, _interval(found), apart, thresholds)
+
+
+def _strangers(session: Session, heads: dict[Concept, Head], seen: _Seen) -> np.ndarray:
+    """Features of the library that surely show nobody enrolled, evenly spread: (N, D), as they are stored. Faces only:
+    for regions the bank and the references' backgrounds do as well.
+    """
+    none = seen.features[:0]
+    if next(iter(heads)).kind is not Kind.PERSON:
+        return none
+    gallery = make_gallery(session, heads, none)
+    sure = seen.features[find_strangers(seen.features, gallery.concepts)]
+    if len(sure) > _STRANGERS:
+        sure = sure[np.linspace(0, len(sure) - 1, _STRANGERS).round().astype(int)]
+    return sure.astype(np.float16).astype(np.float32)
+
+
+def _known_to_show(
+    session: Session, concepts: Sequence[Concept], contents: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the photos that certainly show a concept: its references, and what the user confirmed."""
+    rows, columns = [], []
+    at = {content: i for i, content in enumerate(contents)}
+    for column, concept in enumerate(concepts):
+        shown = {r.content_hash for r in concept.references}
+        decided = session.store.decisions.of(concept.id)
+        shown |= {d.content_hash for d in decided if d.verdict is Verdict.CONFIRM}
+        for content in shown & at.keys():
+            rows.append(at[content])
+            columns.append(column)
+    return np.array(rows, int), np.array(columns, int)
+
+
+def _interval(found: Calibration) -> tuple[float, float]:
+    counted = found.expected * found.photos / 1000
+    return tuple(1000 * _poisson_quantile(q, counted) / found.photos for q in (0.025, 0.975))  # type: ignore[return-value]
+
+
+def _poisson_quantile(share: float, mean: float) -> int:
+    """The least count that a Poisson variable with this mean stays within with this probability."""
+    count, chance = 0, math.exp(-mean)
+    total = chance
+    while total < share and count < 10 * mean + 100:
+        count += 1
+        chance *= mean / count
+        total += chance
+    return count

@@ -1,0 +1,152 @@
+"""Who judges regions: scores and thresholds of all enrolled concepts that one kind of feature tells apart."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from engine.files import sha256_of
+from engine.heads.calibration import usual_thresholds
+from engine.heads.linear import LinearHead
+from engine.heads.matching import face_scores
+from engine.heads.open_set import Gallery, Scorer, Template, fit, restore
+from engine.pipeline.bank import load_bank, load_face_bank
+from engine.pipeline.session import Session
+from engine.store.calibrations import StoredCalibration
+from engine.store.concepts import Head
+from engine.types import Concept, Kind
+
+NEVER = 99.0
+"""A threshold that no log-odds reach: a concept that cannot be told from others is not named."""
+_METHOD = 1
+"""Raise it when evidence or fit change: calibrations of before are made anew."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """score: region features (R, D) to scores (R, C), one scale for all concepts; names, maybes: (C,) thresholds;
+    separable: (C,) bool; fingerprint: tells judges apart that may decide differently; calibration: what the thresholds
+    are from, None where nothing was calibrated; scorer: of open-set judges.
+    """
+
+    concepts: tuple[Concept, ...]
+    score: Callable[[np.ndarray], np.ndarray]
+    names: np.ndarray
+    maybes: np.ndarray
+    separable: np.ndarray
+    fingerprint: str
+    calibration: StoredCalibration | None = None
+    scorer: Scorer | None = None
+
+
+def paper_judge(heads: Mapping[Concept, Head]) -> Judge:
+    """The paper's heads with their own thresholds; they know no maybe."""
+    rows = list(heads.values())
+    faces = bool(rows) and "templates" in rows[0].tensors
+    names = np.array([h.threshold for h in rows])
+    score = _face_scores(rows) if faces else _linear_scores(rows)
+    everything = np.ones(len(rows), bool)
+    return Judge(tuple(heads), score, names, np.full(len(rows), np.inf), everything, "paper")
+
+
+def _face_scores(heads: Sequence[Head]) -> Callable[[np.ndarray], np.ndarray]:
+    templates = [np.concatenate([h.tensors[k] for k in ("templates", "confirmed") if k in h.tensors]) for h in heads]
+    none = np.zeros((0, 1), np.float32)
+    rejected = [h.tensors.get("rejected", none) for h in heads]
+    return lambda features: face_scores(features, templates, rejected)
+
+
+def _linear_scores(heads: Sequence[Head]) -> Callable[[np.ndarray], np.ndarray]:
+    linear = [LinearHead(h.tensors["weight"], h.tensors["bias"], float(h.facts["scale"])) for h in heads]
+    return lambda features: np.stack([h.scores(features) for h in linear], axis=1)
+
+
+def open_set_judge(session: Session, heads: Mapping[Concept, Head], library: Path | None) -> Judge:
+    """The open-set head with the thresholds of the nearest calibration, or with the usual ones. A concept that was
+    imported without views has its linear head, as in the paper.
+    """
+    known = {c: h for c, h in heads.items() if len(views_of(h))}
+    if not known:
+        return paper_judge(heads)
+    kind = next(iter(known)).kind
+    model = session.recogniser_config.head_id(kind)
+    found = session.store.calibrations.pick(model, gallery_digest(session, known), library)
+    judge = judge_by(session, known, found)
+    rest = {c: h for c, h in heads.items() if c not in known}
+    return _beside(judge, paper_judge(rest)) if rest else judge
+
+
+def judge_by(session: Session, heads: Mapping[Concept, Head], found: StoredCalibration | None) -> Judge:
+    """The open-set judge of concepts with views, with a calibration's thresholds or without one."""
+    concepts = tuple(heads)
+    people = concepts[0].kind is Kind.PERSON
+    if found is None:
+        scorer = fit(make_gallery(session, heads, ()))
+        usual = session.recogniser_config.usual(concepts[0].kind)
+        names, maybes, separable = usual_thresholds(scorer.held_out(), usual)
+        mark = "usual"
+    else:
+        tensors = dict(found.tensors)
+        strangers = tensors.pop("strangers").astype(np.float32)
+        scorer = restore(make_gallery(session, heads, strangers), tensors)
+        own = [found.thresholds[c.id] for c in concepts]
+        names, maybes = (np.array([getattr(t, k) for t in own]) for k in ("name", "maybe"))
+        separable = np.array([t.separable for t in own], bool)
+        mark = sha256_of(repr((names.tolist(), strangers.tobytes())).encode())[:16]
+    names = np.where(separable, names, NEVER)
+    what = f"open-set {_METHOD} {'faces' if people else 'regions'} {mark}"
+    return Judge(concepts, scorer.scores, names, maybes, separable, what, found, scorer)
+
+
+def make_gallery(session: Session, heads: Mapping[Concept, Head], strangers: np.ndarray | Sequence) -> Gallery:
+    """The enrolled as templates, and who is none of them: the shipped bank, what else is in the reference photos, and
+    some strangers (N, D) of the library.
+    """
+    templates = tuple(make_template(h, session.recogniser_config.augmentations) for h in heads.values())
+    people = next(iter(heads)).kind is Kind.PERSON
+    config = session.recogniser_config
+    bank = (load_face_bank if people else load_bank)(config).features
+    width = templates[0].views.shape[1]
+    parts = [bank, *(h.tensors.get("background", bank[:0]) for h in heads.values()), np.asarray(strangers)]
+    kept = [p.astype(np.float32) for p in parts if p.ndim == 2 and p.shape[1] == width]
+    return Gallery(templates, np.concatenate([np.zeros((0, width), np.float32), *kept]))
+
+
+def make_template(head: Head, augmentations: int) -> Template:
+    """What a stored head knows of its concept; every confirmation is one more photo of it."""
+    views, photos = views_of(head), photos_of(head, augmentations)
+    confirmed = head.tensors.get("confirmed", views[:0])
+    counts = [int(item.rpartition("=")[2]) for item in str(head.facts.get("confirmed", "")).split()]
+    later = np.repeat(np.arange(len(counts)), counts) + int(photos.max(initial=-1)) + 1
+    rejected = head.tensors.get("rejected", views[:0])
+    return Template(np.concatenate([views, confirmed]), np.concatenate([photos, later]).astype(np.int64), rejected)
+
+
+def gallery_digest(session: Session, heads: Iterable[Concept]) -> str:
+    """Tells sets of enrolled concepts with their heads apart."""
+    own = sorted((c.id, session.store.head_fingerprint(c)) for c in heads)
+    return sha256_of(repr((_METHOD, own)).encode())[:24]
+
+
+def photos_of(head: Head, augmentations: int) -> np.ndarray:
+    """Which reference photo each view of a stored head is of: (V,) int. Heads of before did not tell."""
+    count = len(views_of(head))
+    each = 1 if "templates" in head.tensors else 1 + augmentations
+    known: np.ndarray = head.tensors.get("photos", np.arange(count) // each)
+    return known
+
+
+def views_of(head: Head) -> np.ndarray:
+    """The features (V, D) of a stored head's references; none of an imported one."""
+    return head.tensors["templates" if "templates" in head.tensors else "views"]
+
+
+def _beside(a: Judge, b: Judge) -> Judge:
+    """One judge of both judges' concepts; their thresholds keep their own scales."""
+
+    def score(features: np.ndarray) -> np.ndarray:
+        return np.concatenate([a.score(features), b.score(features)], axis=1)
+
+    parts = {k: np.concatenate([getattr(a, k), getattr(b, k)]) for k in ("names", "maybes", "separable")}
+    return replace(a, concepts=a.concepts + b.concepts, score=score, fingerprint=f"{a.fingerprint}+paper", **parts)
