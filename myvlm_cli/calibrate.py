@@ -68,8 +68,7 @@ def calibrate(
     for promise in promises:
         for concept in promise.concepts:
             t = promise.thresholds[concept.id]
-            told = f"named from {t.name:.2f}, perhaps from {t.maybe:.2f}" if t.separable else "not named, see below"
-            out.text(f"{concept.name}: {told}")
+            out.text(f"{concept.name}: named from {t.name:.2f}, perhaps from {t.maybe:.2f}")
     tell(promises)
 
 
@@ -116,10 +115,10 @@ def tell(promises: "Sequence[Promise]") -> None:
         f" (95 % of such libraries: {low:.1f} to {high:.1f})"
     )
     for promise in promises:
-        for concept in promise.apart:
+        for concept in promise.alike:
             where = "in other light and from other sides" if promise.kind == "people" else "in other places"
             out.warn(
-                f"{concept.name} cannot be told from others in these photos and is not named: add photos of"
+                f"{concept.name} can hardly be told from others in these photos and will seldom be named: add photos of"
                 f" {concept.name} {where}, or decide what myvlm review lists"
             )
 

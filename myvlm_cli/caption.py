@@ -9,6 +9,7 @@ from myvlm_cli import options as o
 from myvlm_cli.calibrate import calibrate_unseen
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
+from myvlm_cli.show import describe_why
 
 Limit = Annotated[
     int | None,
@@ -170,11 +171,12 @@ def describe_result(result: Any) -> dict[str, Any]:
     """A photo's result as plain data."""
     from engine.sidecars.json_sidecar import describe_match
 
+    whys = {w.concept.id: {"why": describe_why(w)} for w in getattr(result, "whys", ())}
     return {
         "file": path_text(result.path),
         "status": str(result.status),
         "caption": result.caption,
-        "concepts": [describe_match(m) for m in result.matches],
+        "concepts": [describe_match(m) | whys.get(m.concept_id, {}) for m in result.matches],
         "sidecar": path_text(result.sidecars[0]) if result.sidecars else None,
         "changes": [
             {"property": c.property, "before": c.before, "after": c.after} for c in getattr(result, "changes", ())

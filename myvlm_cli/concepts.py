@@ -9,10 +9,10 @@ import typer
 
 from engine.types import Kind
 from myvlm_cli import options as o
-from myvlm_cli.decide import STANDINGS, describe_decision, describe_decisions
 from myvlm_cli.errors import SOME_FAILED
 from myvlm_cli.merge import merge
 from myvlm_cli.output import out, path_text
+from myvlm_cli.show import describe_concept, show
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -38,7 +38,7 @@ def list_concepts(json: o.Json = False) -> None:
 
 def _list(*, json: bool) -> None:
     session = o.open_session(None, None, "auto", "auto")
-    documents = [_document(session, c) for c in session.store.all()]
+    documents = [describe_concept(session, c) for c in session.store.all()]
     if json:
         out.json_document({"concepts": documents})
     elif not documents:
@@ -48,32 +48,7 @@ def _list(*, json: bool) -> None:
         out.text(f"{d['name']}\t{d['kind']}\t{d['category']}\t{len(d['references'])} references\t{trained}")
 
 
-@app.command("show")
-def show(name: o.Name, json: o.Json = False) -> None:
-    """Show what is stored of a concept.
-
-    Example: myvlm concepts show rex
-    """
-    session = o.open_session(None, None, "auto", "auto")
-    concept = session.store.get(name)
-    document = _document(session, concept) | {"decisions": describe_decisions(session, concept)}
-    if json:
-        out.json_document(document)
-        return
-    out.text(f"{document['name']}: {document['kind']}, category {document['category']}, version {document['version']}")
-    for r in document["references"]:
-        out.text(f"  reference {r['file']}")
-    for d in document["decisions"]:
-        out.text(f"  {d['verdict']} {d['file']}, decided {d['decided']}{STANDINGS[d['standing']]}")
-    for h in document["heads"]:
-        out.text(f"  head {h['kind']} on {h['encoder']}, threshold {h['threshold']}")
-    for e in document["embeddings"]:
-        out.text(
-            f"  embedding for {e['vlm']} ({e['revision']}), task {e['task']}, {e['steps']} steps, seed {e['seed']},"
-            f" loss {e['loss']:.3f}"
-        )
-
-
+app.command("show")(show)
 app.command("merge")(merge)
 
 
@@ -85,7 +60,7 @@ def rename(name: o.Name, new: Annotated[str, typer.Argument(help="The new name."
     """
     session = o.open_session(None, None, "auto", "auto")
     concept = session.store.rename(name, new)
-    out.json_document(_document(session, concept)) if json else out.text(f"{name} is now {concept.name}")
+    out.json_document(describe_concept(session, concept)) if json else out.text(f"{name} is now {concept.name}")
 
 
 _Paths = Annotated[
@@ -263,26 +238,9 @@ def import_concept(
     for warning in done.warnings:
         out.warn(warning)
     if json:
-        out.json_document(_document(session, done.concept))
+        out.json_document(describe_concept(session, done.concept))
     else:
         e = done.embedding
         out.text(
             f"{done.concept.name}: imported for {e.vlm}, task {e.task}, iteration {e.steps}, called {e.identifier}"
         )
-
-
-def _document(session: Any, concept: Any) -> dict[str, Any]:
-    return {
-        "name": concept.name,
-        "id": concept.id,
-        "version": concept.version,
-        "kind": str(concept.kind),
-        "category": concept.category,
-        "identifier": concept.identifier,
-        "references": [
-            {"file": path_text(r.path), "content_hash": r.content_hash, "box": list(r.box.rounded()) if r.box else None}
-            for r in concept.references
-        ],
-        "decisions": [describe_decision(d) for d in session.store.decisions.of(concept.id)],
-        **session.store.facts(concept),
-    }

@@ -23,6 +23,7 @@ from myvlm_cli import (
     history,
     locate,
     models,
+    review,
     scan,
     train,
 )
@@ -73,6 +74,7 @@ app.command("ask")(ask.ask)
 app.command("locate")(locate.locate)
 app.command("confirm")(decide.confirm)
 app.command("reject")(decide.reject)
+app.command("review")(review.review)
 app.command("status")(history.status)
 app.command("runs")(history.runs)
 app.command("undo")(history.undo)

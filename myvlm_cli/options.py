@@ -95,7 +95,7 @@ Explain = Annotated[
     typer.Option(
         "--explain",
         metavar="FOLDER",
-        help="Save pictures of what each recognised concept attends to, over copies of the photos.",
+        help="Save pictures of what each recognised concept attends to, and of why it was recognised.",
         show_default=False,
     ),
 ]

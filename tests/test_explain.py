@@ -24,6 +24,11 @@ def contents(folder):
     return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
 
 
+def maps(folder):
+    """The pictures of what concepts attend to, without those of why they were recognised."""
+    return {n: data for n, data in contents(folder).items() if "-why" not in n}
+
+
 def test_colours_rise_evenly_in_lightness():
     colors = ramp_colors(np.linspace(0, 1, 101)) / 255
     linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
@@ -56,7 +61,7 @@ def test_a_picture_for_each_recognised_concept(myvlm, album, tmp_path):
     photos = contents(album)
     result = myvlm("caption", album, "--explain", tmp_path / "why", "--json")
     assert result.code == 0, result.err
-    found = contents(tmp_path / "why")
+    found = maps(tmp_path / "why")
     assert set(found) == {"rex-Rex.png", "both-Rex.png", "both-Anna.png"}
     assert found["both-Rex.png"] != found["both-Anna.png"]
     for name in found:
@@ -64,7 +69,9 @@ def test_a_picture_for_each_recognised_concept(myvlm, album, tmp_path):
             upright = photo.size[::-1] if photo.getexif().get(0x0112) in (6, 8) else photo.size
             assert picture.size == upright
             assert picture.info["Title"] == name.split("-")[1].removesuffix(".png")
-    told = {Path(p["file"]).stem: [Path(q).name for q in p["pictures"]] for p in result.json["photos"]}
+    told = {
+        Path(p["file"]).stem: [Path(q).name for q in p["pictures"] if "-why" not in q] for p in result.json["photos"]
+    }
     assert told == {"both": ["both-Anna.png", "both-Rex.png"], "nobody": [], "rex": ["rex-Rex.png"]}
     assert {n: contents(album)[n] for n in photos} == photos
 
@@ -77,7 +84,7 @@ def test_the_same_again_gives_the_same_bytes_and_names(myvlm, album, tmp_path):
     assert contents(album).keys() == sidecars.keys()
     result = myvlm("locate", "rex", album, "--explain", tmp_path / "other", "--jsonl")
     assert result.code == 0, result.err
-    assert set(contents(tmp_path / "other")) == {"rex-Rex.png", "both-Rex.png"}
+    assert set(contents(tmp_path / "other")) == {f"{p}-Rex{w}.png" for p in ("rex", "both") for w in ("", "-why")}
     assert contents(tmp_path / "other")["rex-Rex.png"] == before["rex-Rex.png"]
 
 
@@ -89,21 +96,22 @@ def test_nothing_is_written_where_nobody_is_recognised(myvlm, album, tmp_path):
 
 def test_no_file_of_another_origin_is_replaced(myvlm, album, tmp_path):
     (tmp_path / "why").mkdir()
-    (tmp_path / "why" / "rex-Rex.png").write_bytes(b"mine")
+    for mine in ("rex-Rex.png", "rex-Rex-why.png"):
+        (tmp_path / "why" / mine).write_bytes(b"mine")
     (album / "more").mkdir()
     Image.open(album / "rex.jpg").rotate(2).save(album / "more" / "rex.png")
     myvlm("locate", "rex", album / "rex.jpg", album / "more" / "rex.png", "--explain", tmp_path / "why")
     found = contents(tmp_path / "why")
-    assert found["rex-Rex.png"] == b"mine"
-    assert set(found) <= {"rex-Rex.png", "rex-Rex-2.png", "rex-Rex-3.png"}
-    assert "rex-Rex-2.png" in found
+    assert found["rex-Rex.png"] == found["rex-Rex-why.png"] == b"mine"
+    assert set(found) <= {f"rex-Rex{w}{n}.png" for w in ("", "-why") for n in ("", "-2", "-3")}
+    assert {"rex-Rex-2.png", "rex-Rex-why-2.png"} <= set(found)
 
 
 def test_names_that_are_no_file_names(myvlm, session, album, tmp_path):
     session.store.rename("Rex", "Rex/the: ½?")
     myvlm("locate", "Rex/the: ½?", album / "rex.jpg", "--explain", tmp_path / "why")
-    (name,) = contents(tmp_path / "why")
-    assert name == "rex-Rex_the_ ½_.png"
+    why, name = contents(tmp_path / "why")
+    assert (why, name) == ("rex-Rex_the_ ½_-why.png", "rex-Rex_the_ ½_.png")
     with Image.open(tmp_path / "why" / name) as picture:
         assert picture.info["Title"] == "Rex/the: ½?"
 
@@ -123,7 +131,7 @@ def test_long_file_names_and_names_are_shortened(myvlm, session, album, tmp_path
     result = myvlm("locate", "ł" * 100, *photos, "--explain", tmp_path / "why", "--json")
     assert result.code == 0, result.err
     found = contents(tmp_path / "why")
-    assert len(found) == 2
+    assert len(found) == 4
     assert all(len(name.encode()) < 255 for name in found)
 
 

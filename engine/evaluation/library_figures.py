@@ -1,13 +1,19 @@
-"""What recognition did in a drawn library, against its truth: false names, recall, mix-ups, sets, boxes."""
+"""What recognition did in a library, against its truth: false names, recall, mix-ups, sets, boxes."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from engine.boxes import Box, iou
 from engine.evaluation.library_cases import CROWDS, Library, Shot
-from engine.evaluation.statistics import Figure, mean, proportion
+from engine.evaluation.statistics import Figure, Z, mean, proportion
 from engine.storybook.photos import DrawnPhoto
 from engine.types import Kind
+
+Said = Mapping[int, float | None]
+"""Which concepts (places in the list) were named in a photo, each with its region's IoU with the truth; None where the
+name is wrong or nobody knows the true box."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,61 @@ class Named:
 
     name: str
     box: Box
+
+
+@dataclass(frozen=True)
+class Individual:
+    """An enrolled concept. kind: "person", "pet" or "thing"; likeness, resembles: as in `library_cases.Enrolled`."""
+
+    name: str
+    kind: str
+    likeness: str = ""
+    resembles: int | None = None
+
+    @property
+    def group(self) -> str:
+        """Those that are about equally hard: siblings, look-alikes of a kind, and all that resemble nobody."""
+        if not self.likeness:
+            return "nobody alike"
+        return "siblings" if self.likeness == "sibling" else f"{self.likeness.replace('_', '-')} {self.kind}s"
+
+
+@dataclass(frozen=True)
+class LibraryTruth:
+    """Who is enrolled, and which of them (places in that list) each photo shows, in the library's order."""
+
+    concepts: tuple[Individual, ...]
+    present: tuple[frozenset[int], ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of photos, observation by observation, so that libraries can be pooled. wrong: false names of each
+    photo; found: by concept, whether each of its photos got its name; mixed: by concept that has a look-alike, whether
+    each of its photos without that got the look-alike's name; sets: F1 of each photo's names, by how many it shows;
+    overlaps: IoU of right names' regions with the truth.
+    """
+
+    wrong: tuple[int, ...]
+    found: Mapping[int, tuple[bool, ...]]
+    mixed: Mapping[int, tuple[bool, ...]]
+    sets: Mapping[int, tuple[float, ...]]
+    overlaps: tuple[float, ...]
+
+    @property
+    def recall(self) -> dict[int, Figure]:
+        """Recall of every concept that some photo shows."""
+        return {c: proportion(hits) for c, hits in self.found.items() if hits}
+
+    @property
+    def worst(self) -> int | None:
+        """The concept that is recognised least, the first of equals; None when no photo shows any."""
+        return min(self.recall, key=lambda c: (self.recall[c].value or 0.0, c), default=None)
+
+    @property
+    def wrong_per_1000(self) -> float:
+        """False names in 1,000 photos."""
+        return 1000 * sum(self.wrong) / max(1, len(self.wrong))
 
 
 @dataclass(frozen=True)
@@ -48,46 +109,91 @@ def measure_library(
     library: Library, drawn: Mapping[int, DrawnPhoto], named: Mapping[int, Sequence[Named]]
 ) -> LibraryFigures:
     """Figures of one library. drawn: each photo's boxes, by number; named: what was named in it (absent: nothing)."""
-    said = {s.number: {n.name for n in named.get(s.number, ())} for s in library.shots}
-    truth = {s.number: {library.enrolled[i].name for i, _ in s.present} for s in library.shots}
-    wrong = {k: len(said[k] - truth[k]) for k in said}
-    recall = {
-        e.name: proportion([e.name in said[k] for k, own in truth.items() if e.name in own]) for e in library.enrolled
-    }
-    recall["all"] = proportion([name in said[k] for k, own in truth.items() for name in sorted(own)])
-    f1 = {k: _f1(said[k], truth[k]) for k in said}
+    truth, places = truth_of_library(library), {e.name: i for i, e in enumerate(library.enrolled)}
+    said = []
+    for shot in library.shots:
+        true = true_boxes(library, shot, drawn[shot.number]) if shot.number in named else {}
+        own = ((places[n.name], n.box) for n in named.get(shot.number, ()))
+        said.append({c: overlap_of(box, true.get(c)) for c, box in own})
+    found = outcome_of(truth, said)
+    name_of = [c.name for c in truth.concepts]
+    recall = {name: proportion(found.found[c]) for c, name in enumerate(name_of)}
     return LibraryFigures(
         photos=len(library.shots),
-        wrong=sum(wrong.values()),
-        false_names=proportion([n > 0 for n in wrong.values()]),
-        recall=recall,
-        mixed_up=_mixed_up(library, said, truth),
-        sets={n: mean([f1[k] for k, own in truth.items() if len(own) == n]) for n in CROWDS},
-        overlap=mean([v for s in library.shots for v in _overlaps(library, s, drawn, named.get(s.number, ()))]),
+        wrong=sum(found.wrong),
+        false_names=proportion([n > 0 for n in found.wrong]),
+        recall={**recall, "all": proportion(list(chain.from_iterable(found.found.values())))},
+        mixed_up={name_of[c]: proportion(hits) for c, hits in found.mixed.items()},
+        sets={n: mean(own) for n, own in found.sets.items()},
+        overlap=mean(found.overlaps),
     )
 
 
-def _mixed_up(library: Library, said: Mapping[int, set[str]], truth: Mapping[int, set[str]]) -> dict[str, Figure]:
+def truth_of_library(library: Library) -> LibraryTruth:
+    """A drawn library's truth."""
+    concepts = tuple(Individual(e.name, str(e.kind), e.likeness, e.resembles) for e in library.enrolled)
+    return LibraryTruth(concepts, tuple(frozenset(i for i, _ in s.present) for s in library.shots))
+
+
+def true_boxes(library: Library, shot: Shot, drawn: DrawnPhoto) -> dict[int, Box]:
+    """Where each enrolled concept of a photo is: a person's face, the whole of an animal or thing."""
     found = {}
-    for e in library.enrolled:
-        if e.resembles is not None:
-            other = library.enrolled[e.resembles].name
-            found[e.name] = proportion(
-                [other in said[k] for k, own in truth.items() if e.name in own and other not in own]
-            )
-    return found
-
-
-def _overlaps(library: Library, shot: Shot, drawn: Mapping[int, DrawnPhoto], named: Sequence[Named]) -> list[float]:
-    found = []
     for place, slot in shot.present:
-        e = library.enrolled[place]
-        photo = drawn[shot.number]
-        true = photo.faces[slot] if e.kind is Kind.PERSON else photo.boxes[slot]
-        found += [iou(n.box, true) for n in named if n.name == e.name and true is not None]
+        box = drawn.faces[slot] if library.enrolled[place].kind is Kind.PERSON else drawn.boxes[slot]
+        if box is not None:
+            found[place] = box
     return found
 
 
-def _f1(said: set[str], present: set[str]) -> float:
+def overlap_of(box: Box, true: Box | None) -> float | None:
+    """IoU with the truth, None without one."""
+    return None if true is None else iou(box, true)
+
+
+def outcome_of(truth: LibraryTruth, said: Sequence[Said]) -> Outcome:
+    """Compare what was named in each photo, in the library's order, with the truth."""
+    both = list(zip(truth.present, said, strict=True))
+    alike = {c: who.resembles for c, who in enumerate(truth.concepts) if who.resembles is not None}
+    return Outcome(
+        wrong=tuple(len(own.keys() - present) for present, own in both),
+        found={c: tuple(c in own for present, own in both if c in present) for c in range(len(truth.concepts))},
+        mixed={
+            c: tuple(o in own for present, own in both if c in present and o not in present) for c, o in alike.items()
+        },
+        sets={n: tuple(f1(own, present) for present, own in both if len(present) == n) for n in CROWDS},
+        overlaps=tuple(v for present, own in both for c, v in own.items() if c in present and v is not None),
+    )
+
+
+def pool(outcomes: Iterable[Outcome]) -> Outcome:
+    """Several libraries as one; concepts at the same place of their lists are taken together."""
+    every = list(outcomes)
+
+    def joined(parts: list[Mapping[int, tuple]]) -> dict[int, tuple]:
+        return {k: tuple(v for p in parts for v in p.get(k, ())) for k in sorted({k for p in parts for k in p})}
+
+    return Outcome(
+        tuple(n for o in every for n in o.wrong),
+        joined([o.found for o in every]),
+        joined([o.mixed for o in every]),
+        joined([o.sets for o in every]),
+        tuple(v for o in every for v in o.overlaps),
+    )
+
+
+def f1(said: Iterable[object], present: Iterable[object]) -> float:
     """2·|both| / (|said| + |present|), 1.0 when both are empty."""
-    return 2 * len(said & present) / (len(said) + len(present)) if said or present else 1.0
+    a, b = set(said), set(present)
+    return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0
+
+
+def rate_per_1000(count: int, photos: int) -> Figure:
+    """Events in 1,000 photos with Byar's approximation of the exact Poisson interval (Breslow and Day 1987, §2.3)."""
+    if not photos:
+        return Figure(None, 0, None, None)
+
+    def limit(k: int, z: float) -> float:
+        return k * (1 - 1 / (9 * k) + z / (3 * math.sqrt(k))) ** 3 if k else 0.0
+
+    low, high = max(0.0, limit(count, -Z)), limit(count + 1, Z)
+    return Figure(round(1000 * count / photos, 3), photos, *(round(1000 * v / photos, 3) for v in (low, high)))

@@ -72,7 +72,7 @@ class RecogniserConfig:
     @property
     def faces_id(self) -> str:
         """Identifies face embeddings in the same way."""
-        return f"faces-2:{self.faces.name}:{_version(str(self.faces.folder))}"
+        return f"faces-3:{self.faces.name}:{_version(str(self.faces.folder))}"
 
     @property
     def regions_id(self) -> str:

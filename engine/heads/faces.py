@@ -11,10 +11,19 @@ from PIL import Image
 
 from engine.boxes import Box
 from engine.errors import EnvironmentFault, WeightsMissingError
+from engine.heads.matching import overlaps
 
 MODULES = ("detection", "recognition")
 """Without this filter insightface runs four nets a face instead of one."""
 CUDA = "CUDAExecutionProvider"
+_WINDOW = 5.0
+"""Side of the window for a second look at a small face, in sides of the face. Landmarks of faces of 20 detector pixels
+are coarse, and what is aligned by them is somebody else: of 23 such storybook faces 2 were recognised at the first
+look, none at 2.5, 14 at 3.5, 20 at 5.
+"""
+_ENLARGED = 1.33
+"""A second look that shows a face less than so much larger is left out."""
+_SAME_FACE = 0.3
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class FaceAnalyser:
         boxes, landmarks = self._app.det_model.detect(pixels)
         if not len(boxes):
             return []
+        self._look_again(pixels, boxes, landmarks)
         size = self._app.models["recognition"].input_size[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # insightface calls an old name in scikit-image
@@ -70,10 +80,41 @@ class FaceAnalyser:
             faces.append(Face(box, float(found[4]), vector, _sharpness(crop), _turn(points)))
         return sorted(faces, key=lambda f: -f.box.area)
 
+    def _look_again(self, pixels: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray) -> None:
+        """Find small faces again, in windows around them; boxes (F, 5) and landmarks (F, 5, 2) change in place."""
+        height, width = pixels.shape[:2]
+        sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)
+        left = set(np.flatnonzero(_WINDOW * sides * _ENLARGED < max(height, width)).tolist())
+        for i in sorted(left, key=lambda i: -sides[i]):
+            if i not in left:
+                continue  # another face's window showed it
+            half, (x, y) = _WINDOW * sides[i] / 2, (boxes[i, :2] + boxes[i, 2:4]) / 2
+            x0, y0 = max(0, int(x - half)), max(0, int(y - half))
+            window = pixels[y0 : int(y + half) + 1, x0 : int(x + half) + 1]
+            found, points = self._app.det_model.detect(np.ascontiguousarray(window))
+            left.discard(i)
+            if not len(found):
+                continue
+            found[:, :4] += (x0, y0, x0, y0)
+            inside = [k for k in left if sides[k] * 2 > sides[i] and _within(boxes[k], x0, y0, window.shape)]
+            for k in (i, *inside):
+                shared = overlaps(np.concatenate([boxes[k : k + 1, :4], found[:, :4]]))[0, 1:]
+                best = int(shared.argmax())
+                if shared[best] > _SAME_FACE:
+                    boxes[k], landmarks[k] = found[best], points[best] + (x0, y0)
+                    left.discard(k)
+
     def embed(self, aligned: list[np.ndarray]) -> np.ndarray:
         """Unit embeddings (N, D) float32 of aligned faces, (112, 112, 3) uint8 BGR each."""
         vectors = self._app.models["recognition"].get_feat(aligned)
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _within(box: np.ndarray, x0: int, y0: int, shape: tuple[int, ...]) -> bool:
+    """Whether a face with as much again around it is in a window."""
+    w, h = box[2] - box[0], box[3] - box[1]
+    lows, highs = (box[0] - w / 2, box[1] - h / 2), (box[2] + w / 2, box[3] + h / 2)
+    return bool(min(lows[0] - x0, lows[1] - y0) >= 0 and highs[0] <= x0 + shape[1] and highs[1] <= y0 + shape[0])
 
 
 def _sharpness(aligned: np.ndarray) -> float:

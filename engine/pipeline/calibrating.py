@@ -36,8 +36,9 @@ _STRANGERS = 1500
 @dataclass(frozen=True)
 class Promise:
     """What was calibrated for one kind of concept: people, or pets and things. expected: false names predicted in 1,000
-    photos; interval: 95 % of libraries of `photos` photos with that rate have so many in 1,000 (Poisson); apart: the
-    concepts that cannot be told from others here, and are not named.
+    photos; interval: 95 % of libraries of `photos` photos with that rate have so many in 1,000 (Poisson); alike: the
+    concepts that others here are too like: no threshold that keeps the promise leaves their own references above it,
+    and they will hardly be named.
     """
 
     kind: str
@@ -46,7 +47,7 @@ class Promise:
     per_1000: float
     expected: float
     interval: tuple[float, float]
-    apart: tuple[Concept, ...]
+    alike: tuple[Concept, ...]
     thresholds: dict[str, Thresholds]
 
 
@@ -171,8 +172,8 @@ def _settle(
     session.store.calibrations.save(
         StoredCalibration(library, model, digest, rate, len(seen.contents), found.expected, thresholds, tensors)
     )
-    apart = tuple(c for c, s in zip(concepts, found.separable, strict=True) if not s)
-    return Promise(kind, concepts, found.photos, share, found.expected, _interval(found), apart, thresholds)
+    alike = tuple(c for c, s in zip(concepts, found.separable, strict=True) if not s)
+    return Promise(kind, concepts, found.photos, share, found.expected, _interval(found), alike, thresholds)
 
 
 def _strangers(session: Session, heads: dict[Concept, Head], seen: _Seen) -> np.ndarray:

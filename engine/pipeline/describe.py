@@ -23,6 +23,7 @@ from engine.pipeline.freshness import Digests, digests, known_matches, read_name
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
 from engine.pipeline.sidecar_plans import Finding, Manner, Others, plan_companions, plan_sidecars
+from engine.pipeline.why import Why
 from engine.pipeline.writing import Sidecars, Writer, Written, preview
 from engine.sidecars.json_sidecar import Account, Document, parse_document
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
@@ -36,9 +37,9 @@ VIDEO, LIVE_HALF = "a video", "the moving half of a Live Photo"
 @dataclass(frozen=True)
 class Request:
     """What to caption and how. `concepts` None stands for all that are enrolled, () for none; `explain` is a
-    folder for pictures of what each concept attends to, for which what is up to date is captioned again;
-    `limit` is how many photos to caption at most, not counting those that are up to date; `library` the folder whose
-    calibration to use.
+    folder for pictures of what each concept attends to and why it was recognised, for which what is up to date is
+    captioned again; `limit` is how many photos to caption at most, not counting those that are up to date; `library`
+    the folder whose calibration to use.
     """
 
     concepts: tuple[str, ...] | None = None
@@ -53,9 +54,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Described(PhotoResult):
-    """A photo's result with the pictures that explain it, and what is or would be changed in its XMP sidecar."""
+    """A photo's result with what explains it where that was wanted, pictures and why each concept was recognised, and
+    what is or would be changed in its XMP sidecar.
+    """
 
     pictures: tuple[Path, ...] = ()
+    whys: tuple[Why, ...] = ()
     changes: tuple[Change, ...] = ()
 
 
@@ -244,7 +248,7 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
     known = {c.id: tasks.Known(c, vector) for c, vector in run.vectors.items()}
     named = [[known[m.concept_id] for m in j.matches or ()] for _, j, _ in opened]
     spoken = tasks.caption(session.vlm, [p.image for p in photos], named)
-    drawn = run.pictures.explain(session, photos, named) if run.pictures else [Drawn()] * len(photos)
+    drawn = run.pictures.explain(session, photos, named, run.enrolled) if run.pictures else [Drawn()] * len(photos)
     share = (time.monotonic() - began) / len(opened)
     for (i, job, photo), said, heat in zip(opened, spoken, drawn, strict=True):
         notes = (
@@ -252,7 +256,7 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
             *session.world_note(photo.software),
             *heat.notes,
         )
-        result = Described(job.found.path, Status.OK, repaired=said.repaired, pictures=heat.pictures)
+        result = Described(job.found.path, Status.OK, repaired=said.repaired, pictures=heat.pictures, whys=heat.whys)
         if not said.text.strip():
             reason = f"{job.found.path}: the VLM said nothing"
             done[i] = replace(job, result=replace(result, status=Status.FAILED, facts=photo.facts, reason=reason))

@@ -1,25 +1,31 @@
-"""Pictures of what a concept's row attends to, over copies of the photos (the paper's fig. 3)."""
+"""Pictures that explain: what a concept's row attends to, over copies of the photos (the paper's fig. 3), and why a
+concept was recognised. Nothing that is not a picture of ours is ever replaced by one.
+"""
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from engine.errors import EngineError
+from engine.errors import EngineError, UsageError
 from engine.files import sha256_of, write_atomically
 from engine.photos.decode import Photo
 from engine.photos.drawing import draw_heat
+from engine.pipeline.recognition import Enrolled
 from engine.pipeline.session import Session
+from engine.pipeline.why import Why, why
+from engine.pipeline.why_picture import draw_why
 
 if TYPE_CHECKING:
     from engine.tasks import Known
 
 _SOFTWARE = "myvlm explain"
 """PNG text `Software` of our pictures: nothing else is ever replaced by one."""
+_WHY = "why"
 _PLAIN = "-_ "
 _LONGEST = 60
 _MOST_BYTES, _HASH = 120, 8
@@ -29,38 +35,54 @@ _TRIES = 10_000
 
 @dataclass(frozen=True)
 class Drawn:
-    """The pictures of one photo, and notes about those that could not be written."""
+    """The pictures of one photo, notes about those that could not be written, and why each concept was recognised."""
 
     pictures: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    whys: tuple[Why, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """A picture about a concept, before it has a file; `ending` tells kinds of pictures apart in its name."""
+
+    concept: str
+    page: Image.Image
+    ending: str = ""
+
+    def marks(self, photo: Photo) -> dict[str, str]:
+        title = f"{self.concept}: {self.ending}" if self.ending else self.concept
+        return {"Title": title, "Software": _SOFTWARE, "Source": photo.facts.content_hash}
 
 
 @dataclass
 class Pictures:
-    """Writes heat maps into a folder, which is made with the first; `written` are those of this run."""
+    """Writes pictures into a folder, which is made with the first; `written` are those of this run."""
 
     folder: Path
     written: set[Path] = field(default_factory=set)
 
-    def explain(self, session: Session, photos: Sequence[Photo], known: Sequence[Sequence["Known"]]) -> list[Drawn]:
-        """One picture a photo and concept that the VLM was told of, `<stem>-<name>.png`; photos without get none.
+    def explain(
+        self, session: Session, photos: Sequence[Photo], known: Sequence[Sequence["Known"]], enrolled: Enrolled
+    ) -> list[Drawn]:
+        """Of each photo two pictures a concept that was recognised: `<stem>-<name>.png`, what it attends to when the
+        VLM was told of it, and `<stem>-<name>-why.png`; photos without concepts get none. `enrolled`: who judged.
 
         Raises:
             EngineError: the folder cannot be made.
         """
-        from engine import tasks
-
         found = []
         for photo, own in zip(photos, known, strict=True):  # one at a time: what else is in a batch shows in the bytes
-            maps = tasks.attention(session.vlm, [photo.image], [own])[0] if own else []
-            view, pictures, notes = session.vlm.view(photo.image), [], []
-            for k, heat in zip(tasks.speakable(own), maps, strict=True):
+            whys = [why(session, photo, k.concept, enrolled=enrolled) for k in own]
+            sheets = [*_heat(session, photo, own), *(_Sheet(w.concept.name, draw_why(photo, w), _WHY) for w in whys)]
+            pictures, notes = [], []
+            for sheet in sheets:
                 self._make_folder()
                 try:
-                    pictures.append(self._write(photo, k.concept.name, draw_heat(photo.image, heat, view)))
+                    pictures.append(self._write(photo, sheet))
                 except OSError as err:
-                    notes.append(f"the picture of {k.concept.name} cannot be written: {err.strerror or err}")
-            found.append(Drawn(tuple(pictures), tuple(notes)))
+                    notes.append(f"the picture of {sheet.concept} cannot be written: {err.strerror or err}")
+            found.append(Drawn(tuple(pictures), tuple(notes), tuple(whys)))
         return found
 
     def _make_folder(self) -> None:
@@ -69,27 +91,62 @@ class Pictures:
         except OSError as err:
             raise EngineError(f"{self.folder} cannot be made: {err}", hint="Give --explain a folder.") from err
 
-    def _write(self, photo: Photo, name: str, page: Image.Image) -> Path:
-        marks = PngImagePlugin.PngInfo()
-        for key, value in _marks(photo, name).items():
-            marks.add_itxt(key, value)
-        data = io.BytesIO()
-        page.save(data, "PNG", pnginfo=marks)
-        target = self._target(photo, name)
-        write_atomically(target, data.getvalue())
+    def _write(self, photo: Photo, sheet: _Sheet) -> Path:
+        target = self._target(photo, sheet)
+        write_atomically(target, _encoded(photo, sheet))
         self.written.add(target)
         return target
 
-    def _target(self, photo: Photo, name: str) -> Path:
-        """A free name, or that of the picture of the same photo and concept from an earlier run."""
-        word = "".join(c if c.isalnum() or c in _PLAIN else "_" for c in name).strip()[:_LONGEST] or "_"
-        start = f"{_short(photo.path.stem)}-{_short(word)}"
+    def _target(self, photo: Photo, sheet: _Sheet) -> Path:
+        """A free name, or that of the picture of the same photo, concept and kind from an earlier run."""
+        word = "".join(c if c.isalnum() or c in _PLAIN else "_" for c in sheet.concept).strip()[:_LONGEST] or "_"
+        start = f"{_short(photo.path.stem)}-{_short(word)}{sheet.ending and f'-{sheet.ending}'}"
         for n in range(1, _TRIES):
             target = self.folder / f"{start}{'' if n == 1 else f'-{n}'}.png"
-            same = target not in self.written and _is_of(target, photo, name)
+            same = target not in self.written and _has(target, sheet.marks(photo))
             if same or not (target.exists() or target in self.written):
                 return target
         raise EngineError(f"{self.folder} is full of pictures of {photo.path.stem}", hint="Give another folder.")
+
+
+def save_why(photo: Photo, found: Why, target: Path) -> None:
+    """Draw why a concept was recognised or was not into a PNG file.
+
+    Raises:
+        UsageError: it is no PNG's name, or would replace the photo or anything else that is no picture of ours.
+        EngineError: it cannot be written.
+    """
+    if target.suffix.lower() != ".png" or target.is_dir():
+        raise UsageError(f"--draw makes a PNG, and {target} is no name of one", hint="Example: --draw why.png")
+    if target.exists() and (target.samefile(photo.path) or not _has(target, {"Software": _SOFTWARE})):
+        raise UsageError(
+            f"--draw would replace {target}, which is no explanation of myvlm's", hint="Give another file."
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, _encoded(photo, _Sheet(found.concept.name, draw_why(photo, found), _WHY)))
+    except OSError as err:
+        raise EngineError(f"{target} cannot be written: {err}", hint="Give --draw another place.") from err
+
+
+def _heat(session: Session, photo: Photo, known: Sequence["Known"]) -> Iterator[_Sheet]:
+    """What the concepts that the VLM is told of attend to."""
+    from engine import tasks
+
+    if not known:
+        return
+    (maps,), view = tasks.attention(session.vlm, [photo.image], [known]), session.vlm.view(photo.image)
+    for k, heat in zip(tasks.speakable(known), maps, strict=True):
+        yield _Sheet(k.concept.name, draw_heat(photo.image, heat, view))
+
+
+def _encoded(photo: Photo, sheet: _Sheet) -> bytes:
+    marks = PngImagePlugin.PngInfo()
+    for key, value in sheet.marks(photo).items():
+        marks.add_itxt(key, value)
+    data = io.BytesIO()
+    sheet.page.save(data, "PNG", pnginfo=marks)
+    return data.getvalue()
 
 
 def _short(text: str) -> str:
@@ -103,13 +160,9 @@ def _short(text: str) -> str:
     return kept + mark
 
 
-def _marks(photo: Photo, name: str) -> dict[str, str]:
-    return {"Title": name, "Software": _SOFTWARE, "Source": photo.facts.content_hash}
-
-
-def _is_of(path: Path, photo: Photo, name: str) -> bool:
+def _has(path: Path, marks: dict[str, str]) -> bool:
     try:
         with Image.open(path) as opened:
-            return {k: opened.info.get(k) for k in _marks(photo, name)} == _marks(photo, name)
+            return {k: opened.info.get(k) for k in marks} == marks
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return False

@@ -32,7 +32,8 @@ _SOFTWARE, _MARK = 0x0131, "myvlm locate"
 @dataclass(frozen=True)
 class Location:
     """Where a concept is in one photo; `match` is None when it was not recognised or the photo failed, `box`
-    also when the VLM named no place. `pictures` show what the concept attends to.
+    also when the VLM named no place. `pictures` show what the concept attends to, and why it was
+    recognised.
     """
 
     path: Path
@@ -58,7 +59,8 @@ def find(
 ) -> Iterator[Location]:
     """Locate a concept in photos, in order. With "refer" the VLM says where, in photos in which the concept
     was recognised. `draw` takes copies with the box drawn: a folder, or for a single photo a file; `explain`
-    is a folder for pictures of what the concept attends to. The photos themselves are never touched.
+    is a folder for pictures of what the concept attends to, and of why it was recognised. The photos themselves are
+    never touched.
 
     Raises:
         ConceptError: the concept is unknown, or cannot be recognised with this recogniser.
@@ -74,7 +76,7 @@ def find(
     for batch in in_batches(paths, _read, session.vlm_config.batch):
         located = _locate(session, enrolled, batch)
         if known is not None:
-            located = _refine(session, known, batch, located, method, pictures)
+            located = _refine(session, known, batch, located, method, pictures, enrolled)
         for photo, location in zip(batch, located, strict=True):
             if draw and isinstance(photo, Photo) and location.box:
                 target = _target(draw, photo.path, len(paths), drawn)
@@ -99,6 +101,7 @@ def _refine(
     located: Sequence[Location],
     method: Method,
     pictures: Pictures | None,
+    enrolled: Enrolled,
 ) -> list[Location]:
     """What the VLM adds for the photos with the concept: its own box, pictures of its attention."""
     from engine import tasks
@@ -116,7 +119,8 @@ def _refine(
             if box is None:
                 found[i] = replace(found[i], status=Status.SKIPPED, reason="recognised, but not located by the VLM")
     if pictures is not None:
-        for (i, _), own in zip(some, pictures.explain(session, photos, [[known]] * len(photos)), strict=True):
+        drawn = pictures.explain(session, photos, [[known]] * len(photos), enrolled)
+        for (i, _), own in zip(some, drawn, strict=True):
             found[i] = replace(found[i], pictures=own.pictures, notes=own.notes)
     share = (time.monotonic() - began) / len(some)
     for i, _ in some:

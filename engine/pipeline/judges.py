@@ -17,17 +17,16 @@ from engine.store.calibrations import StoredCalibration
 from engine.store.concepts import Head
 from engine.types import Concept, Kind
 
-NEVER = 99.0
-"""A threshold that no log-odds reach: a concept that cannot be told from others is not named."""
-_METHOD = 1
+_METHOD = 2
 """Raise it when evidence or fit change: calibrations of before are made anew."""
 
 
 @dataclass(frozen=True)
 class Judge:
     """score: region features (R, D) to scores (R, C), one scale for all concepts; names, maybes: (C,) thresholds;
-    separable: (C,) bool; fingerprint: tells judges apart that may decide differently; calibration: what the thresholds
-    are from, None where nothing was calibrated; scorer: of open-set judges.
+    separable: (C,) bool, False for a concept whose own references hardly reach its threshold; fingerprint: tells judges
+    apart that may decide differently; calibration: what the thresholds are from, None where nothing was calibrated;
+    scorer: of open-set judges.
     """
 
     concepts: tuple[Concept, ...]
@@ -94,7 +93,6 @@ def judge_by(session: Session, heads: Mapping[Concept, Head], found: StoredCalib
         names, maybes = (np.array([getattr(t, k) for t in own]) for k in ("name", "maybe"))
         separable = np.array([t.separable for t in own], bool)
         mark = sha256_of(repr((names.tolist(), strangers.tobytes())).encode())[:16]
-    names = np.where(separable, names, NEVER)
     what = f"open-set {_METHOD} {'faces' if people else 'regions'} {mark}"
     return Judge(concepts, scorer.scores, names, maybes, separable, what, found, scorer)
 

@@ -81,7 +81,8 @@ def plan_sidecars(finding: Finding, paths: SidecarPaths, manner: Manner) -> Side
 
 def _unscored(account: Account, now: Account) -> Account:
     """An account but for what may change without a word about the photo changing."""
-    return replace(account, recognition=now.recognition, matches=tuple(replace(m, score=0.0) for m in account.matches))
+    matches = tuple(replace(m, score=0.0, threshold=0.0) for m in account.matches)
+    return replace(account, recognition=now.recognition, matches=matches)
 
 
 def plan_companions(finding: Finding, companions: Iterable[Path], namer: Namer, manner: Manner) -> list[Sidecars]:

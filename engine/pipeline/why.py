@@ -1,0 +1,396 @@
+"""Why a concept was named in a photo, or was not: the region, the nearest reference, score, thresholds, runner-up.
+
+Nothing is decided here: outcome and region are those of `recognition.look_up`; the rest is told beside them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from engine.boxes import Box, iou
+from engine.errors import SidecarError, UsageError
+from engine.heads.config import Gate
+from engine.heads.faces import Face
+from engine.heads.open_set import EVIDENCE, gather_evidence, rejection_penalty
+from engine.heads.regions import Region
+from engine.photos.decode import Photo, load_photo
+from engine.pipeline.features import find_faces, find_regions, known_faces
+from engine.pipeline.freshness import read_names_taken_out
+from engine.pipeline.judges import Judge
+from engine.pipeline.nearest import Likeness, find_nearest, find_rejection, mean_likeness
+from engine.pipeline.recognition import (
+    Enrolled,
+    Found,
+    known_scenes,
+    load_enrolled,
+    load_head,
+    look_up,
+    score_scene,
+)
+from engine.pipeline.rulings import nearest_region
+from engine.pipeline.session import Session
+from engine.sidecars.naming import Namer
+from engine.sidecars.xmp import name_key
+from engine.store.calibrations import common_folder
+from engine.types import Concept, Decision, Kind, Match, Verdict
+
+_SAME_PLACE = 0.5
+"""Regions that overlap more (IoU) show the same thing, as in recognition."""
+
+
+class Outcome(StrEnum):
+    """What became of a concept in a photo."""
+
+    NAMED = "named"
+    MAYBE = "maybe"
+    UNKNOWN = "unknown"
+    CONFIRMED = "confirmed"  # the user said that it is there
+    REJECTED = "rejected"  # the user said that it is not
+    DECLINED = "declined"  # it would be named, but the user took the name out of the sidecar
+
+
+class Cause(StrEnum):
+    """Of what kind the reason is, for programs."""
+
+    SURE = "sure"
+    DECIDED = "decided"
+    NO_REGION = "no-region"  # no face at all
+    POOR_FACE = "poor-face"  # too small, blurred or turned away
+    OTHER_SURER = "other-surer"
+    LOW_SCORE = "low-score"
+    NOT_SEPARABLE = "not-separable"  # its threshold is high, for others here are too like it
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Where thresholds are from: "calibrated" on photos of a folder, "usual", or the "paper"."""
+
+    source: str
+    folder: Path | None = None
+    photos: int | None = None
+    per_1000: float | None = None
+
+
+@dataclass(frozen=True)
+class RunnerUp:
+    """The other concept that is most likely in the same region, with its score there."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One of `engine.heads.open_set.EVIDENCE`, or "rejected" for the nearest rejected region: a cosine similarity, and
+    what it adds to the log-odds.
+    """
+
+    name: str
+    value: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why a concept was named in a photo or was not; `reason` says it in words, `cause` in one.
+
+    box: the region in pixels of the upright photo, None where there is none; source: where that came from, `face`,
+    `detector`, `grid` or `photo`. score: of this region, whatever became of it, on the scale of the thresholds
+    (log-odds, with the paper's heads a cosine or 0..1); name, maybe: from where on it is named and may be named; the
+    paper's heads know no maybe. nearest, rejection: what is most like the region of all references and confirmed
+    photos, and of what the user rejected. likeness: cosine to the mean of the references; crowd: to the 50 strangers
+    most like the region. evidence and bias add up to the score; the paper's heads have none.
+    """
+
+    concept: Concept
+    outcome: Outcome
+    cause: Cause
+    reason: str
+    basis: Basis
+    box: Box | None = None
+    source: str | None = None
+    score: float | None = None
+    name: float = 0.0
+    maybe: float | None = None
+    nearest: Likeness | None = None
+    likeness: float | None = None
+    runner_up: RunnerUp | None = None
+    crowd: float | None = None
+    rejection: Likeness | None = None
+    evidence: tuple[Evidence, ...] = ()
+    bias: float | None = None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A photo as one judge sees it, for one of its concepts (column). raw: scores (R, C) of all regions; scores: -inf
+    where a face is not good enough; flaws: what is wrong with each region then.
+    """
+
+    judge: Judge
+    column: int
+    regions: Sequence[Region]
+    features: np.ndarray
+    raw: np.ndarray
+    scores: np.ndarray
+    flaws: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        return self.judge.concepts[self.column].name
+
+    @property
+    def least(self) -> float:
+        """From where on the concept may be anywhere."""
+        return float(min(self.judge.maybes[self.column], self.judge.names[self.column]))
+
+    @property
+    def separable(self) -> bool:
+        return bool(self.judge.separable[self.column])
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What became of a concept, with words for it, and the region (row) that it is about."""
+
+    outcome: Outcome
+    cause: Cause
+    reason: str
+    row: int | None = None
+    box: Box | None = None
+
+
+def why(
+    session: Session,
+    photo: Photo | str,
+    concept: Concept,
+    library: Path | None = None,
+    *,
+    enrolled: Enrolled | None = None,
+    declined: frozenset[str] = frozenset(),
+) -> Why:
+    """Why a concept is named in a photo (or its content hash) or is not, as photos of a library are looked at. A photo
+    that was not looked at yet is, and its features are kept. `enrolled`: the judges, where they are loaded already;
+    `declined`: the keys of the names that a human took out of the photo's sidecar.
+
+    Raises:
+        UsageError: only a content hash is given, and that photo was not looked at yet.
+        ConceptError: the concept has no head for the recogniser in use.
+    """
+    head = load_head(session, concept)
+    alone = _alone(enrolled or load_enrolled(session, [concept], library), concept)
+    if isinstance(photo, Photo):
+        (find_faces if concept.kind is Kind.PERSON else find_regions)(session, [photo], keep=True)
+        content_hash = photo.facts.content_hash
+        whole = Box(0.0, 0.0, float(photo.facts.width), float(photo.facts.height))
+    else:
+        content_hash, whole = photo, Box(0.0, 0.0, 0.0, 0.0)
+    seen = _look(session, content_hash, alone, concept)
+    found = look_up(session, content_hash, alone, whole)
+    assert found is not None  # the photo was looked at, and its box is known
+    said = next((d for d in alone.rulings.about(content_hash) if d.concept_id == concept.id), None)
+    verdict = _judge(seen, found, said)
+    if verdict.outcome is Outcome.NAMED and name_key(concept.name) in declined:
+        taken_out = "the name was taken out of the photo's sidecar"
+        verdict = replace(verdict, outcome=Outcome.DECLINED, cause=Cause.DECIDED, reason=taken_out)
+    told = _told(seen, verdict)
+    if verdict.row is None:
+        return told
+    feature = seen.features[verdict.row]
+    return replace(
+        told,
+        nearest=find_nearest(session, concept, head, feature),
+        likeness=mean_likeness(head, feature),
+        rejection=find_rejection(session, concept, head, feature),
+    )
+
+
+def why_photo(session: Session, name: str, path: Path) -> tuple[Photo, Why]:
+    """A photo, and why the concept of a name is named in it or is not.
+
+    Raises:
+        PhotoError: the photo cannot be read.
+        ConceptError: the concept is unknown, or has no head for the recogniser in use.
+    """
+    concept, photo = session.store.get(name), load_photo(path)
+    session.check_recognisable(concept)
+    try:
+        declined = read_names_taken_out(Namer().find(path).xmp)
+    except SidecarError:
+        declined = frozenset()
+    return photo, why(session, photo, concept, common_folder([path]), declined=declined)
+
+
+def _alone(enrolled: Enrolled, concept: Concept) -> Enrolled:
+    """The judge of a concept, without that of the other kind, asked for all whom it knows."""
+    people = concept.kind is Kind.PERSON
+    judge = enrolled.people if people else enrolled.things
+    if judge is None or concept.id not in [c.id for c in judge.concepts]:
+        raise UsageError(f"{concept.name!r} is not among those to be recognised", hint="Name it, too.")
+    asked = frozenset(c.id for c in judge.concepts)
+    return replace(enrolled, asked=asked, people=judge if people else None, things=None if people else judge)
+
+
+def _look(session: Session, content_hash: str, enrolled: Enrolled, concept: Concept) -> _Seen:
+    ((judge, scene),) = known_scenes(session, content_hash, enrolled)
+    if scene is None:
+        raise UsageError("the photo was not looked at yet", hint="Run myvlm scan on it first.")
+    scores = score_scene(judge, scene)
+    raw = scores if scene.usable.all() else judge.score(scene.features)
+    gate = enrolled.gate
+    faces = known_faces(session, content_hash) or [] if enrolled.people and gate else []
+    flaws = [_flaws(f, gate) for f in faces] if gate and faces else [""] * len(scene.regions)
+    column = [c.id for c in judge.concepts].index(concept.id)
+    return _Seen(judge, column, scene.regions, scene.features, raw, scores, flaws)
+
+
+def _flaws(face: Face, gate: Gate) -> str:
+    """What recognition's `passes` finds wrong with a face; "" for nothing."""
+    side = min(face.box.x1 - face.box.x0, face.box.y1 - face.box.y0)
+    small = f"too small ({int(side)} pixels; {gate.min_side:g} are needed)"
+    checks = ((side < gate.min_side, small), (face.sharpness < gate.min_sharpness, "blurred"))
+    return " and ".join(text for bad, text in (*checks, (face.turn > gate.max_turn, "turned away")) if bad)
+
+
+def _judge(seen: _Seen, found: Found, said: Decision | None) -> _Verdict:
+    own = seen.judge.concepts[seen.column].id
+    named, maybe = (next((m for m in ms if m.concept_id == own), None) for ms in (found.names, found.maybes))
+    if said is not None and said.verdict is Verdict.REJECT:
+        reason = f"you said that {seen.name} is not in this photo"
+        return _Verdict(Outcome.REJECTED, Cause.DECIDED, reason, _best(seen.raw[:, seen.column]))
+    if said is not None and named is not None:
+        place = named.box if named.box.area else None
+        reason = f"you said that {seen.name} is in this photo"
+        return _Verdict(Outcome.CONFIRMED, Cause.DECIDED, reason, _row_of(seen, named), place)
+    if named is not None:
+        reason = "sure enough for a name, and nobody else is surer there"
+        return _Verdict(Outcome.NAMED, Cause.SURE, reason, _row_of(seen, named), named.box)
+    if maybe is not None:
+        cause = Cause.LOW_SCORE if seen.separable else Cause.NOT_SEPARABLE
+        reason = f"sure enough to ask you, not sure enough for a name{_hardly(seen)}"
+        return _Verdict(Outcome.MAYBE, cause, reason, _row_of(seen, maybe), maybe.box)
+    return _unknown(seen, (*found.names, *found.maybes))
+
+
+def _unknown(seen: _Seen, others: Sequence[Match]) -> _Verdict:
+    """Why a concept is nowhere, with the region that is most like it."""
+    best, usable = _best(seen.raw[:, seen.column]), _best(seen.scores[:, seen.column])
+    if best is None:
+        what = "no face was found in this photo" if _is_person(seen) else "nothing was found in this photo"
+        return _Verdict(Outcome.UNKNOWN, Cause.NO_REGION, what)
+    if usable is None or (best != usable and seen.flaws[best] and seen.raw[best, seen.column] >= seen.least):
+        which = "the only face" if len(seen.regions) == 1 else f"the face that is most like {seen.name}"
+        return _Verdict(Outcome.UNKNOWN, Cause.POOR_FACE, f"{which} is {seen.flaws[best]}", best)
+    score = float(seen.scores[usable, seen.column])
+    taken = [m for m in others if _is_there(m.box, seen.regions[usable].box)]
+    if score >= seen.least and taken:
+        surer = f"{taken[0].name} is surer there, and a region shows only one of them"
+        return _Verdict(Outcome.UNKNOWN, Cause.OTHER_SURER, surer, usable)
+    may = "is" if seen.judge.maybes[seen.column] > seen.least else "may be"
+    reason = f"the score {score:.2f} is too low; from {seen.least:.2f} on {seen.name} {may} there"
+    return _Verdict(Outcome.UNKNOWN, Cause.LOW_SCORE, reason + _hardly(seen), usable)
+
+
+def _hardly(seen: _Seen) -> str:
+    """What to add of a concept whose own references hardly reach its threshold."""
+    if seen.separable:
+        return ""
+    return f"; {seen.name} can hardly be told from others in these photos and is seldom named: add references"
+
+
+def _is_person(seen: _Seen) -> bool:
+    return seen.judge.concepts[seen.column].kind is Kind.PERSON
+
+
+def _is_there(box: Box, region: Box) -> bool:
+    return box == region or iou(box, region) > _SAME_PLACE
+
+
+def _best(scores: np.ndarray) -> int | None:
+    """The row with the highest of some scores (R,); None when there is none, or all are -inf."""
+    return int(np.argmax(scores)) if np.isfinite(scores).any() else None
+
+
+def _row_of(seen: _Seen, match: Match) -> int | None:
+    """The region that a match is about; None where the user confirmed one in which nothing was found."""
+    boxes = [r.box for r in seen.regions]
+    same = [r for r, b in enumerate(boxes) if b == match.box]
+    if same:
+        return min(same, key=lambda r: (abs(float(seen.scores[r, seen.column]) - match.score), r))
+    row = nearest_region(boxes, match.box) if boxes else None
+    return row if row is not None and iou(boxes[row], match.box) > 0.0 else None
+
+
+def _told(seen: _Seen, verdict: _Verdict) -> Why:
+    judge, c, row = seen.judge, seen.column, verdict.row
+    basis, name, maybe = _basis(seen), float(judge.names[c]), float(judge.maybes[c])
+    base = Why(
+        judge.concepts[c],
+        verdict.outcome,
+        verdict.cause,
+        verdict.reason,
+        basis,
+        verdict.box,
+        "photo" if verdict.box else None,
+        name=name,
+        maybe=maybe if np.isfinite(maybe) else None,
+    )
+    if row is None:
+        return base
+    feature, region = seen.features[row], seen.regions[row]
+    evidence, bias = _evidence(seen, feature)
+    return replace(
+        base,
+        box=verdict.box or region.box,
+        source=region.source,
+        score=float(seen.raw[row, c]),
+        runner_up=_runner_up(seen, row),
+        crowd=next((e.value for e in evidence if e.name == "crowd"), None),
+        evidence=evidence,
+        bias=bias,
+    )
+
+
+def _scored_alike(seen: _Seen) -> range:
+    """The concepts whose scores are on the scale of this one's: an imported head has one of its own."""
+    own, everyone = _open_set(seen.judge), len(seen.judge.concepts)
+    return range(own) if seen.column < own else range(own, everyone)
+
+
+def _open_set(judge: Judge) -> int:
+    """How many of a judge's concepts, which are its first, have open-set scores."""
+    return len(judge.scorer.gallery.concepts) if judge.scorer is not None else 0
+
+
+def _runner_up(seen: _Seen, row: int) -> RunnerUp | None:
+    others = [c for c in _scored_alike(seen) if c != seen.column]
+    if not others:
+        return None
+    best = max(others, key=lambda c: float(seen.raw[row, c]))
+    return RunnerUp(seen.judge.concepts[best].name, float(seen.raw[row, best]))
+
+
+def _evidence(seen: _Seen, feature: np.ndarray) -> tuple[tuple[Evidence, ...], float | None]:
+    """What adds up to the score of a region with feature (D,), and the bias; nothing with the paper's heads."""
+    scorer = seen.judge.scorer
+    if scorer is None or seen.column >= _open_set(seen.judge):
+        return (), None
+    gallery = scorer.gallery
+    found = gather_evidence(feature[None], gallery.concepts, gallery.strangers)[0, seen.column]
+    parts = scorer.weights * (found - scorer.centre) / scorer.scale
+    rows = [Evidence(n, float(v), float(p)) for n, v, p in zip(EVIDENCE, found, parts, strict=True)]
+    rejected = gallery.concepts[seen.column].rejected
+    if len(rejected):
+        lost = rejection_penalty(feature[None], gallery.concepts)[0, seen.column]
+        rows.append(Evidence("rejected", float((rejected @ feature).max()), 0.0 - float(lost)))
+    return tuple(rows), scorer.bias
+
+
+def _basis(seen: _Seen) -> Basis:
+    if seen.column >= _open_set(seen.judge):
+        return Basis("paper")
+    made = seen.judge.calibration
+    return Basis("usual") if made is None else Basis("calibrated", made.root, made.photos, made.per_1000)

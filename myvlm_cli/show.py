@@ -1,0 +1,165 @@
+"""`myvlm concepts show`: what is stored of a concept, or why it is named in a photo or is not."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.types import Kind
+from myvlm_cli import options as o
+from myvlm_cli.decide import STANDINGS, describe_decision, describe_decisions
+from myvlm_cli.output import out, path_text
+
+if TYPE_CHECKING:
+    from engine.pipeline.nearest import Likeness
+    from engine.pipeline.why import Why
+
+Photo = Annotated[
+    Path | None,
+    typer.Argument(metavar="[PHOTO]", help="Say why it is named in this photo, or is not.", show_default=False),
+]
+Draw = Annotated[
+    Path | None,
+    typer.Option("--draw", metavar="FILE.png", help="With PHOTO: say it in a picture, too.", show_default=False),
+]
+
+
+def show(
+    name: o.Name,
+    photo: Photo = None,
+    draw: Draw = None,
+    vlm: o.Vlm = None,
+    recogniser: o.Recogniser = None,
+    heads: o.Heads = "open-set",
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """Show what is stored of a concept; with a photo, why it is named there or is not.
+
+    Example: myvlm concepts show rex
+
+    Example: myvlm concepts show rex beach.jpg --draw why.png
+    """
+    session = o.open_session(vlm, recogniser, device, "auto", heads=heads)
+    if photo is not None:
+        _explain(session, name, photo, draw, json=json)
+        return
+    if draw is not None:
+        from engine.errors import UsageError
+
+        raise UsageError("--draw is for a photo", hint=f"Example: myvlm concepts show {name} photo.jpg --draw why.png")
+    concept = session.store.get(name)
+    document = describe_concept(session, concept) | {"decisions": describe_decisions(session, concept)}
+    out.json_document(document) if json else _tell_concept(document)
+
+
+def _tell_concept(document: dict[str, Any]) -> None:
+    out.text(f"{document['name']}: {document['kind']}, category {document['category']}, version {document['version']}")
+    for r in document["references"]:
+        out.text(f"  reference {r['file']}")
+    for d in document["decisions"]:
+        out.text(f"  {d['verdict']} {d['file']}, decided {d['decided']}{STANDINGS[d['standing']]}")
+    for h in document["heads"]:
+        out.text(f"  head {h['kind']} on {h['encoder']}, threshold {h['threshold']}")
+    for e in document["embeddings"]:
+        out.text(
+            f"  embedding for {e['vlm']} ({e['revision']}), task {e['task']}, {e['steps']} steps, seed {e['seed']},"
+            f" loss {e['loss']:.3f}"
+        )
+
+
+def describe_concept(session: Any, concept: Any) -> dict[str, Any]:
+    """What is stored of a concept, as plain data."""
+    return {
+        "name": concept.name,
+        "id": concept.id,
+        "version": concept.version,
+        "kind": str(concept.kind),
+        "category": concept.category,
+        "identifier": concept.identifier,
+        "references": [
+            {"file": path_text(r.path), "content_hash": r.content_hash, "box": list(r.box.rounded()) if r.box else None}
+            for r in concept.references
+        ],
+        "decisions": [describe_decision(d) for d in session.store.decisions.of(concept.id)],
+        **session.store.facts(concept),
+    }
+
+
+def _explain(session: Any, name: str, path: Path, draw: Path | None, *, json: bool) -> None:
+    from engine.pipeline.explain import save_why
+    from engine.pipeline.why import why_photo
+
+    o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
+    photo, why = why_photo(session, name, path)
+    if draw is not None:
+        save_why(photo, why, draw)
+    if json:
+        drawn = {"picture": path_text(draw) if draw else None}
+        out.json_document({"file": path_text(path), "concept": why.concept.name} | describe_why(why) | drawn)
+    else:
+        _tell(why, path)
+
+
+def _tell(why: "Why", path: Path) -> None:
+    from engine.pipeline.why_picture import facts_of
+
+    out.text(f"{why.concept.name} in {path_text(path)}: {why.outcome}: {why.reason}")
+    if why.box is not None:
+        out.text(f"  region: {' '.join(map(str, why.box.rounded()))} ({why.source})")
+    perhaps = f", perhaps from {why.maybe:.2f}" if why.maybe is not None else ""
+    score = f"{why.score:.2f}" if why.score is not None else "none"
+    out.text(f"  score: {score}; named from {why.name:.2f}{perhaps}")
+    if why.nearest is not None:
+        kind = "confirmed photo" if why.nearest.of == "confirmed" else "reference"
+        where = path_text(why.nearest.path) if why.nearest.path else "not known which"
+        out.text(f"  nearest {kind}: {where}, likeness {why.nearest.cosine:.2f}")
+    for fact in facts_of(why):
+        out.text(f"  {fact}")
+    if why.evidence:
+        parts = [f"{e.name} {e.contribution:+.2f}" for e in why.evidence]
+        out.text(f"  adds up to the score: {', '.join(parts)}, to begin with {why.bias:+.2f}")
+
+
+def describe_why(why: "Why") -> dict[str, Any]:
+    """Why a concept is named or is not, as plain data; boxes are whole pixels of the upright photo."""
+    basis, runner_up = why.basis, why.runner_up
+    return {
+        "outcome": str(why.outcome),
+        "cause": str(why.cause),
+        "reason": why.reason,
+        "region": {"box": list(why.box.rounded()), "source": why.source} if why.box else None,
+        "score": _round(why.score),
+        "thresholds": {
+            "name": _round(why.name),
+            "maybe": _round(why.maybe),
+            "from": basis.source,
+            "folder": path_text(basis.folder) if basis.folder else None,
+            "photos": basis.photos,
+            "false_names_per_1000": basis.per_1000,
+        },
+        "nearest": _describe_likeness(why.nearest),
+        "likeness": _round(why.likeness),
+        "crowd": _round(why.crowd),
+        "runner_up": {"name": runner_up.name, "score": _round(runner_up.score)} if runner_up else None,
+        "rejection": _describe_likeness(why.rejection),
+        "evidence": [
+            {"name": e.name, "value": _round(e.value), "contribution": _round(e.contribution)} for e in why.evidence
+        ],
+        "bias": _round(why.bias),
+    }
+
+
+def _describe_likeness(found: "Likeness | None") -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "of": found.of,
+        "file": path_text(found.path) if found.path else None,
+        "box": list(found.box.rounded()) if found.box else None,
+        "likeness": _round(found.cosine),
+    }
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
