@@ -13,7 +13,7 @@ from engine.evaluation.recognition_library import ScannedLibrary, Stopwatch, cop
 from engine.pipeline.calibrating import calibrate, recognisable
 from engine.pipeline.decide import Wish, decide
 from engine.pipeline.enrol import enrol
-from engine.pipeline.recognition import Found, load_enrolled, look_up
+from engine.pipeline.recognition import Found, load_enrolled, look_up_all
 from engine.pipeline.session import Session
 from engine.types import Verdict
 
@@ -70,7 +70,7 @@ def measure_eleventh(ready: ScannedLibrary) -> Part:
         calibrate(session, ready.files, ready.root)
         watch.lap("calibrate")
         enrolled = load_enrolled(session, recognisable(session), ready.root)
-        found = [look_up(session, p.content_hash, enrolled) for p in ready.photos.values()]
+        found = look_up_all(session, [(p.content_hash, None) for p in ready.photos.values()], enrolled)
         watch.lap("match")
     named = sum(m.concept_id == concept.id for f in found if f is not None for m in f.names)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -87,7 +87,7 @@ def measure_eleventh(ready: ScannedLibrary) -> Part:
 def _look_at(session: Session, ready: ScannedLibrary, shots: Sequence[Shot]) -> list[Found]:
     """What is found in some photos, with the heads and thresholds as they are now."""
     enrolled = load_enrolled(session, recognisable(session), ready.root)
-    found = [look_up(session, ready.photos[s.number].content_hash, enrolled) for s in shots]
+    found = look_up_all(session, [(ready.photos[s.number].content_hash, None) for s in shots], enrolled)
     return [f for f in found if f is not None]  # all photos were scanned
 
 

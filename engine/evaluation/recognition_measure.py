@@ -20,14 +20,13 @@ from engine.evaluation.library_figures import (
 )
 from engine.evaluation.parts import Part
 from engine.pipeline.judges import Judge
-from engine.pipeline.recognition import Enrolled, Found, load_enrolled, look_up
+from engine.pipeline.recognition import Enrolled, Found, load_enrolled, look_up_all
 from engine.pipeline.session import Session
 from engine.storybook.photos import DrawnPhoto
 from engine.types import Concept, Kind
 
 _LOWERED = 60.0
-"""How far name thresholds are lowered to see who would be named next: further than scores differ, less than what keeps
-concepts that cannot be told from others from being named (`judges.NEVER`)."""
+"""How far name thresholds are lowered to see who would be named next: further than scores differ."""
 FURTHEST = -8.0
 """Margins under this are not kept: at that setting nearly every photo has a false name."""
 _FACE_SCALE = 20.0
@@ -75,14 +74,13 @@ def measure_said(
     margin = _paper_margin if session.choices.heads == "paper" else _margin
     place = {c.id: i for i, c in enumerate(concepts) if c is not None}
     names, maybes, margins = [], [], []
-    for content, true in zip(contents, boxes, strict=True):
-        found = _looked_up(session, content, enrolled)
+    near, far = (_looked_up(session, contents, e) for e in (enrolled, lowered))
+    for found, wider, true in zip(near, far, boxes, strict=True):
         for rows, matches in ((names, found.names), (maybes, found.maybes)):
             own = ((place[m.concept_id], m.box) for m in matches)
             rows.append([[c, _rounded(overlap_of(box, true.get(c)))] for c, box in own])
-        wide = _looked_up(session, content, lowered).names
-        far = ((place[m.concept_id], margin(m.score, known[m.concept_id], m.kind)) for m in wide)
-        margins.append([[c, round(v, 4)] for c, v in far if v >= FURTHEST])
+        over = ((place[m.concept_id], margin(m.score, known[m.concept_id], m.kind)) for m in wider.names)
+        margins.append([[c, round(v, 4)] for c, v in over if v >= FURTHEST])
     apart = [place[c.id] for j in judges for c, own in zip(j.concepts, j.separable, strict=True) if not own]
     apart += [i for i, c in enumerate(concepts) if c is None]
     calibrated = [j.calibration is not None for j in judges]
@@ -121,11 +119,11 @@ def outcome_of_part(part: Part, heads: str) -> Outcome:
     return outcome_of(truth_of_part(part["truth"]), said_of(part["heads"][heads]))
 
 
-def _looked_up(session: Session, content: str, enrolled: Enrolled) -> Found:
-    found = look_up(session, content, enrolled)
-    if found is None:
+def _looked_up(session: Session, contents: Sequence[str], enrolled: Enrolled) -> list[Found]:
+    known = [f for f in look_up_all(session, [(c, None) for c in contents], enrolled) if f is not None]
+    if len(known) < len(contents):
         raise UsageError("a photo of the library was not scanned", hint="Scan it before it is measured.")
-    return found
+    return known
 
 
 def _lowered(judge: Judge | None) -> Judge | None:

@@ -36,6 +36,8 @@ def assign(scores: np.ndarray, thresholds: np.ndarray, same: np.ndarray | None =
     scores: (R, C); thresholds: (C,). Pairs below their threshold stay unknown. `same`, (R, R) bool, says
     which regions overlap so much that they show the same thing.
     """
+    if not (scores >= thresholds[None]).any():
+        return []  # most photos of a library
     same = np.eye(len(scores), dtype=bool) if same is None else same
     margins = np.nan_to_num(scores - thresholds[None], nan=-np.inf, posinf=-np.inf)
     found: list[Assignment] = []

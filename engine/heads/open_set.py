@@ -9,6 +9,8 @@ are on one scale, which is what one-to-one assignment and one calibrated thresho
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,12 +42,14 @@ _ROUNDS = 30
 @dataclass(frozen=True)
 class Template:
     """What is known of one concept. views: (V, D) unit features of its references, plain and altered, and of what the
-    user confirmed; photos: (V,) int, which photo each is of; rejected: (K, D), what the user said is not it.
+    user confirmed; photos: (V,) int, which photo each is of; rejected: (K, D), what the user said is not it; confirmed:
+    how many of the photos, the last ones, were confirmed, not enrolled.
     """
 
     views: np.ndarray
     photos: np.ndarray
     rejected: np.ndarray
+    confirmed: int = 0
 
     def without(self, photo: int) -> "Template":
         """The template as it would be if one photo had not been given."""
@@ -63,6 +67,11 @@ class Gallery:
     concepts: tuple[Template, ...]
     strangers: np.ndarray
 
+    @cached_property
+    def prepared(self) -> "_Prepared":
+        """For the evidence of many regions."""
+        return _Prepared(self.concepts, self.strangers)
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -76,14 +85,20 @@ class Scorer:
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Log-odds (R, C) float32 that regions with unit features (R, D) show each concept; higher is surer."""
-        found = gather_evidence(features, self.gallery.concepts, self.gallery.strangers)
-        return self._odds(found) - rejection_penalty(features, self.gallery.concepts)
+        return self._odds(self.gallery.prepared.evidence(features)) - rejection_penalty(features, self.gallery.concepts)
 
     def held_out(self) -> list[np.ndarray]:
         """Per concept, the log-odds of each reference photo's plain view, (photos,), scored without that photo."""
         return [
             np.array([self._odds(e)[0, c] for e in _left_out(self.gallery, c, most=1)], np.float32)
             for c in range(len(self.gallery.concepts))
+        ]
+
+    def rejected(self) -> list[np.ndarray]:
+        """Per concept, the log-odds of what was rejected, (K,), as if it had not been."""
+        return [
+            self._odds(self.gallery.prepared.evidence(own.rejected))[:, c]
+            for c, own in enumerate(self.gallery.concepts)
         ]
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -107,19 +122,42 @@ def restore(gallery: Gallery, tensors: Mapping[str, np.ndarray]) -> Scorer:
 
 def gather_evidence(features: np.ndarray, concepts: Sequence[Template], strangers: np.ndarray) -> np.ndarray:
     """The evidence (R, C, 5) float32 of regions (R, D) for each concept; see `EVIDENCE`."""
-    r, c = len(features), len(concepts)
-    found = np.zeros((r, c, len(EVIDENCE)), np.float32)
-    if not r or not c:
+    return _Prepared(concepts, strangers).evidence(features)
+
+
+class _Prepared:
+    """What the evidence of any region needs of a gallery, computed once."""
+
+    def __init__(self, concepts: Sequence[Template], strangers: np.ndarray) -> None:
+        self._strangers = strangers
+        self._count = len(concepts)
+        if not concepts:
+            return
+        self._centres = np.stack([_unit(t.views.mean(axis=0)) for t in concepts])
+        orders = [np.argsort(t.photos, kind="stable") for t in concepts]
+        self._views = np.concatenate([t.views[o] for t, o in zip(concepts, orders, strict=True)])
+        photos = [t.photos[o] for t, o in zip(concepts, orders, strict=True)]
+        new = np.concatenate([np.append(True, p[1:] != p[:-1]) for p in photos])
+        self._starts = np.flatnonzero(new)  # of each reference photo's views
+        counts = [len(np.unique(p)) for p in photos]
+        self._spans = np.cumsum([0, *counts])
+        self._twins = _top_mean(self._centres @ strangers.T) if len(strangers) else np.zeros(self._count, np.float32)
+
+    def evidence(self, features: np.ndarray) -> np.ndarray:
+        """(R, C, 5) float32 of regions (R, D)."""
+        found = np.zeros((len(features), self._count, len(EVIDENCE)), np.float32)
+        if not len(features) or not self._count:
+            return found
+        likeness = features @ self._centres.T
+        found[..., 0] = likeness
+        best = np.maximum.reduceat(features @ self._views.T, self._starts, axis=1)  # a column a reference photo
+        for c, (start, end) in enumerate(pairwise(self._spans)):
+            found[:, c, 1] = np.sort(best[:, start:end], axis=1)[:, -_NEIGHBOURS:].mean(axis=1)
+        found[..., 2] = _best_other(likeness)
+        if len(self._strangers):
+            found[..., 3] = _top_mean(features @ self._strangers.T)[:, None]
+        found[..., 4] = self._twins
         return found
-    centres = np.stack([_unit(t.views.mean(axis=0)) for t in concepts])
-    likeness = features @ centres.T
-    found[..., 0] = likeness
-    found[..., 1] = np.stack([_nearest(features, t) for t in concepts], axis=1)
-    found[..., 2] = _best_other(likeness)
-    if len(strangers):
-        found[..., 3] = _top_mean(features @ strangers.T)[:, None]
-        found[..., 4] = _top_mean(centres @ strangers.T)[None]
-    return found
 
 
 def rejection_penalty(features: np.ndarray, concepts: Sequence[Template]) -> np.ndarray:
@@ -149,9 +187,13 @@ def find_strangers(features: np.ndarray, concepts: Sequence[Template]) -> np.nda
 def fit(gallery: Gallery) -> Scorer:
     """Fit the logistic head: left-out references against strangers and other concepts. Deterministic.
 
+    What the user decided is left out: hard cases would change the scale that thresholds of all concepts are on (seven
+    rejections in a library: errors of nine other concepts 8 before, 14 after).
+
     With fewer than two photos for every concept there is nothing to leave out, and fixed weights are used.
     """
-    positives = [e[:, c] for c in range(len(gallery.concepts)) for e in _left_out(gallery, c)]
+    kept = [len(np.unique(t.photos)) - t.confirmed for t in gallery.concepts]
+    positives = [e[:, c] for c, n in enumerate(kept) for e in _left_out(gallery, c)[:n]]
     if not positives:
         centre = np.zeros(len(EVIDENCE), np.float32)
         return Scorer(gallery, np.array(_FALLBACK, np.float32), -8.0, centre, np.ones_like(centre))
@@ -182,16 +224,14 @@ def _left_out(gallery: Gallery, concept: int, most: int | None = None) -> list[n
 
 
 def _negatives(gallery: Gallery) -> np.ndarray:
-    """Evidence (M, 5) of pairs that are certainly wrong: other concepts' views, the nearest strangers, rejections."""
+    """Evidence (M, 5) of pairs that are certainly wrong: other concepts' views, the nearest strangers."""
     views = np.concatenate([t.views for t in gallery.concepts])
     owner = np.repeat(np.arange(len(gallery.concepts)), [len(t.views) for t in gallery.concepts])
-    of_views = gather_evidence(views, gallery.concepts, gallery.strangers)
-    of_strangers = gather_evidence(gallery.strangers, gallery.concepts, gallery.strangers)
+    of_views, of_strangers = (gallery.prepared.evidence(f) for f in (views, gallery.strangers))
     rows = []
-    for c, own in enumerate(gallery.concepts):
+    for c in range(len(gallery.concepts)):
         nearest = np.argsort(-of_strangers[:, c, 0], kind="stable")[:_HARDEST]
         rows += [of_views[owner != c, c], of_strangers[nearest, c]]
-        rows.append(gather_evidence(own.rejected, gallery.concepts, gallery.strangers)[:, c])
     found = np.concatenate(rows)
     return found if len(found) else np.zeros((1, len(EVIDENCE)), np.float32)
 
@@ -215,14 +255,6 @@ def _logistic(rows: np.ndarray, labels: np.ndarray, share: np.ndarray) -> tuple[
 
 def _unit(vector: np.ndarray) -> np.ndarray:
     found: np.ndarray = vector / max(float(np.linalg.norm(vector)), 1e-9)
-    return found
-
-
-def _nearest(features: np.ndarray, template: Template) -> np.ndarray:
-    """Mean similarity of the nearest view in each of the four reference photos most alike: (R,)."""
-    likeness = features @ template.views.T
-    best = np.stack([likeness[:, template.photos == p].max(axis=1) for p in np.unique(template.photos)], axis=1)
-    found: np.ndarray = np.sort(best, axis=1)[:, -_NEIGHBOURS:].mean(axis=1)
     return found
 
 

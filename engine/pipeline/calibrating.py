@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import UsageError
-from engine.heads.calibration import Calibration, best_in_photos
+from engine.heads.calibration import Calibration, best_in_photos, learn_from_decisions
 from engine.heads.calibration import calibrate as fit_thresholds
 from engine.heads.open_set import find_strangers, fit
 from engine.photos.discovery import Found
-from engine.pipeline.judges import gallery_digest, make_gallery, views_of
+from engine.pipeline.judges import decided_scores, gallery_digest, make_gallery, views_of
 from engine.pipeline.recognition import Enrolled, known_scenes, load_enrolled, load_heads
 from engine.pipeline.scan import ScanRequest, scan
 from engine.pipeline.session import Session
@@ -161,10 +161,12 @@ def _settle(
     own = best_in_photos(scorer.scores(seen.features), seen.owner)
     best[: len(own)] = own
     best[_known_to_show(session, concepts, seen.contents)] = -np.inf
-    found = fit_thresholds(best, scorer.held_out(), session.recogniser_config.usual(concepts[0].kind), per_1000=share)
+    usual = session.recogniser_config.usual(concepts[0].kind)
+    found = fit_thresholds(best, scorer.held_out(), usual, per_1000=share, stricter=PER_1000 / rate)
+    names = learn_from_decisions(found.names, found.maybes, decided_scores(scorer, heads))
     thresholds = {
         c.id: Thresholds(float(n), float(m), bool(s))
-        for c, n, m, s in zip(concepts, found.names, found.maybes, found.separable, strict=True)
+        for c, n, m, s in zip(concepts, names, found.maybes, found.separable, strict=True)
     }
     model = session.recogniser_config.head_id(concepts[0].kind)
     tensors = {**scorer.tensors(), "strangers": strangers.astype(np.float16)}

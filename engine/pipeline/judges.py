@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.files import sha256_of
-from engine.heads.calibration import usual_thresholds
+from engine.heads.calibration import learn_from_decisions, usual_thresholds
 from engine.heads.linear import LinearHead
 from engine.heads.matching import face_scores
 from engine.heads.open_set import Gallery, Scorer, Template, fit, restore
@@ -17,7 +17,7 @@ from engine.store.calibrations import StoredCalibration
 from engine.store.concepts import Head
 from engine.types import Concept, Kind
 
-_METHOD = 2
+_METHOD = 3
 """Raise it when evidence or fit change: calibrations of before are made anew."""
 
 
@@ -84,6 +84,7 @@ def judge_by(session: Session, heads: Mapping[Concept, Head], found: StoredCalib
         scorer = fit(make_gallery(session, heads, ()))
         usual = session.recogniser_config.usual(concepts[0].kind)
         names, maybes, separable = usual_thresholds(scorer.held_out(), usual)
+        names = learn_from_decisions(names, maybes, decided_scores(scorer, heads))
         mark = "usual"
     else:
         tensors = dict(found.tensors)
@@ -115,16 +116,30 @@ def make_template(head: Head, augmentations: int) -> Template:
     """What a stored head knows of its concept; every confirmation is one more photo of it."""
     views, photos = views_of(head), photos_of(head, augmentations)
     confirmed = head.tensors.get("confirmed", views[:0])
-    counts = [int(item.rpartition("=")[2]) for item in str(head.facts.get("confirmed", "")).split()]
+    counts = _confirmations(head)
     later = np.repeat(np.arange(len(counts)), counts) + int(photos.max(initial=-1)) + 1
     rejected = head.tensors.get("rejected", views[:0])
-    return Template(np.concatenate([views, confirmed]), np.concatenate([photos, later]).astype(np.int64), rejected)
+    return Template(
+        np.concatenate([views, confirmed]), np.concatenate([photos, later]).astype(np.int64), rejected, len(counts)
+    )
 
 
 def gallery_digest(session: Session, heads: Iterable[Concept]) -> str:
     """Tells sets of enrolled concepts with their heads apart."""
     own = sorted((c.id, session.store.head_fingerprint(c)) for c in heads)
     return sha256_of(repr((_METHOD, own)).encode())[:24]
+
+
+def decided_scores(scorer: Scorer, heads: Mapping[Concept, Head]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each concept the log-odds of what was confirmed, each scored without itself, and of what was rejected."""
+    counts = [len(_confirmations(h)) for h in heads.values()]
+    held_out = [h[len(h) - n :] for h, n in zip(scorer.held_out(), counts, strict=True)]
+    return list(zip(held_out, scorer.rejected(), strict=True))
+
+
+def _confirmations(head: Head) -> list[int]:
+    """How many views each confirmation has, in their order."""
+    return [int(item.rpartition("=")[2]) for item in str(head.facts.get("confirmed", "")).split()]
 
 
 def photos_of(head: Head, augmentations: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Who is in these photos: features, judges, one-to-one matches. No VLM runs here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -111,18 +111,54 @@ def recognise_known(
 
 def look_up(session: Session, content_hash: str, enrolled: Enrolled, whole: Box | None = None) -> Found | None:
     """As `recognise_known`, with those that may be there."""
+    return _found(enrolled, known_scenes(session, content_hash, enrolled), content_hash, whole)
+
+
+def _found(
+    enrolled: Enrolled,
+    scenes: Sequence[tuple[Judge, "_Scene | None"]],
+    content_hash: str,
+    whole: Box | None,
+    scores: Mapping[int, np.ndarray] | None = None,
+) -> Found | None:
+    """Names and maybes of all judges; scores by the judge's id, where they are known."""
     names: list[Match] = []
     maybes: list[Match] = []
     said = enrolled.rulings.about(content_hash)
-    for judge, scene in known_scenes(session, content_hash, enrolled):
+    for judge, scene in scenes:
         if scene is None:
             return None
-        found = _judged(judge, scene, said, whole)
+        found = _judged(judge, scene, said, whole, (scores or {}).get(id(judge)))
         if found is None:
             return None
         names += found.names
         maybes += found.maybes
     return Found(_asked_for(names, enrolled), _asked_for(maybes, enrolled))
+
+
+def look_up_all(session: Session, photos: Sequence[tuple[str, Box | None]], enrolled: Enrolled) -> list[Found | None]:
+    """As `look_up` for many photos by content with their boxes, all scored at once: a tenth of the time."""
+    known = [known_scenes(session, content_hash, enrolled) for content_hash, _ in photos]
+    scores: list[dict[int, np.ndarray]] = [{} for _ in photos]
+    for judge in (enrolled.people, enrolled.things):
+        own = [(i, s) for i, scenes in enumerate(known) for j, s in scenes if j is judge and s is not None]
+        for (i, _), part in zip(own, _score_scenes(judge, [s for _, s in own]) if judge else (), strict=True):
+            scores[i][id(judge)] = part
+    return [
+        _found(enrolled, scenes, content_hash, whole, own)
+        for (content_hash, whole), scenes, own in zip(photos, known, scores, strict=True)
+    ]
+
+
+def _score_scenes(judge: Judge, scenes: Sequence["_Scene"]) -> list[np.ndarray]:
+    """Scores (R, C) of many photos' regions, computed together."""
+    filled = [s.features for s in scenes if len(s.features)]
+    together = judge.score(np.concatenate(filled)) if filled else np.zeros((0, len(judge.concepts)), np.float32)
+    ends = np.cumsum([len(s.regions) for s in scenes])
+    parts = np.split(together, ends[:-1]) if scenes else []
+    for part, scene in zip(parts, scenes, strict=True):
+        part[~scene.usable] = -np.inf
+    return parts
 
 
 def known_scenes(session: Session, content_hash: str, enrolled: Enrolled) -> list[tuple[Judge, "_Scene | None"]]:
@@ -210,10 +246,13 @@ def score_scene(judge: Judge, scene: _Scene) -> np.ndarray:
     return scores
 
 
-def _judged(judge: Judge, scene: _Scene, said: Sequence[Decision], whole: Box | None) -> Found | None:
+def _judged(
+    judge: Judge, scene: _Scene, said: Sequence[Decision], whole: Box | None, scores: np.ndarray | None = None
+) -> Found | None:
     """Who is, and who may be, in the regions of a photo; None when `whole` is needed and not known."""
+    scores = score_scene(judge, scene) if scores is None else scores
     boxes = [r.box for r in scene.regions]
-    scored = Scored([c.id for c in judge.concepts], score_scene(judge, scene), judge.names, boxes, scene.same)
+    scored = Scored([c.id for c in judge.concepts], scores, judge.names, boxes, scene.same)
     placed = place(scored, said, whole)
     if placed is None:
         return None
