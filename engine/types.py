@@ -81,7 +81,7 @@ class Match:
     score: float
     threshold: float
     box: Box
-    source: str  # face, detector, grid or photo: where the region came from
+    source: str  # face, detector, grid, photo or body: where the region came from
 
 
 @dataclass(frozen=True)

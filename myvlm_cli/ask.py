@@ -19,6 +19,7 @@ def ask(
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
     heads: o.Heads = "open-set",
+    allow_body: o.AllowBody = False,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
@@ -37,7 +38,7 @@ def ask(
             "a photo and a question are needed", hint='Example: myvlm ask photo.jpg "What is Rex holding?"'
         )
     files = o.gather_photos([Path(p) for p in photos], None, null=False)
-    session = o.open_session(vlm, recogniser, device, dtype, heads=heads)
+    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body)
     o.warn_of_slow_faces(session)
     failed, documents = False, []
     for reply in respond(session, files, question, concepts=o.split_names(concepts)):

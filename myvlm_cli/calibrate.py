@@ -39,6 +39,7 @@ def calibrate(
     false_names_per_1000: Rate = None,
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
+    allow_body: o.AllowBody = False,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
@@ -53,7 +54,7 @@ def calibrate(
     from engine.pipeline.calibrating import FEWEST
 
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
-    session = o.open_session(vlm, recogniser, device, dtype)
+    session = o.open_session(vlm, recogniser, device, dtype, allow_body=allow_body)
     found = list(photos)
     promises = _calibrate(session, found, photos.folder, false_names_per_1000)
     if not promises:
@@ -72,14 +73,19 @@ def calibrate(
     tell(promises)
 
 
-def calibrate_unseen(session: "Session", photos: o.Photos, *, kept: bool) -> None:
-    """Calibrate on a library that was not, before it is captioned; `kept` is False when nothing may be written."""
+def calibrate_unseen(session: "Session", photos: o.Photos, *, kept: bool, some: bool = False) -> None:
+    """Calibrate on a library that was not, before it is captioned; `kept` is False when nothing may be written, `some`
+    when only some of its photos are wanted, and looking at up to 2,000 first would not be.
+    """
     from engine.pipeline.calibrating import FEWEST, is_calibrated, recognisable
 
     if photos.folder is None or not recognisable(session) or is_calibrated(session, photos.folder):
         return
     if not kept:
         out.detail("not calibrated on these photos, because nothing may be written: the usual thresholds are used")
+        return
+    if some:
+        out.say("not calibrated on these photos, because of --limit: the usual thresholds are used (myvlm calibrate)")
         return
     found = list(photos)
     if sum(f.kind == "photo" for f in found) < FEWEST:
@@ -116,6 +122,8 @@ def tell(promises: "Sequence[Promise]") -> None:
     )
     for promise in promises:
         for concept in promise.alike:
+            if promise.kind == "bodies" and concept.kind != "person":
+                continue
             where = "in other light and from other sides" if promise.kind == "people" else "in other places"
             out.warn(
                 f"{concept.name} can hardly be told from others in these photos and will seldom be named: add photos of"

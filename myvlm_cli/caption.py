@@ -58,6 +58,7 @@ def caption(
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
     heads: o.Heads = "open-set",
+    allow_body: o.AllowBody = False,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
@@ -83,10 +84,10 @@ def caption(
         limit=limit,
         library=photos.folder,
     )
-    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, create=not dry_run)
+    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run)
     o.warn_of_slow_faces(session)
     if not no_concepts:
-        calibrate_unseen(session, photos, kept=not dry_run)
+        calibrate_unseen(session, photos, kept=not dry_run, some=limit is not None)
     report = _Report(json=json, jsonl=jsonl)
     _run(session, photos, request, report)
     raise typer.Exit(SOME_FAILED if report.counts.get("failed") else OK)

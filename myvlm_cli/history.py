@@ -106,6 +106,7 @@ def status(
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
     heads: o.Heads = "open-set",
+    allow_body: o.AllowBody = False,
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
@@ -116,7 +117,7 @@ def status(
     from engine.pipeline.standing import stand
 
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
-    session = o.open_session(vlm, recogniser, "auto", "auto", heads=heads, create=False)
+    session = o.open_session(vlm, recogniser, "auto", "auto", heads=heads, allow_body=allow_body, create=False)
     counts: Counter[str] = Counter()
     documents = []
     naming = o.make_naming(sidecar_naming, sidecar_dir)

@@ -32,6 +32,7 @@ def locate(
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
     heads: o.Heads = "open-set",
+    allow_body: o.AllowBody = False,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
@@ -45,7 +46,7 @@ def locate(
 
     selection = o.make_selection(include, exclude, since, until)
     photos = o.gather_photos(paths, files_from, null=null, selection=selection)
-    session = o.open_session(vlm, recogniser, device, dtype, heads=heads)
+    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body)
     o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
     failed, documents = False, []
     with out.progress("locating", len(photos)) as bar:

@@ -74,6 +74,14 @@ Heads = Annotated[
     Literal["open-set", "paper"],
     typer.Option("--heads", help="open-set: calibrated on your photos, with a maybe. paper: as MyVLM had it."),
 ]
+AllowBody = Annotated[
+    bool,
+    typer.Option(
+        "--allow-body",
+        help="Where no face shows, name people by body and clothes, too. Clothes change: only for the photos of one"
+        " event, with references from it.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, …")]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, float16, bfloat16.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -150,12 +158,36 @@ def open_session(
     dtype: str,
     *,
     heads: Literal["open-set", "paper"] = "open-set",
+    allow_body: bool = False,
     create: bool = True,
 ) -> "Session":
-    """A session with the user's choices; nothing is loaded yet. `create` False makes no data folder."""
+    """A session with the user's choices; no model is loaded yet. `create` False makes no data folder.
+
+    Raises:
+        UsageError: bodies were allowed with the paper's heads, which know faces only.
+    """
     from engine.pipeline.session import Choices, Session
 
-    return Session(Choices(vlm, recogniser, device, dtype, heads), create=create)
+    session = Session(Choices(vlm, recogniser, device, dtype, heads, allow_body), create=create)
+    if allow_body:
+        _check_bodies(session)
+    return session
+
+
+def _check_bodies(session: "Session") -> None:
+    """Refuse bodies with the paper's heads, and say where nobody's body is known."""
+    from engine.errors import UsageError
+    from engine.pipeline.bodies import load_bodies
+    from myvlm_cli.output import out
+
+    if session.choices.heads == "paper":
+        raise UsageError("the paper's heads know people by their faces only", hint="Leave out --allow-body.")
+    if not load_bodies(session):
+        out.warn(
+            "--allow-body changes nothing: nobody's body is known. A recogniser with an object detector"
+            f" keeps it when people are enrolled ({session.recogniser_config.name} has"
+            f" {'one: add the people again' if session.recogniser_config.detector else 'none'})"
+        )
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

@@ -59,6 +59,7 @@ def review(
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
     heads: o.Heads = "open-set",
+    allow_body: o.AllowBody = False,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
@@ -80,7 +81,7 @@ def review(
 
         check_target(html)
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
-    session = o.open_session(vlm, recogniser, device, dtype, heads=heads)
+    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body)
     found = _look(session, photos, o.split_names(concepts))
     _show(found, limit, html, json=json)
     raise typer.Exit(SOME_FAILED if found.unreadable else OK)

@@ -31,6 +31,7 @@ def show(
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,
     heads: o.Heads = "open-set",
+    allow_body: o.AllowBody = False,
     device: o.Device = "auto",
     json: o.Json = False,
 ) -> None:
@@ -40,7 +41,7 @@ def show(
 
     Example: myvlm concepts show rex beach.jpg --draw why.png
     """
-    session = o.open_session(vlm, recogniser, device, "auto", heads=heads)
+    session = o.open_session(vlm, recogniser, device, "auto", heads=heads, allow_body=allow_body)
     if photo is not None:
         _explain(session, name, photo, draw, json=json)
         return
@@ -56,11 +57,12 @@ def show(
 def _tell_concept(document: dict[str, Any]) -> None:
     out.text(f"{document['name']}: {document['kind']}, category {document['category']}, version {document['version']}")
     for r in document["references"]:
-        out.text(f"  reference {r['file']}")
+        out.text(f"  reference {r['file']}{_dated(r['taken'])}")
     for d in document["decisions"]:
         out.text(f"  {d['verdict']} {d['file']}, decided {d['decided']}{STANDINGS[d['standing']]}")
     for h in document["heads"]:
-        out.text(f"  head {h['kind']} on {h['encoder']}, threshold {h['threshold']}")
+        threshold = "" if h["kind"] == "body" else f", threshold {h['threshold']}"
+        out.text(f"  head {h['kind']} on {h['encoder']}{threshold}")
     for e in document["embeddings"]:
         out.text(
             f"  embedding for {e['vlm']} ({e['revision']}), task {e['task']}, {e['steps']} steps, seed {e['seed']},"
@@ -68,8 +70,17 @@ def _tell_concept(document: dict[str, Any]) -> None:
         )
 
 
+def _dated(taken: str | None) -> str:
+    """The day that a photo was taken on, for behind its name."""
+    return f", taken {taken[:10]}" if taken else ""
+
+
 def describe_concept(session: Any, concept: Any) -> dict[str, Any]:
     """What is stored of a concept, as plain data."""
+    from engine.pipeline.dates import read_dates
+
+    facts = session.store.facts(concept)
+    taken = {content: day for h in facts["heads"] for content, day in read_dates(h["facts"]).items()}
     return {
         "name": concept.name,
         "id": concept.id,
@@ -78,11 +89,16 @@ def describe_concept(session: Any, concept: Any) -> dict[str, Any]:
         "category": concept.category,
         "identifier": concept.identifier,
         "references": [
-            {"file": path_text(r.path), "content_hash": r.content_hash, "box": list(r.box.rounded()) if r.box else None}
+            {
+                "file": path_text(r.path),
+                "content_hash": r.content_hash,
+                "box": list(r.box.rounded()) if r.box else None,
+                "taken": taken.get(r.content_hash),
+            }
             for r in concept.references
         ],
         "decisions": [describe_decision(d) for d in session.store.decisions.of(concept.id)],
-        **session.store.facts(concept),
+        **facts,
     }
 
 
@@ -113,7 +129,7 @@ def _tell(why: "Why", path: Path) -> None:
     if why.nearest is not None:
         kind = "confirmed photo" if why.nearest.of == "confirmed" else "reference"
         where = path_text(why.nearest.path) if why.nearest.path else "not known which"
-        out.text(f"  nearest {kind}: {where}, likeness {why.nearest.cosine:.2f}")
+        out.text(f"  nearest {kind}: {where}{_dated(why.nearest.taken)}, likeness {why.nearest.cosine:.2f}")
     for fact in facts_of(why):
         out.text(f"  {fact}")
     if why.evidence:
@@ -158,6 +174,7 @@ def _describe_likeness(found: "Likeness | None") -> dict[str, Any] | None:
         "file": path_text(found.path) if found.path else None,
         "box": list(found.box.rounded()) if found.box else None,
         "likeness": _round(found.cosine),
+        "taken": found.taken,
     }
 
 

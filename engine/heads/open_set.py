@@ -90,7 +90,7 @@ class Scorer:
     def held_out(self) -> list[np.ndarray]:
         """Per concept, the log-odds of each reference photo's plain view, (photos,), scored without that photo."""
         return [
-            np.array([self._odds(e)[0, c] for e in _left_out(self.gallery, c, most=1)], np.float32)
+            np.array([self._odds(e)[0] for e in _left_out(self.gallery, c, most=1)], np.float32)
             for c in range(len(self.gallery.concepts))
         ]
 
@@ -133,7 +133,7 @@ class _Prepared:
         self._count = len(concepts)
         if not concepts:
             return
-        self._centres = np.stack([_unit(t.views.mean(axis=0)) for t in concepts])
+        self.centres = np.stack([_unit(t.views.mean(axis=0)) for t in concepts])
         orders = [np.argsort(t.photos, kind="stable") for t in concepts]
         self._views = np.concatenate([t.views[o] for t, o in zip(concepts, orders, strict=True)])
         photos = [t.photos[o] for t, o in zip(concepts, orders, strict=True)]
@@ -141,14 +141,14 @@ class _Prepared:
         self._starts = np.flatnonzero(new)  # of each reference photo's views
         counts = [len(np.unique(p)) for p in photos]
         self._spans = np.cumsum([0, *counts])
-        self._twins = _top_mean(self._centres @ strangers.T) if len(strangers) else np.zeros(self._count, np.float32)
+        self._twins = _top_mean(self.centres @ strangers.T) if len(strangers) else np.zeros(self._count, np.float32)
 
     def evidence(self, features: np.ndarray) -> np.ndarray:
         """(R, C, 5) float32 of regions (R, D)."""
         found = np.zeros((len(features), self._count, len(EVIDENCE)), np.float32)
         if not len(features) or not self._count:
             return found
-        likeness = features @ self._centres.T
+        likeness = features @ self.centres.T
         found[..., 0] = likeness
         best = np.maximum.reduceat(features @ self._views.T, self._starts, axis=1)  # a column a reference photo
         for c, (start, end) in enumerate(pairwise(self._spans)):
@@ -193,7 +193,7 @@ def fit(gallery: Gallery) -> Scorer:
     With fewer than two photos for every concept there is nothing to leave out, and fixed weights are used.
     """
     kept = [len(np.unique(t.photos)) - t.confirmed for t in gallery.concepts]
-    positives = [e[:, c] for c, n in enumerate(kept) for e in _left_out(gallery, c)[:n]]
+    positives = [e for c, n in enumerate(kept) for e in _left_out(gallery, c)[:n]]
     if not positives:
         centre = np.zeros(len(EVIDENCE), np.float32)
         return Scorer(gallery, np.array(_FALLBACK, np.float32), -8.0, centre, np.ones_like(centre))
@@ -210,16 +210,19 @@ def fit(gallery: Gallery) -> Scorer:
 
 
 def _left_out(gallery: Gallery, concept: int, most: int | None = None) -> list[np.ndarray]:
-    """For each reference photo of a concept, the evidence (V, C, 5) of its views when it had not been given."""
+    """For each reference photo of a concept, the evidence (V, 5) of its views for it when it had not been given."""
     own = gallery.concepts[concept]
     photos = np.unique(own.photos)
     if len(photos) < 2:
         return []
+    others = np.delete(gallery.prepared.centres, concept, axis=0)
     found = []
     for photo in photos:
-        concepts = list(gallery.concepts)
-        concepts[concept] = own.without(int(photo))
-        found.append(gather_evidence(own.views[own.photos == photo][:most], concepts, gallery.strangers))
+        views = own.views[own.photos == photo][:most]
+        evidence = _Prepared([own.without(int(photo))], gallery.strangers).evidence(views)[:, 0]
+        if len(others):
+            evidence[:, EVIDENCE.index("rival")] = (views @ others.T).max(axis=1)
+        found.append(evidence)
     return found
 
 

@@ -16,7 +16,8 @@ from engine.heads.calibration import Calibration, best_in_photos, learn_from_dec
 from engine.heads.calibration import calibrate as fit_thresholds
 from engine.heads.open_set import find_strangers, fit
 from engine.photos.discovery import Found
-from engine.pipeline.judges import decided_scores, gallery_digest, make_gallery, views_of
+from engine.pipeline.bodies import load_bodies
+from engine.pipeline.judges import decided_scores, gallery_digest, judged_as, make_gallery, model_of, views_of
 from engine.pipeline.recognition import Enrolled, known_scenes, load_enrolled, load_heads
 from engine.pipeline.scan import ScanRequest, scan
 from engine.pipeline.session import Session
@@ -35,7 +36,7 @@ _STRANGERS = 1500
 
 @dataclass(frozen=True)
 class Promise:
-    """What was calibrated for one kind of concept: people, or pets and things. expected: false names predicted in 1,000
+    """What was calibrated for one kind of concept: people, pets and things, or people's bodies with these. expected: false names predicted in 1,000
     photos; interval: 95 % of libraries of `photos` photos with that rate have so many in 1,000 (Poisson); alike: the
     concepts that others here are too like: no threshold that keeps the promise leaves their own references above it,
     and they will hardly be named.
@@ -72,7 +73,7 @@ def calibrate(
     enrolled = load_enrolled(session, recognisable(session), library)
     if enrolled.people is None and enrolled.things is None:
         raise UsageError("there is no concept to calibrate", hint="Start with: myvlm add-concept NAME PHOTOS")
-    request = ScanRequest(faces=enrolled.people is not None, regions=enrolled.things is not None)
+    request = ScanRequest(faces=enrolled.needs_faces, regions=enrolled.needs_regions)
     contents = []
     for scanned in scan(session, _sample(photos), request):
         step()
@@ -90,12 +91,11 @@ def is_calibrated(session: Session, library: Path) -> bool:
     """
     if session.choices.heads == "paper":
         return True
+    galleries = [load_bodies(session)]
     for concepts in _by_kind(recognisable(session)):
-        heads = {c: h for c, h in load_heads(session, concepts).items() if len(views_of(h))}
-        model = session.recogniser_config.head_id(concepts[0].kind)
-        if heads and not session.store.calibrations.has(model, gallery_digest(session, heads), library):
-            return False
-    return True
+        galleries.append({c: h for c, h in load_heads(session, concepts).items() if len(views_of(h))})
+    has = session.store.calibrations.has
+    return all(has(model_of(session, h), gallery_digest(session, h), library) for h in galleries if h)
 
 
 def recognisable(session: Session) -> tuple[Concept, ...]:
@@ -121,11 +121,14 @@ def _calibrate(
     session: Session, enrolled: Enrolled, contents: Sequence[str], library: Path, rate: float
 ) -> Iterable[Promise]:
     seen = [dict(_by_judge(known_scenes(session, c, enrolled))) for c in contents]
-    everyone = sum(len(j.concepts) for j in (enrolled.people, enrolled.things) if j is not None)
-    for kind, judge in (("people", enrolled.people), ("things", enrolled.things)):
+    bodies = load_bodies(session)
+    by_body = sum(c.kind is Kind.PERSON for c in bodies)
+    everyone = by_body + sum(len(j.concepts) for j in (enrolled.people, enrolled.things) if j is not None)
+    for kind, judge in (("people", enrolled.people), ("things", enrolled.things), ("bodies", enrolled.bodies)):
         if judge is None:
             continue
-        heads = {c: h for c, h in load_heads(session, judge.concepts).items() if len(views_of(h))}
+        own = bodies if kind == "bodies" else load_heads(session, judge.concepts)
+        heads = {c: h for c, h in own.items() if len(views_of(h))}
         scenes = [(i, s[id(judge)]) for i, s in enumerate(seen) if id(judge) in s]
         rows = [(i, s.features[s.usable]) for i, s in scenes if s.usable.any()]
         if not heads:
@@ -133,7 +136,7 @@ def _calibrate(
         width = views_of(next(iter(heads.values()))).shape[1]
         features = np.concatenate([np.zeros((0, width), np.float32), *(f for _, f in rows)])
         owner = np.repeat([i for i, _ in rows], [len(f) for _, f in rows]).astype(np.int64)
-        share = rate * len(heads) / everyone
+        share = rate * (by_body if kind == "bodies" else len(heads)) / everyone
         yield _settle(session, kind, heads, _Seen(tuple(contents), features, owner), library, rate, share)
 
 
@@ -161,14 +164,14 @@ def _settle(
     own = best_in_photos(scorer.scores(seen.features), seen.owner)
     best[: len(own)] = own
     best[_known_to_show(session, concepts, seen.contents)] = -np.inf
-    usual = session.recogniser_config.usual(concepts[0].kind)
+    usual = session.recogniser_config.usual(judged_as(heads))
     found = fit_thresholds(best, scorer.held_out(), usual, per_1000=share, stricter=PER_1000 / rate)
     names = learn_from_decisions(found.names, found.maybes, decided_scores(scorer, heads))
     thresholds = {
         c.id: Thresholds(float(n), float(m), bool(s))
         for c, n, m, s in zip(concepts, names, found.maybes, found.separable, strict=True)
     }
-    model = session.recogniser_config.head_id(concepts[0].kind)
+    model = model_of(session, heads)
     tensors = {**scorer.tensors(), "strangers": strangers.astype(np.float16)}
     digest = gallery_digest(session, concepts)
     session.store.calibrations.save(
@@ -183,7 +186,7 @@ def _strangers(session: Session, heads: dict[Concept, Head], seen: _Seen) -> np.
     for regions the bank and the references' backgrounds do as well.
     """
     none = seen.features[:0]
-    if next(iter(heads)).kind is not Kind.PERSON:
+    if judged_as(heads) is not Kind.PERSON:
         return none
     gallery = make_gallery(session, heads, none)
     sure = seen.features[find_strangers(seen.features, gallery.concepts)]

@@ -11,6 +11,8 @@ from engine.kinds import kind_of_word
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import iter_photos
 from engine.pipeline.bank import load_bank
+from engine.pipeline.body_views import save_bodies, with_bodies
+from engine.pipeline.dates import dates_of
 from engine.pipeline.features import find_faces
 from engine.pipeline.negatives import encode_folders
 from engine.pipeline.recognition import head_id
@@ -72,6 +74,7 @@ def enrol(
         kind = kind_of_word(category) if category else _kind_by_faces(session, photos)
     if kind is Kind.PERSON:
         views, more = face_views(session, photos)
+        views = with_bodies(session, photos, views)
     else:
         views, more = region_views(session, photos, np.random.default_rng(seed))
     findings = sorted([*findings, *more], key=lambda f: str(f.path))
@@ -199,7 +202,8 @@ def _train_head(
     if concept.kind is Kind.PERSON:
         threshold = session.recogniser_config.faces.threshold
         tensors = {"templates": features, "photos": photos, **taught.tensors()}
-        session.store.save_head(Head(concept.id, model, "face", threshold, tensors, {**taught.facts()}))
+        session.store.save_head(Head(concept.id, model, "face", threshold, tensors, taught.facts() | dates_of(views)))
+        save_bodies(session, concept, views)
         return 0, lost
     head = train_object_head(session, concept, Lesson(features, photos, background, taught), seed)
     session.store.save_head(head)

@@ -13,6 +13,7 @@ from engine.heads.faces import Face
 from engine.heads.recogniser import RegionFeatures
 from engine.kinds import kind_of_word
 from engine.photos.decode import Photo, decode_photo, read_photo
+from engine.pipeline.body_views import with_bodies
 from engine.pipeline.enrol import Enrolment, Guess, enrol_views, told
 from engine.pipeline.features import find_faces, find_regions
 from engine.pipeline.gather_regions import Search, Tagged, spread, upright_box
@@ -159,7 +160,8 @@ class _Chooser:
         elif min(face.box.x1 - face.box.x0, face.box.y1 - face.box.y0) < SMALLEST_FACE:
             self._note(photo.path, "the face is too small")
         else:
-            self._add(photo, make_view(photo, face.box, face.embedding), "the face in the region")
+            view = make_view(photo, face.box, face.embedding)
+            self._add(photo, *with_bodies(self._session, [photo], [view], keep=self._keep), "the face in the region")
 
     def _use_region(self, photo: Photo, region: Box) -> None:
         if min(region.x1 - region.x0, region.y1 - region.y0) < SMALLEST_REGION:

@@ -39,6 +39,29 @@ class Judge:
     scorer: Scorer | None = None
 
 
+@dataclass(frozen=True)
+class Basis:
+    """Where thresholds are from: "calibrated" on photos of a folder, "usual", or the "paper"."""
+
+    source: str
+    folder: Path | None = None
+    photos: int | None = None
+    per_1000: float | None = None
+
+
+def basis_of(judge: Judge, column: int) -> Basis:
+    """Where a concept's thresholds are from."""
+    if column >= open_set_size(judge):
+        return Basis("paper")
+    made = judge.calibration
+    return Basis("usual") if made is None else Basis("calibrated", made.root, made.photos, made.per_1000)
+
+
+def open_set_size(judge: Judge) -> int:
+    """How many of a judge's concepts, which are its first, have open-set scores."""
+    return len(judge.scorer.gallery.concepts) if judge.scorer is not None else 0
+
+
 def paper_judge(heads: Mapping[Concept, Head]) -> Judge:
     """The paper's heads with their own thresholds; they know no maybe."""
     rows = list(heads.values())
@@ -68,9 +91,7 @@ def open_set_judge(session: Session, heads: Mapping[Concept, Head], library: Pat
     known = {c: h for c, h in heads.items() if len(views_of(h))}
     if not known:
         return paper_judge(heads)
-    kind = next(iter(known)).kind
-    model = session.recogniser_config.head_id(kind)
-    found = session.store.calibrations.pick(model, gallery_digest(session, known), library)
+    found = session.store.calibrations.pick(model_of(session, known), gallery_digest(session, known), library)
     judge = judge_by(session, known, found)
     rest = {c: h for c, h in heads.items() if c not in known}
     return _beside(judge, paper_judge(rest)) if rest else judge
@@ -79,10 +100,9 @@ def open_set_judge(session: Session, heads: Mapping[Concept, Head], library: Pat
 def judge_by(session: Session, heads: Mapping[Concept, Head], found: StoredCalibration | None) -> Judge:
     """The open-set judge of concepts with views, with a calibration's thresholds or without one."""
     concepts = tuple(heads)
-    people = concepts[0].kind is Kind.PERSON
     if found is None:
         scorer = fit(make_gallery(session, heads, ()))
-        usual = session.recogniser_config.usual(concepts[0].kind)
+        usual = session.recogniser_config.usual(judged_as(heads))
         names, maybes, separable = usual_thresholds(scorer.held_out(), usual)
         names = learn_from_decisions(names, maybes, decided_scores(scorer, heads))
         mark = "usual"
@@ -94,7 +114,7 @@ def judge_by(session: Session, heads: Mapping[Concept, Head], found: StoredCalib
         names, maybes = (np.array([getattr(t, k) for t in own]) for k in ("name", "maybe"))
         separable = np.array([t.separable for t in own], bool)
         mark = sha256_of(repr((names.tolist(), strangers.tobytes())).encode())[:16]
-    what = f"open-set {_METHOD} {'faces' if people else 'regions'} {mark}"
+    what = f"open-set {_METHOD} {'faces' if judged_as(heads) is Kind.PERSON else 'regions'} {mark}"
     return Judge(concepts, scorer.scores, names, maybes, separable, what, found, scorer)
 
 
@@ -103,7 +123,7 @@ def make_gallery(session: Session, heads: Mapping[Concept, Head], strangers: np.
     some strangers (N, D) of the library.
     """
     templates = tuple(make_template(h, session.recogniser_config.augmentations) for h in heads.values())
-    people = next(iter(heads)).kind is Kind.PERSON
+    people = judged_as(heads) is Kind.PERSON
     config = session.recogniser_config
     bank = (load_face_bank if people else load_bank)(config).features
     width = templates[0].views.shape[1]
@@ -122,6 +142,18 @@ def make_template(head: Head, augmentations: int) -> Template:
     return Template(
         np.concatenate([views, confirmed]), np.concatenate([photos, later]).astype(np.int64), rejected, len(counts)
     )
+
+
+def judged_as(heads: Mapping[Concept, Head]) -> Kind:
+    """The kind whose features heads of one judge are of: a person stands for faces; bodies are regions, as things."""
+    return Kind.PERSON if "templates" in next(iter(heads.values())).tensors else Kind.THING
+
+
+def model_of(session: Session, heads: Mapping[Concept, Head]) -> str:
+    """The id under which heads of one judge are calibrated: with bodies the promise is shared among more judges."""
+    model = session.recogniser_config.head_id(judged_as(heads))
+    bodies = any(h.kind == "body" for h in heads.values())
+    return model + ("+beside-bodies" if session.choices.allow_body else "") + ("+bodies" if bodies else "")
 
 
 def gallery_digest(session: Session, heads: Iterable[Concept]) -> str:

@@ -7,6 +7,8 @@ import numpy as np
 
 from engine.errors import UsageError
 from engine.heads.config import list_recognisers
+from engine.pipeline.body_views import merge_bodies
+from engine.pipeline.dates import join_dates, read_dates
 from engine.pipeline.judges import photos_of, views_of
 from engine.pipeline.object_heads import Lesson, retrain_rivals, train_object_head
 from engine.pipeline.session import Session
@@ -42,6 +44,8 @@ def merge_concepts(session: Session, name: str, other: str) -> Merged:
             hint="If that is wrong, enrol one of them again with the right --kind first.",
         )
     notes = [*_merge_heads(session, kept, gone), *_embeddings_lost(session, kept, gone)]
+    if kept.kind is Kind.PERSON:
+        merge_bodies(session, kept, gone)
     before, decided = len(kept.references), len(session.store.decisions.of(kept.id))
     merged = session.store.merge(kept, gone)  # after the heads: after a kill the same command does the rest
     decisions = session.store.decisions.of(merged.id)
@@ -100,7 +104,9 @@ def _merged_head(session: Session, kept: Concept, gone: Concept, taught: Taught,
     if kept.kind is Kind.PERSON:
         templates, photos = _all_views(session, heads)
         tensors = {"templates": templates, "photos": photos, **taught.tensors()}
-        return Head(kept.id, model, "face", heads[0].threshold, tensors, {**taught.facts()})
+        dates = {content: day for h in heads for content, day in read_dates(h.facts).items()}
+        facts = taught.facts() | ({"taken": join_dates(dates)} if dates else {})
+        return Head(kept.id, model, "face", heads[0].threshold, tensors, {**facts})
     views, photos = _all_views(session, heads)
     background = np.concatenate([h.tensors["background"] for h in heads])
     lesson = Lesson(views, photos, background[_first_of_each(background)], taught, (gone.id,))

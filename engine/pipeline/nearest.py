@@ -1,13 +1,16 @@
 """Which reference photo, or photo that the user decided on, is most like a region; never a wrong one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from engine.boxes import Box
+from engine.pipeline.bodies import SOURCE
+from engine.pipeline.body_views import photos_of_body
+from engine.pipeline.dates import read_dates
 from engine.pipeline.features import known_faces, known_regions
 from engine.pipeline.judges import photos_of, views_of
 from engine.pipeline.session import Session
@@ -23,7 +26,7 @@ _SAME = 0.995
 class Likeness:
     """Something that is known of a concept, and how like a region it is: cosine, -1..1. path: where its photo was, with
     content_hash; None when a head of before does not tell of which photo it is. box: in the photo's pixels, None where
-    nobody said.
+    nobody said. taken: when a person's reference photo was taken, ISO 8601, None where that is not known.
     """
 
     of: Literal["reference", "confirmed", "rejected"]
@@ -31,6 +34,7 @@ class Likeness:
     path: Path | None = None
     content_hash: str | None = None
     box: Box | None = None
+    taken: str | None = None
 
 
 def mean_likeness(head: Head, feature: np.ndarray) -> float | None:
@@ -54,7 +58,19 @@ def find_nearest(session: Session, concept: Concept, head: Head, feature: np.nda
     photos = photos_of(head, session.recogniser_config.augmentations)
     number = int(photos[best])
     reference = _reference(session, concept, number, views[photos == number][0], int(photos.max()) + 1)
-    return _likeness("reference", cosine, reference)
+    return _dated(_likeness("reference", cosine, reference), head)
+
+
+def find_nearest_body(concept: Concept, head: Head, body: Head, feature: np.ndarray) -> Likeness:
+    """The reference photo with the body most like that of a region's feature (D,), by a person's two heads."""
+    best, cosine = _most_alike(views_of(body), feature)
+    content = photos_of_body(body)[int(body.tensors["photos"][best])]
+    reference = next((r for r in concept.references if r.content_hash == content), None)
+    return _dated(_likeness("reference", cosine, reference), head)
+
+
+def _dated(found: Likeness, head: Head) -> Likeness:
+    return replace(found, taken=read_dates(head.facts).get(found.content_hash or ""))
 
 
 def find_rejection(session: Session, concept: Concept, head: Head, feature: np.ndarray) -> Likeness | None:
@@ -97,7 +113,8 @@ def _reference(session: Session, concept: Concept, photo: int, plain: np.ndarray
     own = concept.references
     if photo < len(own):
         there = _shows(session, concept.kind, own[photo], plain)
-        sole = len(session.store.facts(concept)["heads"]) == 1 and len(own) == photos
+        heads = [h for h in session.store.facts(concept)["heads"] if h["kind"] != SOURCE]
+        sole = len(heads) == 1 and len(own) == photos
         if there or (sole and there is None):
             return own[photo]
     shown = [r for r in own if _shows(session, concept.kind, r, plain)]

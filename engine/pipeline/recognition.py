@@ -14,6 +14,7 @@ from engine.heads.matching import overlaps
 from engine.heads.recogniser import RegionFeatures
 from engine.heads.regions import Region
 from engine.photos.decode import Photo
+from engine.pipeline.bodies import SOURCE, drop_faced, load_bodies, without_faces
 from engine.pipeline.features import corners, find_faces, find_regions, known_faces, known_regions
 from engine.pipeline.judges import Judge, open_set_judge, paper_judge
 from engine.pipeline.rulings import Placement, Rulings, Scored, place, place_maybes
@@ -29,7 +30,7 @@ _SAME_THING = 0.5
 class Enrolled:
     """Who is to be recognised: judges of the concepts asked for, and of their rivals, which nobody asked for: what
     looks more like one of them must not take another's name. `rulings` are what the user decided of all of them;
-    `gate`: which faces are good enough to be anybody's.
+    `gate`: which faces are good enough to be anybody's; `bodies` names people whose face does not show.
     """
 
     asked: frozenset[str]  # concept ids
@@ -37,11 +38,27 @@ class Enrolled:
     things: Judge | None
     rulings: Rulings = field(default_factory=Rulings)
     gate: Gate | None = None
+    bodies: Judge | None = None
 
     @property
     def fingerprint(self) -> tuple[str, ...]:
         """Tells those apart who may recognise differently."""
-        return tuple(j.fingerprint for j in (self.people, self.things) if j is not None)
+        return tuple(j.fingerprint for j in self.judges)
+
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        """Those that there are, in the order of their say."""
+        return tuple(j for j in (self.people, self.things, self.bodies) if j is not None)
+
+    @property
+    def needs_faces(self) -> bool:
+        """Whether faces have to be found."""
+        return self.people is not None or self.bodies is not None
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether regions have to be found."""
+        return self.things is not None or self.bodies is not None
 
 
 @dataclass(frozen=True)
@@ -73,12 +90,18 @@ def load_enrolled(session: Session, concepts: Sequence[Concept], library: Path |
     judges = [_judge(session, wanted, library) if wanted else None for wanted in (people, things)]
     rulings = Rulings.of(session.store.decisions.all(), session.store.all())
     gate = session.recogniser_config.faces.gate if session.choices.heads == "open-set" else None
-    return Enrolled(frozenset(c.id for c in concepts), *judges, rulings, gate)
+    bodies = _body_judge(session, people, library)
+    return Enrolled(frozenset(c.id for c in concepts), *judges, rulings, gate, bodies)
 
 
 def _judge(session: Session, wanted: Sequence[Concept], library: Path | None) -> Judge:
     heads = load_heads(session, wanted)
     return paper_judge(heads) if session.choices.heads == "paper" else open_set_judge(session, heads, library)
+
+
+def _body_judge(session: Session, people: Sequence[Concept], library: Path | None) -> Judge | None:
+    heads = load_bodies(session) if people and session.choices.heads == "open-set" else {}
+    return open_set_judge(session, heads, library) if any(c in heads for c in people) else None
 
 
 def recognise(
@@ -87,16 +110,15 @@ def recognise(
     """The concepts that are in each photo, by name, with boxes in the photo's pixels. `keep` lets features go to
     the cache.
     """
-    found: list[list[Match]] = [[] for _ in photos]
-    if enrolled.people and photos:
-        for matches, photo, faces in zip(found, photos, find_faces(session, photos, keep=keep), strict=True):
-            scene = _faces_scene(faces, enrolled.gate, photo.facts.width / photo.image.width)
-            matches += _in_photo(photo, _names(enrolled.people, scene, _in_picture(photo, enrolled), _whole(photo)))
-    if enrolled.things and photos:
-        for matches, photo, regions in zip(found, photos, find_regions(session, photos, keep=keep), strict=True):
-            scene = _regions_scene(regions)
-            matches += _in_photo(photo, _names(enrolled.things, scene, _in_picture(photo, enrolled), _whole(photo)))
-    return [_asked_for(own, enrolled) for own in found]
+    faces = find_faces(session, photos, keep=keep) if enrolled.needs_faces and photos else [None] * len(photos)
+    regions = find_regions(session, photos, keep=keep) if enrolled.needs_regions and photos else [None] * len(photos)
+    results = []
+    for photo, own_faces, own_regions in zip(photos, faces, regions, strict=True):
+        scenes = _scenes(enrolled, own_faces, own_regions, photo.facts.width / photo.image.width)
+        found = _found(enrolled, scenes, _in_picture(photo, enrolled), _whole(photo))
+        assert found is not None  # everything was found, and the whole photo's box is known
+        results.append(tuple(replace(m, box=photo.in_photo(m.box)) for m in found.names))
+    return results
 
 
 def recognise_known(
@@ -111,26 +133,31 @@ def recognise_known(
 
 def look_up(session: Session, content_hash: str, enrolled: Enrolled, whole: Box | None = None) -> Found | None:
     """As `recognise_known`, with those that may be there."""
-    return _found(enrolled, known_scenes(session, content_hash, enrolled), content_hash, whole)
+    said = enrolled.rulings.about(content_hash)
+    return _found(enrolled, known_scenes(session, content_hash, enrolled), said, whole)
 
 
 def _found(
     enrolled: Enrolled,
     scenes: Sequence[tuple[Judge, "_Scene | None"]],
-    content_hash: str,
+    said: Sequence[Decision],
     whole: Box | None,
     scores: Mapping[int, np.ndarray] | None = None,
 ) -> Found | None:
-    """Names and maybes of all judges; scores by the judge's id, where they are known."""
+    """Names and maybes of all judges; `said` is what was decided about the photo, scores are by the judge's id, where
+    they are known.
+    """
     names: list[Match] = []
     maybes: list[Match] = []
-    said = enrolled.rulings.about(content_hash)
     for judge, scene in scenes:
         if scene is None:
             return None
         found = _judged(judge, scene, said, whole, (scores or {}).get(id(judge)))
         if found is None:
             return None
+        if judge is enrolled.bodies:
+            seen = (*names, *maybes)
+            found = Found(drop_faced(found.names, seen), drop_faced(found.maybes, seen))
         names += found.names
         maybes += found.maybes
     return Found(_asked_for(names, enrolled), _asked_for(maybes, enrolled))
@@ -140,12 +167,12 @@ def look_up_all(session: Session, photos: Sequence[tuple[str, Box | None]], enro
     """As `look_up` for many photos by content with their boxes, all scored at once: a tenth of the time."""
     known = [known_scenes(session, content_hash, enrolled) for content_hash, _ in photos]
     scores: list[dict[int, np.ndarray]] = [{} for _ in photos]
-    for judge in (enrolled.people, enrolled.things):
+    for judge in enrolled.judges:
         own = [(i, s) for i, scenes in enumerate(known) for j, s in scenes if j is judge and s is not None]
-        for (i, _), part in zip(own, _score_scenes(judge, [s for _, s in own]) if judge else (), strict=True):
+        for (i, _), part in zip(own, _score_scenes(judge, [s for _, s in own]), strict=True):
             scores[i][id(judge)] = part
     return [
-        _found(enrolled, scenes, content_hash, whole, own)
+        _found(enrolled, scenes, enrolled.rulings.about(content_hash), whole, own)
         for (content_hash, whole), scenes, own in zip(photos, known, scores, strict=True)
     ]
 
@@ -163,13 +190,23 @@ def _score_scenes(judge: Judge, scenes: Sequence["_Scene"]) -> list[np.ndarray]:
 
 def known_scenes(session: Session, content_hash: str, enrolled: Enrolled) -> list[tuple[Judge, "_Scene | None"]]:
     """What the cache has of a photo for each judge; boxes in the photo's pixels."""
+    faces = known_faces(session, content_hash) if enrolled.needs_faces else None
+    regions = known_regions(session, content_hash) if enrolled.needs_regions else None
+    return _scenes(enrolled, faces, regions)
+
+
+def _scenes(
+    enrolled: Enrolled, faces: Sequence[Face] | None, regions: RegionFeatures | None, scale: float = 1.0
+) -> list[tuple[Judge, "_Scene | None"]]:
+    """What each judge sees of a photo; scale: pixels of the photo for one of the picture that the boxes are in."""
     found: list[tuple[Judge, _Scene | None]] = []
     if enrolled.people:
-        faces = known_faces(session, content_hash)
-        found.append((enrolled.people, None if faces is None else _faces_scene(faces, enrolled.gate)))
+        found.append((enrolled.people, None if faces is None else _faces_scene(faces, enrolled.gate, scale)))
     if enrolled.things:
-        regions = known_regions(session, content_hash)
         found.append((enrolled.things, None if regions is None else _regions_scene(regions)))
+    if enrolled.bodies:
+        missing = faces is None or regions is None
+        found.append((enrolled.bodies, None if missing else _bodies_scene(regions, faces, enrolled.gate, scale)))
     return found
 
 
@@ -186,9 +223,23 @@ def passes(face: Face, gate: Gate, scale: float = 1.0) -> bool:
     return side >= gate.min_side and face.sharpness >= gate.min_sharpness and face.turn <= gate.max_turn
 
 
+def flaws_of(face: Face, gate: Gate) -> str:
+    """What `passes` finds wrong with a face whose box is in the photo's pixels; "" for nothing."""
+    side = min(face.box.x1 - face.box.x0, face.box.y1 - face.box.y0)
+    small = f"too small ({int(side)} pixels; {gate.min_side:g} are needed)"
+    checks = ((side < gate.min_side, small), (face.sharpness < gate.min_sharpness, "blurred"))
+    return " and ".join(text for bad, text in (*checks, (face.turn > gate.max_turn, "turned away")) if bad)
+
+
 def _regions_scene(found: RegionFeatures) -> _Scene:
     same = overlaps(np.array([corners(r.box) for r in found.regions]).reshape(-1, 4)) > _SAME_THING
     return _Scene(found.regions, found.features, np.ones(len(found.regions), bool), same)
+
+
+def _bodies_scene(found: RegionFeatures, faces: Sequence[Face], gate: Gate | None, scale: float) -> _Scene:
+    seen = [f.box for f in faces if gate is None or passes(f, gate, scale)]
+    regions = [replace(r, source=SOURCE) for r in found.regions]
+    return replace(_regions_scene(found), regions=regions, usable=without_faces(found, seen))
 
 
 def _asked_for(matches: Sequence[Match], enrolled: Enrolled) -> tuple[Match, ...]:
@@ -233,12 +284,6 @@ def load_head(session: Session, concept: Concept) -> Head:
     return head
 
 
-def _names(judge: Judge, scene: _Scene, said: Sequence[Decision], whole: Box) -> Sequence[Match]:
-    found = _judged(judge, scene, said, whole)
-    assert found is not None  # the whole photo's box is known
-    return found.names
-
-
 def score_scene(judge: Judge, scene: _Scene) -> np.ndarray:
     """Scores (R, C) of a photo's regions; -inf where a face is not good enough."""
     scores = judge.score(scene.features) if len(scene.features) else np.zeros((0, len(judge.concepts)), np.float32)
@@ -275,7 +320,3 @@ def _in_picture(photo: Photo, enrolled: Enrolled) -> list[Decision]:
 
 def _whole(photo: Photo) -> Box:
     return Box(0.0, 0.0, float(photo.image.width), float(photo.image.height))
-
-
-def _in_photo(photo: Photo, matches: Sequence[Match]) -> list[Match]:
-    return [replace(m, box=photo.in_photo(m.box)) for m in matches]

@@ -11,6 +11,7 @@ from engine.boxes import Box
 from engine.errors import PhotoError, UsageError
 from engine.photos.decode import load_photo
 from engine.photos.discovery import Found
+from engine.pipeline.bodies import SOURCE
 from engine.pipeline.calibrating import recognisable
 from engine.pipeline.judges import Judge, photos_of, views_of
 from engine.pipeline.recognition import Enrolled, known_scenes, load_enrolled, load_head, look_up, score_scene
@@ -95,7 +96,7 @@ def find_maybes(
     unreadable: list[tuple[Path, str]] = []
     seen: set[str] = set()
     explainer = _Explainer(session, enrolled)
-    request = ScanRequest(faces=enrolled.people is not None, regions=enrolled.things is not None)
+    request = ScanRequest(faces=enrolled.needs_faces, regions=enrolled.needs_regions)
     for scanned in scan(session, photos, request):
         step()
         if scanned.status is Status.FAILED:
@@ -138,13 +139,15 @@ class _Explainer:
         """The maybes of one photo, people first."""
         for judge, scene in known_scenes(self._session, content_hash, self._enrolled):
             columns = {c.id: i for i, c in enumerate(judge.concepts)}
-            own = [m for m in matches if m.concept_id in columns]
+            bodies = judge is self._enrolled.bodies
+            own = [m for m in matches if m.concept_id in columns and (m.source == SOURCE) == bodies]
             if scene is None or not own:
                 continue
             scores, boxes = score_scene(judge, scene), [r.box for r in scene.regions]
             for match in own:
                 row, column = nearest_region(boxes, match.box), columns[match.concept_id]
-                nearest = self._nearest(judge.concepts[column], scene.features[row])
+                concept = judge.concepts[column]
+                nearest = _unranked(concept) if bodies else self._nearest(concept, scene.features[row])
                 rival = _runner_up(judge, column, scores[row])
                 yield Maybe(path, content_hash, match, float(judge.maybes[column]), nearest, rival)
 
@@ -162,6 +165,11 @@ class _Explainer:
         return tuple(examples[:EXAMPLES])
 
 
+def _unranked(concept: Concept) -> tuple[Example, ...]:
+    """References as they are: faces say nothing of how like a body is."""
+    return tuple(Example(r.path, r.content_hash, r.box) for r in concept.references[:EXAMPLES])
+
+
 def _views_by_photo(session: Session, concept: Concept) -> list[_Views]:
     """The views (V, D) of each photo that a concept's head knows: its references, and what the user confirmed. None of
     the references when it cannot be known whether the head is of these: it may be of those of before when there is one
@@ -169,7 +177,7 @@ def _views_by_photo(session: Session, concept: Concept) -> list[_Views]:
     """
     head = load_head(session, concept)
     views, photos = views_of(head), photos_of(head, session.recogniser_config.augmentations)
-    sole = len(session.store.facts(concept)["heads"]) == 1
+    sole = sum(h["kind"] != SOURCE for h in session.store.facts(concept)["heads"]) == 1
     found: list[_Views] = []
     if sole and set(photos.tolist()) == set(range(len(concept.references))):
         found += [(r, views[photos == i]) for i, r in enumerate(concept.references)]

@@ -33,6 +33,7 @@ class Choices:
     device: str = "auto"
     dtype: str = "auto"
     heads: Literal["open-set", "paper"] = "open-set"
+    allow_body: bool = False  # people whose face does not show may be named by their body
 
 
 class Session:

@@ -144,7 +144,7 @@ def _words(finding: Finding, regions: Regions) -> Words:
 
 def _regions(matches: Iterable[Match], facts: PhotoFacts, whose: Regions) -> tuple[NamedRegion, ...]:
     kinds = {Kind.PERSON: "Face"} | ({Kind.PET: "Pet"} if whose is Regions.ALL else {})
-    return tuple(_region(m, kinds[m.kind], facts) for m in matches if m.kind in kinds)
+    return tuple(_region(m, kinds[m.kind], facts) for m in matches if m.kind in kinds and m.source != "body")
 
 
 def _region(match: Match, type: str, facts: PhotoFacts) -> NamedRegion:

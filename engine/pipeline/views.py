@@ -36,7 +36,8 @@ class View:
     """The part of a photo that shows the concept, with its feature (D,); pixels are not kept.
 
     features: (1 + A, D), plain and altered views. background: (B, D), what else is in the photo. Both for pets and
-    things only; `word` is the detector's class word.
+    things only; `word` is the detector's class word. body: of a face, the region of the whole person, if there is one;
+    taken: when the photo was, ISO 8601.
     """
 
     reference: Reference
@@ -44,6 +45,8 @@ class View:
     word: str = ""
     features: np.ndarray | None = None
     background: np.ndarray | None = None
+    body: "View | None" = None
+    taken: str | None = None
 
 
 class Seen:
@@ -70,7 +73,8 @@ def _thumbnail(photo: Photo) -> np.ndarray:
 
 def make_view(photo: Photo, box: Box, feature: np.ndarray, word: str = "") -> View:
     """A view of a photo, without what a head needs beside it."""
-    return View(Reference(photo.path.absolute(), photo.facts.content_hash, box), feature, word)
+    reference = Reference(photo.path.absolute(), photo.facts.content_hash, box)
+    return View(reference, feature, word, taken=photo.facts.taken)
 
 
 def complete_view(

@@ -12,18 +12,18 @@ import numpy as np
 
 from engine.boxes import Box, iou
 from engine.errors import SidecarError, UsageError
-from engine.heads.config import Gate
-from engine.heads.faces import Face
 from engine.heads.open_set import EVIDENCE, gather_evidence, rejection_penalty
 from engine.heads.regions import Region
 from engine.photos.decode import Photo, load_photo
+from engine.pipeline.bodies import SOURCE, load_bodies
 from engine.pipeline.features import find_faces, find_regions, known_faces
 from engine.pipeline.freshness import read_names_taken_out
-from engine.pipeline.judges import Judge
-from engine.pipeline.nearest import Likeness, find_nearest, find_rejection, mean_likeness
+from engine.pipeline.judges import Basis, Judge, basis_of, open_set_size
+from engine.pipeline.nearest import Likeness, find_nearest, find_nearest_body, find_rejection, mean_likeness
 from engine.pipeline.recognition import (
     Enrolled,
     Found,
+    flaws_of,
     known_scenes,
     load_enrolled,
     load_head,
@@ -35,6 +35,7 @@ from engine.pipeline.session import Session
 from engine.sidecars.naming import Namer
 from engine.sidecars.xmp import name_key
 from engine.store.calibrations import common_folder
+from engine.store.concepts import Head
 from engine.types import Concept, Decision, Kind, Match, Verdict
 
 _SAME_PLACE = 0.5
@@ -65,16 +66,6 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True)
-class Basis:
-    """Where thresholds are from: "calibrated" on photos of a folder, "usual", or the "paper"."""
-
-    source: str
-    folder: Path | None = None
-    photos: int | None = None
-    per_1000: float | None = None
-
-
-@dataclass(frozen=True)
 class RunnerUp:
     """The other concept that is most likely in the same region, with its score there."""
 
@@ -98,7 +89,7 @@ class Why:
     """Why a concept was named in a photo or was not; `reason` says it in words, `cause` in one.
 
     box: the region in pixels of the upright photo, None where there is none; source: where that came from, `face`,
-    `detector`, `grid` or `photo`. score: of this region, whatever became of it, on the scale of the thresholds
+    `detector`, `grid`, `photo` or `body`. score: of this region, whatever became of it, on the scale of the thresholds
     (log-odds, with the paper's heads a cosine or 0..1); name, maybe: from where on it is named and may be named; the
     paper's heads know no maybe. nearest, rejection: what is most like the region of all references and confirmed
     photos, and of what the user rejected. likeness: cosine to the mean of the references; crowd: to the 50 strangers
@@ -181,9 +172,13 @@ def why(
         ConceptError: the concept has no head for the recogniser in use.
     """
     head = load_head(session, concept)
-    alone = _alone(enrolled or load_enrolled(session, [concept], library), concept)
+    enrolled = enrolled or load_enrolled(session, [concept], library)
+    alone = _alone(enrolled, concept)
     if isinstance(photo, Photo):
-        (find_faces if concept.kind is Kind.PERSON else find_regions)(session, [photo], keep=True)
+        if concept.kind is Kind.PERSON:
+            find_faces(session, [photo], keep=True)
+        if concept.kind is not Kind.PERSON or enrolled.bodies:
+            find_regions(session, [photo], keep=True)
         content_hash = photo.facts.content_hash
         whole = Box(0.0, 0.0, float(photo.facts.width), float(photo.facts.height))
     else:
@@ -193,19 +188,17 @@ def why(
     assert found is not None  # the photo was looked at, and its box is known
     said = next((d for d in alone.rulings.about(content_hash) if d.concept_id == concept.id), None)
     verdict = _judge(seen, found, said)
-    if verdict.outcome is Outcome.NAMED and name_key(concept.name) in declined:
+    told = _by_body(session, content_hash, enrolled, head, alone.asked) if verdict.outcome is Outcome.UNKNOWN else None
+    if told is None:
+        told = _told(seen, verdict)
+        feature = None if verdict.row is None else seen.features[verdict.row]
+        if feature is not None:
+            nearest, rejection = (f(session, concept, head, feature) for f in (find_nearest, find_rejection))
+            told = replace(told, nearest=nearest, likeness=mean_likeness(head, feature), rejection=rejection)
+    if told.outcome is Outcome.NAMED and name_key(concept.name) in declined:
         taken_out = "the name was taken out of the photo's sidecar"
-        verdict = replace(verdict, outcome=Outcome.DECLINED, cause=Cause.DECIDED, reason=taken_out)
-    told = _told(seen, verdict)
-    if verdict.row is None:
-        return told
-    feature = seen.features[verdict.row]
-    return replace(
-        told,
-        nearest=find_nearest(session, concept, head, feature),
-        likeness=mean_likeness(head, feature),
-        rejection=find_rejection(session, concept, head, feature),
-    )
+        told = replace(told, outcome=Outcome.DECLINED, cause=Cause.DECIDED, reason=taken_out)
+    return told
 
 
 def why_photo(session: Session, name: str, path: Path) -> tuple[Photo, Why]:
@@ -231,7 +224,24 @@ def _alone(enrolled: Enrolled, concept: Concept) -> Enrolled:
     if judge is None or concept.id not in [c.id for c in judge.concepts]:
         raise UsageError(f"{concept.name!r} is not among those to be recognised", hint="Name it, too.")
     asked = frozenset(c.id for c in judge.concepts)
-    return replace(enrolled, asked=asked, people=judge if people else None, things=None if people else judge)
+    judges = (judge, None) if people else (None, judge)
+    return Enrolled(asked, *judges, enrolled.rulings, enrolled.gate)
+
+
+def _by_body(session: Session, content_hash: str, enrolled: Enrolled, head: Head, asked: frozenset[str]) -> Why | None:
+    """Why somebody of whom no face says it is named, or may be, by the body; None who is not."""
+    found = look_up(session, content_hash, replace(enrolled, asked=asked)) if enrolled.bodies else None
+    named = (*found.names, *found.maybes) if found else ()
+    if not any(m.concept_id == head.concept_id and m.source == SOURCE for m in named):
+        return None
+    alone = replace(enrolled, people=None, things=None)
+    body, concept = next((b, c) for c, b in load_bodies(session).items() if c.id == head.concept_id)
+    seen = _look(session, content_hash, alone, concept)
+    verdict = _judge(seen, found, None)
+    told, feature = _told(seen, verdict), seen.features[verdict.row]
+    nearest, likeness = find_nearest_body(concept, head, body, feature), mean_likeness(body, feature)
+    reason = f"no face says who it is, but the body does: {verdict.reason}"
+    return replace(told, reason=reason, nearest=nearest, likeness=likeness)
 
 
 def _look(session: Session, content_hash: str, enrolled: Enrolled, concept: Concept) -> _Seen:
@@ -242,17 +252,9 @@ def _look(session: Session, content_hash: str, enrolled: Enrolled, concept: Conc
     raw = scores if scene.usable.all() else judge.score(scene.features)
     gate = enrolled.gate
     faces = known_faces(session, content_hash) or [] if enrolled.people and gate else []
-    flaws = [_flaws(f, gate) for f in faces] if gate and faces else [""] * len(scene.regions)
+    flaws = [flaws_of(f, gate) for f in faces] if gate and faces else [""] * len(scene.regions)
     column = [c.id for c in judge.concepts].index(concept.id)
     return _Seen(judge, column, scene.regions, scene.features, raw, scores, flaws)
-
-
-def _flaws(face: Face, gate: Gate) -> str:
-    """What recognition's `passes` finds wrong with a face; "" for nothing."""
-    side = min(face.box.x1 - face.box.x0, face.box.y1 - face.box.y0)
-    small = f"too small ({int(side)} pixels; {gate.min_side:g} are needed)"
-    checks = ((side < gate.min_side, small), (face.sharpness < gate.min_sharpness, "blurred"))
-    return " and ".join(text for bad, text in (*checks, (face.turn > gate.max_turn, "turned away")) if bad)
 
 
 def _judge(seen: _Seen, found: Found, said: Decision | None) -> _Verdict:
@@ -326,7 +328,7 @@ def _row_of(seen: _Seen, match: Match) -> int | None:
 
 def _told(seen: _Seen, verdict: _Verdict) -> Why:
     judge, c, row = seen.judge, seen.column, verdict.row
-    basis, name, maybe = _basis(seen), float(judge.names[c]), float(judge.maybes[c])
+    basis, name, maybe = basis_of(judge, c), float(judge.names[c]), float(judge.maybes[c])
     base = Why(
         judge.concepts[c],
         verdict.outcome,
@@ -356,13 +358,8 @@ def _told(seen: _Seen, verdict: _Verdict) -> Why:
 
 def _scored_alike(seen: _Seen) -> range:
     """The concepts whose scores are on the scale of this one's: an imported head has one of its own."""
-    own, everyone = _open_set(seen.judge), len(seen.judge.concepts)
+    own, everyone = open_set_size(seen.judge), len(seen.judge.concepts)
     return range(own) if seen.column < own else range(own, everyone)
-
-
-def _open_set(judge: Judge) -> int:
-    """How many of a judge's concepts, which are its first, have open-set scores."""
-    return len(judge.scorer.gallery.concepts) if judge.scorer is not None else 0
 
 
 def _runner_up(seen: _Seen, row: int) -> RunnerUp | None:
@@ -376,7 +373,7 @@ def _runner_up(seen: _Seen, row: int) -> RunnerUp | None:
 def _evidence(seen: _Seen, feature: np.ndarray) -> tuple[tuple[Evidence, ...], float | None]:
     """What adds up to the score of a region with feature (D,), and the bias; nothing with the paper's heads."""
     scorer = seen.judge.scorer
-    if scorer is None or seen.column >= _open_set(seen.judge):
+    if scorer is None or seen.column >= open_set_size(seen.judge):
         return (), None
     gallery = scorer.gallery
     found = gather_evidence(feature[None], gallery.concepts, gallery.strangers)[0, seen.column]
@@ -387,10 +384,3 @@ def _evidence(seen: _Seen, feature: np.ndarray) -> tuple[tuple[Evidence, ...], f
         lost = rejection_penalty(feature[None], gallery.concepts)[0, seen.column]
         rows.append(Evidence("rejected", float((rejected @ feature).max()), 0.0 - float(lost)))
     return tuple(rows), scorer.bias
-
-
-def _basis(seen: _Seen) -> Basis:
-    if seen.column >= _open_set(seen.judge):
-        return Basis("paper")
-    made = seen.judge.calibration
-    return Basis("usual") if made is None else Basis("calibrated", made.root, made.photos, made.per_1000)

@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from engine.boxes import Box
 from engine.errors import PhotoError
 from engine.photos.decode import Photo, decode_photo, read_photo
+from engine.pipeline.judges import Basis
 from engine.pipeline.nearest import Likeness
-from engine.pipeline.why import Basis, Outcome, Why
+from engine.pipeline.why import Outcome, Why
 
 _WIDTH, _EDGE = 1040, 24
 _PHOTO, _TILE, _GAP = (592, 424), 200, 24
@@ -144,7 +145,7 @@ def _draw_tiles(page: _Page, photo: Photo, why: Why, top: float) -> None:
     """The region, and what is most like it of what is known of the concept."""
     whole = "the photo" if why.source == "photo" else f"this {'face' if why.source == 'face' else 'region'}"
     region = _crop(photo, photo.in_image(why.box)) if why.box else "no region"
-    found = [f"found by: {why.source}"] if why.source in ("detector", "grid") else []
+    found = [f"found by: {why.source}"] if why.source in ("detector", "grid", "body") else []
     _draw_tile(page, top, region, whole if why.box else "nothing here", found)
     top += _TILE + _GAP
     if why.nearest is None:
