@@ -1,11 +1,13 @@
 """`myvlm calibrate`, and the calibration that `myvlm caption` makes for a library it has not seen."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from myvlm_cli import options as o
+from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
 
 if TYPE_CHECKING:
@@ -13,8 +15,12 @@ if TYPE_CHECKING:
 
     from engine.photos.discovery import Found
     from engine.pipeline.calibrating import Promise
+    from engine.pipeline.scan import Scanned
     from engine.pipeline.session import Session
+    from engine.types import Concept, Kind
 
+_GROWN = 2
+"""A library with so many times as many photos as it was calibrated on is calibrated anew."""
 Rate = Annotated[
     float | None,
     typer.Option(
@@ -55,71 +61,119 @@ def calibrate(
 
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
     session = o.open_session(vlm, recogniser, device, dtype, allow_body=allow_body)
-    found = list(photos)
-    promises = _calibrate(session, found, photos.folder, false_names_per_1000)
+    promises, look = _calibrate(session, list(photos), photos.folder, false_names_per_1000)
     if not promises:
-        stills = sum(f.kind == "photo" for f in found)
         raise UsageError(
-            f"{stills} photos are too few to calibrate on: a rate of one in a thousand needs at least {FEWEST}",
+            f"{len(look.readable)} different photos that can be read are too few to calibrate on: a rate of one in a"
+            f" thousand needs at least {FEWEST}",
             hint="Name the folder of the whole library. Until then the usual thresholds are used.",
         )
     if json:
-        out.json_document(describe_promises(promises, photos.folder))
-        return
+        out.json_document(describe_promises(promises, photos.folder, look.failed))
+        raise typer.Exit(SOME_FAILED if look.failed else OK)
     for promise in promises:
         for concept in promise.concepts:
             t = promise.thresholds[concept.id]
             out.text(f"{concept.name}: named from {t.name:.2f}, perhaps from {t.maybe:.2f}")
     tell(promises)
+    raise typer.Exit(SOME_FAILED if look.failed else OK)
 
 
-def calibrate_unseen(session: "Session", photos: o.Photos, *, kept: bool, some: bool = False) -> None:
-    """Calibrate on a library that was not, before it is captioned; `kept` is False when nothing may be written, `some`
-    when only some of its photos are wanted, and looking at up to 2,000 first would not be.
+def calibrate_unseen(
+    session: "Session",
+    photos: o.Photos,
+    concepts: "Iterable[Concept] | None" = None,
+    *,
+    kept: bool = True,
+    some: bool = False,
+) -> None:
+    """Calibrate on a library that was not, or that has grown much since, before it is looked at for some concepts (by
+    default all). Only whole folders are libraries, not `some` of their photos; `kept` is False when nothing may be
+    written.
     """
-    from engine.pipeline.calibrating import FEWEST, is_calibrated, recognisable
+    from engine.pipeline.calibrating import FEWEST, MOST, calibrated_on, recognisable
+    from engine.types import Kind
 
-    if photos.folder is None or not recognisable(session) or is_calibrated(session, photos.folder):
+    known = recognisable(session)
+    wanted = {c.kind is Kind.PERSON for c in (known if concepts is None else concepts) if c in known}
+    kinds = [k for k in Kind if (k is Kind.PERSON) in wanted]
+    if photos.folder is None or not kinds:
         return
-    if not kept:
-        out.detail("not calibrated on these photos, because nothing may be written: the usual thresholds are used")
+    before = calibrated_on(session, photos.folder, kinds)
+    if before >= MOST:
         return
-    if some:
-        out.say("not calibrated on these photos, because of --limit: the usual thresholds are used (myvlm calibrate)")
+    why_not = "nothing may be written" if not kept else "only some are wanted" if some or not photos.are_folders else ""
+    if why_not:
+        if not before:
+            out.say(f"not calibrated on these photos, because {why_not}: thresholds of before or the usual ones serve")
         return
     found = list(photos)
-    if sum(f.kind == "photo" for f in found) < FEWEST:
-        out.detail("too few photos to calibrate on: the thresholds of another library or the usual ones are used")
-        return
-    tell(_calibrate(session, found, photos.folder, None))
+    stills = sum(f.kind == "photo" for f in found)
+    if stills < FEWEST:
+        out.detail("too few photos to calibrate on: thresholds of another library or the usual ones are used")
+    elif stills >= _GROWN * before:
+        tell(_calibrate(session, found, photos.folder, None, kinds)[0])
+
+
+@dataclass
+class _Look:
+    """The contents of the photos that could be read, and the paths of the others."""
+
+    readable: set[str] = field(default_factory=set)
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, scanned: "Scanned") -> None:
+        if scanned.content_hash is not None:
+            self.readable.add(scanned.content_hash)
+        elif scanned.status == "failed":
+            self.failed.append(path_text(scanned.path))
+            out.say(f"failed: {scanned.reason}")
 
 
 def _calibrate(
-    session: "Session", found: Sequence["Found"], folder: "Path | None", rate: float | None
-) -> "tuple[Promise, ...]":
+    session: "Session",
+    found: Sequence["Found"],
+    folder: "Path | None",
+    rate: float | None,
+    kinds: "Collection[Kind] | None" = None,
+) -> "tuple[tuple[Promise, ...], _Look]":
     from engine.errors import UsageError
     from engine.pipeline.calibrating import MOST
     from engine.pipeline.calibrating import calibrate as settle
+    from engine.types import Kind
 
     if folder is None:
         raise UsageError("no photos given", hint="Name the folder of the library.")
     o.warn_of_slow_faces(session)
+    look = _Look()
     with out.progress("calibrating", min(MOST, sum(f.kind == "photo" for f in found))) as bar:
-        return settle(session, found, folder, per_1000=rate, step=bar.advance)
+
+        def step(scanned: "Scanned") -> None:
+            bar.advance()
+            look.add(scanned)
+
+        return settle(session, found, folder, per_1000=rate, kinds=kinds or tuple(Kind), step=step), look
 
 
 def tell(promises: "Sequence[Promise]") -> None:
-    """Say what was promised, and who cannot be told from others."""
+    """Say what was promised, what is to be expected, and who cannot be told from others."""
+    from engine.pipeline.calibrating import interval
+
     if not promises:
         return
     photos = promises[0].photos
     rate = sum(p.per_1000 for p in promises)
     expected = sum(p.expected for p in promises)
-    low, high = (sum(p.interval[i] for p in promises) for i in (0, 1))
+    low, high = interval(expected, photos)
     out.say(
-        f"Calibrated on {photos} photos: at most {rate:g} false names in 1,000 photos; {expected:.2f} predicted"
+        f"Calibrated on {photos} photos for at most {rate:g} false names in 1,000 photos; {expected:.2f} predicted"
         f" (95 % of such libraries: {low:.1f} to {high:.1f})"
     )
+    if expected > rate:
+        out.warn(
+            "strangers in these photos look much like your concepts: more false names are predicted than you allow."
+            " A lower --false-names-per-1000 (myvlm calibrate) is stricter; myvlm reject teaches who is not whom"
+        )
     for promise in promises:
         for concept in promise.alike:
             if promise.kind == "bodies" and concept.kind != "person":
@@ -131,18 +185,21 @@ def tell(promises: "Sequence[Promise]") -> None:
             )
 
 
-def describe_promises(promises: "Sequence[Promise]", folder: "Path | None") -> dict[str, Any]:
+def describe_promises(promises: "Sequence[Promise]", folder: "Path | None", failed: Sequence[str]) -> dict[str, Any]:
     """What was calibrated, as plain data."""
+    from engine.pipeline.calibrating import interval
+
     return {
         "folder": path_text(folder) if folder else None,
-        "photos": promises[0].photos if promises else 0,
+        "photos": promises[0].photos,
+        "failed": list(failed),
         "kinds": [
             {
                 "kind": p.kind,
                 "false_names_per_1000": {
                     "promised": round(p.per_1000, 4),
                     "predicted": round(p.expected, 4),
-                    "interval95": [round(v, 4) for v in p.interval],
+                    "interval95": [round(v, 4) for v in interval(p.expected, p.photos)],
                 },
                 "concepts": [
                     {

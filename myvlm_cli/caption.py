@@ -68,7 +68,7 @@ def caption(
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """
-    from engine.pipeline.describe import Request
+    from engine.pipeline.describe import Request, split_trained
     from engine.pipeline.sidecar_plans import Manner, Regions
     from engine.sidecars.xmp import Policy
 
@@ -87,7 +87,8 @@ def caption(
     session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run)
     o.warn_of_slow_faces(session)
     if not no_concepts:
-        calibrate_unseen(session, photos, kept=not dry_run, some=limit is not None)
+        trained = split_trained(session, request.concepts)[0]
+        calibrate_unseen(session, photos, trained, kept=not dry_run, some=limit is not None)
     report = _Report(json=json, jsonl=jsonl)
     _run(session, photos, request, report)
     raise typer.Exit(SOME_FAILED if report.counts.get("failed") else OK)

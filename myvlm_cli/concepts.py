@@ -181,12 +181,14 @@ def _tell_forgotten(done: Any) -> None:
 
 @app.command("clear-cache")
 def clear_cache(json: o.Json = False) -> None:
-    """Empty the feature cache (it may hold faces of bystanders). Costs time at the next run, nothing else.
+    """Empty the feature cache, and what was calibrated (both may hold faces of bystanders). Costs time at the next run,
+    nothing else.
 
     Example: myvlm concepts clear-cache
     """
     session = o.open_session(None, None, "auto", "auto")
     count = session.cache.clear()
+    session.store.calibrations.forget()
     out.json_document({"cleared": count}) if json else out.text(f"{count} entries deleted")
 
 

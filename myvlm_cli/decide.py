@@ -1,14 +1,20 @@
 """`myvlm confirm` and `myvlm reject`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
+
+if TYPE_CHECKING:
+    from engine.errors import UsageError
+    from engine.pipeline.decide import Decided, Wish
+    from engine.pipeline.session import Session
 
 Photo = Annotated[
     Path,
@@ -56,7 +62,7 @@ def confirm(
     Example: myvlm confirm - < decisions.jsonl
     """
     session = o.open_session(vlm, recogniser, device, "auto")
-    _decide(session, _wishes("confirm", photo, concept, box, undo=undo), json=json, jsonl=jsonl, one=str(photo) != "-")
+    raise typer.Exit(_run(session, "confirm", photo, concept, box, undo=undo, json=json, jsonl=jsonl))
 
 
 def reject(
@@ -77,34 +83,79 @@ def reject(
     Example: myvlm reject beach.jpg rex
     """
     session = o.open_session(vlm, recogniser, device, "auto")
-    _decide(session, _wishes("reject", photo, concept, box, undo=undo), json=json, jsonl=jsonl, one=str(photo) != "-")
+    raise typer.Exit(_run(session, "reject", photo, concept, box, undo=undo, json=json, jsonl=jsonl))
 
 
-def _wishes(verdict: str, photo: Path, concept: str | None, box: str | None, *, undo: bool) -> list[Any]:
+def _run(
+    session: "Session",
+    verdict: str,
+    photo: Path,
+    concept: str | None,
+    box: str | None,
+    *,
+    undo: bool,
+    json: bool,
+    jsonl: bool,
+) -> int:
+    """Decide about one photo, or all that stdin lists; the exit code."""
+    if str(photo) == "-":
+        return decide_many(session, _listed(verdict, concept, box, undo=undo), json=json, jsonl=jsonl)
+    return decide_one(session, _wish(verdict, photo, concept, box, undo=undo), json=json, jsonl=jsonl)
+
+
+def _listed(verdict: str, concept: str | None, box: str | None, *, undo: bool) -> "list[Wish | UsageError]":
     from engine.errors import UsageError
-    from engine.pipeline.decide import Wish, make_box, read_wishes
+    from engine.pipeline.decide import read_wishes
     from engine.types import Verdict
 
-    if str(photo) == "-":
-        if box is not None:
-            raise UsageError("--box is for one photo", hint="Give each line a box of its own.")
-        text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-        return read_wishes(text, Verdict(verdict), concept, undo=undo)
+    if box is not None:
+        raise UsageError("--box is for one photo", hint="Give each line a box of its own.")
+    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    return read_wishes(text, Verdict(verdict), concept, undo=undo)
+
+
+def _wish(verdict: str, photo: Path, concept: str | None, box: str | None, *, undo: bool) -> "Wish":
+    from engine.errors import UsageError
+    from engine.pipeline.decide import Wish, make_box
+    from engine.types import Verdict
+
     if concept is None:
         raise UsageError("no concept given", hint=f"Example: myvlm {verdict} {path_text(photo)} rex")
     try:
         place = make_box([float(v) for v in box.split(",")]) if box is not None else None
     except ValueError as err:
         raise UsageError(f"--box {box!r} is no box", hint="Write it as 120,80,400,390.") from err
-    return [Wish(photo, concept, Verdict(verdict), place, undo)]
+    return Wish(photo, concept, Verdict(verdict), place, undo)
 
 
-def _decide(session: Any, wishes: list[Any], *, json: bool, jsonl: bool, one: bool) -> None:
+def decide_one(session: "Session", wish: "Wish", *, json: bool, jsonl: bool) -> int:
+    """Decide one thing and tell what became of it; the exit code.
+
+    Raises:
+        EngineError: it cannot be decided.
+    """
+    from engine.pipeline.decide import decide
+
+    results = decide(session, [wish])
+    if results[0].error is not None:
+        raise results[0].error
+    return _tell(results, json=json, jsonl=jsonl)
+
+
+def decide_many(
+    session: "Session", wishes: "Sequence[Wish | UsageError]", *, json: bool = False, jsonl: bool = False
+) -> int:
+    """Decide all that can be, and tell what became of each and how many there were; the exit code."""
     from engine.pipeline.decide import decide
 
     results = decide(session, wishes)
-    if one and results[0].error is not None:
-        raise results[0].error
+    code = _tell(results, json=json, jsonl=jsonl)
+    failed = sum(r.error is not None for r in results)
+    out.say(f"{len(results) - failed} done, {failed} failed")
+    return code
+
+
+def _tell(results: "Sequence[Decided]", *, json: bool, jsonl: bool) -> int:
     documents = [_document(r) for r in results]
     if json:
         out.json_document({"decisions": documents})
@@ -117,10 +168,7 @@ def _decide(session: Any, wishes: list[Any], *, json: bool, jsonl: bool, one: bo
             out.warn(document["reason"])
         for note in result.notes:
             out.warn(f"{document['file']}: {note}")
-    failed = sum(r.error is not None for r in results)
-    if not one:
-        out.say(f"{len(results) - failed} done, {failed} failed")
-    raise typer.Exit(SOME_FAILED if failed else OK)
+    return SOME_FAILED if any(r.error for r in results) else OK
 
 
 def _document(result: Any) -> dict[str, Any]:

@@ -257,6 +257,11 @@ class Photos:
         return find_files(self.given, self.selection)
 
     @property
+    def are_folders(self) -> bool:
+        """Whether these are whole folders: no list of files, and nothing left out."""
+        return not self.selection.narrows and all(p.is_dir() for p in self.given)
+
+    @property
     def folder(self) -> Path | None:
         """The folder that holds all of them."""
         from engine.store.calibrations import common_folder

@@ -1,5 +1,6 @@
 """`myvlm review`: what myvlm is not sure of, for the user to decide."""
 
+import os
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -10,12 +11,14 @@ import typer
 
 from myvlm_cli import options as o
 from myvlm_cli.calibrate import calibrate_unseen
-from myvlm_cli.decide import _decide as decide_all
+from myvlm_cli.decide import decide_many
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
 
 if TYPE_CHECKING:
-    from engine.pipeline.review import Example, Maybe, Review
+    from engine.errors import UsageError
+    from engine.pipeline.decide import Wish
+    from engine.pipeline.review import Example, Maybe, NotLookedFor, Review
     from engine.pipeline.session import Session
 
 Limit = Annotated[
@@ -75,7 +78,7 @@ def review(
     _check(apply, looks=[paths, concepts, files_from, include, exclude, since, until, limit, html])
     if apply is not None:
         wishes = _read(apply)
-        decide_all(o.open_session(vlm, recogniser, device, dtype), wishes, json=json, jsonl=False, one=False)
+        raise typer.Exit(decide_many(o.open_session(vlm, recogniser, device, dtype), wishes, json=json))
     if html is not None:
         from engine.pipeline.review_page import check_target
 
@@ -95,7 +98,7 @@ def _check(apply: Path | None, *, looks: Sequence[Any]) -> None:
         raise UsageError("--apply takes decisions from a file and looks at no photos", hint=hint)
 
 
-def _read(path: Path) -> list[Any]:
+def _read(path: Path) -> "list[Wish | UsageError]":
     """What to confirm and reject; each line says which."""
     from engine.errors import UsageError
     from engine.pipeline.decide import read_wishes
@@ -106,7 +109,7 @@ def _read(path: Path) -> list[Any]:
         hint = "Give the file that the page of myvlm review --html saved."
         raise UsageError(f"{path_text(path)}: {err.strerror or err}", hint=hint) from err
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    return read_wishes(text, None, None, undo=False)  # type: ignore[arg-type]
+    return read_wishes(text, None, None, undo=False)
 
 
 def _look(session: "Session", photos: o.Photos, names: tuple[str, ...] | None) -> "Review":
@@ -127,6 +130,8 @@ def _show(found: "Review", limit: int | None, html: Path | None, *, json: bool) 
     more = len(found.maybes) - len(shown)
     for _, reason in found.unreadable:
         out.warn(reason)
+    for left_out in found.not_looked_for:
+        out.warn(f"{left_out.error}. {left_out.error.hint}")
     if html is not None and shown:
         _write(shown, html, more)
     if json:
@@ -136,10 +141,21 @@ def _show(found: "Review", limit: int | None, html: Path | None, *, json: bool) 
     elif shown:
         out.text(path_text(html))
     if not shown:
-        out.say("Nothing to review.")
+        _tell_of_none(found, html)
         return
     told = f"{len(shown)} to review" + (f", and {more} more (--limit)" if more else "")
     out.say(f"{told}. " + _WHAT_NOW[html is not None])
+
+
+def _tell_of_none(found: "Review", html: Path | None) -> None:
+    if found.looked_for:
+        out.say("Nothing to review.")
+    elif found.not_looked_for:
+        out.say("No concept can be looked for.")
+    else:
+        out.say("There is no concept to look for; start with: myvlm add-concept NAME PHOTOS")
+    if html is not None and os.path.lexists(html):  # a page of ours, or it would have been refused
+        out.warn(f"{path_text(html)} is from before, and was left as it is; it shows your photos, so delete it")
 
 
 _WHAT_NOW = {
@@ -210,7 +226,12 @@ def _document(found: "Review", shown: "Sequence[Maybe]", html: Path | None) -> d
         "more": len(found.maybes) - len(shown),
         "unreadable": [{"file": path_text(path), "reason": reason} for path, reason in found.unreadable],
         "html": path_text(html) if html and shown else None,
+        "not_looked_for": [_describe_left_out(n) for n in found.not_looked_for],
     }
+
+
+def _describe_left_out(left_out: "NotLookedFor") -> dict[str, Any]:
+    return {"concept": left_out.concept.name, "reason": str(left_out.error)}
 
 
 def describe_maybe(maybe: "Maybe") -> dict[str, Any]:

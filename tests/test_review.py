@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def settle(library: Path, maybe: float = EVERYTHING, name: float = NOTHING) -> N
         tensors = {**scorer.tensors(), "strangers": np.zeros((0, width), np.float16)}
         model = session.recogniser_config.head_id(concepts[0].kind)
         thresholds = {c.id: Thresholds(name, maybe, True) for c in concepts}
-        digest = gallery_digest(session, concepts)
+        digest = gallery_digest(session, heads)
         session.store.calibrations.save(StoredCalibration(library, model, digest, 1.0, 400, 1.0, thresholds, tensors))
     session.store.close()
 
@@ -165,12 +166,57 @@ def test_nothing_to_review(myvlm, album, tmp_path):
     result = myvlm("review", album, "--html", page)
     assert (result.code, result.out, result.err) == (0, "", "Nothing to review.\n")
     assert not page.exists()
-    assert myvlm("review", album, "--json").json == {"maybes": [], "more": 0, "unreadable": [], "html": None}
+    nothing = {"maybes": [], "more": 0, "unreadable": [], "html": None, "not_looked_for": []}
+    assert myvlm("review", album, "--json").json == nothing
+
+
+def test_a_page_from_before_stays_when_nothing_is_left(myvlm, album, tmp_path):
+    page = tmp_path / "page.html"
+    write(myvlm, album, page)
+    before = page.read_bytes()
+    settle(album, maybe=80.0)
+    result = myvlm("review", album, "--html", page)
+    assert (result.code, result.out, page.read_bytes()) == (0, "", before)
+    assert result.err.startswith(f"Nothing to review.\nwarning: {page} is from before")
 
 
 def test_nobody_enrolled(myvlm, drawn):
     result = myvlm("review", drawn.path.parent)
-    assert (result.code, result.out, result.err) == (0, "", "Nothing to review.\n")
+    assert (result.code, result.out) == (0, "")
+    assert result.err == "There is no concept to look for; start with: myvlm add-concept NAME PHOTOS\n"
+
+
+def lose_head(session: Session, name: str) -> None:
+    """As if it was enrolled with another recogniser only."""
+    concept = session.store.get(name)
+    model = session.recogniser_config.head_id(concept.kind)
+    head = session.store.load_head(concept.id, model)
+    session.store.put(name, concept.kind, concept.category, (concept.identifier,), concept.references)
+    session.store.save_head(replace(head, encoder="another recogniser"))
+    assert session.store.load_head(concept.id, model) is None
+
+
+def test_who_cannot_be_looked_for_is_told(myvlm, session, album):
+    session.store.put("Guest", Kind.PERSON, "person", ("guest",), ())
+    lose_head(session, "Anna")
+    result = myvlm("review", album, "--json")
+    assert result.code == 0, result.err
+    assert pairs(result) == {p for p in ALL if p[1] == "Rex"}
+    reasons = {n["concept"]: n["reason"] for n in result.json["not_looked_for"]}
+    assert set(reasons) == {"Anna", "Guest"}
+    assert "another recogniser" in reasons["Anna"]
+    assert "imported without a head" in reasons["Guest"]
+    assert all(f"warning: {reason}. " in result.err for reason in reasons.values())
+    assert "myvlm add-concept" in result.err
+    for name, reason in reasons.items():
+        named = myvlm("review", album, "--concepts", name)
+        assert (named.code, named.out) == (2, "")
+        assert reason in named.err
+    lose_head(session, "Rex")
+    result = myvlm("review", album)
+    assert (result.code, result.out) == (0, "")
+    assert result.err.count("warning: ") == 3
+    assert result.err.endswith("No concept can be looked for.\n")
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_listed(myvlm, album):
@@ -297,9 +343,18 @@ def test_apply_from_stdin_goes_on_after_bad_lines(myvlm, album, monkeypatch):
     result = myvlm("review", "--apply", "-")
     assert result.code == 1
     assert result.out == f"{album / 'rex.jpg'}: Rex is not in it\n"
-    assert "line 1: verdict is confirm or reject" in result.err
+    assert "line 1: it has no verdict, which is confirm or reject" in result.err
     assert "line 3" in result.err
     assert "1 done, 3 failed" in result.err
+
+
+def test_what_was_saved_does_not_stay_in_the_browser(myvlm, album, tmp_path):
+    text = write(myvlm, album, tmp_path / "page.html").text
+    functions = dict(re.findall(r"^  function (\w+)\([^)]*\) \{(.*?)(?:^  \}|\}$)", text, re.DOTALL | re.MULTILINE))
+    assert "localStorage.setItem(key" in functions["keep"]
+    assert "localStorage.removeItem(key)" in functions["unkeep"]
+    assert functions["save"].index("link.click()") < functions["save"].index("unkeep();")
+    assert "keep(); else unkeep();" in functions["decide"]
 
 
 EVIL = """R</script><img src=x onerror=alert(1)>"'&{{ 7*7 }}"""

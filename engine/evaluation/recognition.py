@@ -57,8 +57,8 @@ class RecognitionSettings:
     def digest(self, what: str, seed: int) -> str:
         """What decides a library's measurements: another digest, and it is measured again."""
         session = Session(self.choices)
-        config, method = session.recogniser_config, (_METHOD, gallery_digest(session, ()))
-        known = (method, what, seed, self.photos, config.regions_id, config.faces_id)
+        config, method = session.recogniser_config, (_METHOD, gallery_digest(session, {}))
+        known = (method, what, seed, self.photos, config.regions_id, config.found_faces_id)
         return sha256_of(repr(known).encode())[:16]
 
 

@@ -13,6 +13,8 @@ from engine.heads.calibration import Usual
 from engine.types import Kind
 
 _EMBEDDED = "embedded:"
+_FACES_FOUND = 3
+"""Raise it when faces are found in another way: those in caches are found anew, heads stay."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,12 @@ class RecogniserConfig:
     @property
     def faces_id(self) -> str:
         """Identifies face embeddings in the same way."""
-        return f"faces-3:{self.faces.name}:{_version(str(self.faces.folder))}"
+        return f"faces:{self.faces.name}:{_version(str(self.faces.folder))}"
+
+    @property
+    def found_faces_id(self) -> str:
+        """Identifies a photo's faces, where and how good they are, in the same way."""
+        return f"found-{_FACES_FOUND}:{self.faces_id}"
 
     @property
     def regions_id(self) -> str:

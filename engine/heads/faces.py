@@ -21,8 +21,9 @@ _WINDOW = 5.0
 are coarse, and what is aligned by them is somebody else: of 23 such storybook faces 2 were recognised at the first
 look, none at 2.5, 14 at 3.5, 20 at 5.
 """
-_ENLARGED = 1.33
-"""A second look that shows a face less than so much larger is left out."""
+_SMALL = 48.0
+"""Sides in pixels of what the detector sees, under which a face is looked at again."""
+_MOST_LOOKS = 24
 _SAME_FACE = 0.3
 
 
@@ -84,10 +85,12 @@ class FaceAnalyser:
         """Find small faces again, in windows around them; boxes (F, 5) and landmarks (F, 5, 2) change in place."""
         height, width = pixels.shape[:2]
         sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)
-        left = set(np.flatnonzero(_WINDOW * sides * _ENLARGED < max(height, width)).tolist())
+        left = set(np.flatnonzero(sides * self._det_size / max(height, width) < _SMALL).tolist())
+        looks = 0
         for i in sorted(left, key=lambda i: -sides[i]):
-            if i not in left:
+            if i not in left or looks == _MOST_LOOKS:
                 continue  # another face's window showed it
+            looks += 1
             half, (x, y) = _WINDOW * sides[i] / 2, (boxes[i, :2] + boxes[i, 2:4]) / 2
             x0, y0 = max(0, int(x - half)), max(0, int(y - half))
             window = pixels[y0 : int(y + half) + 1, x0 : int(x + half) + 1]
@@ -97,11 +100,13 @@ class FaceAnalyser:
                 continue
             found[:, :4] += (x0, y0, x0, y0)
             inside = [k for k in left if sides[k] * 2 > sides[i] and _within(boxes[k], x0, y0, window.shape)]
-            for k in (i, *inside):
-                shared = overlaps(np.concatenate([boxes[k : k + 1, :4], found[:, :4]]))[0, 1:]
-                best = int(shared.argmax())
-                if shared[best] > _SAME_FACE:
+            own = boxes[[i, *inside], :4]
+            shared = overlaps(np.concatenate([own, found[:, :4]]))[: len(own), len(own) :]
+            for row, k in enumerate((i, *inside)):
+                best = int(shared[row].argmax())
+                if shared[row, best] > _SAME_FACE:
                     boxes[k], landmarks[k] = found[best], points[best] + (x0, y0)
+                    shared[:, best] = 0.0  # is nobody else's
                     left.discard(k)
 
     def embed(self, aligned: list[np.ndarray]) -> np.ndarray:

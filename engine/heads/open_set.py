@@ -35,6 +35,8 @@ _HARDEST = 300
 _USUAL, _APART = 0.8, 0.15
 """Likeness that references are taken to have at most, and how far under it somebody else surely is."""
 _FALLBACK = (10.0, 10.0, -4.0, -4.0, -4.0)
+_CHUNK = 2048
+"""Regions that are compared with all strangers at once."""
 _RIDGE = 0.05
 _ROUNDS = 30
 
@@ -154,8 +156,9 @@ class _Prepared:
         for c, (start, end) in enumerate(pairwise(self._spans)):
             found[:, c, 1] = np.sort(best[:, start:end], axis=1)[:, -_NEIGHBOURS:].mean(axis=1)
         found[..., 2] = _best_other(likeness)
-        if len(self._strangers):
-            found[..., 3] = _top_mean(features @ self._strangers.T)[:, None]
+        for start in range(0, len(features) if len(self._strangers) else 0, _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            found[rows, :, 3] = _top_mean(features[rows] @ self._strangers.T)[:, None]
         found[..., 4] = self._twins
         return found
 

@@ -24,6 +24,11 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
 
+    @property
+    def narrows(self) -> bool:
+        """Whether only files of some kind, or of some time, are wanted."""
+        return bool(self.include or self.since or self.until)
+
     def takes_file(self, relative: str) -> bool:
         """Whether a file's path fits the patterns."""
         if any(p.fits(relative) for p in self._excluded):

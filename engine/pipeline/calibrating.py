@@ -5,21 +5,22 @@ impostors score (heads/calibration.py). Features are cached, so that photos are 
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from engine.errors import UsageError
-from engine.heads.calibration import Calibration, best_in_photos, learn_from_decisions
+from engine.heads.calibration import best_in_photos, learn_from_decisions
 from engine.heads.calibration import calibrate as fit_thresholds
 from engine.heads.open_set import find_strangers, fit
 from engine.photos.discovery import Found
+from engine.pipeline.bank import load_bank
 from engine.pipeline.bodies import load_bodies
 from engine.pipeline.judges import decided_scores, gallery_digest, judged_as, make_gallery, model_of, views_of
 from engine.pipeline.recognition import Enrolled, known_scenes, load_enrolled, load_heads
-from engine.pipeline.scan import ScanRequest, scan
+from engine.pipeline.scan import Scanned, ScanRequest, scan
 from engine.pipeline.session import Session
 from engine.store.calibrations import StoredCalibration, Thresholds
 from engine.store.concepts import Head
@@ -32,14 +33,14 @@ FEWEST = 100
 MOST = 2000
 """Photos of a library that are looked at, evenly spread; more move no threshold by much and cost time."""
 _STRANGERS = 1500
+_ENOUGH_STRANGERS = 500
 
 
 @dataclass(frozen=True)
 class Promise:
-    """What was calibrated for one kind of concept: people, pets and things, or people's bodies with these. expected: false names predicted in 1,000
-    photos; interval: 95 % of libraries of `photos` photos with that rate have so many in 1,000 (Poisson); alike: the
-    concepts that others here are too like: no threshold that keeps the promise leaves their own references above it,
-    and they will hardly be named.
+    """What was calibrated for one kind of concept: people, pets and things, or people's bodies with these. expected:
+    false names predicted in 1,000 photos; alike: the concepts that others here are too like: no threshold that keeps
+    the promise leaves their own references above it, and they will hardly be named.
     """
 
     kind: str
@@ -47,7 +48,6 @@ class Promise:
     photos: int
     per_1000: float
     expected: float
-    interval: tuple[float, float]
     alike: tuple[Concept, ...]
     thresholds: dict[str, Thresholds]
 
@@ -58,11 +58,12 @@ def calibrate(
     library: Path,
     *,
     per_1000: float | None = None,
-    step: Callable[[], None] = lambda: None,
+    kinds: Collection[Kind] = tuple(Kind),
+    step: Callable[[Scanned], None] = lambda _: None,
 ) -> tuple[Promise, ...]:
-    """Calibrate all enrolled concepts on photos under a folder, and keep the thresholds for it. Without a rate the one
-    that was promised for this library before is kept. Features that are not cached are computed; `step` hears of each
-    photo. Nothing is kept, and () returned, of fewer than 100 readable photos.
+    """Calibrate all enrolled concepts of some kinds on photos under a folder, and keep the thresholds for it. Without a
+    rate the one that was promised for this library before is kept. Features that are not cached are computed; `step`
+    hears of each photo. Nothing is kept, and () returned, of fewer than 100 different photos that can be read.
 
     Raises:
         UsageError: nobody is enrolled whom this recogniser knows, or the heads are the paper's.
@@ -70,32 +71,40 @@ def calibrate(
     """
     if session.choices.heads == "paper":
         raise UsageError("the paper's heads have thresholds of their own", hint="Leave out --heads paper.")
-    enrolled = load_enrolled(session, recognisable(session), library)
+    enrolled = load_enrolled(session, [c for c in recognisable(session) if c.kind in kinds], library)
     if enrolled.people is None and enrolled.things is None:
         raise UsageError("there is no concept to calibrate", hint="Start with: myvlm add-concept NAME PHOTOS")
     request = ScanRequest(faces=enrolled.needs_faces, regions=enrolled.needs_regions)
-    contents = []
+    contents = set()
     for scanned in scan(session, _sample(photos), request):
-        step()
+        step(scanned)
         if scanned.content_hash is not None:
-            contents.append(scanned.content_hash)
+            contents.add(scanned.content_hash)
     if len(contents) < FEWEST:
         return ()
     rate = per_1000 or session.store.calibrations.promised(library) or PER_1000
-    return tuple(_calibrate(session, enrolled, sorted(set(contents)), library, rate))
+    return tuple(_calibrate(session, enrolled, sorted(contents), library, rate))
 
 
-def is_calibrated(session: Session, library: Path) -> bool:
-    """Whether the photos under a folder need no calibration: they have one for the heads as they are, the heads are the
-    paper's, or there is nobody.
+def is_calibrated(session: Session, library: Path, kinds: Collection[Kind] = tuple(Kind)) -> bool:
+    """Whether the photos under a folder need no calibration for concepts of some kinds: there is one for their heads as
+    they are, the heads are the paper's, or there is nobody.
+    """
+    return calibrated_on(session, library, kinds) > 0
+
+
+def calibrated_on(session: Session, library: Path, kinds: Collection[Kind] = tuple(Kind)) -> float:
+    """On how many photos a folder was calibrated for the heads as they are; 0 where one kind was not, infinite where
+    there is nothing to calibrate.
     """
     if session.choices.heads == "paper":
-        return True
+        return math.inf
     galleries = [load_bodies(session)]
-    for concepts in _by_kind(recognisable(session)):
+    for concepts in _by_kind(c for c in recognisable(session) if c.kind in kinds):
         galleries.append({c: h for c, h in load_heads(session, concepts).items() if len(views_of(h))})
-    has = session.store.calibrations.has
-    return all(has(model_of(session, h), gallery_digest(session, h), library) for h in galleries if h)
+    photos = session.store.calibrations.photos
+    counts = (photos(model_of(session, h), gallery_digest(session, h), library) for h in galleries if h)
+    return min(counts, default=math.inf)
 
 
 def recognisable(session: Session) -> tuple[Concept, ...]:
@@ -129,7 +138,10 @@ def _calibrate(
             continue
         own = bodies if kind == "bodies" else load_heads(session, judge.concepts)
         heads = {c: h for c, h in own.items() if len(views_of(h))}
-        scenes = [(i, s[id(judge)]) for i, s in enumerate(seen) if id(judge) in s]
+        scenes = list(enumerate(s[id(judge)] for s in seen if id(judge) in s))
+        if len(scenes) < FEWEST:
+            continue  # another process cleared the cache meanwhile
+        known = tuple(c for c, s in zip(contents, seen, strict=True) if id(judge) in s)
         rows = [(i, s.features[s.usable]) for i, s in scenes if s.usable.any()]
         if not heads:
             continue
@@ -137,7 +149,7 @@ def _calibrate(
         features = np.concatenate([np.zeros((0, width), np.float32), *(f for _, f in rows)])
         owner = np.repeat([i for i, _ in rows], [len(f) for _, f in rows]).astype(np.int64)
         share = rate * (by_body if kind == "bodies" else len(heads)) / everyone
-        yield _settle(session, kind, heads, _Seen(tuple(contents), features, owner), library, rate, share)
+        yield _settle(session, kind, heads, _Seen(known, features, owner), library, rate, share)
 
 
 def _by_judge(scenes: Iterable) -> Iterable:
@@ -160,33 +172,38 @@ def _settle(
     concepts = tuple(heads)
     strangers = _strangers(session, heads, seen)
     scorer = fit(make_gallery(session, heads, strangers))
-    best = np.full((len(seen.contents), len(concepts)), -np.inf)
-    own = best_in_photos(scorer.scores(seen.features), seen.owner)
-    best[: len(own)] = own
-    best[_known_to_show(session, concepts, seen.contents)] = -np.inf
+    scores, held_out = scorer.scores(seen.features), scorer.held_out()
     usual = session.recogniser_config.usual(judged_as(heads))
-    found = fit_thresholds(best, scorer.held_out(), usual, per_1000=share, stricter=PER_1000 / rate)
-    names = learn_from_decisions(found.names, found.maybes, decided_scores(scorer, heads))
+    shown = _known_to_show(session, concepts, seen.contents)
+    names = None
+    for _ in range(2):  # whom a region would be named depends on the thresholds
+        best = np.full((len(seen.contents), len(concepts)), -np.inf)
+        own = best_in_photos(scores, seen.owner, names)
+        best[: len(own)] = own
+        best[shown] = -np.inf
+        found = fit_thresholds(best, held_out, usual, per_1000=share, stricter=PER_1000 / rate)
+        names = found.names
+    found = found.at(learn_from_decisions(found.names, found.maybes, decided_scores(scorer, heads)), held_out)
     thresholds = {
         c.id: Thresholds(float(n), float(m), bool(s))
-        for c, n, m, s in zip(concepts, names, found.maybes, found.separable, strict=True)
+        for c, n, m, s in zip(concepts, found.names, found.maybes, found.separable, strict=True)
     }
     model = model_of(session, heads)
     tensors = {**scorer.tensors(), "strangers": strangers.astype(np.float16)}
-    digest = gallery_digest(session, concepts)
+    digest = gallery_digest(session, heads)
     session.store.calibrations.save(
         StoredCalibration(library, model, digest, rate, len(seen.contents), found.expected, thresholds, tensors)
     )
     alike = tuple(c for c, s in zip(concepts, found.separable, strict=True) if not s)
-    return Promise(kind, concepts, found.photos, share, found.expected, _interval(found), alike, thresholds)
+    return Promise(kind, concepts, found.photos, share, found.expected, alike, thresholds)
 
 
 def _strangers(session: Session, heads: dict[Concept, Head], seen: _Seen) -> np.ndarray:
-    """Features of the library that surely show nobody enrolled, evenly spread: (N, D), as they are stored. Faces only:
-    for regions the bank and the references' backgrounds do as well.
+    """Features of the library that surely show nobody enrolled, evenly spread: (N, D), as they are stored. Of regions
+    only where the recogniser has no bank: beside one they changed nothing (recall -2 to +4 points by library).
     """
     none = seen.features[:0]
-    if judged_as(heads) is not Kind.PERSON:
+    if judged_as(heads) is not Kind.PERSON and len(load_bank(session.recogniser_config).features) >= _ENOUGH_STRANGERS:
         return none
     gallery = make_gallery(session, heads, none)
     sure = seen.features[find_strangers(seen.features, gallery.concepts)]
@@ -211,9 +228,11 @@ def _known_to_show(
     return np.array(rows, int), np.array(columns, int)
 
 
-def _interval(found: Calibration) -> tuple[float, float]:
-    counted = found.expected * found.photos / 1000
-    return tuple(1000 * _poisson_quantile(q, counted) / found.photos for q in (0.025, 0.975))  # type: ignore[return-value]
+def interval(expected: float, photos: int) -> tuple[float, float]:
+    """How many false names in 1,000 photos 95 % of libraries of so many photos have, by what is expected (Poisson)."""
+    counted = expected * photos / 1000
+    low, high = (1000 * _poisson_quantile(q, counted) / photos for q in (0.025, 0.975))
+    return low, high
 
 
 def _poisson_quantile(share: float, mean: float) -> int:

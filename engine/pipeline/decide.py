@@ -67,9 +67,10 @@ def decide(session: Session, wishes: Iterable[Wish | UsageError]) -> list[Decide
     return [_noted(r, notes) for r in results]
 
 
-def read_wishes(text: str, verdict: Verdict, concept: str | None, *, undo: bool) -> list[Wish | UsageError]:
+def read_wishes(text: str, verdict: Verdict | None, concept: str | None, *, undo: bool) -> list[Wish | UsageError]:
     """Wishes from JSON lines: {"photo": …, "concept": …, "verdict": "confirm" or "reject", "box": [x0, y0, x1, y1]}.
-    A line without verdict or concept takes these; without box it is about the whole photo. Empty lines are left out.
+    A line without verdict or concept takes these, and is an error where they are None; without box it is about the
+    whole photo. Empty lines are left out.
     """
     usual = {"verdict": verdict, "concept": concept}
     found: list[Wish | UsageError] = []
@@ -94,6 +95,8 @@ def _parse(usual: dict[str, Any], line: dict[str, Any], *, undo: bool) -> Wish:
     if not (isinstance(photo, str) and photo and isinstance(concept, str) and concept):
         raise UsageError("photo and concept are texts that are not empty")
     verdict = line.get("verdict", usual["verdict"])
+    if verdict is None:
+        raise UsageError("it has no verdict, which is confirm or reject")
     if verdict not in tuple(Verdict):
         raise UsageError(f"verdict is confirm or reject, not {verdict!r}")
     box = line.get("box")

@@ -15,7 +15,7 @@ from engine.pipeline.session import Session
 
 def find_faces(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[list[Face]]:
     """Faces of each photo, from the cache where they are known; boxes are in the picture's pixels."""
-    model = session.recogniser_config.faces_id
+    model = session.recogniser_config.found_faces_id
     results: list[list[Face]] = []
     fresh = []
     for photo in photos:
@@ -33,7 +33,7 @@ def find_faces(session: Session, photos: Sequence[Photo], *, keep: bool) -> list
 
 def known_faces(session: Session, content_hash: str) -> list[Face] | None:
     """Faces of the cache; their boxes are in the photo's pixels."""
-    known = session.cache.load(content_hash, session.recogniser_config.faces_id)
+    known = session.cache.load(content_hash, session.recogniser_config.found_faces_id)
     if known is None:
         return None
     rows = zip(*(known[k] for k in ("boxes", "scores", "embeddings", "sharpness", "turn")), strict=True)

@@ -103,6 +103,7 @@ def forget(
         entries = journal.forget(sought.is_told, _giveaway(session, sought, concept))
         journal.close()
         cached = session.cache.clear()
+        session.store.calibrations.forget(_giveaway(session, sought, concept))
         if concept is not None:
             session.store.forget(concept.name)
     references = len(concept.references) if concept else 0

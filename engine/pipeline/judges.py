@@ -1,6 +1,6 @@
 """Who judges regions: scores and thresholds of all enrolled concepts that one kind of feature tells apart."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from engine.heads.matching import face_scores
 from engine.heads.open_set import Gallery, Scorer, Template, fit, restore
 from engine.pipeline.bank import load_bank, load_face_bank
 from engine.pipeline.session import Session
-from engine.store.calibrations import StoredCalibration
+from engine.store.calibrations import StoredCalibration, Thresholds
 from engine.store.concepts import Head
 from engine.types import Concept, Kind
 
@@ -100,22 +100,26 @@ def open_set_judge(session: Session, heads: Mapping[Concept, Head], library: Pat
 def judge_by(session: Session, heads: Mapping[Concept, Head], found: StoredCalibration | None) -> Judge:
     """The open-set judge of concepts with views, with a calibration's thresholds or without one."""
     concepts = tuple(heads)
-    if found is None:
-        scorer = fit(make_gallery(session, heads, ()))
-        usual = session.recogniser_config.usual(judged_as(heads))
-        names, maybes, separable = usual_thresholds(scorer.held_out(), usual)
-        names = learn_from_decisions(names, maybes, decided_scores(scorer, heads))
-        mark = "usual"
-    else:
-        tensors = dict(found.tensors)
-        strangers = tensors.pop("strangers").astype(np.float32)
-        scorer = restore(make_gallery(session, heads, strangers), tensors)
-        own = [found.thresholds[c.id] for c in concepts]
-        names, maybes = (np.array([getattr(t, k) for t in own]) for k in ("name", "maybe"))
-        separable = np.array([t.separable for t in own], bool)
-        mark = sha256_of(repr((names.tolist(), strangers.tobytes())).encode())[:16]
+    strangers = found.tensors["strangers"].astype(np.float32) if found else np.zeros((0, 1), np.float32)
+    gallery = make_gallery(session, heads, strangers)
+    scorer = fit(gallery) if found is None else restore(gallery, found.tensors)
+    known = dict(found.thresholds) if found else {}
+    if any(c.id not in known for c in concepts):  # enrolled since, or nothing was calibrated
+        known = _usual(session, heads, scorer) | known
+    own = [known[c.id] for c in concepts]
+    names, maybes = (np.array([getattr(t, k) for t in own]) for k in ("name", "maybe"))
+    separable = np.array([t.separable for t in own], bool)
+    mark = sha256_of(repr((names.tolist(), strangers.tobytes())).encode())[:16]
     what = f"open-set {_METHOD} {'faces' if judged_as(heads) is Kind.PERSON else 'regions'} {mark}"
     return Judge(concepts, scorer.scores, names, maybes, separable, what, found, scorer)
+
+
+def _usual(session: Session, heads: Mapping[Concept, Head], scorer: Scorer) -> dict[str, Thresholds]:
+    """By concept id, where thresholds are in most libraries."""
+    found = usual_thresholds(scorer.held_out(), session.recogniser_config.usual(judged_as(heads)))
+    names = learn_from_decisions(*found[:2], decided_scores(scorer, heads))
+    own = zip(heads, names, *found[1:], strict=True)
+    return {c.id: Thresholds(float(name), float(maybe), bool(apart)) for c, name, maybe, apart in own}
 
 
 def make_gallery(session: Session, heads: Mapping[Concept, Head], strangers: np.ndarray | Sequence) -> Gallery:
@@ -156,10 +160,12 @@ def model_of(session: Session, heads: Mapping[Concept, Head]) -> str:
     return model + ("+beside-bodies" if session.choices.allow_body else "") + ("+bodies" if bodies else "")
 
 
-def gallery_digest(session: Session, heads: Iterable[Concept]) -> str:
-    """Tells sets of enrolled concepts with their heads apart."""
-    own = sorted((c.id, session.store.head_fingerprint(c)) for c in heads)
-    return sha256_of(repr((_METHOD, own)).encode())[:24]
+def gallery_digest(session: Session, heads: Mapping[Concept, Head]) -> str:
+    """Tells sets of enrolled concepts with their heads apart, and what else thresholds depend on."""
+    config = session.recogniser_config
+    own = sorted((c.id, session.store.head_fingerprint(c, h.encoder)) for c, h in heads.items())
+    banks = [sha256_of(b.features.tobytes())[:12] for b in (load_bank(config), load_face_bank(config))]
+    return sha256_of(repr((_METHOD, own, config.faces.gate, config.open_set, banks)).encode())[:24]
 
 
 def decided_scores(scorer: Scorer, heads: Mapping[Concept, Head]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -188,10 +194,17 @@ def views_of(head: Head) -> np.ndarray:
 
 
 def _beside(a: Judge, b: Judge) -> Judge:
-    """One judge of both judges' concepts; their thresholds keep their own scales."""
+    """One judge of both judges' concepts; probabilities of the second's linear heads become log-odds, too."""
 
     def score(features: np.ndarray) -> np.ndarray:
-        return np.concatenate([a.score(features), b.score(features)], axis=1)
+        return np.concatenate([a.score(features), _log_odds(b.score(features))], axis=1)
 
+    b = replace(b, names=_log_odds(b.names))
     parts = {k: np.concatenate([getattr(a, k), getattr(b, k)]) for k in ("names", "maybes", "separable")}
     return replace(a, concepts=a.concepts + b.concepts, score=score, fingerprint=f"{a.fingerprint}+paper", **parts)
+
+
+def _log_odds(probabilities: np.ndarray) -> np.ndarray:
+    p = np.clip(probabilities.astype(np.float64), 1e-9, 1 - 1e-9)
+    found: np.ndarray = np.log(p / (1 - p))
+    return found

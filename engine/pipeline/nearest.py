@@ -1,7 +1,8 @@
-"""Which reference photo, or photo that the user decided on, is most like a region; never a wrong one."""
+"""Which reference photos, or photos that the user decided on, are most like a region; never a wrong one."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -46,79 +47,119 @@ def mean_likeness(head: Head, feature: np.ndarray) -> float | None:
     return float(feature @ mean / max(float(np.linalg.norm(mean)), 1e-9))
 
 
+class KnownPhotos:
+    """The photos that a head knows a concept from. Of which photo a view is, is found out once, when it is asked."""
+
+    def __init__(self, photos: Sequence["_Known"], dates: Mapping[str, str]) -> None:
+        self._photos, self._dates = [p for p in photos if len(p.views)], dates
+
+    @classmethod
+    def of(cls, session: Session, concept: Concept, head: Head) -> "KnownPhotos":
+        """References and confirmed photos; none of an imported head that nobody taught."""
+        confirmed = _decided(session, concept, "confirmed", Taught.beside(head).confirmed)
+        return cls([*_references(session, concept, head), *confirmed], read_dates(head.facts))
+
+    @classmethod
+    def of_body(cls, concept: Concept, head: Head, body: Head) -> "KnownPhotos":
+        """References with bodies, by a person's two heads."""
+        views, numbers = views_of(body), body.tensors["photos"]
+        own = {r.content_hash: r for r in concept.references}
+        known = enumerate(photos_of_body(body))
+        photos = [_Known("reference", views[numbers == n], partial(own.get, content)) for n, content in known]
+        return cls(photos, read_dates(head.facts))
+
+    def ranked(self, feature: np.ndarray) -> Iterator[Likeness]:
+        """Those most like a region's feature (D,) first; each photo once, as far as it is known which they are."""
+        cosines = [float((p.views @ feature).max()) for p in self._photos]
+        told: set[str] = set()
+        for i in sorted(range(len(cosines)), key=lambda i: -cosines[i]):
+            found = self._likeness(self._photos[i], cosines[i])
+            if found.content_hash is None or found.content_hash not in told:
+                yield found
+                told |= {found.content_hash} if found.content_hash else set()
+
+    def _likeness(self, photo: "_Known", cosine: float) -> Likeness:
+        owner = photo.owner()
+        if owner is None:
+            return Likeness(photo.of, cosine)
+        taken = self._dates.get(owner.content_hash) if photo.of == "reference" else None
+        return Likeness(photo.of, cosine, owner.path, owner.content_hash, owner.box, taken)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The views (V, D) of one photo that is known of a concept, and what tells which photo that is, or None."""
+
+    of: Literal["reference", "confirmed", "rejected"]
+    views: np.ndarray
+    owner: Callable[[], Reference | Decision | None]
+
+
 def find_nearest(session: Session, concept: Concept, head: Head, feature: np.ndarray) -> Likeness | None:
     """The reference or confirmed photo with the view most like a region's feature (D,); None where a head has none."""
-    views = views_of(head)
-    best, cosine = _most_alike(views, feature)
-    taught = _decided(session, concept, Taught.beside(head).confirmed, feature)
-    if taught is not None and taught[1] > cosine:
-        return _likeness("confirmed", taught[1], taught[0])
-    if not len(views):
-        return None
-    photos = photos_of(head, session.recogniser_config.augmentations)
-    number = int(photos[best])
-    reference = _reference(session, concept, number, views[photos == number][0], int(photos.max()) + 1)
-    return _dated(_likeness("reference", cosine, reference), head)
+    return next(KnownPhotos.of(session, concept, head).ranked(feature), None)
 
 
-def find_nearest_body(concept: Concept, head: Head, body: Head, feature: np.ndarray) -> Likeness:
+def find_nearest_body(concept: Concept, head: Head, body: Head, feature: np.ndarray) -> Likeness | None:
     """The reference photo with the body most like that of a region's feature (D,), by a person's two heads."""
-    best, cosine = _most_alike(views_of(body), feature)
-    content = photos_of_body(body)[int(body.tensors["photos"][best])]
-    reference = next((r for r in concept.references if r.content_hash == content), None)
-    return _dated(_likeness("reference", cosine, reference), head)
-
-
-def _dated(found: Likeness, head: Head) -> Likeness:
-    return replace(found, taken=read_dates(head.facts).get(found.content_hash or ""))
+    return next(KnownPhotos.of_body(concept, head, body).ranked(feature), None)
 
 
 def find_rejection(session: Session, concept: Concept, head: Head, feature: np.ndarray) -> Likeness | None:
     """What is most like a region's feature (D,) of all that the user said is not the concept."""
-    found = _decided(session, concept, Taught.beside(head).rejected, feature)
-    return _likeness("rejected", found[1], found[0]) if found else None
-
-
-def _most_alike(views: np.ndarray, feature: np.ndarray) -> tuple[int, float]:
-    """The row most like a feature, with its cosine; (-1, -inf) without rows."""
-    if not len(views):
-        return -1, -np.inf
-    likeness = views @ feature
-    return int(np.argmax(likeness)), float(likeness.max())
+    rejected = _decided(session, concept, "rejected", Taught.beside(head).rejected)
+    return next(KnownPhotos(rejected, {}).ranked(feature), None)
 
 
 def _decided(
-    session: Session, concept: Concept, rows: Mapping[str, np.ndarray], feature: np.ndarray
-) -> tuple[Decision | None, float] | None:
-    """The decision whose region is most like a feature, by the features kept of decisions; None where none are."""
-    if not rows:
-        return None
-    key, cosine = max(((k, _most_alike(v, feature)[1]) for k, v in sorted(rows.items())), key=lambda found: found[1])
-    known = {key_of(d): d for d in session.store.decisions.of(concept.id)}
-    return known.get(key), cosine
+    session: Session, concept: Concept, of: Literal["confirmed", "rejected"], rows: Mapping[str, np.ndarray]
+) -> list[_Known]:
+    """What the user decided, by the features that are kept of it."""
+    known = {key_of(d): d for d in session.store.decisions.of(concept.id)} if rows else {}
+    return [_Known(of, views, partial(known.get, key)) for key, views in sorted(rows.items())]
 
 
-def _likeness(
-    of: Literal["reference", "confirmed", "rejected"], cosine: float, owner: Reference | Decision | None
-) -> Likeness:
-    return Likeness(of, cosine) if owner is None else Likeness(of, cosine, owner.path, owner.content_hash, owner.box)
+def _references(session: Session, concept: Concept, head: Head) -> list[_Known]:
+    views, photos = views_of(head), photos_of(head, session.recogniser_config.augmentations)
+    by_number = {int(n): views[photos == n] for n in np.unique(photos)}
+    numbering = _Numbering(session, concept, {n: rows[0] for n, rows in by_number.items()})
+    return [_Known("reference", rows, cache(partial(numbering.reference, n))) for n, rows in by_number.items()]
 
 
-def _reference(session: Session, concept: Concept, photo: int, plain: np.ndarray, photos: int) -> Reference | None:
-    """The reference that a head's photo is, by its number and its plain view (D,): the one of that number if the cache
-    has the view in it, or if the head must be of these references: the concept has no other head, and this one's
-    numbers end with the references (not so after merging two concepts that had one photo in common). Else the only
-    reference in which the cache has the view; None where neither tells.
-    """
-    own = concept.references
-    if photo < len(own):
-        there = _shows(session, concept.kind, own[photo], plain)
-        heads = [h for h in session.store.facts(concept)["heads"] if h["kind"] != SOURCE]
-        sole = len(heads) == 1 and len(own) == photos
-        if there or (sole and there is None):
-            return own[photo]
-    shown = [r for r in own if _shows(session, concept.kind, r, plain)]
-    return shown[0] if len(shown) == 1 else None
+class _Numbering:
+    """Which reference a head's photo is, by its number and its plain view (D,)."""
+
+    def __init__(self, session: Session, concept: Concept, plain: Mapping[int, np.ndarray]) -> None:
+        self._session, self._concept, self._plain = session, concept, plain
+
+    def reference(self, number: int) -> Reference | None:
+        """The one of that number if the cache has the view in it, or does not tell and the head must be of these
+        references; else the only one in which the cache has the view; None where nothing tells.
+        """
+        own = self._concept.references
+        there = self._shows(number, own[number]) if number < len(own) else False
+        if there or (there is None and self._in_order):
+            return own[number]
+        shown = [r for r in own if self._shows(number, r)]
+        return shown[0] if len(shown) == 1 else None
+
+    @cached_property
+    def _in_order(self) -> bool:
+        """Whether numbers are places in the list of references: the concept has no other head, every reference has a
+        number, none is of the same picture as another (both not so after merging two concepts that had one photo in
+        common), and the cache contradicts none.
+        """
+        own = self._concept.references
+        heads = [h for h in self._session.store.facts(self._concept)["heads"] if h["kind"] != SOURCE]
+        if len(heads) != 1 or set(self._plain) != set(range(len(own))):
+            return False
+        plain = np.stack([self._plain[n] for n in range(len(own))])
+        if (np.triu(plain @ plain.T, 1) > _SAME).any():
+            return False
+        return all(self._shows(n, reference) is not False for n, reference in enumerate(own))
+
+    def _shows(self, number: int, reference: Reference) -> bool | None:
+        return _shows(self._session, self._concept.kind, reference, self._plain[number])
 
 
 def _shows(session: Session, kind: Kind, reference: Reference, plain: np.ndarray) -> bool | None:

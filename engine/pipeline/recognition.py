@@ -214,7 +214,8 @@ def _faces_scene(faces: Sequence[Face], gate: Gate | None, scale: float = 1.0) -
     """scale: pixels of the photo for one of the picture that the boxes are in."""
     vectors = np.stack([f.embedding for f in faces]) if faces else np.zeros((0, 1), np.float32)
     usable = np.array([gate is None or passes(f, gate, scale) for f in faces], bool)
-    return _Scene([Region(f.box, "face") for f in faces], vectors, usable)
+    same = overlaps(np.array([corners(f.box) for f in faces]).reshape(-1, 4)) > _SAME_THING
+    return _Scene([Region(f.box, "face") for f in faces], vectors, usable, same)
 
 
 def passes(face: Face, gate: Gate, scale: float = 1.0) -> bool:

@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice, takewhile
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
 from engine.boxes import Box
-from engine.errors import PhotoError, UsageError
+from engine.errors import ConceptError, PhotoError, UsageError
 from engine.photos.decode import load_photo
 from engine.photos.discovery import Found
-from engine.pipeline.bodies import SOURCE
-from engine.pipeline.calibrating import recognisable
-from engine.pipeline.judges import Judge, photos_of, views_of
+from engine.pipeline.bodies import SOURCE, load_bodies
+from engine.pipeline.matched import RunnerUp, find_runner_up, row_of
+from engine.pipeline.nearest import KnownPhotos
 from engine.pipeline.recognition import Enrolled, known_scenes, load_enrolled, load_head, look_up, score_scene
-from engine.pipeline.rulings import nearest_region
 from engine.pipeline.scan import ScanRequest, scan
 from engine.pipeline.session import Session
-from engine.pipeline.taught import Taught, key_of
-from engine.types import Concept, Decision, Match, Reference, Status
+from engine.store.concepts import Head
+from engine.types import Concept, Kind, Match, Status
 
 EXAMPLES = 3
 """Photos of the concept that a maybe is shown beside."""
@@ -28,7 +28,7 @@ EXAMPLES = 3
 @dataclass(frozen=True)
 class Example:
     """A photo that certainly shows a concept: a reference, or one that the user confirmed. likeness: cosine (-1..1) of
-    the maybe's region to the nearest view of it; None where it is not known which views are of it.
+    the maybe's region to the nearest view of it; None where it is not known whether it is among the most alike.
     """
 
     path: Path
@@ -36,14 +36,6 @@ class Example:
     box: Box | None  # pixels of the upright photo
     likeness: float | None = None
     confirmed: bool = False
-
-
-@dataclass(frozen=True)
-class RunnerUp:
-    """The other concept that a region is most like, and its score (log-odds)."""
-
-    name: str
-    score: float
 
 
 @dataclass(frozen=True)
@@ -62,11 +54,23 @@ class Maybe:
 
 
 @dataclass(frozen=True)
+class NotLookedFor:
+    """A concept that cannot be looked for with the recogniser in use, and why."""
+
+    concept: Concept
+    error: ConceptError
+
+
+@dataclass(frozen=True)
 class Review:
-    """The maybes of some photos, the most promising first, and the photos that could not be read, with why."""
+    """The maybes of some photos, the most promising first, and the photos that could not be read, with why; the
+    concepts that were looked for, and of all that there are those that cannot be.
+    """
 
     maybes: tuple[Maybe, ...] = ()
     unreadable: tuple[tuple[Path, str], ...] = ()
+    looked_for: tuple[Concept, ...] = ()
+    not_looked_for: tuple[NotLookedFor, ...] = ()
 
 
 def find_maybes(
@@ -89,9 +93,10 @@ def find_maybes(
     """
     if session.choices.heads == "paper":
         raise UsageError("the paper's heads know no maybe: they name or they do not", hint="Leave out --heads paper.")
-    enrolled = load_enrolled(session, recognisable(session) if names is None else session.concepts(names), library)
-    if enrolled.people is None and enrolled.things is None:
-        return Review()
+    concepts, left_out = _pick(session, names)
+    if not concepts:
+        return Review(not_looked_for=left_out)
+    enrolled = load_enrolled(session, concepts, library)
     maybes: list[Maybe] = []
     unreadable: list[tuple[Path, str]] = []
     seen: set[str] = set()
@@ -110,7 +115,24 @@ def find_maybes(
             else:
                 maybes += explainer.explain(scanned.path, scanned.content_hash, found) if found else ()
     maybes.sort(key=lambda m: m.match.threshold - m.match.score)
-    return Review(tuple(maybes), tuple(unreadable))
+    return Review(tuple(maybes), tuple(unreadable), concepts, left_out)
+
+
+def _pick(session: Session, names: tuple[str, ...] | None) -> tuple[tuple[Concept, ...], tuple[NotLookedFor, ...]]:
+    """The concepts to look for: all that can be, with those that cannot, or those of some names, which must be."""
+    concepts: list[Concept] = []
+    left_out: list[NotLookedFor] = []
+    for concept in session.concepts(names):
+        try:
+            session.check_recognisable(concept)
+            load_head(session, concept)
+        except ConceptError as err:
+            if names is not None:
+                raise
+            left_out.append(NotLookedFor(concept, err))
+        else:
+            concepts.append(concept)
+    return tuple(concepts), tuple(left_out)
 
 
 def _look_up(session: Session, enrolled: Enrolled, path: Path, content_hash: str) -> tuple[Match, ...]:
@@ -125,15 +147,12 @@ def _look_up(session: Session, enrolled: Enrolled, path: Path, content_hash: str
     return found.maybes
 
 
-_Views: TypeAlias = tuple[Reference | Decision, np.ndarray]
-
-
 class _Explainer:
     """Tells of maybes what speaks for and against them; what heads know is loaded once a concept."""
 
     def __init__(self, session: Session, enrolled: Enrolled) -> None:
         self._session, self._enrolled = session, enrolled
-        self._views: dict[str, list[_Views]] = {}
+        self._known: dict[tuple[str, bool], KnownPhotos] = {}
 
     def explain(self, path: Path, content_hash: str, matches: Sequence[Match]) -> Iterator[Maybe]:
         """The maybes of one photo, people first."""
@@ -145,52 +164,34 @@ class _Explainer:
                 continue
             scores, boxes = score_scene(judge, scene), [r.box for r in scene.regions]
             for match in own:
-                row, column = nearest_region(boxes, match.box), columns[match.concept_id]
-                concept = judge.concepts[column]
-                nearest = _unranked(concept) if bodies else self._nearest(concept, scene.features[row])
-                rival = _runner_up(judge, column, scores[row])
+                column = columns[match.concept_id]
+                row = row_of(match, boxes, scores[:, column])
+                assert row is not None  # a maybe is always of a region
+                nearest = self._nearest(judge.concepts[column], scene.features[row], bodies=bodies)
+                rival = find_runner_up(judge, column, scores[row])
                 yield Maybe(path, content_hash, match, float(judge.maybes[column]), nearest, rival)
 
-    def _nearest(self, concept: Concept, feature: np.ndarray) -> tuple[Example, ...]:
-        """The examples with the views most like a region's feature (D,), then references whose views are not known."""
-        if concept.id not in self._views:
-            self._views[concept.id] = _views_by_photo(self._session, concept)
-        known = self._views[concept.id]
-        likeness = [float((views @ feature).max()) for _, views in known]
-        nearest = sorted(range(len(known)), key=lambda i: -likeness[i])[:EXAMPLES]
-        found = [(known[i][0], likeness[i]) for i in nearest]
-        examples = [Example(o.path, o.content_hash, o.box, n, isinstance(o, Decision)) for o, n in found]
-        owners = {owner for owner, _ in known}
-        examples += [Example(r.path, r.content_hash, r.box) for r in concept.references if r not in owners]
+    def _nearest(self, concept: Concept, feature: np.ndarray, *, bodies: bool) -> tuple[Example, ...]:
+        """The examples most like a region's feature (D,), as far as it is known which these are, then references."""
+        if (concept.id, bodies) not in self._known:
+            self._known[concept.id, bodies] = self._load(concept, bodies=bodies)
+        ranked = self._known[concept.id, bodies].ranked(feature)
+        examples = []
+        for found in takewhile(lambda f: f.path is not None, islice(ranked, EXAMPLES)):
+            assert found.path is not None
+            assert found.content_hash is not None
+            confirmed = found.of == "confirmed"
+            examples.append(Example(found.path, found.content_hash, found.box, found.cosine, confirmed))
+        told = {e.content_hash for e in examples}
+        examples += [Example(r.path, r.content_hash, r.box) for r in concept.references if r.content_hash not in told]
         return tuple(examples[:EXAMPLES])
 
+    def _load(self, concept: Concept, *, bodies: bool) -> KnownPhotos:
+        head = load_head(self._session, concept)
+        if bodies and concept.kind is Kind.PERSON:
+            return KnownPhotos.of_body(concept, head, self._bodies[concept.id])
+        return KnownPhotos.of(self._session, concept, head)
 
-def _unranked(concept: Concept) -> tuple[Example, ...]:
-    """References as they are: faces say nothing of how like a body is."""
-    return tuple(Example(r.path, r.content_hash, r.box) for r in concept.references[:EXAMPLES])
-
-
-def _views_by_photo(session: Session, concept: Concept) -> list[_Views]:
-    """The views (V, D) of each photo that a concept's head knows: its references, and what the user confirmed. None of
-    the references when it cannot be known whether the head is of these: it may be of those of before when there is one
-    for another recogniser too, and merging can leave out the views of a photo.
-    """
-    head = load_head(session, concept)
-    views, photos = views_of(head), photos_of(head, session.recogniser_config.augmentations)
-    sole = sum(h["kind"] != SOURCE for h in session.store.facts(concept)["heads"]) == 1
-    found: list[_Views] = []
-    if sole and set(photos.tolist()) == set(range(len(concept.references))):
-        found += [(r, views[photos == i]) for i, r in enumerate(concept.references)]
-    decisions = {key_of(d): d for d in session.store.decisions.of(concept.id)}
-    confirmed = sorted(Taught.beside(head).confirmed.items())
-    return found + [(decisions[key], rows) for key, rows in confirmed if key in decisions]
-
-
-def _runner_up(judge: Judge, column: int, scores: np.ndarray) -> RunnerUp | None:
-    """Of the concepts whose scores are on the same scale."""
-    rivals: Sequence[Concept] = judge.concepts[: len(judge.scorer.gallery.concepts)] if judge.scorer else ()
-    others = [i for i in range(len(rivals)) if i != column]
-    if not others:
-        return None
-    best = max(others, key=lambda i: float(scores[i]))
-    return RunnerUp(rivals[best].name, float(scores[best]))
+    @cached_property
+    def _bodies(self) -> dict[str, Head]:
+        return {c.id: head for c, head in load_bodies(self._session).items()}

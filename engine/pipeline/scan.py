@@ -83,7 +83,7 @@ def scan(session: Session, photos: Iterable[Path | Found], request: ScanRequest 
 def _models(session: Session, request: ScanRequest) -> tuple[str, ...]:
     """The ids under which the wanted features are cached."""
     config = session.recogniser_config
-    wanted = ((request.faces, config.faces_id), (request.regions, config.regions_id))
+    wanted = ((request.faces, config.found_faces_id), (request.regions, config.regions_id))
     models = tuple(model for is_wanted, model in wanted if is_wanted)
     if not models:
         raise UsageError("neither faces nor regions are wanted", hint="Ask for one of them, or for both.")

@@ -19,6 +19,7 @@ from engine.pipeline.bodies import SOURCE, load_bodies
 from engine.pipeline.features import find_faces, find_regions, known_faces
 from engine.pipeline.freshness import read_names_taken_out
 from engine.pipeline.judges import Basis, Judge, basis_of, open_set_size
+from engine.pipeline.matched import RunnerUp, find_runner_up, row_of
 from engine.pipeline.nearest import Likeness, find_nearest, find_nearest_body, find_rejection, mean_likeness
 from engine.pipeline.recognition import (
     Enrolled,
@@ -30,7 +31,6 @@ from engine.pipeline.recognition import (
     look_up,
     score_scene,
 )
-from engine.pipeline.rulings import nearest_region
 from engine.pipeline.session import Session
 from engine.sidecars.naming import Namer
 from engine.sidecars.xmp import name_key
@@ -63,14 +63,6 @@ class Cause(StrEnum):
     OTHER_SURER = "other-surer"
     LOW_SCORE = "low-score"
     NOT_SEPARABLE = "not-separable"  # its threshold is high, for others here are too like it
-
-
-@dataclass(frozen=True)
-class RunnerUp:
-    """The other concept that is most likely in the same region, with its score there."""
-
-    name: str
-    score: float
 
 
 @dataclass(frozen=True)
@@ -188,7 +180,7 @@ def why(
     assert found is not None  # the photo was looked at, and its box is known
     said = next((d for d in alone.rulings.about(content_hash) if d.concept_id == concept.id), None)
     verdict = _judge(seen, found, said)
-    told = _by_body(session, content_hash, enrolled, head, alone.asked) if verdict.outcome is Outcome.UNKNOWN else None
+    told = _by_body(session, content_hash, whole, enrolled, head) if verdict.outcome is Outcome.UNKNOWN else None
     if told is None:
         told = _told(seen, verdict)
         feature = None if verdict.row is None else seen.features[verdict.row]
@@ -228,9 +220,12 @@ def _alone(enrolled: Enrolled, concept: Concept) -> Enrolled:
     return Enrolled(asked, *judges, enrolled.rulings, enrolled.gate)
 
 
-def _by_body(session: Session, content_hash: str, enrolled: Enrolled, head: Head, asked: frozenset[str]) -> Why | None:
+def _by_body(session: Session, content_hash: str, whole: Box, enrolled: Enrolled, head: Head) -> Why | None:
     """Why somebody of whom no face says it is named, or may be, by the body; None who is not."""
-    found = look_up(session, content_hash, replace(enrolled, asked=asked)) if enrolled.bodies else None
+    if not enrolled.bodies:
+        return None
+    asked = frozenset(c.id for c in enrolled.bodies.concepts)
+    found = look_up(session, content_hash, replace(enrolled, asked=asked), whole)
     named = (*found.names, *found.maybes) if found else ()
     if not any(m.concept_id == head.concept_id and m.source == SOURCE for m in named):
         return None
@@ -317,13 +312,7 @@ def _best(scores: np.ndarray) -> int | None:
 
 
 def _row_of(seen: _Seen, match: Match) -> int | None:
-    """The region that a match is about; None where the user confirmed one in which nothing was found."""
-    boxes = [r.box for r in seen.regions]
-    same = [r for r, b in enumerate(boxes) if b == match.box]
-    if same:
-        return min(same, key=lambda r: (abs(float(seen.scores[r, seen.column]) - match.score), r))
-    row = nearest_region(boxes, match.box) if boxes else None
-    return row if row is not None and iou(boxes[row], match.box) > 0.0 else None
+    return row_of(match, [r.box for r in seen.regions], seen.scores[:, seen.column])
 
 
 def _told(seen: _Seen, verdict: _Verdict) -> Why:
@@ -349,25 +338,11 @@ def _told(seen: _Seen, verdict: _Verdict) -> Why:
         box=verdict.box or region.box,
         source=region.source,
         score=float(seen.raw[row, c]),
-        runner_up=_runner_up(seen, row),
+        runner_up=find_runner_up(judge, c, seen.raw[row]),
         crowd=next((e.value for e in evidence if e.name == "crowd"), None),
         evidence=evidence,
         bias=bias,
     )
-
-
-def _scored_alike(seen: _Seen) -> range:
-    """The concepts whose scores are on the scale of this one's: an imported head has one of its own."""
-    own, everyone = open_set_size(seen.judge), len(seen.judge.concepts)
-    return range(own) if seen.column < own else range(own, everyone)
-
-
-def _runner_up(seen: _Seen, row: int) -> RunnerUp | None:
-    others = [c for c in _scored_alike(seen) if c != seen.column]
-    if not others:
-        return None
-    best = max(others, key=lambda c: float(seen.raw[row, c]))
-    return RunnerUp(seen.judge.concepts[best].name, float(seen.raw[row, best]))
 
 
 def _evidence(seen: _Seen, feature: np.ndarray) -> tuple[tuple[Evidence, ...], float | None]:

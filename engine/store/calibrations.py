@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,34 +52,40 @@ class Calibrations:
         self._db, self._folder = db, folder
 
     def save(self, found: StoredCalibration) -> None:
-        """Keep a calibration instead of the one that this library had."""
+        """Keep a calibration instead of those that this library and parts of it had. Nothing is kept where a concept
+        was forgotten meanwhile.
+        """
         c = found
         stem = self._folder / _FOLDER / sha256_of(repr((os.fsencode(c.root), c.model)).encode())[:12]
         thresholds = {k: [t.name, t.maybe, t.separable] for k, t in sorted(c.thresholds.items())}
         with transaction(self._db.conn, self._folder / "store.db") as db:
+            if not set(c.thresholds) <= {row[0] for row in db.execute("select id from concepts")}:
+                return
+            rows = db.execute("select root, file from calibrations where model = ?", [c.model]).fetchall()
+            old = [(root, file) for root, file in rows if Path(os.fsdecode(root)).is_relative_to(c.root)]
             path = add_tensors(stem, dict(c.tensors), {"model": c.model})
             file = path.relative_to(self._folder).as_posix()
             made = datetime.now(UTC).isoformat(timespec="seconds")
+            db.executemany("delete from calibrations where root = ? and model = ?", [(r, c.model) for r, _ in old])
             row = [os.fsencode(c.root), c.model, c.gallery, c.per_1000, c.photos, c.expected, made]
             db.execute(
-                "insert or replace into calibrations values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [*row, json.dumps(thresholds), file],
+                "insert into calibrations values (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*row, json.dumps(thresholds), file]
             )
-        for old in path.parent.glob(f"{stem.name}-*.safetensors"):
-            if old != path:
-                old.unlink(missing_ok=True)
+        for _, gone in old:
+            if gone and gone != file:
+                (self._folder / gone).unlink(missing_ok=True)
 
     def pick(self, model: str, gallery: str, library: Path | None) -> StoredCalibration | None:
-        """The calibration for photos under a folder, for these heads: that of the nearest folder above them, else the
-        one made on most photos, else None.
+        """The calibration for photos under a folder: that of the nearest folder above them, else the one made on most
+        photos, else None; one for these very heads before one for heads of before, which knows no thresholds of newer
+        concepts.
         """
-        rows = list(self._db.query("select * from calibrations where model = ? and gallery = ?", [model, gallery]))
-        roots = {row["file"]: Path(os.fsdecode(row["root"])) for row in rows}
+        rows = list(self._db.query("select * from calibrations where model = ? and file != ''", [model]))
 
-        def fitness(row: dict) -> tuple[int, int, str]:
-            root = roots[row["file"]]
+        def fitness(row: dict) -> tuple[int, bool, int, str]:
+            root = Path(os.fsdecode(row["root"]))
             above = library is not None and library.is_relative_to(root)
-            return (len(root.parts) if above else 0, row["photos"], row["file"])
+            return (len(root.parts) if above else 0, row["gallery"] == gallery, row["photos"], row["file"])
 
         for row in sorted(rows, key=fitness, reverse=True):
             try:
@@ -88,10 +94,11 @@ class Calibrations:
                 continue
         return None
 
-    def has(self, model: str, gallery: str, library: Path) -> bool:
-        """Whether a library, or one that it is a part of, was calibrated for these heads."""
-        rows = self._db.query("select root from calibrations where model = ? and gallery = ?", [model, gallery])
-        return any(library.is_relative_to(Path(os.fsdecode(row["root"]))) for row in rows)
+    def photos(self, model: str, gallery: str, library: Path) -> int:
+        """On how many photos a library, or one that it is a part of, was calibrated for these heads; 0: it was not."""
+        query = "select root, photos, file from calibrations where model = ? and gallery = ?"
+        own = [r for r in self._db.query(query, [model, gallery]) if (self._folder / r["file"]).is_file()]
+        return max((r["photos"] for r in own if library.is_relative_to(Path(os.fsdecode(r["root"])))), default=0)
 
     def promised(self, library: Path) -> float | None:
         """What was promised for a library before, whatever the heads were then."""
@@ -100,9 +107,14 @@ class Calibrations:
         above = [(len(root.parts), n, rate) for n, (root, rate) in enumerate(own) if library.is_relative_to(root)]
         return max(above)[2] if above else None
 
-    def forget(self) -> None:
-        """Leave nothing of anybody's features and thresholds; what was promised for which library stays."""
+    def forget(self, giveaway: Callable[[Path], bool] = lambda _: False) -> None:
+        """Leave nothing of anybody's features and thresholds; what was promised for which library stays, but for
+        libraries whose path gives somebody away.
+        """
         with transaction(self._db.conn, self._folder / "store.db") as db:
+            roots = [root for (root,) in db.execute("select distinct root from calibrations")]
+            told = [(root,) for root in roots if giveaway(Path(os.fsdecode(root)))]
+            db.executemany("delete from calibrations where root = ?", told)
             db.execute("update calibrations set gallery = '', thresholds = '{}', file = ''")
         for path in (self._folder / _FOLDER).glob("*.safetensors"):
             path.unlink(missing_ok=True)
@@ -115,8 +127,8 @@ def _stored(row: dict, tensors: Mapping[str, np.ndarray]) -> StoredCalibration:
 
 
 def common_folder(paths: Iterable[Path]) -> Path | None:
-    """The folder that holds all of some photos and folders, absolute; None without any."""
-    folders = [p if p.is_dir() else p.parent for p in (p.absolute() for p in paths)]
+    """The folder that holds all of some photos and folders, by its real path; None without any."""
+    folders = [p if p.is_dir() else p.parent for p in (Path(os.path.realpath(p)) for p in paths)]
     if not folders:
         return None
     try:

@@ -265,10 +265,10 @@ class ConceptStore:
             "embeddings": [dict(e) for e in embeddings],
         }
 
-    def head_fingerprint(self, concept: Concept) -> str:
-        """A digest of what decides where a concept is recognised: its heads."""
-        files = self._db.query("select file from heads where concept_id = ?", [concept.id])
-        return _digest(row["file"] for row in files)
+    def head_fingerprint(self, concept: Concept, encoder: str | None = None) -> str:
+        """A digest of what decides where a concept is recognised: its heads, or that for one encoder."""
+        rows = self._db.query("select encoder, file from heads where concept_id = ?", [concept.id])
+        return _digest(row["file"] for row in rows if encoder in (None, row["encoder"]))
 
     def voice_fingerprint(self, concept: Concept, vlm: str, revision: str) -> str:
         """A digest of what decides a VLM's words for a concept: its names, and its embedding for captions."""

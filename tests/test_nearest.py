@@ -1,0 +1,129 @@
+"""What maybes are shown beside: the nearest of what is known, as `why` tells it, and never a wrong photo."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.pipeline.decide import Wish, decide
+from engine.pipeline.enrol import enrol
+from engine.pipeline.features import known_faces
+from engine.pipeline.merge_concepts import merge_concepts
+from engine.pipeline.nearest import KnownPhotos
+from engine.pipeline.review import Maybe, find_maybes
+from engine.pipeline.session import Session
+from engine.pipeline.why import Outcome, why
+from engine.storybook.album import ANNA, REX
+from engine.storybook.photos import save_photo
+from engine.storybook.world.scenes import compose
+from engine.types import Kind, Verdict
+from tests.learned import draw_album, draw_references
+from tests.test_review import settle
+
+
+@pytest.fixture
+def album(session, tmp_path):
+    """Rex alone, Rex with Anna, nobody; a store that knows both is MYVLM_HOME."""
+    draw_album(tmp_path / "album")
+    return tmp_path / "album"
+
+
+def same_as_why(session: Session, album: Path) -> list[Maybe]:
+    """The maybes of a folder, after a look whether `why` tells the same of them."""
+    maybes = find_maybes(session, sorted(album.glob("*.jpg")), library=album).maybes
+    for maybe in maybes:
+        told = why(session, maybe.content_hash, session.store.get(maybe.match.name), album)
+        assert (told.outcome, told.score, told.box) == (Outcome.MAYBE, maybe.match.score, maybe.match.box)
+        assert told.runner_up == maybe.runner_up
+        nearest = maybe.nearest[0]
+        if told.nearest.path is None:
+            assert nearest.likeness is None
+        else:
+            known = (told.nearest.path, told.nearest.box, told.nearest.cosine, told.nearest.of == "confirmed")
+            assert known == (nearest.path, nearest.box, nearest.likeness, nearest.confirmed)
+        ranked = [e.likeness for e in maybe.nearest if e.likeness is not None]
+        assert ranked == sorted(ranked, reverse=True)
+        assert len({e.content_hash for e in maybe.nearest}) == len(maybe.nearest) == 3
+    return list(maybes)
+
+
+def merge_with_one_in_common(session: Session, folder: Path) -> None:
+    """Give Rex and Anna the references of a second concept each, of which one is theirs already."""
+    for name, who in (("Rex", REX), ("Anna", ANNA)):
+        draw_references(folder / name, who, 70 + len(name))
+        shutil.copy(session.store.get(name).references[1].path, folder / name / "00.jpg")
+        enrol(session, f"{name} again", [folder / name])
+        merge_concepts(session, name, f"{name} again")
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_nearest_and_runner_up_are_those_of_why(session, album, tmp_path, forgotten):
+    merge_with_one_in_common(session, tmp_path / "again")
+    settle(album)
+    if forgotten:
+        session.cache.clear()
+    maybes = same_as_why(session, album)
+    assert {m.match.name for m in maybes} == {"Rex", "Anna"}
+    for example in (e for m in maybes for e in m.nearest):
+        assert (example.likeness is None) == forgotten
+    for maybe in maybes:
+        if maybe.match.kind is Kind.PERSON and not forgotten:  # by the faces in the references themselves
+            face = by_box(session, maybe.content_hash)[maybe.match.box.rounded()]
+            for e in maybe.nearest:
+                own = by_box(session, e.content_hash)[e.box.rounded()]
+                assert e.likeness == pytest.approx(float(own @ face), abs=1e-4)
+
+
+def by_box(session: Session, content_hash: str) -> dict:
+    return {f.box.rounded(): f.embedding for f in known_faces(session, content_hash)}
+
+
+def test_a_photo_that_two_numbers_are_of_is_not_taken_for_another(session, album, tmp_path):
+    """The common photo was looked at twice, with other digits, and the last view is lost: as many as references."""
+    draw_references(tmp_path / "again", ANNA, 77)
+    shutil.copy(session.store.get("Anna").references[1].path, tmp_path / "again" / "0.jpg")
+    enrol(session, "Annie", [tmp_path / "again"])
+    anna = merge_concepts(session, "Anna", "Annie").concept
+    model = session.recogniser_config.head_id(anna.kind)
+    head = session.store.load_head(anna.id, model)
+    templates, numbers = head.tensors["templates"], head.tensors["photos"]
+    assert (len(anna.references), sorted(numbers.tolist())) == (7, [0, 1, 2, 3, 5, 6, 7])
+    rows = [templates[numbers == n][0] for n in (0, 1, 2, 3, 1, 5, 6)]
+    rows[4] = rows[4] + np.float32(1e-4)
+    wrong = {**head.tensors, "templates": np.stack(rows), "photos": np.arange(7)}
+    session.store.renew_head(replace(head, tensors=wrong))
+    session.cache.clear()
+    settle(album)
+    (anna_there,) = (m for m in same_as_why(session, album) if m.match.name == "Anna")
+    assert [e.likeness for e in anna_there.nearest] == [None] * 3
+
+
+def test_a_confirmed_photo_beside_references(session, album, tmp_path):
+    drawn = save_photo(compose(np.random.default_rng(5), (ANNA,), place="beach"), tmp_path / "anna.jpg")
+    decide(session, [Wish(drawn.path, "Anna", Verdict.CONFIRM)])
+    shutil.rmtree(album)
+    with Image.open(drawn.path) as image:  # the same face in a file of other content
+        album.mkdir()
+        image.save(album / "copy.jpg", quality=96)
+    settle(album)
+    (found,) = (m for m in same_as_why(session, album) if m.match.name == "Anna")
+    assert [(e.path == drawn.path, e.confirmed) for e in found.nearest] == [
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+
+
+def test_bodies_have_references_of_their_own(session):
+    """By content, whatever number a body's photo has; a reference that is gone is not made up."""
+    anna = session.store.get("Anna")
+    head = session.store.load_head(anna.id, session.recogniser_config.head_id(anna.kind))
+    contents = [anna.references[2].content_hash, "gone", anna.references[0].content_hash]
+    tensors = {"views": np.eye(3, dtype=np.float32), "photos": np.arange(3)}
+    body = replace(head, kind="body", tensors=tensors, facts={"photos": " ".join(contents)})
+    found = list(KnownPhotos.of_body(anna, head, body).ranked(np.array([0.5, 0.8, 0.1], np.float32)))
+    expected = [None, anna.references[2].path, anna.references[0].path]
+    assert [(f.path, round(f.cosine, 3)) for f in found] == list(zip(expected, [0.8, 0.5, 0.1], strict=True))
