@@ -18,6 +18,7 @@ from engine.pipeline.session import Session
 from engine.pipeline.why import Outcome, why
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
+from engine.storybook.world.individuals import draw_lookalike
 from engine.storybook.world.scenes import compose
 from engine.types import Kind, Verdict
 from tests.learned import draw_album, draw_references
@@ -62,11 +63,14 @@ def merge_with_one_in_common(session: Session, folder: Path) -> None:
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_nearest_and_runner_up_are_those_of_why(session, album, tmp_path, forgotten):
     merge_with_one_in_common(session, tmp_path / "again")
+    draw_references(tmp_path / "Berta", draw_lookalike(np.random.default_rng(3), ANNA), 9)
+    enrol(session, "Berta", [tmp_path / "Berta"])
     settle(album)
     if forgotten:
         session.cache.clear()
     maybes = same_as_why(session, album)
-    assert {m.match.name for m in maybes} == {"Rex", "Anna"}
+    rivals = {m.match.name: m.runner_up and m.runner_up.name for m in maybes}
+    assert rivals == {"Rex": None, "Anna": "Berta"}
     for example in (e for m in maybes for e in m.nearest):
         assert (example.likeness is None) == forgotten
     for maybe in maybes:
