@@ -27,7 +27,7 @@ from engine.pipeline.judges import gallery_digest
 from engine.pipeline.session import Choices, Session
 
 MARK = "Written by `myvlm evaluate --recognition`"
-_METHOD = 3
+_METHOD = 4
 """Raise it when recognition or its measurement changes: libraries are measured anew."""
 _TAUGHT = 3
 """In so many libraries the worst concept is taught; in the first one an eleventh concept is enrolled."""

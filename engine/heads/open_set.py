@@ -19,10 +19,11 @@ EVIDENCE = ("likeness", "nearest", "rival", "crowd", "twins")
 its four reference photos most alike, their mean; to the best other concept's mean; to the most similar strangers, their
 mean; how near the strangers come to the concept at all.
 """
-_PENALTY = 60.0
+_PENALTY = 30.0
 """Log-odds that a region loses for being nearer to one that the user rejected than to any view of the concept, by
-cosine: .05 nearer is 3. As evidence of the logistic head rejections were far worse: one of them took the names of
-concepts nobody had rejected (errors of the nine others in a library 31 before, 63 after).
+cosine: .05 nearer is 1.5. 15, 30 and 60 take away as many false names; the more, the more right ones go along. As
+evidence of the logistic head rejections were far worse: one of them took the names of concepts nobody had rejected
+(errors of the nine others in a library 31 before, 63 after).
 """
 _COHORT = 50
 """How many strangers make a cohort: of speaker verification's adaptive score normalisation (Matějka et al. 2017)."""

@@ -17,7 +17,7 @@ from engine.store.calibrations import StoredCalibration, Thresholds
 from engine.store.concepts import Head
 from engine.types import Concept, Kind
 
-_METHOD = 3
+_METHOD = 4
 """Raise it when evidence or fit change: calibrations of before are made anew."""
 
 
