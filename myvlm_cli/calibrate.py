@@ -105,7 +105,8 @@ def calibrate_unseen(
     why_not = "nothing may be written" if not kept else "only some are wanted" if some or not photos.are_folders else ""
     if why_not:
         if not before:
-            out.say(f"not calibrated on these photos, because {why_not}: thresholds of before or the usual ones serve")
+            tell_it = out.say if some else out.detail
+            tell_it(f"not calibrated on these photos, because {why_not}: thresholds of before or the usual ones serve")
         return
     found = list(photos)
     stills = sum(f.kind == "photo" for f in found)
