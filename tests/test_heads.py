@@ -1,9 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from engine.heads.linear import HeadTraining, train_head
 from engine.heads.matching import assign, choose_views, face_scores
 from engine.heads.regions import crop, grid_regions
+from engine.photos.decode import load_photo
+from engine.storybook.album import MUG
+from engine.storybook.photos import save_photo
+from engine.storybook.world.scenes import compose
+from engine.types import Kind
 
 
 def unit(rng, n, d=32):
@@ -98,3 +105,17 @@ def test_ids_of_shipped_recognisers_name_the_weights_not_the_place(monkeypatch, 
     (tmp_path / "weights" / "encoder" / "open_clip_config.json").write_text("{}")
     config._version.cache_clear()
     assert config.find_recogniser("storybook").id != ids[0]
+
+
+def test_what_a_detector_takes_for_a_person_without_a_face_is_a_thing(session, tmp_path):
+    """A person is known by faces: features of regions are no templates, whatever the detector's word."""
+    from engine.pipeline.enrol import Guess, enrol_views
+    from engine.pipeline.views import region_views
+
+    photo = load_photo(save_photo(compose(np.random.default_rng(4), (MUG,), place="beach"), tmp_path / "a.jpg").path)
+    views, findings = region_views(session, [photo], np.random.default_rng(0))
+    views = [replace(v, word="woman") for v in views]
+    done = enrol_views(session, "can", views, findings, Guess(Kind.THING, None, kind_guessed=True))
+    assert (done.concept.kind, done.concept.category) == (Kind.THING, "thing")
+    head = session.store.load_head(done.concept.id, session.recogniser_config.id)
+    assert "weight" in head.tensors

@@ -104,6 +104,8 @@ def enrol_views(
     kind, bank = guess.kind, load_bank(session.recogniser_config)
     word = guess.category or _guess_category(kind, views)
     if guess.kind_guessed and not guess.category and kind is not Kind.PERSON:
+        if kind_of_word(word) is Kind.PERSON:  # the detector's word, but there is no face to know anybody by
+            word = str(Kind.THING)
         kind = kind_of_word(word) if guess.by_word else kind
     background = np.zeros((0, 1), np.float32) if kind is Kind.PERSON else _background(session, views, negatives)
     if kind is not Kind.PERSON:
