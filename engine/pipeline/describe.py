@@ -14,9 +14,11 @@ import numpy as np
 
 from engine.errors import NotTrainedError, PhotoError, SidecarError
 from engine.files import finish_first
+from engine.photos.blocks.containers import read_blocks
 from engine.photos.decode import Photo, PhotoFile, decode_photo, read_photo
 from engine.photos.discovery import Found
-from engine.photos.exif import read_exif
+from engine.photos.embedded import Embedded, embedded_of
+from engine.photos.exif import exif_of
 from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Drawn, Pictures
 from engine.pipeline.freshness import Digests, digests, known_matches, read_names_taken_out
@@ -71,6 +73,7 @@ class _Job:
     photo: Photo | None = None
     paths: SidecarPaths | None = None
     document: Document | None = None
+    embedded: Embedded | None = None
     declined: frozenset[str] = frozenset()
     matches: tuple[Match, ...] | None = None
     account: Account | None = None
@@ -206,9 +209,10 @@ def _reuse(run: _Run, job: _Job, known: Document, file: PhotoFile) -> _Job:
     matches = known_matches(run.session, run.digests, run.enrolled, known, file.content_hash, job.declined)
     if matches is None:
         return job
-    exif = read_exif(file.data)  # date and place may have been written into the photo since
+    blocks = read_blocks(file.data)
+    exif = exif_of(blocks)  # date and place may have been written into the photo since
     known = replace(known, facts=replace(known.facts, taken=exif.taken, place=exif.place))
-    return _repeat(run, replace(job, document=known), file.content_hash, matches)
+    return _repeat(run, replace(job, document=known, embedded=embedded_of(blocks)), file.content_hash, matches)
 
 
 def _repeat(run: _Run, job: _Job, content_hash: str, matches: tuple[Match, ...]) -> _Job:
@@ -284,7 +288,7 @@ def _finish(run: _Run, jobs: Sequence[_Job]) -> Iterator[PhotoResult]:
     for job in jobs:
         groups.append([])
         if job.account is not None and job.paths is not None:
-            embedded = job.photo.embedded if job.photo else None
+            embedded = job.photo.embedded if job.photo else job.embedded
             name = run.writer.run if run.writer else ""
             finding = Finding(job.found.path, job.account, name, run.others, embedded)
             manner = run.request.manner

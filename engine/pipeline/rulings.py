@@ -10,7 +10,7 @@ from engine.boxes import Box, iou
 from engine.heads.matching import assign
 from engine.types import Concept, Decision, Verdict
 
-_SAME_PLACE = 0.5
+SAME_PLACE = 0.5
 """Regions that overlap a confirmed box more (IoU) show what was confirmed."""
 
 
@@ -138,7 +138,7 @@ def _place_confirmed(
 
 def _rows_of(photo: Scored, placed: Placement) -> list[int]:
     """The regions that show what was placed, and can show nobody else."""
-    rows = {r for r, box in enumerate(photo.boxes) if iou(box, placed.box) > _SAME_PLACE}
+    rows = {r for r, box in enumerate(photo.boxes) if iou(box, placed.box) > SAME_PLACE}
     if placed.region is not None and placed.box == photo.boxes[placed.region]:
         rows |= {placed.region}
         rows |= set() if photo.same is None else set(np.flatnonzero(photo.same[placed.region]).tolist())

@@ -31,15 +31,13 @@ from engine.pipeline.recognition import (
     look_up,
     score_scene,
 )
+from engine.pipeline.rulings import SAME_PLACE
 from engine.pipeline.session import Session
 from engine.sidecars.naming import Namer
 from engine.sidecars.xmp import name_key
 from engine.store.calibrations import common_folder
 from engine.store.concepts import Head
 from engine.types import Concept, Decision, Kind, Match, Verdict
-
-_SAME_PLACE = 0.5
-"""Regions that overlap more (IoU) show the same thing, as in recognition."""
 
 
 class Outcome(StrEnum):
@@ -303,7 +301,7 @@ def _is_person(seen: _Seen) -> bool:
 
 
 def _is_there(box: Box, region: Box) -> bool:
-    return box == region or iou(box, region) > _SAME_PLACE
+    return box == region or iou(box, region) > SAME_PLACE
 
 
 def _best(scores: np.ndarray) -> int | None:
