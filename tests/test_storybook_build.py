@@ -63,6 +63,7 @@ def test_the_build_runs_from_nothing_and_resumes(tmp_path):
         "tower",
         "encoder",
         "detector",
+        "face_bank.safetensors",
         "faces",
         "bank.safetensors",
         "MODEL_CARD.md",

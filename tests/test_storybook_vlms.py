@@ -19,7 +19,7 @@ SEED = 77
 
 
 def test_all_files_together_stay_small():
-    assert sum(p.stat().st_size for p in STORYBOOK.rglob("*") if p.is_file()) <= 32_000_000
+    assert sum(p.stat().st_size for p in STORYBOOK.rglob("*") if p.is_file()) <= 32 * 2**20
 
 
 @pytest.fixture(scope="module", params=VLMS)
