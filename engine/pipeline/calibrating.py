@@ -110,7 +110,7 @@ def calibrated_on(session: Session, library: Path, kinds: Collection[Kind] = tup
 def recognisable(session: Session) -> tuple[Concept, ...]:
     """The concepts that have a head for the recogniser in use."""
     config, store = session.recogniser_config, session.store
-    return tuple(c for c in store.all() if store.load_head(c.id, config.head_id(c.kind)) is not None)
+    return tuple(c for c in store.all() if store.has_head(c.id, config.head_id(c.kind)))
 
 
 def _by_kind(concepts: Iterable[Concept]) -> list[list[Concept]]:

@@ -119,7 +119,7 @@ class Session:
         only with a head of its kind for the recogniser in use.
         """
         model = self.recogniser_config.head_id(concept.kind)
-        return bool(concept.references) or self.store.load_head(concept.id, model) is not None
+        return bool(concept.references) or self.store.has_head(concept.id, model)
 
     def check_recognisable(self, concept: Concept) -> None:
         """Make sure that a concept can be looked for in photos.

@@ -207,6 +207,11 @@ class ConceptStore:
                 ],
             )
 
+    def has_head(self, concept_id: str, encoder: str) -> bool:
+        """Whether the concept has a head for an encoder; no file is read."""
+        query = "select 1 from heads where concept_id = ? and encoder = ?"
+        return any(self._db.query(query, [concept_id, encoder]))
+
     def load_head(self, concept_id: str, encoder: str) -> Head | None:
         """The concept's head for an encoder, or None; heads of other encoders are never returned."""
         rows = self._db.query("select * from heads where concept_id = ? and encoder = ?", [concept_id, encoder])
