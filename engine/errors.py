@@ -12,6 +12,7 @@ EngineError
 ├── SidecarError          a sidecar cannot be read or merged safely; it is left as it is
 ├── WeightsMissingError   model weights are not on this disk
 ├── EnvironmentFault      the machine lacks something: memory, disk, a working library
+│   └── NoVlmError        no VLM that knows such photos is on this disk
 ├── UsageError            the request contradicts itself
 └── DivergedError         a training's numbers are no longer finite
 """
@@ -67,6 +68,10 @@ class WeightsMissingError(EngineError):
 
 class EnvironmentFault(EngineError):
     """The machine lacks something that the task needs."""
+
+
+class NoVlmError(EnvironmentFault):
+    """No VLM that knows what such photos show is on this disk, or it was not chosen."""
 
 
 class UsageError(EngineError):

@@ -1,15 +1,20 @@
 """`myvlm caption`."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from myvlm_cli import options as o
 from myvlm_cli.calibrate import calibrate_unseen
+from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import OK, SOME_FAILED
-from myvlm_cli.output import out, path_text
-from myvlm_cli.show import describe_why
+from myvlm_cli.output import out
+from myvlm_cli.words import count, listed, quote
+
+if TYPE_CHECKING:
+    from engine.pipeline.chosen import ChosenConcepts
+    from engine.pipeline.describe import Request
+    from engine.pipeline.session import Session
 
 Limit = Annotated[
     int | None,
@@ -27,6 +32,13 @@ OnExisting = Annotated[
         "--on-existing", help="A description that myvlm did not write: keep it, or replace it (undo brings it back)."
     ),
 ]
+Only = Annotated[
+    bool,
+    typer.Option(
+        "--only", help="With --concepts: also remove the names of all other concepts that earlier runs wrote."
+    ),
+]
+ShowAll = Annotated[bool, typer.Option("--all", help="Print every caption, not only those that changed.")]
 Hierarchy = Annotated[
     bool, typer.Option("--hierarchy", help="Write hierarchical keywords (People|Anna) where there are none yet.")
 ]
@@ -39,6 +51,7 @@ FaceRegions = Annotated[
 def caption(
     paths: o.Paths = None,  # type: ignore[assignment]
     concepts: o.Concepts = None,
+    only: Only = False,
     no_concepts: o.NoConcepts = False,
     files_from: o.FilesFrom = None,
     null: o.Null = False,
@@ -61,21 +74,28 @@ def caption(
     allow_body: o.AllowBody = False,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    show_all: ShowAll = False,
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
-    """Caption photos and folders, naming whom and what was recognised, into sidecar files.
+    """Caption photos and write the result to sidecar files.
+
+    Photos that no VLM on this machine knows get names only: keywords, people, JSON, no description.
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """
-    from engine.pipeline.describe import Request, split_trained
+    names = () if no_concepts else o.split_names(concepts)
+    _check(names_twice=no_concepts and concepts is not None, explained_dry_run=bool(explain and dry_run))
+    _check_only(only=only, names=names)
+    selection = o.make_selection(include, exclude, since, until)
+    photos = o.find_photos(paths, files_from, null=null, selection=selection)
+    from engine.pipeline.describe import Request
     from engine.pipeline.sidecar_plans import Manner, Regions
     from engine.sidecars.xmp import Policy
 
-    _check(no_concepts=no_concepts and concepts is not None, explained_dry_run=bool(explain and dry_run))
-    photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
     request = Request(
-        () if no_concepts else o.split_names(concepts),
+        names,
+        only=only,
         write=not dry_run,
         force=force,
         explain=explain,
@@ -85,19 +105,15 @@ def caption(
         library=photos.folder,
     )
     session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run)
-    o.warn_of_slow_faces(session)
-    if not no_concepts:
-        trained = split_trained(session, request.concepts)[0]
-        calibrate_unseen(session, photos, trained, kept=not dry_run, some=limit is not None)
-    report = _Report(json=json, jsonl=jsonl)
+    report = Report(json=json, jsonl=jsonl, show_all=show_all or dry_run, has_vlm=session.has_vlm)
     _run(session, photos, request, report)
     raise typer.Exit(SOME_FAILED if report.counts.get("failed") else OK)
 
 
-def _check(*, no_concepts: bool, explained_dry_run: bool) -> None:
+def _check(*, names_twice: bool, explained_dry_run: bool) -> None:
     from engine.errors import UsageError
 
-    if no_concepts:
+    if names_twice:
         raise UsageError("--concepts and --no-concepts exclude each other", hint="Use one of them.")
     if explained_dry_run:
         raise UsageError(
@@ -106,59 +122,24 @@ def _check(*, no_concepts: bool, explained_dry_run: bool) -> None:
         )
 
 
-@dataclass
-class _Report:
-    """What was printed, and how many photos came to what."""
+def _check_only(*, only: bool, names: tuple[str, ...] | None) -> None:
+    from engine.errors import UsageError
 
-    json: bool
-    jsonl: bool
-    counts: dict[str, int] = field(default_factory=dict)
-    videos: int = 0
-    live: int = 0
-    both: int = 0
-    kept: int = 0
-    strange: bool = False
-    documents: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, result: Any) -> None:
-        """Print one result."""
-        from engine.pipeline.describe import LIVE_HALF, VIDEO
-        from engine.sidecars.naming import BOTH_THERE
-
-        self.counts[result.status] = self.counts.get(result.status, 0) + 1
-        self.videos += result.reason in (VIDEO, LIVE_HALF)
-        self.live += result.reason == LIVE_HALF
-        both = [note for note in result.notes if BOTH_THERE in note]
-        if both and not self.both:
-            out.warn(f"{path_text(result.path)}: {both[0]} (said once; -v says it of every photo)")
-        self.both += bool(both)
-        self.kept += any(note.startswith("kept the description") for note in result.notes)
-        self.strange = self.strange or any("storybook" in note for note in result.notes)
-        document = describe_result(result)
-        if self.json:
-            self.documents.append(document)
-        elif self.jsonl:
-            out.json_line(document)
-        elif result.caption is not None and result.status != "failed":
-            out.text(f"{document['file']}: {result.caption}")
-            shown = result.status == "dry-run"
-            for change in document["changes"] if shown else ():
-                if not change["property"].startswith("myvlm:") or out.settings.verbose:
-                    out.text(f"  {change['property']}: {change['before']!r} -> {change['after']!r}")
-        if result.status == "failed":
-            out.say(f"failed: {result.reason}")
-        for note in result.notes:
-            out.detail(f"{document['file']}: {note}")
+    if only and not names:
+        raise UsageError("--only needs --concepts", hint="Example: --concepts rex,anna --only")
 
 
-def _run(session: Any, photos: o.Photos, request: Any, report: _Report) -> None:
-    from engine.pipeline.describe import describe, split_trained
+def _run(session: "Session", photos: o.Photos, request: "Request", report: Report) -> None:
+    from engine.pipeline.chosen import choose_concepts
+    from engine.pipeline.describe import describe
 
-    for concept in split_trained(session, request.concepts)[1]:
-        if concept.references:
-            out.warn(f"{concept.name} was never trained for {session.vlm_config.name} and is left out (myvlm train)")
-        else:
-            out.warn(f"{concept.name} was imported without a head or an embedding for this VLM and is left out")
+    o.warn_of_slow_faces(session)
+    chosen = choose_concepts(session, request.concepts)
+    _tell_chosen(session, chosen)
+    if chosen.asked:
+        calibrate_unseen(session, photos, chosen.asked, kept=request.write, some=request.limit is not None)
+    if request.concepts is not None:
+        _tell_lost(session, photos, request)
     with out.progress("captioning", None) as bar:
         photos.count_onto(bar)
         for result in describe(session, photos, request):
@@ -166,49 +147,37 @@ def _run(session: Any, photos: o.Photos, request: Any, report: _Report) -> None:
             report.add(result)
     if report.json:
         out.json_document({"photos": report.documents, "summary": report.counts})
-    _summarise(report)
+    report.summarise()
 
 
-def describe_result(result: Any) -> dict[str, Any]:
-    """A photo's result as plain data."""
-    from engine.sidecars.json_sidecar import describe_match
-
-    whys = {w.concept.id: {"why": describe_why(w)} for w in getattr(result, "whys", ())}
-    return {
-        "file": path_text(result.path),
-        "status": str(result.status),
-        "caption": result.caption,
-        "concepts": [describe_match(m) | whys.get(m.concept_id, {}) for m in result.matches],
-        "sidecar": path_text(result.sidecars[0]) if result.sidecars else None,
-        "changes": [
-            {"property": c.property, "before": c.before, "after": c.after} for c in getattr(result, "changes", ())
-        ],
-        "pictures": [path_text(p) for p in getattr(result, "pictures", ())],
-        "taken": result.facts.taken if result.facts else None,
-        "reason": result.reason,
-        "notes": list(result.notes),
-        "seconds": round(result.seconds, 3),
-    }
+def _tell_chosen(session: "Session", chosen: "ChosenConcepts") -> None:
+    """Say which concepts are left out, and which the VLM cannot mention yet."""
+    for concept in chosen.without_head:
+        how = "enrolled with another recogniser" if concept.references else "imported without a head"
+        out.warn(f"{concept.name} was {how} and is not looked for. Run: myvlm add-concept {quote(concept.name)} PHOTOS")
+    if chosen.untrained and session.has_vlm:
+        names = [c.name for c in chosen.untrained]
+        are = "is" if len(names) == 1 else "are"
+        out.say(
+            f"{listed(names)} {are} not trained yet for {session.vlm_config.name}: recognised and written as keywords,"
+            f" but not mentioned in sentences. Run: myvlm train {' '.join(map(quote, names))}"
+        )
 
 
-def _summarise(report: _Report) -> None:
-    if not report.counts:
-        out.say("No photos found.")
+def _tell_lost(session: "Session", photos: o.Photos, request: "Request") -> None:
+    """Say before anything is written which names this run takes out of earlier captions."""
+    if not (request.only or request.concepts == ()):
         return
-    counts = dict(report.counts)
-    if report.videos:
-        counts["skipped"] -= report.videos
-        live = f", {report.live} of them halves of Live Photos" if report.live else ""
-        out.say(f"{report.videos} videos skipped{live}")
-    counts = {status: n for status, n in counts.items() if n}
-    if set(counts) == {"unchanged"}:
-        out.say(f"Nothing to do: {counts['unchanged']} photos are up to date.")
-        return
-    out.say(", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
-    if report.kept:
-        out.say(f"{report.kept} descriptions that others wrote were kept (-v says which)")
-    if report.strange:
+    from engine.pipeline.names_only import names_to_lose
+
+    lost = names_to_lose(session, photos, request.concepts or (), request.naming)
+    photos_lost = lost.pop("", 0)
+    if photos_lost:
+        names = listed([f"{name} ({n})" for name, n in sorted(lost.items())])
+        takes = "takes" if request.write else "would take"
+        where = "" if request.only else "the captions of "
+        keywords = "" if request.only else " (keywords stay)"
         out.warn(
-            "the storybook VLM only knows its own drawn world; what it says of real photos is noise. "
-            "Get a real one: myvlm models"
+            f"this run {takes} names out of {where}{count(photos_lost, 'photo')}{keywords}: {names}."
+            " myvlm undo brings them back"
         )

@@ -140,7 +140,7 @@ def test_a_second_run_does_nothing_and_says_so(myvlm, album):
     result = myvlm("caption", album, "--json")
     assert hashes(album) == before
     assert result.json["summary"] == {"unchanged": 4}
-    assert "Nothing to do: 4 photos are up to date" in result.err
+    assert "Nothing to do: 4 photos up to date" in result.err
     assert [c["name"] for c in result.json["photos"][0]["concepts"]] == ["Anna", "Rex"]
 
 
@@ -335,15 +335,17 @@ def test_pipes(album):
     assert len([json.loads(line) for line in result.stdout.splitlines()]) == 4
 
 
-def test_real_photos_are_read_and_warned_about(myvlm, album, shared, tmp_path):
+def test_real_photos_get_names_only(myvlm, album, shared, tmp_path):
     for name in ("portrait-orientation-6.jpg", "IMG_2682.heic", "denali.webp"):
         shutil.copy(shared / "photos" / "formats" / name, tmp_path / name)
     result = myvlm(
         "caption", *(tmp_path / n for n in ("portrait-orientation-6.jpg", "IMG_2682.heic", "denali.webp")), "--json"
     )
     assert result.code == 0, result.err
-    assert "only knows its own drawn world" in result.err
+    assert "no VLM for real photos is on this machine" in result.err
+    assert not list(tmp_path.glob("*.xmp"))
     document = json.loads((tmp_path / "IMG_2682.heic.myvlm.json").read_text())
+    assert document["caption"] is None
     assert document["photo"]["taken"] == "2019-03-21T11:04:22"
     assert document["photo"]["place"] == {"latitude": 41.2203, "longitude": -96.071625}
 

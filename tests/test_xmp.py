@@ -72,7 +72,7 @@ def test_a_humans_description_is_never_touched(existing):
     assert b"Our summer" in merge.data
     assert "kept the description" in merge.notes[0]
     assert subjects(merge.data) == ["Anna", "Rex"]
-    assert read_standing(merge.data).caption == "human"
+    assert read_standing(merge.data).caption == "kept"
     assert_kept(existing, merge.data)
     assert merged(merge.data) is None
 

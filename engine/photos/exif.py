@@ -41,17 +41,26 @@ def read_taken(path: Path) -> datetime | None:
 
     None where the file does not say, or cannot be read.
     """
+    exif = _read_file(path)
+    return datetime.fromisoformat(exif.taken).replace(tzinfo=None) if exif.taken else None
+
+
+def read_software(path: Path) -> str:
+    """The program that made a photo; "" where the file does not say, or cannot be read. Reads its metadata only."""
+    return _read_file(path).software
+
+
+def _read_file(path: Path) -> Exif:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
-        return None
+        return Exif()
     try:
-        taken = read_exif(FileSlices(descriptor)).taken
+        return read_exif(FileSlices(descriptor))
     except OSError:
-        return None
+        return Exif()
     finally:
         os.close(descriptor)
-    return datetime.fromisoformat(taken).replace(tzinfo=None) if taken else None
 
 
 def _read_tags(blocks: Blocks) -> dict[str, Any]:

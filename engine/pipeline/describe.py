@@ -5,14 +5,12 @@ the cached features; its caption is that of its JSON sidecar while it is about t
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from engine.errors import NotTrainedError, PhotoError, SidecarError
+from engine.errors import PhotoError, SidecarError
 from engine.files import finish_first
 from engine.photos.blocks.containers import read_blocks
 from engine.photos.decode import Photo, PhotoFile, decode_photo, read_photo
@@ -20,17 +18,19 @@ from engine.photos.discovery import Found
 from engine.photos.embedded import Embedded, embedded_of
 from engine.photos.exif import exif_of
 from engine.pipeline.batches import in_batches
+from engine.pipeline.chosen import ChosenConcepts, choose_concepts
 from engine.pipeline.explain import Drawn, Pictures
 from engine.pipeline.freshness import Digests, digests, known_matches, read_names_taken_out
+from engine.pipeline.names_only import caption_holds, check_drawn, names_only_account
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
-from engine.pipeline.sidecar_plans import Finding, Manner, Others, plan_companions, plan_sidecars
+from engine.pipeline.sidecar_plans import Finding, Manner, Others, plan_companions, plan_sidecars, read_document
 from engine.pipeline.why import Why
 from engine.pipeline.writing import Sidecars, Writer, Written, preview
-from engine.sidecars.json_sidecar import Account, Document, parse_document
+from engine.sidecars.json_sidecar import Account, Document
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
 from engine.sidecars.xmp import Change
-from engine.types import Concept, Match, PhotoFacts, PhotoResult, Status
+from engine.types import Match, PhotoFacts, PhotoResult, Status
 
 VIDEO, LIVE_HALF = "a video", "the moving half of a Live Photo"
 """Why videos are skipped."""
@@ -38,13 +38,16 @@ VIDEO, LIVE_HALF = "a video", "the moving half of a Live Photo"
 
 @dataclass(frozen=True)
 class Request:
-    """What to caption and how. `concepts` None stands for all that are enrolled, () for none; `explain` is a
-    folder for pictures of what each concept attends to and why it was recognised, for which what is up to date is
-    captioned again; `limit` is how many photos to caption at most, not counting those that are up to date; `library`
-    the folder whose calibration to use.
+    """What to caption and how.
+
+    concepts: None stands for all that are enrolled, () for none. only: the names of all others that earlier runs wrote
+    are removed. explain: a folder for pictures of what each concept attends to and why it was recognised, for which
+    what is up to date is captioned again. limit: how many photos to caption at most, not counting those that are up to
+    date. library: the folder whose calibration to use.
     """
 
     concepts: tuple[str, ...] | None = None
+    only: bool = False
     write: bool = True
     force: bool = False
     explain: Path | None = None
@@ -57,28 +60,39 @@ class Request:
 @dataclass(frozen=True)
 class Described(PhotoResult):
     """A photo's result with what explains it where that was wanted, pictures and why each concept was recognised, and
-    what is or would be changed in its XMP sidecar.
+    what is or would be changed in its XMP sidecar. `removed`: the caption of before, which names somebody who is not
+    recognised any more, and which no VLM could replace.
     """
 
     pictures: tuple[Path, ...] = ()
     whys: tuple[Why, ...] = ()
     changes: tuple[Change, ...] = ()
+    removed: str | None = None
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One photo on its way: decoded; or known well enough without; or done before it got that far."""
+    """One photo on its way: decoded; or known well enough without; or done before it got that far.
+
+    document: its JSON sidecar. software: the program that made it, by its EXIF.
+    """
 
     found: Found
     photo: Photo | None = None
     paths: SidecarPaths | None = None
     document: Document | None = None
     embedded: Embedded | None = None
+    software: str = ""
     declined: frozenset[str] = frozenset()
     matches: tuple[Match, ...] | None = None
     account: Account | None = None
     result: PhotoResult | None = None
     seconds: float = 0.0
+
+    @property
+    def counts(self) -> bool:
+        """Whether this is one of the photos that `limit` counts: not up to date."""
+        return self.photo is not None or (self.result is not None and self.result.status is Status.OK)
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ class _Run:
 
     session: Session
     request: Request
-    vectors: Mapping[Concept, np.ndarray]
+    chosen: ChosenConcepts
     enrolled: Enrolled
     others: Others
     digests: Digests
@@ -100,24 +114,22 @@ def describe(session: Session, photos: Iterable[Path | Found], request: Request)
     """Caption photos, in order; every photo, RAW companion and video yields exactly one result.
 
     Raises:
-        EngineError: something that concerns all photos: an unknown or untrained concept, missing weights,
-            another run that is writing, a full disk.
+        NoVlmError: the user chose a VLM that knows the drawn world only, and a photo was not drawn; nothing is written.
+        EngineError: something that concerns all photos: an unknown concept, missing weights, another run that is
+            writing, a full disk.
     """
-    vectors, _ = split_trained(session, request.concepts)
-    enrolled = load_enrolled(session, tuple(vectors), request.library)
+    chosen = choose_concepts(session, request.concepts)
+    if session.choices.vlm and session.vlm_config.world:
+        photos = check_drawn(session, photos)
+    enrolled = load_enrolled(session, chosen.asked, request.library)
+    now = digests(session, chosen.asked, enrolled, only=request.only)
+    others = Others.of(session.store.all(), session.store.all() if request.only else chosen.asked)
     writer = Writer(session.folder, "caption") if request.write else None
     with writer or nullcontext():
-        run = _Run(
-            session,
-            request,
-            vectors,
-            enrolled,
-            Others.of(session.store.all(), vectors),
-            digests(session, tuple(vectors), enrolled),
-            Namer(request.naming),
-            writer,
-            Pictures(request.explain) if request.explain else None,
-        )
+        if writer and now.state is not None:
+            session.store.recognition_states.save(now.everyone, now.state)
+        pictures = Pictures(request.explain) if request.explain else None
+        run = _Run(session, request, chosen, enrolled, others, now, Namer(request.naming), writer, pictures)
         found = (Found(p, "photo") if isinstance(p, Path) else p for p in photos)
         left = request.limit
         for batch in in_batches(found, lambda f: _read(run, f), session.vlm_config.batch):
@@ -126,7 +138,7 @@ def describe(session: Session, photos: Iterable[Path | Found], request: Request)
             with finish_first():  # what is written is also told
                 yield from _finish(run, ready)
             if left is not None:
-                left -= sum(j.photo is not None for j in jobs)
+                left -= sum(j.counts for j in jobs)
                 if left <= 0:
                     return
 
@@ -137,42 +149,10 @@ def _at_most(jobs: list[_Job], left: int | None) -> list[_Job]:
         return jobs
     opened = 0
     for i, job in enumerate(jobs):
-        opened += job.photo is not None
+        opened += job.counts
         if opened > left:
             return jobs[:i]
     return jobs
-
-
-def split_trained(
-    session: Session, names: tuple[str, ...] | None
-) -> tuple[dict[Concept, np.ndarray], tuple[Concept, ...]]:
-    """The concepts to name with their embeddings (1, D), and those left out because the VLM was never
-    taught them, or because they were imported without a head (only when nobody asked for them by name).
-
-    Raises:
-        NotTrainedError: a concept asked for by name was never trained for this VLM.
-        ConceptError: one asked for by name cannot be recognised.
-    """
-    if names == ():
-        return {}, ()
-    chosen = session.concepts(names)
-    trained: dict[Concept, np.ndarray] = {}
-    untrained = []
-    for concept in chosen:
-        try:
-            vector = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
-        except NotTrainedError:
-            if names is not None:
-                raise
-            untrained.append(concept)
-            continue
-        if names is not None:
-            session.check_recognisable(concept)
-        if session.can_recognise(concept):
-            trained[concept] = vector
-        else:
-            untrained.append(concept)
-    return trained, tuple(untrained)
 
 
 def _read(run: _Run, found: Found) -> _Job:
@@ -184,24 +164,20 @@ def _read(run: _Run, found: Found) -> _Job:
     try:
         file = read_photo(found.path)
         paths = run.namer.find(found.path)
-        reusing = not (run.request.force or run.request.explain)
-        known = read_document(paths) if reusing else None
-        job = _Job(found, paths=paths, document=known, declined=read_names_taken_out(paths.xmp))
-        if job.document is not None:
+        declined = read_names_taken_out(paths.xmp)
+        job = _Job(found, paths=paths, document=read_document(paths), declined=declined)
+        if job.document is not None and _may_reuse(run):
             job = _reuse(run, job, job.document, file)
         if job.account is None:
-            job = replace(job, photo=decode_photo(file))
+            photo = decode_photo(file)
+            job = replace(job, photo=photo, software=photo.software)
     except (PhotoError, SidecarError) as err:
         job = _Job(found, result=PhotoResult(found.path, Status.FAILED, reason=str(err)))
     return replace(job, seconds=time.monotonic() - began)
 
 
-def read_document(paths: SidecarPaths) -> Document | None:
-    """A photo's JSON sidecar; None when it is absent, damaged or of another schema."""
-    try:
-        return parse_document(paths.json.read_bytes())
-    except OSError:
-        return None
+def _may_reuse(run: _Run) -> bool:
+    return not (run.request.force or run.request.explain)
 
 
 def _reuse(run: _Run, job: _Job, known: Document, file: PhotoFile) -> _Job:
@@ -211,19 +187,37 @@ def _reuse(run: _Run, job: _Job, known: Document, file: PhotoFile) -> _Job:
         return job
     blocks = read_blocks(file.data)
     exif = exif_of(blocks)  # date and place may have been written into the photo since
-    known = replace(known, facts=replace(known.facts, taken=exif.taken, place=exif.place))
-    return _repeat(run, replace(job, document=known, embedded=embedded_of(blocks)), file.content_hash, matches)
+    facts = replace(known.facts, taken=exif.taken, place=exif.place)
+    job = replace(job, embedded=embedded_of(blocks), software=exif.software)
+    return _settle(run, job, facts, file.content_hash, matches)
 
 
-def _repeat(run: _Run, job: _Job, content_hash: str, matches: tuple[Match, ...]) -> _Job:
-    """The job with its matches, and with the recorded caption where that says what the VLM would say now."""
+def _settle(run: _Run, job: _Job, facts: PhotoFacts, content_hash: str, matches: tuple[Match, ...]) -> _Job:
+    """The job with its matches; and with its account where no VLM has to run, because the recorded caption is what it
+    would say now, or because there is no VLM for this photo.
+    """
     known, job = job.document, replace(job, matches=matches)
-    if known is None or known.key != run.digests.key(content_hash, matches):
+    if not run.session.can_describe(job.software):
+        return _without_caption(run, job, replace(facts, content_hash=content_hash))
+    if known is None or not _may_reuse(run) or known.key != run.digests.key(content_hash, matches):
         return job
-    return replace(job, account=_account(run, job, known.facts, known.caption, known.notes))
+    return replace(job, account=_account(run, job, facts, known.caption, known.notes))
 
 
-def _account(run: _Run, job: _Job, facts: PhotoFacts, caption: str, notes: Iterable[str]) -> Account:
+def _without_caption(run: _Run, job: _Job, facts: PhotoFacts) -> _Job:
+    """Names only. A caption that a VLM wrote before stays while it says nothing that is known to be wrong."""
+    known, matches = job.document, job.matches or ()
+    recognition = run.digests.recognition(facts.content_hash, job.declined)
+    if known is not None and caption_holds(run.session, known, facts, matches, job.software):
+        return replace(job, account=replace(known, facts=facts, matches=matches, recognition=recognition))
+    account = names_only_account(run.digests, facts, matches, recognition)
+    if known is not None and known.key == account.key:
+        return replace(job, account=account)
+    removed = known.caption if known is not None else None
+    return replace(job, account=account, result=Described(job.found.path, Status.OK, removed=removed))
+
+
+def _account(run: _Run, job: _Job, facts: PhotoFacts, caption: str | None, notes: Iterable[str]) -> Account:
     matches = job.matches or ()
     return Account(
         facts=facts,
@@ -249,15 +243,14 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
 
     session = run.session
     photos = [p for _, _, p in opened]
-    known = {c.id: tasks.Known(c, vector) for c, vector in run.vectors.items()}
-    named = [[known[m.concept_id] for m in j.matches or ()] for _, j, _ in opened]
+    known = {c.id: tasks.Known(c, vector) for c, vector in run.chosen.vectors.items()}
+    named = [[known[m.concept_id] for m in j.matches or () if m.concept_id in known] for _, j, _ in opened]
     spoken = tasks.caption(session.vlm, [p.image for p in photos], named)
     drawn = run.pictures.explain(session, photos, named, run.enrolled) if run.pictures else [Drawn()] * len(photos)
     share = (time.monotonic() - began) / len(opened)
     for (i, job, photo), said, heat in zip(opened, spoken, drawn, strict=True):
         notes = (
             *(f"the VLM left out {n}; the name was put in" for n in said.repaired),
-            *session.world_note(photo.software),
             *heat.notes,
         )
         result = Described(job.found.path, Status.OK, repaired=said.repaired, pictures=heat.pictures, whys=heat.whys)
@@ -276,8 +269,10 @@ def _recognise(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
     done = []
     for job in jobs:
         if job.matches is None and job.photo is not None:
-            content_hash = job.photo.facts.content_hash
-            job = _repeat(run, job, content_hash, run.digests.allowed(next(fresh), content_hash, job.declined))
+            facts = job.photo.facts
+            matches = run.digests.allowed(next(fresh), facts.content_hash, job.declined)
+            matches = run.digests.with_kept(matches, job.document, facts.content_hash, job.declined)
+            job = _settle(run, job, facts, facts.content_hash, matches)
         done.append(job)
     return done
 

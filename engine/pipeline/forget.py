@@ -232,5 +232,5 @@ def _names_in_json(data: bytes, sought: Sought) -> bool:
         return sought.is_told(data)
     own = [m.name for m in document.matches if m.concept_id in sought.ids]
     sought.names |= set(own)
-    said = [document.caption, *document.notes, *(m.name for m in document.matches)]
+    said = [document.caption or "", *document.notes, *(m.name for m in document.matches)]
     return bool(own) or any(map(sought.in_text, said))

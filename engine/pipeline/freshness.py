@@ -1,7 +1,7 @@
 """What makes a caption out of date, in two stages: who is in the photo, and what the VLM says of them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,9 @@ from engine.pipeline.recognition import Enrolled, recognise_known
 from engine.pipeline.rulings import Rulings
 from engine.pipeline.session import Session
 from engine.sidecars.xmp import name_key, read_declined
+from engine.store.recognition_states import RecognitionState
 from engine.types import Concept, Match, Verdict
+from engine.vlms.registry import NO_VLM
 
 if TYPE_CHECKING:
     from engine.sidecars.json_sidecar import Document
@@ -25,20 +27,33 @@ WORDING = 1
 class Digests:
     """everyone: recogniser, whom to name, all enrolled concepts with their heads (also those nobody asked for: they
     are rivals), and the thresholds. settings: VLM, prompts. voices: by concept id, its names and its embedding.
-    rulings: what the user decided.
+    rulings: what the user decided. state: what `everyone` is the digest of; earlier: digests of past states that
+    recognised the same, but for concepts forgotten since. unasked: the enrolled concepts that are not looked for this
+    time and whose names stay, by id.
     """
 
     everyone: str
     settings: str
     voices: dict[str, str]
     rulings: Rulings = field(default_factory=Rulings)
+    state: RecognitionState | None = None
+    earlier: tuple[str, ...] = ()
+    unasked: Mapping[str, Concept] = field(default_factory=dict)
 
     def recognition(self, content_hash: str, declined: frozenset[str]) -> str:
         """What the matches of a photo depend on: everyone, what was decided about this photo, and the names that a
         human took out of its sidecar.
         """
+        return self._recognition(self.everyone, content_hash, declined)
+
+    def is_current(self, digest: str, content_hash: str, declined: frozenset[str]) -> bool:
+        """Whether the matches recorded with a `recognition` digest are those of now."""
+        states = (self.everyone, *self.earlier)
+        return any(digest == self._recognition(s, content_hash, declined) for s in states)
+
+    def _recognition(self, everyone: str, content_hash: str, declined: frozenset[str]) -> str:
         said = sorted((d.concept_id, str(d.verdict), _corners(d.box)) for d in self.rulings.about(content_hash))
-        return _digest(self.everyone, said, sorted(declined)) if said or declined else self.everyone
+        return _digest(everyone, said, sorted(declined)) if said or declined else everyone
 
     def allowed(self, matches: Iterable[Match], content_hash: str, declined: frozenset[str]) -> tuple[Match, ...]:
         """The matches without the names that a human took out of the photo's sidecar: a name that he removed is not
@@ -47,10 +62,36 @@ class Digests:
         confirmed = {d.concept_id for d in self.rulings.about(content_hash) if d.verdict is Verdict.CONFIRM}
         return tuple(m for m in matches if m.concept_id in confirmed or name_key(m.name) not in declined)
 
-    def key(self, content_hash: str, matches: Iterable[Match]) -> str:
-        """What a caption depends on: photo, settings, and what is said of whom was recognised."""
-        said = sorted((m.concept_id, self.voices.get(m.concept_id, "")) for m in matches)
-        return _digest(content_hash, self.settings, said)
+    def with_kept(
+        self, matches: Sequence[Match], known: "Document | None", content_hash: str, declined: frozenset[str]
+    ) -> tuple[Match, ...]:
+        """The matches with those of an earlier run for concepts that are not looked for this time, by name.
+
+        What the user rejected since, or removed from the sidecar, is left out.
+        """
+        if known is None or known.facts.content_hash != content_hash:
+            return tuple(matches)
+        rejected = {d.concept_id for d in self.rulings.about(content_hash) if d.verdict is Verdict.REJECT}
+        gone = rejected | {m.concept_id for m in matches}
+        kept = [
+            replace(m, name=self.unasked[m.concept_id].name, version=self.unasked[m.concept_id].version)
+            for m in known.matches
+            if m.concept_id in self.unasked and m.concept_id not in gone
+        ]
+        both = (*matches, *self.allowed(kept, content_hash, declined))
+        return tuple(sorted(both, key=lambda m: m.name.casefold())) if kept else tuple(matches)
+
+    def key(self, content_hash: str, matches: Iterable[Match], *, described: bool = True) -> str:
+        """What a caption depends on: photo, settings, and what is said of whom was recognised. `described` False is
+        for a photo that gets names only.
+        """
+        said = sorted((m.concept_id, self.voices.get(m.concept_id, "") if described else m.name) for m in matches)
+        return _digest(content_hash, self.settings if described else names_only_settings(), said)
+
+
+def names_only_settings() -> str:
+    """The settings of photos that no VLM describes."""
+    return _digest(NO_VLM)
 
 
 def known_matches(
@@ -66,11 +107,16 @@ def known_matches(
     """
     facts = document.facts
     same = facts.content_hash == content_hash
-    if same and document.recognition == now.recognition(content_hash, declined):
-        return document.matches
+    if same and now.is_current(document.recognition, content_hash, declined):
+        if now.state is None:
+            return document.matches
+        still = {*now.state.wanted, *now.unasked}
+        return tuple(m for m in document.matches if m.concept_id in still)
     whole = Box(0.0, 0.0, float(facts.width), float(facts.height)) if same else None
     found = recognise_known(session, content_hash, enrolled, whole)
-    return None if found is None else now.allowed(found, content_hash, declined)
+    if found is None:
+        return None
+    return now.with_kept(now.allowed(found, content_hash, declined), document, content_hash, declined)
 
 
 def read_names_taken_out(xmp: Path) -> frozenset[str]:
@@ -83,20 +129,31 @@ def read_names_taken_out(xmp: Path) -> frozenset[str]:
         return frozenset()
 
 
-def digests(session: Session, wanted: Sequence[Concept], judges: Enrolled) -> Digests:
-    """The digests of a session's models and store for captions that name `wanted`, whom these judges recognise."""
+def digests(session: Session, wanted: Sequence[Concept], judges: Enrolled, *, only: bool = False) -> Digests:
+    """The digests of a session's models and store for captions that name `wanted`, whom these judges recognise.
+
+    `only`: what earlier runs found of other concepts does not stay.
+    """
     vlm = session.vlm_config
     model = (session.vlm_id, session.vlm_revision)
     everyone = session.store.all() if wanted else ()
-    enrolled = sorted((c.id, c.version, session.store.head_fingerprint(c)) for c in everyone)
-    recogniser = session.recogniser_config.id if wanted else ""
+    asked = tuple(sorted(c.id for c in wanted))
+    state = RecognitionState(
+        session.recogniser_config.id if wanted else "",
+        asked,
+        tuple(sorted((c.id, c.version, session.store.head_fingerprint(c)) for c in everyone)),
+        judges.fingerprint,
+    )
     return Digests(
-        everyone=_digest(recogniser, sorted(c.id for c in wanted), enrolled, judges.fingerprint),
+        everyone=_digest(state.recogniser, list(asked), list(state.enrolled), judges.fingerprint),
         settings=_digest(
             WORDING, *model, sorted(vlm.requests.items()), vlm.template, vlm.max_new_tokens, vlm.injection
         ),
-        voices={c.id: session.store.voice_fingerprint(c, *model) for c in wanted},
+        voices={c.id: session.store.voice_fingerprint(c, *model) for c in everyone},
         rulings=Rulings.of(session.store.decisions.all(), everyone) if wanted else Rulings(),
+        state=state,
+        earlier=session.store.recognition_states.covering(state),
+        unasked={c.id: c for c in everyone if c.id not in asked and not only},
     )
 
 

@@ -12,7 +12,7 @@ from engine.store.concepts import ConceptStore
 from engine.store.features import FeatureCache
 from engine.types import Concept
 from engine.vlms.config import VlmConfig, find_config
-from engine.vlms.registry import default_vlm, find_weights, load_vlm, revision_of
+from engine.vlms.registry import NO_VLM, default_vlm, find_weights, load_vlm, revision_of, without_vlm
 
 if TYPE_CHECKING:
     import torch
@@ -71,12 +71,24 @@ class Session:
 
     @cached_property
     def vlm_config(self) -> VlmConfig:
-        """The VLM in use."""
-        if self.choices.vlm:
+        """The VLM in use; with `--vlm none` a stand-in with the recogniser and identifiers of the default one."""
+        if self.choices.vlm and self.choices.vlm != NO_VLM:
             return find_config(self.choices.vlm)
         from engine.device import gpu_memory_gb
 
-        return default_vlm(gpu_memory_gb() if self.device.type == "cuda" else 0.0)
+        default = default_vlm(gpu_memory_gb() if self.device.type == "cuda" else 0.0)
+        return without_vlm(default) if self.choices.vlm == NO_VLM else default
+
+    @property
+    def has_vlm(self) -> bool:
+        """Whether there is a VLM: the user may ask for names only."""
+        return self.vlm_config.backend != NO_VLM
+
+    def can_describe(self, software: str) -> bool:
+        """Whether the VLM knows what photos made by this EXIF `Software` show: the storybook's VLMs know the
+        storybook's drawings only.
+        """
+        return self.has_vlm and (self.vlm_config.world is None or software.startswith(DRAWN_BY))
 
     @cached_property
     def vlm(self) -> "Vlm":

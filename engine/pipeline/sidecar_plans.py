@@ -11,7 +11,7 @@ from engine.errors import PhotoError, SidecarError
 from engine.photos.decode import read_photo
 from engine.photos.embedded import Embedded, read_embedded
 from engine.pipeline.writing import Intent, Plan, Sidecars
-from engine.sidecars.json_sidecar import Account, parse_document, render_account
+from engine.sidecars.json_sidecar import Account, Document, parse_document, render_account
 from engine.sidecars.naming import Namer, SidecarPaths
 from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.xmp import Merge, Policy, Words, merge_words, wants_embedded
@@ -85,6 +85,14 @@ def _unscored(account: Account, now: Account) -> Account:
     return replace(account, recognition=now.recognition, matches=matches)
 
 
+def read_document(paths: SidecarPaths) -> Document | None:
+    """A photo's JSON sidecar; None when it is absent, damaged or of another schema."""
+    try:
+        return parse_document(paths.json.read_bytes())
+    except OSError:
+        return None
+
+
 def plan_companions(finding: Finding, companions: Iterable[Path], namer: Namer, manner: Manner) -> list[Sidecars]:
     """The same words for the RAW files that a photo was developed from; boxes are the photo's own and are left out."""
     account = replace(finding.account, same_as=finding.photo.name)
@@ -132,7 +140,7 @@ def _words(finding: Finding, regions: Regions) -> Words:
         people=tuple(m.name for m in matches if m.kind is Kind.PERSON),
         hierarchy=tuple(f"{_BRANCH[m.kind]}|{m.name}" for m in matches),
         concepts=tuple(f"{m.concept_id}@{m.version}" for m in matches),
-        vlm=f"{account.vlm}@{account.revision}",
+        vlm=f"{account.vlm}@{account.revision}" if account.caption is not None else None,
         settings=account.settings,
         run=finding.run,
         regions=None if regions is Regions.NONE else _regions(matches, facts, regions),

@@ -6,13 +6,16 @@ from enum import StrEnum
 from pathlib import Path
 
 from engine.errors import PhotoError, SidecarError
-from engine.photos.decode import read_photo
+from engine.photos.decode import PhotoFile, read_photo
 from engine.photos.discovery import Found
+from engine.photos.exif import read_exif
 from engine.pipeline.batches import read_ahead
-from engine.pipeline.describe import read_document, split_trained
-from engine.pipeline.freshness import Digests, digests, known_matches, read_names_taken_out
+from engine.pipeline.chosen import choose_concepts
+from engine.pipeline.freshness import Digests, digests, known_matches, names_only_settings, read_names_taken_out
+from engine.pipeline.names_only import caption_holds
 from engine.pipeline.recognition import Enrolled, load_enrolled
 from engine.pipeline.session import Session
+from engine.pipeline.sidecar_plans import read_document
 from engine.sidecars.json_sidecar import Document
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
 from engine.sidecars.xmp import Standing, read_standing
@@ -62,9 +65,9 @@ def stand(
     whose calibration to use; videos are left out.
 
     Raises:
-        EngineError: a concept is unknown or untrained.
+        EngineError: a concept is unknown, or cannot be recognised.
     """
-    concepts = tuple(split_trained(session, names)[0])
+    concepts = choose_concepts(session, names).asked
     enrolled = load_enrolled(session, concepts, library)
     look = _Look(session, enrolled, digests(session, concepts, enrolled), Namer(naming))
     stills = (f for f in photos if f.kind == "photo")
@@ -74,51 +77,64 @@ def stand(
 
 def _look(look: _Look, found: Found) -> list[PhotoStanding]:
     try:
-        content_hash = read_photo(found.path).content_hash
+        file = read_photo(found.path)
     except PhotoError as err:
         return [PhotoStanding(found.path, State.FAILED, str(err))]
-    past = look.now.rulings.notes(found.path, content_hash)
-    standings = [_stand(look, p, content_hash) for p in (found.path, *found.companions)]
+    past = look.now.rulings.notes(found.path, file.content_hash)
+    standings = [_stand(look, p, file) for p in (found.path, *found.companions)]
     return [replace(standings[0], notes=past), *standings[1:]]
 
 
-def _stand(look: _Look, photo: Path, content_hash: str) -> PhotoStanding:
+def _stand(look: _Look, photo: Path, file: PhotoFile) -> PhotoStanding:
     try:
         paths = look.namer.find(photo)
         xmp, document = _standing(paths), read_document(paths)
     except SidecarError as err:
         return PhotoStanding(photo, State.FAILED, str(err))
-    if xmp is None or not xmp.marked:
+    if (xmp is None or not xmp.marked) and not (document and document.is_empty):
         if document is None:
             return PhotoStanding(photo, State.NEW, "never captioned")
         gone = "the XMP sidecar is gone" if xmp is None else "the XMP sidecar is not the one myvlm wrote"
         return PhotoStanding(photo, State.DROPPED, gone, document.caption, paths.xmp)
 
     def told(state: State, reason: str) -> PhotoStanding:
-        return PhotoStanding(photo, state, reason, document.caption if document else None, paths.xmp, xmp.run)
+        caption, run = document.caption if document else None, xmp.run if xmp else ""
+        return PhotoStanding(photo, state, reason, caption, paths.xmp if xmp else None, run)
 
     if document is None:
         return told(State.STALE, "the JSON sidecar is gone or damaged")
-    stale = _stale(look, document, content_hash, read_names_taken_out(paths.xmp))
+    stale = _stale(look, document, file, read_names_taken_out(paths.xmp))
     if stale:
         return told(State.STALE, stale)
+    if xmp is None or not xmp.marked:
+        return told(State.CURRENT, "up to date: nobody was recognised, and no VLM describes it")
     if xmp.caption == "dropped" or xmp.dropped:
         return told(State.DROPPED, f"another program dropped {', '.join(xmp.dropped)}")
     if xmp.caption == "human":
-        return told(State.EDITED, "the description is a human's and stays")
-    return told(State.CURRENT, "up to date")
+        return told(State.EDITED, "the description was edited since, and stays")
+    kept = xmp.caption == "kept" and document.caption is not None
+    return told(State.CURRENT, "up to date; the description that was there stays" if kept else "up to date")
 
 
-def _stale(look: "_Look", document: Document, content_hash: str, declined: frozenset[str]) -> str:
-    """Why the next run would caption a photo again; "" when it would not."""
-    if document.facts.content_hash != content_hash:
+def _stale(look: "_Look", document: Document, file: PhotoFile, declined: frozenset[str]) -> str:
+    """Why the next run would write a photo's sidecars again; "" when it would not."""
+    if document.facts.content_hash != file.content_hash:
         return "the photo changed"
-    if document.settings != look.now.settings:
-        return "captioned by another VLM or with other prompts"
-    matches = known_matches(look.session, look.now, look.enrolled, document, content_hash, declined)
+    session, now = look.session, look.now
+    software = read_exif(file.data).software if session.vlm_config.world or not session.has_vlm else ""
+    described = session.can_describe(software)
+    if described and document.settings != now.settings:
+        names_only = document.settings == names_only_settings()
+        return "no caption yet, only names" if names_only else "captioned by another VLM or with other prompts"
+    matches = known_matches(session, now, look.enrolled, document, file.content_hash, declined)
     if matches is None:
         return "concepts changed, and who is in the photo was not looked up again yet"
-    if document.key == look.now.key(content_hash, matches):
+    if document.caption is not None and not described:
+        if not caption_holds(session, document, document.facts, matches, software):
+            return "no VLM on this machine can describe it, and the caption that it has does not hold"
+        same = {(m.concept_id, m.name) for m in matches} == {(m.concept_id, m.name) for m in document.matches}
+        return "" if same else "concepts changed: somebody else is recognised now"
+    if document.key == now.key(file.content_hash, matches, described=described):
         return ""
     same = {m.concept_id for m in matches} == {m.concept_id for m in document.matches}
     return "what a concept is called changed" if same else "concepts changed: somebody else is recognised now"

@@ -18,10 +18,13 @@ LARGEST = 16 * 2**20
 
 @dataclass(frozen=True)
 class Account:
-    """What a run found out about one photo. `key` decides whether a later run has anything to do."""
+    """What a run found out about one photo. `key` decides whether a later run has anything to do.
+
+    `caption` is None where no VLM described the photo; `vlm` is `NO_VLM` then, and `revision` empty.
+    """
 
     facts: PhotoFacts
-    caption: str
+    caption: str | None
     matches: tuple[Match, ...]
     vlm: str
     revision: str
@@ -30,6 +33,11 @@ class Account:
     settings: str = ""  # digest of prompt and settings
     notes: tuple[str, ...] = ()
     same_as: str | None = None  # name of the JPEG that a raw file was captioned with
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to say in other sidecars: neither a caption nor a name."""
+        return self.caption is None and not self.matches
 
 
 Document = Account
@@ -96,7 +104,7 @@ def parse_document(data: bytes) -> Document | None:
 def _document(d: dict[str, Any]) -> Document:
     return Document(
         facts=_facts(d["photo"]),
-        caption=_text(d["caption"]),
+        caption=None if d["caption"] is None else _text(d["caption"]),
         matches=tuple(_match(c) for c in _list(d["concepts"])),
         vlm=_text(d["vlm"]["id"]),
         revision=_text(d["vlm"]["revision"]),

@@ -28,11 +28,12 @@ from engine.sidecars.merging.ownership import (
     caption_hash,
     check_version,
     is_known,
+    is_marked,
     read_standing,
     set_mark,
     set_record,
 )
-from engine.sidecars.merging.removal import remove_words
+from engine.sidecars.merging.removal import remove_captions, remove_words
 from engine.sidecars.merging.restoring import take_back
 from engine.sidecars.merging.seed import embedded_keywords, has_camera_junk, human_description, seed_packet
 from engine.sidecars.merging.terms import Choice, name_key, set_terms
@@ -64,23 +65,29 @@ _PLAIN = ("SchemaVersion", "VLM", "Settings", "Concepts")
 
 @dataclass(frozen=True)
 class Words:
-    """What myvlm has to say about a photo.
+    """What myvlm has to say about a photo. `caption` None: there is none, and one of ours that is there is removed;
+    `vlm` None goes with it.
 
     Names of ours that are neither in here nor `unasked` are taken out: they were looked for in vain, or are gone.
     """
 
-    caption: str
+    caption: str | None
     names: tuple[str, ...]  # of all accepted concepts, for dc:subject
     people: tuple[str, ...]  # of the people among them, for Iptc4xmpExt:PersonInImage
     hierarchy: tuple[str, ...]  # "People|Anna" of each, for lr:hierarchicalSubject and digiKam:TagsList
     concepts: tuple[str, ...]  # "id@version" of each
-    vlm: str  # "repo id@revision"
+    vlm: str | None  # "repo id@revision"
     settings: str  # digest of prompt and settings
     run: str = ""  # written only when something else changes
     regions: tuple[NamedRegion, ...] | None = None  # None: not asked for, those that are there stay
     dimensions: tuple[int, int] | None = None  # the stored picture's width and height, with regions
     unasked: frozenset[str] = frozenset()  # names that were not looked for this time: what we said of them stays
     unasked_ids: frozenset[str] = frozenset()  # of their concepts
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to say: neither a caption nor a name."""
+        return self.caption is None and not self.names
 
 
 @dataclass(frozen=True)
@@ -129,8 +136,12 @@ def merge_words(
         SidecarError: the sidecar cannot be merged without risk; write nothing then.
     """
     with refused():
+        if existing is None and words.is_empty:
+            return Merge(None)
         packet, notes = seed_packet(embedded) if existing is None else (Packet(existing), ())
         check_version(packet)
+        if words.is_empty and not is_marked(packet):
+            return Merge(None)
         start, before, edits = packet.serialise(), _values(packet), Edits()
         notes = (*notes, *_edit(packet, edits, words, embedded, policy, new=existing is None))
         if existing is not None and packet.serialise() == start:
@@ -160,9 +171,13 @@ def _edit(
 ) -> list[str]:
     choice = read_choice(packet, words.unasked)
     words = _allowed(words, choice)
-    had, blind = packet.text(MYVLM, "CaptionHash"), embedded is None and not new
-    notes = _set_description(packet, edits, words.caption, embedded, policy, blind=blind)
-    _set_mirror(packet, edits, had, embedded, policy)
+    if words.caption is None:
+        _drop_description(packet, edits)
+        notes = []
+    else:
+        had, blind = packet.text(MYVLM, "CaptionHash"), embedded is None and not new
+        notes = _set_description(packet, edits, words.caption, embedded, policy, blind=blind)
+        _set_mirror(packet, edits, had, embedded, policy)
     notes += _set_subject(packet, edits, words, embedded, choice, new=new)
     notes += set_terms(packet, edits, PEOPLE, words.people, choice)
     for target, begin in ((HIERARCHY, policy.hierarchy), (TAGS, new and embedded is not None)):
@@ -252,6 +267,13 @@ def _set_description(
         return ["kept the description that was there: it has an unusual form"]
     set_mark(packet, "CaptionHash", mark)
     return []
+
+
+def _drop_description(packet: Packet, edits: Edits) -> None:
+    """Remove our description. The mark of one that is gone already goes, too: nothing is missing any more."""
+    remove_captions(packet, edits)
+    if packet.default_text(*DESCRIPTION) is None:
+        set_mark(packet, "CaptionHash", None)
 
 
 def _set_mirror(packet: Packet, edits: Edits, had: str | None, embedded: "Embedded | None", policy: Policy) -> None:

@@ -20,6 +20,7 @@ from engine.store.database import open_database, open_empty, transaction
 from engine.store.decisions import Decisions
 from engine.store.migrations import migrations
 from engine.store.names import check_name, name_key
+from engine.store.recognition_states import RecognitionStates, forget_in_states
 from engine.store.tensors import add_tensors, load_tensors
 from engine.types import Concept, Kind, Reference
 
@@ -75,6 +76,11 @@ class ConceptStore:
     def calibrations(self) -> Calibrations:
         """Thresholds that were calibrated on libraries."""
         return Calibrations(self._db, self.folder)
+
+    @property
+    def recognition_states(self) -> RecognitionStates:
+        """What recognition depended on in past runs."""
+        return RecognitionStates(self._db, self.path)
 
     def close(self) -> None:
         """Close the database."""
@@ -157,6 +163,7 @@ class ConceptStore:
         concept = self.get(name)
         with transaction(self._db.conn, self.path) as db:
             db.execute("delete from concepts where id = ?", [concept.id])
+            forget_in_states(db, [concept.id])
         self._erase(concept)
         return concept
 

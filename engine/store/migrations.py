@@ -79,6 +79,12 @@ def m004_calibrations(db: Database) -> None:
     )
 
 
+@migrations()
+def m005_recognition_states(db: Database) -> None:
+    """What recognition depended on in past runs, by the digest that JSON sidecars hold."""
+    db.execute("create table recognition_states (digest text primary key, state text not null)")
+
+
 journal_migrations = Migrations("myvlm-journal")
 
 

@@ -1,11 +1,12 @@
 """Finding and loading VLMs: by name, hub id or folder, from this disk only."""
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config import STORYBOOK, home
-from engine.errors import EnvironmentFault, WeightsMissingError, first_line
+from engine.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line
 from engine.files import sha256_of
 from engine.vlms.config import VlmConfig, family_of, find_config, model_type_of
 
@@ -22,6 +23,8 @@ BACKENDS = {
 EMBEDDED = "embedded:"
 CONVERTED = "converted:"
 """Weights that no hub repository holds as a whole; `myvlm models convert` makes their folder."""
+NO_VLM = "none"
+"""In place of a VLM's name or id: photos get names only."""
 DEFAULT = "storybook"
 """The VLM that is always there."""
 PREFERENCE = ("llava-1.6", "minigpt-v2", "blip-2")
@@ -30,6 +33,8 @@ PREFERENCE = ("llava-1.6", "minigpt-v2", "blip-2")
 
 def find_weights(config: VlmConfig) -> Path | None:
     """The folder with a VLM's weights, or None when they are not on this disk."""
+    if config.backend == NO_VLM:
+        return None
     if config.repo_id.startswith(EMBEDDED):
         folder = STORYBOOK / config.repo_id.removeprefix(EMBEDDED)
         return folder if (folder / "config.json").is_file() else None
@@ -79,9 +84,14 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
     """Load a VLM.
 
     Raises:
+        UsageError: it is `without_vlm`'s.
         WeightsMissingError: its weights are not on this disk; the hint says how to get them.
         EnvironmentFault: they are there but cannot be loaded, or are those of another family.
     """
+    if config.backend == NO_VLM:
+        raise UsageError(
+            "this needs a VLM, and --vlm none asks for none", hint="Leave out --vlm none, or name a VLM: myvlm models."
+        )
     folder = find_weights(config)
     if folder is None:
         raise WeightsMissingError(
@@ -109,6 +119,28 @@ def _check_family(config: VlmConfig, folder: Path) -> None:
             f"{config.name} in {folder} is a model of type {found!r} and cannot be loaded as {config.backend}",
             hint="Give its folder as --vlm." if family else "See `myvlm models` for what can be used.",
         )
+
+
+def without_vlm(config: VlmConfig) -> VlmConfig:
+    """The config that stands for no VLM, with the recogniser and identifiers of another one."""
+    return replace(
+        config,
+        name=NO_VLM,
+        backend=NO_VLM,
+        repo_id=NO_VLM,
+        revision="",
+        template=None,
+        requests={},
+        answers=False,
+        variant="",
+        variants={},
+        world=None,
+    )
+
+
+def knows_drawings_only(vlm_id: str) -> bool:
+    """Whether the VLM under which a caption is stored is one of those that ship, which know the drawn world only."""
+    return vlm_id.startswith(EMBEDDED)
 
 
 def fits(config: VlmConfig, gpu_gb: float) -> bool:

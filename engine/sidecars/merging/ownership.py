@@ -41,10 +41,12 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Standing:
-    """How our words stand in a sidecar. `dropped` names the properties that a merge will put back."""
+    """How our words stand in a sidecar. `dropped` names the properties that a merge will put back; `caption` is "human"
+    where somebody changed a description that we wrote, "kept" where we never wrote one because one was there.
+    """
 
     marked: bool
-    caption: Literal["ours", "human", "dropped", "none"]
+    caption: Literal["ours", "human", "kept", "dropped", "none"]
     dropped: tuple[str, ...] = ()
     run: str = ""
     concepts: tuple[str, ...] = ()
@@ -94,6 +96,11 @@ def check_version(packet: Packet) -> None:
         raise SidecarError("a newer version of myvlm wrote this sidecar", hint="Update myvlm.")
 
 
+def is_marked(packet: Packet) -> bool:
+    """Whether a block of ours is there."""
+    return any(packet.find(MYVLM, name) is not None for name in OURS)
+
+
 def caption_hash(caption: str) -> str:
     """The mark by which a caption of ours is known again, also after a program changed its Unicode form or spaces."""
     return sha256_of(" ".join(unicodedata.normalize("NFC", caption).split()).encode())[:32]
@@ -123,9 +130,9 @@ def read_standing(data: bytes) -> Standing:
     check_version(packet)
     known = packet.text(MYVLM, "CaptionHash")
     current = packet.default_text(*DESCRIPTION)
-    caption: Literal["ours", "human", "dropped", "none"] = "dropped" if known else "none"
+    caption: Literal["ours", "human", "kept", "dropped", "none"] = "dropped" if known else "none"
     if current is not None:
-        caption = "ours" if is_known(current, known) else "human"
+        caption = "ours" if is_known(current, known) else "human" if known else "kept"
     dropped = [LABELS[n] for n in _dropped(packet)] if is_rewritten(packet) else []
     if packet.text(MYVLM, "MirrorHash") and packet.default_text(*TIFF_DESCRIPTION) is None:
         dropped.append(LABELS[TIFF_DESCRIPTION])

@@ -45,7 +45,7 @@ def remove_words(
         start = packet.serialise()
         edits = Edits(regions=bool(packet.items(MYVLM, "Regions")))
         said = None if names is None else _pattern(names)
-        _remove_captions(packet, edits, (lambda _: True) if said is None else lambda t: bool(said.search(folded(t))))
+        remove_captions(packet, edits, None if said is None else lambda t: bool(said.search(folded(t))))
         _remove_terms(packet, edits, names)
         if edits.regions:
             remove_regions(packet, names)
@@ -72,8 +72,11 @@ def _pattern(names: frozenset[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:{found})(?!\w)") if found else re.compile(r"(?!)")
 
 
-def _remove_captions(packet: Packet, edits: Edits, chosen: Chosen) -> None:
-    """Remove our caption and its mirror; a mirror of a human's description stays while that is there."""
+def remove_captions(packet: Packet, edits: Edits, chosen: Chosen | None = None) -> None:
+    """Remove our caption and its mirror, and put back the texts that they replaced. A mirror of a human's description
+    stays while that is there. `chosen` says of a text whether it goes; None removes whatever is ours.
+    """
+    chosen = chosen or (lambda _: True)
     current, known = packet.default_text(*DESCRIPTION), packet.text(MYVLM, "CaptionHash")
     mine = is_known(current, known)
     mirrored, mark = packet.default_text(*TIFF_DESCRIPTION), packet.text(MYVLM, "MirrorHash")

@@ -4,7 +4,6 @@ from engine.errors import SidecarError
 from engine.sidecars.merging.declined import note_declined, read_choice
 from engine.sidecars.merging.ownership import (
     DESCRIPTION,
-    OURS,
     RECORDS,
     TIFF_DESCRIPTION,
     Edits,
@@ -12,6 +11,7 @@ from engine.sidecars.merging.ownership import (
     caption_hash,
     check_version,
     is_known,
+    is_marked,
     set_mark,
     set_record,
 )
@@ -62,11 +62,6 @@ def take_back(present: bytes, before: bytes | None) -> bytes | None:
         after = Packet(data)
         edits.check(Packet(start), after)
     return None if before is None and is_empty(after) else data
-
-
-def is_marked(packet: Packet) -> bool:
-    """Whether a block of ours is there."""
-    return any(packet.find(MYVLM, name) is not None for name in OURS)
 
 
 def _put_text(packet: Packet, earlier: Packet, edits: Edits, target: Name, record: str, marks: tuple[str, ...]) -> None:

@@ -1,0 +1,67 @@
+"""Photos that no VLM describes: they get names, and keep an earlier caption while it is not known to be wrong."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from engine.errors import NoVlmError
+from engine.photos.discovery import Found
+from engine.photos.exif import read_software
+from engine.pipeline.chosen import choose_concepts
+from engine.pipeline.freshness import Digests, names_only_settings
+from engine.pipeline.session import DRAWN_BY, Session
+from engine.pipeline.sidecar_plans import read_document
+from engine.sidecars.json_sidecar import Account, Document
+from engine.sidecars.naming import Namer, Naming
+from engine.types import Match, PhotoFacts
+from engine.vlms.registry import NO_VLM, knows_drawings_only
+from engine.vlms.wording import mentions
+
+
+def names_only_account(digests: Digests, facts: PhotoFacts, matches: tuple[Match, ...], recognition: str) -> Account:
+    """What is known of a photo that no VLM describes."""
+    key = digests.key(facts.content_hash, matches, described=False)
+    return Account(facts, None, matches, NO_VLM, "", key, recognition, names_only_settings())
+
+
+def caption_holds(
+    session: Session, known: Document, facts: PhotoFacts, matches: Iterable[Match], software: str
+) -> bool:
+    """Whether a photo's recorded caption may stay where no VLM can write another: it was written by a VLM that knows
+    such photos, the picture is the same, and it says no name that is not recognised any more.
+    """
+    if known.caption is None or known.facts.content_hash != facts.content_hash:
+        return False
+    if knows_drawings_only(known.vlm) and not software.startswith(DRAWN_BY):
+        return False
+    names = {m.name for m in matches}
+    return not any(mentions(known.caption, m.name) for m in known.matches if m.name not in names)
+
+
+def check_drawn(session: Session, photos: Iterable[Path | Found]) -> list[Path | Found]:
+    """The photos, when the chosen VLM knows all of them.
+
+    Raises:
+        NoVlmError: one was not drawn by the storybook, whose drawings are all that the VLM knows.
+    """
+    given = list(photos)
+    for item in given:
+        path = item if isinstance(item, Path) else item.path
+        if (isinstance(item, Path) or item.kind == "photo") and not session.can_describe(read_software(path)):
+            raise NoVlmError(
+                f"{path}: {session.vlm_config.name} only knows pictures drawn by myvlm, and this is not one of them",
+                hint="Leave out --vlm to write names only, or get a VLM for real photos: myvlm models.",
+            )
+    return given
+
+
+def names_to_lose(session: Session, photos: Iterable[Found], names: tuple[str, ...], naming: Naming) -> Counter[str]:
+    """How many photos have each name that captioning only some concepts takes out; the key "" counts the photos."""
+    asked = {c.id for c in choose_concepts(session, names).asked}
+    namer, lost = Namer(naming), Counter[str]()
+    for found in photos:
+        document = read_document(namer.find(found.path)) if found.kind == "photo" else None
+        own = [m.name for m in document.matches if m.concept_id not in asked] if document else []
+        lost.update(own)
+        lost[""] += bool(own)
+    return lost

@@ -1,0 +1,80 @@
+"""What recognition depended on in past runs, so that forgetting a concept leaves the results about others valid."""
+
+import json
+import sqlite3
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from engine.store.database import transaction
+
+_MOST = 200
+"""States to keep, the newest. Each is a few kB with a hundred concepts."""
+
+
+@dataclass(frozen=True)
+class RecognitionState:
+    """What the matches in a photo depend on, beside the photo and the user's decisions about it.
+
+    `wanted`: ids of the concepts to name. `enrolled`: id, version and digest of the heads of every concept. `judges`:
+    fingerprints of scores and thresholds; None after a concept was forgotten, because both are fitted on all concepts.
+    """
+
+    recogniser: str
+    wanted: tuple[str, ...]
+    enrolled: tuple[tuple[str, int, str], ...]
+    judges: tuple[str, ...] | None
+
+    def without(self, concept_id: str) -> "RecognitionState":
+        """The state once a concept is forgotten."""
+        if concept_id not in (e[0] for e in self.enrolled):
+            return self
+        wanted = tuple(i for i in self.wanted if i != concept_id)
+        return RecognitionState(self.recogniser, wanted, tuple(e for e in self.enrolled if e[0] != concept_id), None)
+
+    def covers(self, now: "RecognitionState") -> bool:
+        """Whether what was recognised in this state still holds now: nothing differs but that concepts were forgotten
+        since.
+        """
+        same = (self.recogniser, self.wanted, self.enrolled) == (now.recogniser, now.wanted, now.enrolled)
+        return same and self.judges is None
+
+
+class RecognitionStates:
+    """The table of past states, by the digest that JSON sidecars hold."""
+
+    def __init__(self, db: Database, path: Path) -> None:
+        self._db, self._path = db, path
+
+    def save(self, digest: str, state: RecognitionState) -> None:
+        """Keep a state; the oldest go."""
+        with transaction(self._db.conn, self._path) as db:
+            db.execute("insert or replace into recognition_states values (?, ?)", [digest, json.dumps(asdict(state))])
+            db.execute(
+                "delete from recognition_states where rowid not in"
+                " (select rowid from recognition_states order by rowid desc limit ?)",
+                [_MOST],
+            )
+
+    def covering(self, now: RecognitionState) -> tuple[str, ...]:
+        """The digests of past states whose results hold now."""
+        rows = self._db.query("select digest, state from recognition_states order by digest")
+        return tuple(row["digest"] for row in rows if _state(row["state"]).covers(now))
+
+
+def forget_in_states(db: sqlite3.Connection, concept_ids: Collection[str]) -> None:
+    """Take concepts out of all states; to be called in the transaction that deletes them."""
+    for digest, text in db.execute("select digest, state from recognition_states").fetchall():
+        state = _state(text)
+        for concept_id in concept_ids:
+            state = state.without(concept_id)
+        db.execute("update recognition_states set state = ? where digest = ?", [json.dumps(asdict(state)), digest])
+
+
+def _state(text: str) -> RecognitionState:
+    d = json.loads(text)
+    enrolled = tuple((str(i), int(v), str(h)) for i, v, h in d["enrolled"])
+    judges = None if d["judges"] is None else tuple(d["judges"])
+    return RecognitionState(d["recogniser"], tuple(d["wanted"]), enrolled, judges)

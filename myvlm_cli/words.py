@@ -1,0 +1,27 @@
+"""Small pieces of English for messages."""
+
+import shlex
+from collections.abc import Sequence
+
+
+def count(n: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> count(1, "photo"), count(2, "photo")
+    ('1 photo', '2 photos')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["Anna", "Max", "Rex"])
+    'Anna, Max and Rex'
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def quote(name: str) -> str:
+    """A name as a shell takes it."""
+    return shlex.quote(name)
