@@ -135,7 +135,8 @@ def _run(session: "Session", photos: o.Photos, request: "Request", report: Repor
 
     o.warn_of_slow_faces(session)
     chosen = choose_concepts(session, request.concepts)
-    _tell_chosen(session, chosen)
+    _tell_left_out(chosen)
+    report.untrained = {c.id for c in chosen.untrained}
     if chosen.asked:
         calibrate_unseen(session, photos, chosen.asked, kept=request.write, some=request.limit is not None)
     if request.concepts is not None:
@@ -147,21 +148,14 @@ def _run(session: "Session", photos: o.Photos, request: "Request", report: Repor
             report.add(result)
     if report.json:
         out.json_document({"photos": report.documents, "summary": report.counts})
-    report.summarise()
+    report.summarise(session.vlm_config.name)
 
 
-def _tell_chosen(session: "Session", chosen: "ChosenConcepts") -> None:
-    """Say which concepts are left out, and which the VLM cannot mention yet."""
+def _tell_left_out(chosen: "ChosenConcepts") -> None:
+    """Say which concepts are left out."""
     for concept in chosen.without_head:
         how = "enrolled with another recogniser" if concept.references else "imported without a head"
         out.warn(f"{concept.name} was {how} and is not looked for. Run: myvlm add-concept {quote(concept.name)} PHOTOS")
-    if chosen.untrained and session.has_vlm:
-        names = [c.name for c in chosen.untrained]
-        are = "is" if len(names) == 1 else "are"
-        out.say(
-            f"{listed(names)} {are} not trained yet for {session.vlm_config.name}: recognised and written as keywords,"
-            f" but not mentioned in sentences. Run: myvlm train {' '.join(map(quote, names))}"
-        )
 
 
 def _tell_lost(session: "Session", photos: o.Photos, request: "Request") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from myvlm_cli.output import out, path_text
 from myvlm_cli.show import describe_why
-from myvlm_cli.words import count
+from myvlm_cli.words import count, listed, quote
 
 if TYPE_CHECKING:
     from engine.types import PhotoResult
@@ -19,12 +19,18 @@ _WORDS = {"unchanged": "up to date", "dry-run": "would change"}
 
 @dataclass
 class Report:
-    """What was printed, and how many photos came to what. `has_vlm`: the user did not ask for names only."""
+    """What was printed, and how many photos came to what.
+
+    has_vlm: False where the user asked for names only. untrained: ids of the concepts that the VLM has not learned;
+    unmentioned: the names of those among them that are in described photos.
+    """
 
     json: bool
     jsonl: bool
     show_all: bool = False
     has_vlm: bool = True
+    untrained: set[str] = field(default_factory=set)
+    unmentioned: set[str] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
     videos: int = 0
     live: int = 0
@@ -76,12 +82,14 @@ class Report:
                 out.warn(NO_VLM_FOR_PHOTOS)
             self.names_only += 1
             self.nobody += not result.matches
+        elif result.caption is not None:
+            self.unmentioned |= {m.name for m in result.matches if m.concept_id in self.untrained}
         if getattr(result, "removed", None) is not None:
             self.removed += 1
             out.detail(f"{path_text(result.path)}: removed the caption {result.removed!r}")
 
-    def summarise(self) -> None:
-        """Say how many photos came to what."""
+    def summarise(self, vlm: str) -> None:
+        """Say how many photos came to what, and what the VLM in use has to learn."""
         if not self.counts:
             out.say("No photos found.")
             return
@@ -101,6 +109,12 @@ class Report:
             out.say(
                 f"{count(self.removed, 'caption')} of an earlier run removed: they do not hold, and no VLM could"
                 " write another (-v lists them; myvlm undo brings them back)"
+            )
+        if self.unmentioned:
+            names = sorted(self.unmentioned, key=str.casefold)
+            out.say(
+                f"not trained yet for {vlm}, so written as keywords but not mentioned in sentences: {listed(names)}."
+                f" Run: myvlm train {' '.join(map(quote, names))}"
             )
         if self.kept:
             out.say(f"{count(self.kept, 'description')} that others wrote kept (-v lists them)")
