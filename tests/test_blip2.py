@@ -111,6 +111,18 @@ def test_photos_with_different_numbers_of_concepts_equal_one_at_a_time(vlm):
     assert parts[0].penalty == 0
 
 
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_decoder_may_be_as_deep_as_it_likes(tmp_path, layers):
+    """`generate` says what a decoder without a cache says, though the encoder has 2 layers."""
+    vlm = load_vlm(find_config(str(save_tiny_blip2(tmp_path / "deep", decoder_layers=layers))), CPU, torch.float32)
+    rows, ids = rows_of(vlm, 1), [vlm.encode_prompt("What color is sks?")]
+    embeds, mask = vlm._encoder_inputs(rows, ids, vlm._concept_rows(rows))
+    plain = vlm.model.language_model.generate(
+        inputs_embeds=embeds, attention_mask=mask, use_cache=False, max_new_tokens=12, do_sample=False
+    )
+    assert vlm.generate(rows, ids, 12) == vlm.read(plain)
+
+
 def test_a_concept_changes_what_is_seen(vlm):
     _, labels = answered(vlm, "a red dog.")
     losses = [vlm.loss(rows_of(vlm, k), [k], [[1]], labels).cross_entropy for k in (0, 1, 2)]

@@ -117,11 +117,17 @@ def test_patterns(tmp_path, selection, expected):
     assert found_in(tmp_path, selection) == expected.split()
 
 
-@given(st.text("[]!^-a\\*?/.z", max_size=12))
+@given(st.text("[]!^-a\\*?/.z&|~", max_size=12))
 @example("[z-a]")
 @example("[!]a]")
 @example("[^a]")
 @example("[\\")
+@example("[a--z]")
+@example("[a&&z]")
+@example("[a||z]")
+@example("[a~~z]")
+@example("[[a]")
+@example("[!]?")
 def test_any_pattern_means_something(pattern):
     for name in ("a", "a/z.a", "]"):
         assert Selection(include=(pattern,)).takes_file(name) in (True, False)

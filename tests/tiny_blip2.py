@@ -30,7 +30,7 @@ def make_tokenizer():
     return tokenizer
 
 
-def make_config(tokenizer, *, text=None):
+def make_config(tokenizer, *, text=None, decoder_layers=2):
     """39 blocks become 3; the Q-Former looks at the image in every second of 4 layers, as the published one."""
     vision = Blip2VisionConfig(
         hidden_size=WIDTH,
@@ -55,6 +55,7 @@ def make_config(tokenizer, *, text=None):
         d_kv=8,
         d_ff=64,
         num_layers=2,
+        num_decoder_layers=decoder_layers,
         num_heads=4,
         feed_forward_proj="gated-gelu",
         tie_word_embeddings=False,
@@ -81,10 +82,10 @@ def make_model(config, seed=0):
     return model
 
 
-def save_tiny_blip2(folder, seed=0):
+def save_tiny_blip2(folder, seed=0, *, decoder_layers=2):
     """What `Salesforce/blip2-flan-t5-*` repositories hold: config, weights, tokenizer, processors."""
     tokenizer = make_tokenizer()
-    make_model(make_config(tokenizer), seed).half().save_pretrained(folder)
+    make_model(make_config(tokenizer, decoder_layers=decoder_layers), seed).half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     BlipImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
     preprocessor = folder / "preprocessor_config.json"

@@ -104,7 +104,21 @@ def _part_to_regex(part: str) -> str:
         return "[^/]*" if part == "*" else ".*"
     if part == "?":
         return "[^/]"
-    if part.startswith("[") and part.endswith("]") and len(part) > 2:
-        inner = part[1:-1].replace("\\", "\\\\").replace("[", "\\[")
-        return f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner.replace('^', chr(92) + '^')}]"
+    members = part[1:-1].removeprefix("!")
+    if part.startswith("[") and part.endswith("]") and members:
+        return f"[{'^' if part[1] == '!' else ''}{_class_to_regex(members)}]"
     return re.escape(part)
+
+
+def _class_to_regex(members: str) -> str:
+    """What stands between the brackets of a class: ranges and single characters, nothing else has a meaning there.
+
+    Everything is escaped, because `re` warns about `[`, `--`, `&&`, `~~` and `||` in a class: it may give them a
+    meaning one day.
+    """
+    return re.sub(
+        "(.)-(.)|(.)",
+        lambda m: re.escape(m[3]) if m[3] else f"{re.escape(m[1])}-{re.escape(m[2])}",
+        members,
+        flags=re.DOTALL,
+    )

@@ -1,6 +1,7 @@
 """BLIP-2 with a T5: concept rows join the image rows that the Q-Former's queries look at."""
 
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,16 @@ def rescaled(states: Tensor, image_rows: int) -> Tensor:
     target, own = norms[:, :, :image_rows].mean(2, keepdim=True), norms[:, :, image_rows:]
     unit = concepts.float() / own.clamp_min(torch.finfo(torch.float32).tiny)
     return torch.cat([image, (unit * target).to(states.dtype)], dim=2)
+
+
+def _empty_cache(language: torch.nn.Module) -> dict[str, EncoderDecoderCache]:
+    """Make the argument that gives `generate` a cache of the decoder's depth; its own would have the encoder's.
+
+    transformers 5.18 calls it `past_key_values`, 5.24 calls it `cache` and warns about the old name; each version's
+    `forward` has the name that `generate` takes.
+    """
+    is_renamed = "cache" in signature(language.forward).parameters
+    return {"cache" if is_renamed else "past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}
 
 
 @dataclass
@@ -256,10 +267,11 @@ class Blip2(SquashingVlm):
     def generate(self, rows: list[Tensor], ids: list[list[int]], max_new_tokens: int | None = None) -> list[Generation]:
         """Greedy answers to a batch of prompts with different numbers of rows."""
         embeds, mask = self._encoder_inputs(rows, ids, self._concept_rows(rows))
-        out = self.model.language_model.generate(
+        language = self.model.language_model
+        out = language.generate(
             inputs_embeds=embeds,
             attention_mask=mask,
-            past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),  # else sized by the encoder's depth
+            **_empty_cache(language),
             max_new_tokens=max_new_tokens or self.config.max_new_tokens,
             do_sample=False,
             num_beams=1,
