@@ -64,7 +64,7 @@ def caption(
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
-    """Caption photos and folders, naming whom and what was recognised, into sidecar files.
+    """Caption photos and write the result to sidecar files.
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """
@@ -84,7 +84,9 @@ def caption(
         limit=limit,
         library=photos.folder,
     )
-    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run)
+    session = o.open_session(
+        vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run, names=request.concepts
+    )
     o.warn_of_slow_faces(session)
     if not no_concepts:
         trained = split_trained(session, request.concepts)[0]

@@ -12,7 +12,7 @@ from engine.store.concepts import ConceptStore
 from engine.store.features import FeatureCache
 from engine.types import Concept
 from engine.vlms.config import VlmConfig, find_config
-from engine.vlms.registry import default_vlm, find_weights, load_vlm, revision_of
+from engine.vlms.registry import DEFAULT, PREFERENCE, default_vlm, find_weights, load_vlm, revision_of
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +74,8 @@ class Session:
         """The VLM in use."""
         if self.choices.vlm:
             return find_config(self.choices.vlm)
+        if not any(find_weights(find_config(name)) for name in PREFERENCE):
+            return find_config(DEFAULT)  # torch, which knows the GPU's memory, takes seconds to load
         from engine.device import gpu_memory_gb
 
         return default_vlm(gpu_memory_gb() if self.device.type == "cuda" else 0.0)
