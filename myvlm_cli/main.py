@@ -131,7 +131,7 @@ def _words(err: ClickException) -> tuple[str, str]:
     context = getattr(err, "ctx", None)
     if isinstance(err, NoSuchOption):
         return err.message, suggest_option(context, err.option_name)
-    return err.format_message(), f"See: {context.command_path} --help" if context else ""
+    return err.format_message().replace("Value error, ", ""), f"See: {context.command_path} --help" if context else ""
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ _FIRST_SECONDS = 2.0
 """The speed is measured on at least so many photos, for at least so long."""
 _WINDOW_SECONDS = 60.0
 """The speed is that of the last minute: photos that are up to date are fast, others are not."""
+_BURST_SECONDS = 0.25
 _BAR_WIDTH = 20
 CLEAR = "\r\x1b[2K"
 
@@ -49,7 +50,6 @@ class Progress:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self._past.append((self._began, 0))
         self.counted = self.total is not None
 
     @property
@@ -77,18 +77,24 @@ class Progress:
         if self.say is None:
             return
         now = time.monotonic()
-        self._past.append((now, self.done))
-        while self._past[1][0] < now - _WINDOW_SECONDS:
-            self._past.popleft()
+        self._remember(now)
         self._announce(now)
         if not self.live and now - self._told >= _PLAIN_SECONDS:
             self._told = now
             self.say(self._plain())
 
+    def _remember(self, now: float) -> None:
+        """Note what is done. What comes at once, as a batch does, is one note."""
+        if self._past and now - self._past[-1][0] < _BURST_SECONDS:
+            now, _ = self._past.pop()
+        self._past.append((now, self.done))
+        while len(self._past) > 2 and self._past[1][0] < now - _WINDOW_SECONDS:
+            self._past.popleft()
+
     def _announce(self, now: float) -> None:
         """Say once, at the beginning of a long run, how many photos there are and how long they will take."""
-        left = self.seconds_left()
-        if self._announced or left is None or self.done < _FIRST or now - self._began < _FIRST_SECONDS:
+        left, measured = self.seconds_left(), now - self._past[0][0]
+        if self._announced or left is None or self.done < _FIRST or measured < _FIRST_SECONDS:
             return
         self._announced = True
         if left >= _LONG_SECONDS and self.say is not None:
@@ -96,9 +102,15 @@ class Progress:
             self.say(f"{self.total} {self.unit}, {self._speed()}: about {duration(left)}")
 
     def rate(self) -> float:
-        """Steps a second, lately; 0.0 while it is not known."""
+        """Steps a second, lately; 0.0 while it is not known. The first note is where measuring begins: before it the
+        models were loaded.
+        """
+        if not self._past:
+            return 0.0
         (first, before), (last, done) = self._past[0], self._past[-1]
-        return (done - before) / (last - first) if last > first else 0.0
+        if first == last:
+            first, before = self._began, 0
+        return (done - before) / max(last - first, 1e-3)
 
     def seconds_left(self) -> float | None:
         """How long it will still take; None while that is not known."""

@@ -13,14 +13,19 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 class GuardedStream:
-    """A text stream that hands OSErrors to `fail` instead of raising them; all else is the stream's own."""
+    """A text stream that hands OSErrors to `fail` instead of raising them; all else is the stream's own. None is one
+    that was closed before this process began.
+    """
 
-    def __init__(self, stream: TextIO, fail: Callable[[OSError], None]) -> None:
-        self._stream, self._fail = stream, fail
+    def __init__(self, stream: TextIO | None, fail: Callable[[OSError], None]) -> None:
+        self._is_closed, self._fail = stream is None, fail
+        self._stream = stream or _null("w")
 
     def write(self, text: str) -> int:
         """Write text; what cannot be written is dropped."""
         try:
+            if self._is_closed:
+                raise OSError(errno.EBADF, "it is closed")
             self._stream.write(text)
         except OSError as err:
             self._give_up(err)
@@ -66,11 +71,9 @@ def guarded_streams(lost: Callable[[str], None]) -> Iterator[None]:
         lost(err.strerror or str(err))
 
     before = sys.stdin, sys.stdout, sys.stderr
-    if sys.stdout is None:
-        lost("it is closed")
     sys.stdin = sys.stdin or _null("r")
-    sys.stdout = cast(TextIO, GuardedStream(sys.stdout or _null("w"), fail))
-    sys.stderr = cast(TextIO, GuardedStream(sys.stderr or _null("w"), lambda _: None))
+    sys.stdout = cast(TextIO, GuardedStream(sys.stdout, fail))
+    sys.stderr = cast(TextIO, GuardedStream(sys.stderr, lambda _: None))
     try:
         yield
     finally:
