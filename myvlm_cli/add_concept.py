@@ -8,6 +8,7 @@ import typer
 
 from engine.types import Kind
 from myvlm_cli import options as o
+from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
 
 
@@ -51,6 +52,14 @@ def add_concept(
 
     Example: myvlm add-concept "Anna Berg" --from-regions ~/Pictures --dry-run
     """
+    from engine.store.names import check_name
+
+    check_name(name)
+    _refuse_without_regions(preview, dry_run=dry_run, from_regions=from_regions)
+    missing = o.warn_of_missing(photos)
+    missing = o.warn_of_missing(negatives or ()) or missing
+    if _is_empty(photos, name, json=json):
+        return
     session = o.open_session(vlm, recogniser, device, dtype)
     o.warn_of_slow_faces(session, people=kind in (None, Kind.PERSON))
     if from_regions:
@@ -58,20 +67,32 @@ def add_concept(
 
         wanted = Wanted(name, kind, category, most, seed)
         _from_regions(session, wanted, photos, negatives or [], preview, dry_run=dry_run, json=json)
-        return
-    _refuse_without_regions(preview, dry_run=dry_run)
-    from engine.pipeline.enrol import enrol
+    else:
+        from engine.pipeline.enrol import enrol
 
-    done = enrol(session, name, photos, kind=kind, category=category, negatives=negatives or [], seed=seed)
-    out.json_document(_document(done)) if json else _tell(done)
-    for text in done.warnings:
-        out.warn(text)
+        done = enrol(session, name, photos, kind=kind, category=category, negatives=negatives or [], seed=seed)
+        out.json_document(_document(done)) if json else _tell(done)
+        for text in done.warnings:
+            out.warn(text)
+    raise typer.Exit(SOME_FAILED if missing else OK)
 
 
-def _refuse_without_regions(preview: Path | None, *, dry_run: bool) -> None:
+def _is_empty(photos: list[Path], name: str, *, json: bool) -> bool:
+    """Whether there is no photo at all, and then nothing is enrolled; says so."""
+    from engine.photos.discovery import iter_photos
+
+    if next(iter_photos(photos), None) is not None:
+        return False
+    out.say(f"{o.NO_PHOTOS} {name} is not enrolled.")
+    if json:
+        out.json_document({"name": name, "references": [], "photos": []})
+    return True
+
+
+def _refuse_without_regions(preview: Path | None, *, dry_run: bool, from_regions: bool) -> None:
     from engine.errors import UsageError
 
-    if preview is not None or dry_run:
+    if (preview is not None or dry_run) and not from_regions:
         raise UsageError(
             "--dry-run and --preview are for --from-regions", hint="Add --from-regions, or leave them out."
         )
@@ -93,7 +114,7 @@ def _from_regions(
 
     check_name(wanted.name)
     _check_preview(preview)
-    with out.progress("Searching", None) as bar:
+    with out.progress("searching", None, "files") as bar:
         search = search_regions(wanted.name, paths, bar.advance)
     for path, reason in search.unreadable:
         out.detail(f"{path_text(path)}: {reason}")

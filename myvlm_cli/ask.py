@@ -38,12 +38,16 @@ def ask(
             "a photo and a question are needed", hint='Example: myvlm ask photo.jpg "What is Rex holding?"'
         )
     files = o.gather_photos([Path(p) for p in photos], None, null=False)
-    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body)
+    session = o.open_session(
+        vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=False, names=o.split_names(concepts)
+    )
     o.warn_of_slow_faces(session)
     failed, documents = False, []
-    for reply in respond(session, files, question, concepts=o.split_names(concepts)):
-        failed = failed or reply.status == "failed"
-        documents.append(_report(reply, many=len(files) > 1, json=json, jsonl=jsonl))
+    with out.progress("asking", len(files)) as bar:
+        for reply in respond(session, files, question, concepts=o.split_names(concepts)):
+            failed = failed or reply.status == "failed"
+            bar.advance()
+            documents.append(_report(reply, many=len(files) > 1, json=json, jsonl=jsonl))
     if json:
         out.json_document({"question": question, "photos": documents})
     raise typer.Exit(SOME_FAILED if failed else OK)

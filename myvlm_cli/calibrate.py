@@ -50,9 +50,9 @@ def calibrate(
     dtype: o.Dtype = "auto",
     json: o.Json = False,
 ) -> None:
-    """Choose, from your own photos, from when on somebody is named, so that wrong names are as rare as promised.
+    """Set the thresholds on your own photos, so that wrong names are as rare as you ask.
 
-    Nothing has to be labelled. Done by itself before the first caption of a folder, and again when concepts change.
+    You need not label anything. It runs by itself before the first caption of a folder, and again when concepts change.
 
     Example: myvlm calibrate ~/Pictures --false-names-per-1000 0.5
     """
@@ -60,8 +60,14 @@ def calibrate(
     from engine.pipeline.calibrating import FEWEST
 
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
-    session = o.open_session(vlm, recogniser, device, dtype, allow_body=allow_body)
-    promises, look = _calibrate(session, list(photos), photos.folder, false_names_per_1000)
+    session = o.open_session(vlm, recogniser, device, dtype, allow_body=allow_body, create=False)
+    found = list(photos)
+    if not found:
+        out.say(o.NO_PHOTOS)
+        if json:
+            out.json_document(describe_promises((), photos.folder, ()))
+        return
+    promises, look = _calibrate(session, found, photos.folder, false_names_per_1000)
     if not promises:
         raise UsageError(
             f"{len(look.readable)} different photos that can be read are too few to calibrate on: a rate of one in a"
@@ -192,7 +198,7 @@ def describe_promises(promises: "Sequence[Promise]", folder: "Path | None", fail
 
     return {
         "folder": path_text(folder) if folder else None,
-        "photos": promises[0].photos,
+        "photos": promises[0].photos if promises else 0,
         "failed": list(failed),
         "kinds": [
             {

@@ -104,7 +104,9 @@ def caption(
         limit=limit,
         library=photos.folder,
     )
-    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run)
+    session = o.open_session(
+        vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run, names=request.concepts
+    )
     report = Report(json=json, jsonl=jsonl, show_all=show_all or dry_run, has_vlm=session.has_vlm)
     _run(session, photos, request, report)
     raise typer.Exit(SOME_FAILED if report.counts.get("failed") else OK)

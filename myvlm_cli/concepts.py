@@ -9,12 +9,13 @@ import typer
 
 from engine.types import Kind
 from myvlm_cli import options as o
+from myvlm_cli.commands import App
 from myvlm_cli.errors import SOME_FAILED
 from myvlm_cli.merge import merge
 from myvlm_cli.output import out, path_text
 from myvlm_cli.show import describe_concept, show
 
-app = typer.Typer(invoke_without_command=True)
+app = App(invoke_without_command=True)
 
 
 @app.callback()
@@ -37,7 +38,7 @@ def list_concepts(json: o.Json = False) -> None:
 
 
 def _list(*, json: bool) -> None:
-    session = o.open_session(None, None, "auto", "auto")
+    session = o.open_session(None, None, "auto", "auto", create=False)
     documents = [describe_concept(session, c) for c in session.store.all()]
     if json:
         out.json_document({"concepts": documents})
@@ -58,7 +59,7 @@ def rename(name: o.Name, new: Annotated[str, typer.Argument(help="The new name."
 
     Example: myvlm concepts rename rex "Rex the Second"
     """
-    session = o.open_session(None, None, "auto", "auto")
+    session = o.open_session(None, None, "auto", "auto", create=False)
     concept = session.store.rename(name, new)
     out.json_document(describe_concept(session, concept)) if json else out.text(f"{name} is now {concept.name}")
 
@@ -120,15 +121,16 @@ def forget(
         )
     if sidecar_dir and not paths:
         raise UsageError("--sidecar-dir is for PATHS", hint="Give the photos whose sidecars are kept there.")
-    session = o.open_session(None, None, "auto", "auto")
+    if not anyway:  # what is on a disk that is gone for good is missing, too
+        o.find_missing(paths or ())
+    session = o.open_session(None, None, "auto", "auto", create=False)
     concept = session.store.find(name) if paths else session.store.get(name)
-    if not yes:
-        count = len(concept.references) if concept else 0
-        also = " and take the name out of sidecars" if scrub_sidecars else ""
-        typer.confirm(f"Forget {name} with its {count} references{also}?", abort=True, err=True)
+    count = len(concept.references) if concept else 0
+    also = " and take the name out of sidecars" if scrub_sidecars else ""
+    o.confirm(f"Forget {name} with its {count} references{also}?", yes=yes)
     folder = o.make_naming("auto", sidecar_dir).folder
     scrub = Scrub(tuple(paths or ()), folder, anyway) if scrub_sidecars else None
-    with out.progress("Scrubbing", None) as bar:
+    with out.progress("scrubbing", None, "sidecars") as bar:
         done = forget_concept(session, name, scrub, bar.advance)
     out.json_document(_forgotten(done)) if json else _tell_forgotten(done)
     if any(s.outcome is Outcome.FAILED for s in done.sidecars):
@@ -186,7 +188,7 @@ def clear_cache(json: o.Json = False) -> None:
 
     Example: myvlm concepts clear-cache
     """
-    session = o.open_session(None, None, "auto", "auto")
+    session = o.open_session(None, None, "auto", "auto", create=False)
     count = session.cache.clear()
     session.store.calibrations.forget()
     out.json_document({"cleared": count}) if json else out.text(f"{count} entries deleted")

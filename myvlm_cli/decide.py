@@ -61,7 +61,7 @@ def confirm(
 
     Example: myvlm confirm - < decisions.jsonl
     """
-    session = o.open_session(vlm, recogniser, device, "auto")
+    session = o.open_session(vlm, recogniser, device, "auto", create=False)
     raise typer.Exit(_run(session, "confirm", photo, concept, box, undo=undo, json=json, jsonl=jsonl))
 
 
@@ -82,7 +82,7 @@ def reject(
 
     Example: myvlm reject beach.jpg rex
     """
-    session = o.open_session(vlm, recogniser, device, "auto")
+    session = o.open_session(vlm, recogniser, device, "auto", create=False)
     raise typer.Exit(_run(session, "reject", photo, concept, box, undo=undo, json=json, jsonl=jsonl))
 
 

@@ -90,7 +90,7 @@ def _learn(session: Any, album: Any, seed: int) -> None:
     _step("Training: teaching the VLM to speak of them", f"myvlm train --all{_PINNED} --seed {seed}")
     for concept in session.store.all():
         began = time.monotonic()
-        with out.progress(concept.name, session.vlm_config.training.steps) as bar:
+        with out.progress(concept.name, session.vlm_config.training.steps, "steps") as bar:
             for event in learn(session, concept, seed=seed):
                 if isinstance(event, Progress):
                     bar.advance(f"{concept.name}  loss {event.cross_entropy:.3f}")

@@ -14,7 +14,7 @@ def doctor(json: o.Json = False) -> None:
 
     Example: myvlm doctor
     """
-    session = o.open_session(None, None, "auto", "auto")
+    session = o.open_session(None, None, "auto", "auto", create=False)
     from engine.pipeline.checkup import check_up
 
     checks = list(check_up(session))

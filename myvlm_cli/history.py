@@ -117,11 +117,13 @@ def status(
     from engine.pipeline.standing import stand
 
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
-    session = o.open_session(vlm, recogniser, "auto", "auto", heads=heads, allow_body=allow_body, create=False)
+    names = () if no_concepts else o.split_names(concepts)
+    session = o.open_session(
+        vlm, recogniser, "auto", "auto", heads=heads, allow_body=allow_body, create=False, names=names
+    )
     counts: Counter[str] = Counter()
     documents = []
     naming = o.make_naming(sidecar_naming, sidecar_dir)
-    names = () if no_concepts else o.split_names(concepts)
     for standing in stand(session, photos, names=names, naming=naming, library=photos.folder):
         counts[standing.state] += 1
         document = _describe(standing)

@@ -38,7 +38,9 @@ def locate(
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
-    """Find where a concept is in photos: the box of the region in which it was recognised, or the VLM's, in pixels.
+    """Find where a concept is in photos.
+
+    Prints the box of the region in which it was recognised, or with --method refer the VLM's, in pixels.
 
     Example: myvlm locate rex photo.jpg --draw rex.png
     """
@@ -46,7 +48,9 @@ def locate(
 
     selection = o.make_selection(include, exclude, since, until)
     photos = o.gather_photos(paths, files_from, null=null, selection=selection)
-    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body)
+    session = o.open_session(
+        vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=False, names=(name,)
+    )
     o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
     failed, documents = False, []
     with out.progress("locating", len(photos)) as bar:

@@ -2,10 +2,12 @@
 
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from typer._click.exceptions import ClickException, NoArgsIsHelpError, NoSuchOption
 
 from engine import __version__
 from engine.config import stay_offline
@@ -27,14 +29,15 @@ from myvlm_cli import (
     scan,
     train,
 )
-from myvlm_cli.errors import INTERRUPTED, exit_code
+from myvlm_cli.commands import App, suggest_option
+from myvlm_cli.errors import INTERRUPTED, SOME_FAILED, exit_code
 from myvlm_cli.output import out
+from myvlm_cli.streams import guarded_streams
 
-app = typer.Typer(
+app = App(
     name="myvlm",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -48,10 +51,6 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def common(
     context: typer.Context,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings and errors.")
-    ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -60,30 +59,40 @@ def common(
 
     Everything stays on this machine. Photo files are never changed; results go to sidecar files.
     """
-    out.settings.quiet, out.settings.verbose = quiet, verbose
     if context.invoked_subcommand != "models":  # its `pull` is the one command that uses the network
         stay_offline()
 
 
-app.command("add-concept")(add_concept.add_concept)
-app.command("train")(train.train)
-app.command("scan")(scan.scan)
-app.command("calibrate")(calibrate.calibrate)
-app.command("caption")(caption.caption)
-app.command("ask")(ask.ask)
-app.command("locate")(locate.locate)
-app.command("confirm")(decide.confirm)
-app.command("reject")(decide.reject)
-app.command("review")(review.review)
-app.command("status")(history.status)
-app.command("runs")(history.runs)
-app.command("undo")(history.undo)
-app.command("forget")(concepts.forget)
-app.add_typer(concepts.app, name="concepts")
-app.add_typer(models.app, name="models")
-app.command("doctor")(doctor.doctor)
-app.command("demo")(demo.demo)
-app.command("evaluate")(evaluate.evaluate)
+_CONCEPTS, _PHOTOS, _SUGGESTIONS = "Concepts", "Photos", "Suggestions"
+_SIDECARS, _MACHINE = "Sidecars", "This machine"
+_COMMANDS: tuple[tuple[str, str, Callable[..., None] | typer.Typer, str], ...] = (
+    (_CONCEPTS, "add-concept", add_concept.add_concept, "Enrol a person, pet or thing from photos"),
+    (_CONCEPTS, "train", train.train, "Use a concept's name in captions"),
+    (_CONCEPTS, "concepts", concepts.app, "List, show, rename and merge concepts"),
+    (_CONCEPTS, "forget", concepts.forget, "Delete a concept"),
+    (_PHOTOS, "caption", caption.caption, "Caption photos and write sidecar files"),
+    (_PHOTOS, "ask", ask.ask, "Ask a question about photos"),
+    (_PHOTOS, "locate", locate.locate, "Find where a concept is in photos"),
+    (_PHOTOS, "scan", scan.scan, "Index photos for concepts to come"),
+    (_PHOTOS, "calibrate", calibrate.calibrate, "Set the thresholds on your own photos"),
+    (_SUGGESTIONS, "review", review.review, "List uncertain matches to decide"),
+    (_SUGGESTIONS, "confirm", decide.confirm, "Say that a concept is in a photo"),
+    (_SUGGESTIONS, "reject", decide.reject, "Say that a concept is not in a photo"),
+    (_SIDECARS, "status", history.status, "Show which photos need captioning"),
+    (_SIDECARS, "runs", history.runs, "List the runs that wrote sidecars"),
+    (_SIDECARS, "undo", history.undo, "Undo a run"),
+    (_MACHINE, "doctor", doctor.doctor, "Check this machine and suggest fixes"),
+    (_MACHINE, "models", models.app, "List the VLMs, and fetch one"),
+    (_MACHINE, "demo", demo.demo, "See it all work on drawn photos"),
+    (_MACHINE, "evaluate", evaluate.evaluate, "Measure recall, false names and more"),
+)
+"""Section of the main help, name, what runs, and the summary there: under 45 characters, or it is cut at 80 columns."""
+
+for _section, _name, _function, _summary in _COMMANDS:
+    if isinstance(_function, typer.Typer):
+        app.add_typer(_function, name=_name, short_help=_summary, rich_help_panel=_section)
+    else:
+        app.command(_name, short_help=_summary, rich_help_panel=_section)(_function)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -94,14 +103,35 @@ def main() -> None:
     """Run the command line; the only place that turns errors into exit codes."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    out.begin(sys.argv[1:])
+    with guarded_streams(out.lose):
+        sys.exit(out.finish(_run()))
+
+
+def _run() -> int:
     try:
-        app()
+        code = app(prog_name="myvlm", standalone_mode=False)
     except EngineError as err:
-        out.fail(err)
-        sys.exit(exit_code(err))
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(128 + signal.SIGPIPE)
+        code = exit_code(err)
+        out.fail(str(err), err.hint, code, type(err).__name__)
+    except NoArgsIsHelpError as err:
+        code = err.exit_code
+        out.help(err.format_message())
+    except ClickException as err:
+        code = err.exit_code
+        out.fail(*_words(err), code, "UsageError")
+    except typer.Abort:
+        code = SOME_FAILED
+        out.fail("stopped; nothing was changed", "", code, "Abort")
+    return code if isinstance(code, int) else 0
+
+
+def _words(err: ClickException) -> tuple[str, str]:
+    """What is wrong with the command line, and what to do."""
+    context = getattr(err, "ctx", None)
+    if isinstance(err, NoSuchOption):
+        return err.message, suggest_option(context, err.option_name)
+    return err.format_message().replace("Value error, ", ""), f"See: {context.command_path} --help" if context else ""
 
 
 if __name__ == "__main__":

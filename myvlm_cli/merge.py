@@ -27,10 +27,9 @@ def merge(
     """
     from engine.pipeline.merge_concepts import merge_concepts
 
-    session = o.open_session(None, None, "auto", "auto")
+    session = o.open_session(None, None, "auto", "auto", create=False)
     kept, gone = session.store.get(name), session.store.get(other)
-    if not yes:
-        typer.confirm(f"Make {gone.name} part of {kept.name}, and delete {gone.name}?", abort=True, err=True)
+    o.confirm(f"Make {gone.name} part of {kept.name}, and delete {gone.name}?", yes=yes)
     done = merge_concepts(session, name, other)
     for note in done.notes:
         out.warn(note)

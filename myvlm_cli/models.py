@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from myvlm_cli import options as o
+from myvlm_cli.commands import App
 from myvlm_cli.output import out
 
-app = typer.Typer(invoke_without_command=True)
+app = App(invoke_without_command=True)
 
 
 @app.callback()

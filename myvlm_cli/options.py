@@ -1,19 +1,24 @@
 """Options that several commands share, spelled once."""
 
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from myvlm_cli.given import NO_PHOTOS, Photos, find_missing, find_photos, gather_photos, warn_of_missing
+
 if TYPE_CHECKING:
-    from engine.photos.discovery import Found, Selection
+    from engine.photos.selection import Selection
     from engine.pipeline.session import Session
     from engine.sidecars.naming import Naming
-    from myvlm_cli.output import Progress
+
+__all__ = ["NO_PHOTOS", "Photos", "find_missing", "find_photos", "gather_photos", "warn_of_missing"]
+
+
+ADVANCED = "Advanced"
+"""Section of the help for options that few need."""
 
 
 def complete_concept(incomplete: str) -> list[str]:
@@ -30,7 +35,15 @@ def complete_concept(incomplete: str) -> list[str]:
             names = [row[0] for row in db.execute("select name from concepts order by key")]
     except sqlite3.Error:
         return []
-    return [n for n in names if n.casefold().startswith(incomplete.casefold())]
+    # Shells and Typer drop what does not start with the typed letters, and names are found whatever their case.
+    return [incomplete + n[len(incomplete) :] for n in names if n.casefold().startswith(incomplete.casefold())]
+
+
+def complete_concepts(incomplete: str) -> list[str]:
+    """Comma-separated lists of concept names that start like this: the last name is completed."""
+    before, comma, last = incomplete.rpartition(",")
+    listed = {n.strip().casefold() for n in before.split(",")}
+    return [before + comma + n for n in complete_concept(last) if n.casefold() not in listed]
 
 
 def complete_vlm(incomplete: str) -> list[str]:
@@ -72,7 +85,11 @@ Recogniser = Annotated[
 ]
 Heads = Annotated[
     Literal["open-set", "paper"],
-    typer.Option("--heads", help="open-set: calibrated on your photos, with a maybe. paper: as MyVLM had it."),
+    typer.Option(
+        "--heads",
+        help="open-set: calibrated on your photos, with a maybe. paper: as MyVLM had it.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 AllowBody = Annotated[
     bool,
@@ -82,17 +99,25 @@ AllowBody = Annotated[
         " event, with references from it.",
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, …")]
-Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, float16, bfloat16.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, …", rich_help_panel=ADVANCED)]
+Dtype = Annotated[
+    Literal["auto", "float32", "float16", "bfloat16"],
+    typer.Option("--dtype", help="Number format of the models.", rich_help_panel=ADVANCED),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 JsonLines = Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line, as results come.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random; the same seed gives the same result.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed", help="Seed of everything random; the same seed gives the same result.", rich_help_panel=ADVANCED
+    ),
+]
 Concepts = Annotated[
     str | None,
     typer.Option(
         "--concepts",
         help="Comma-separated names. Default: all concepts.",
-        autocompletion=complete_concept,
+        autocompletion=complete_concepts,
         show_default=False,
     ),
 ]
@@ -160,15 +185,25 @@ def open_session(
     heads: Literal["open-set", "paper"] = "open-set",
     allow_body: bool = False,
     create: bool = True,
+    names: tuple[str, ...] | None = None,
 ) -> "Session":
-    """A session with the user's choices; no model is loaded yet. `create` False makes no data folder.
+    """A session with the user's choices; no model is loaded yet. `create` False makes no data folder; `names` are the
+    concepts that the command is about.
 
     Raises:
-        UsageError: bodies were allowed with the paper's heads, which know faces only.
+        UsageError: there is no such VLM or recogniser, or bodies were allowed with the paper's heads, which know faces
+            only.
+        ConceptError: a name is unknown.
     """
     from engine.pipeline.session import Choices, Session
 
     session = Session(Choices(vlm, recogniser, device, dtype, heads, allow_body), create=create)
+    if vlm:
+        _ = session.vlm_config  # unknown names are refused now, not when models are loaded
+    if recogniser:
+        _ = session.recogniser_config
+    if names:
+        session.concepts(names)
     if allow_body:
         _check_bodies(session)
     return session
@@ -227,7 +262,7 @@ def make_selection(
     include: list[str] | None, exclude: list[str] | None, since: str | None, until: str | None
 ) -> "Selection":
     """Which files of the folders to take."""
-    from engine.photos.discovery import Selection
+    from engine.photos.selection import Selection
 
     return Selection(
         tuple(include or ()),
@@ -244,72 +279,21 @@ def make_naming(style: Literal["auto", "ext", "stem"], folder: Path | None) -> "
     return Naming(style, folder.expanduser().absolute() if folder else None)
 
 
-@dataclass(frozen=True)
-class Photos:
-    """Photos and videos that were asked for; every iteration searches the folders anew, as it reaches them."""
-
-    given: tuple[Path, ...]
-    selection: "Selection"
-
-    def __iter__(self) -> "Iterator[Found]":
-        from engine.photos.discovery import find_files
-
-        return find_files(self.given, self.selection)
-
-    @property
-    def are_folders(self) -> bool:
-        """Whether these are whole folders: no list of files, and nothing left out."""
-        return not self.selection.narrows and all(p.is_dir() for p in self.given)
-
-    @property
-    def folder(self) -> Path | None:
-        """The folder that holds all of them."""
-        from engine.store.calibrations import common_folder
-
-        return common_folder(self.given)
-
-    def count_onto(self, bar: "Progress") -> None:
-        """Tell a progress bar how many files there are, counting beside the work. Dates would be read twice."""
-        if bar.bar is None or self.selection.since or self.selection.until:
-            return
-
-        def count() -> None:
-            for found in self:
-                bar.expect(1 + len(found.companions))
-
-        threading.Thread(target=count, daemon=True).start()
-
-
-def find_photos(
-    paths: list[Path] | None, files_from: Path | None, *, null: bool, selection: "Selection | None" = None
-) -> Photos:
-    """What the command line and `--files-from` ask for.
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask whether to go on, unless the user said `yes` on the command line.
 
     Raises:
-        UsageError: nothing was given at all.
+        UsageError: there is no terminal to ask on.
+        Abort: the answer is no.
     """
+    if yes:
+        return
     from engine.errors import UsageError
-    from engine.photos.discovery import Selection, read_list
+    from myvlm_cli.output import escaped
 
-    given = [p for p in paths or [] if str(p) != "-"]
-    if files_from is not None:
-        given += read_list(files_from, null=null)
-    if any(str(p) == "-" for p in paths or []):
-        given += read_list(Path("-"), null=null)
-    elif not given and files_from is None:
-        raise UsageError("no photos given", hint="Name photos or folders, or use --files-from.")
-    return Photos(tuple(given), selection or Selection())
-
-
-def gather_photos(
-    paths: list[Path] | None, files_from: Path | None, *, null: bool, selection: "Selection | None" = None
-) -> list[Path]:
-    """The photos that `find_photos` finds, without videos and RAW companions.
-
-    Raises:
-        UsageError: nothing was given at all.
-    """
-    return [f.path for f in find_photos(paths, files_from, null=null, selection=selection) if f.kind == "photo"]
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is no terminal to ask on", hint="Add --yes to go on without a question.")
+    typer.confirm(escaped(question), abort=True, err=True)
 
 
 def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> None:

@@ -1,26 +1,40 @@
-"""The only writer: data to stdout, everything meant for people to stderr."""
+r"""The only writer: data to stdout, everything meant for people to stderr.
+
+Control characters in file names, captions and all other text from outside appear as escapes (`\x1b`), on a terminal
+and in a pipe alike; JSON has them as JSON escapes.
+"""
 
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+from myvlm_cli.errors import ENVIRONMENT, OK, SOME_FAILED
+from myvlm_cli.progress import Progress, is_live
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from engine.errors import EngineError
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What terminals obey or break lines at: C0, DEL and C1, line and paragraph separators, bidirectional overrides."""
+_CONTROL_BUT_TABS = re.compile(_CONTROL.pattern.replace("\x00-\x1f", "\x00-\x08\x0a-\x1f"))
+_CONTROL_IN_JSON = re.compile(_CONTROL.pattern.replace("\x00-\x1f", ""))
+"""json.dumps escapes C0; what it leaves of C0 is the line ends of its own."""
 
 
 @dataclass
 class Settings:
-    """How talkative this run is."""
+    """How talkative this run is, and whether it was asked for JSON."""
 
     quiet: bool = False
     verbose: bool = False
+    json: bool = False
+    jsonl: bool = False
 
 
 @dataclass
@@ -28,6 +42,34 @@ class Output:
     """Writes one command's results as text, as one JSON document, or as JSON lines."""
 
     settings: Settings = field(default_factory=Settings)
+    lost: str = ""  # why stdout cannot be written, once that is known
+    _has_document: bool = False
+    _progress: Progress | None = None
+
+    def begin(self, arguments: Iterable[str]) -> None:
+        """Start anew, for a command line: errors of its options are told as it asks, too."""
+        options = set()
+        for argument in arguments:
+            if argument == "--":
+                break
+            options.add(argument)
+        self.settings = Settings(json="--json" in options, jsonl="--jsonl" in options)
+        self.lost, self._has_document, self._progress = "", False, None
+
+    def lose(self, reason: str) -> None:
+        """Take note that stdout cannot be written: the work goes on, and `finish` says so."""
+        self.lost = self.lost or reason
+
+    def help(self, text: str) -> None:
+        """The help that a command without arguments prints."""
+        self._write(text + "\n", sys.stderr)
+
+    def finish(self, code: int) -> int:
+        """The exit code, when all is printed: 3 when stdout could not be written."""
+        if not self.lost or code not in (OK, SOME_FAILED):
+            return code
+        self._print(f"error: nothing can be printed on stdout: {self.lost}", sys.stderr)
+        return ENVIRONMENT
 
     def console(self) -> "Console":
         """Rich's console on stderr; it honours NO_COLOR and knows whether stderr is a terminal."""
@@ -38,7 +80,7 @@ class Output:
     def say(self, text: str) -> None:
         """A line for people; nothing with --quiet."""
         if not self.settings.quiet:
-            print(text, file=sys.stderr, flush=True)
+            self._print(text, sys.stderr)
 
     def detail(self, text: str) -> None:
         """A line for people who asked for more with --verbose."""
@@ -47,75 +89,119 @@ class Output:
 
     def warn(self, text: str) -> None:
         """A warning; --quiet does not silence it."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        self._print(f"warning: {text}", sys.stderr)
 
-    def fail(self, error: "EngineError") -> None:
-        """An error with what to do next."""
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr, flush=True)
+    def fail(self, message: str, hint: str, code: int, kind: str) -> None:
+        """Why the command ended: for people with what to do next, and as JSON when that was asked for. `kind` is the
+        name of the error's class.
+        """
+        self._print(f"error: {message}", sys.stderr)
+        if hint:
+            self._print(f"  {hint}", sys.stderr)
+        document = {"error": {"message": message, "hint": hint or None, "code": code, "type": kind}}
+        if self.settings.json:
+            if not self._has_document:  # one document and no more
+                self.json_document(document)
+        elif self.settings.jsonl:
+            self.json_line(document)
 
     def text(self, line: str) -> None:
         """A line of data."""
-        sys.stdout.write(printable(line) + "\n")
-        sys.stdout.flush()
+        self._print(line, sys.stdout)
+
+    def row(self, cells: Iterable[str]) -> None:
+        """A line of tab-separated data; tabs in a cell appear as escapes."""
+        self.text("\t".join(map(escaped, cells)))
 
     def json_line(self, value: Any) -> None:
         """One value on one line."""
-        self.text(json.dumps(value, ensure_ascii=not _is_utf8()))
+        self._write(_json(value, None) + "\n", sys.stdout)
 
     def json_document(self, value: Any) -> None:
         """One document."""
-        self.text(json.dumps(value, ensure_ascii=not _is_utf8(), indent=2))
+        self._has_document = True
+        self._write(_json(value, 2) + "\n", sys.stdout)
 
     def table(self, table: "Table") -> None:
         """A table on stdout, for people who asked for no JSON."""
         from rich.console import Console
 
-        Console(file=sys.stdout, highlight=False).print(table)
+        for column in table.columns:
+            column._cells[:] = [_escaped_cell(c) for c in column._cells]
+        console = Console(file=sys.stdout, highlight=False)
+        with console.capture() as captured:
+            console.print(table)
+        self._write(captured.get(), sys.stdout)
+
+    def block(self, text: str) -> None:
+        """Lines of data that myvlm laid out itself; line ends stay, other control characters are escaped."""
+        for line in text.split("\n"):
+            self.text(line)
+
+    def _print(self, line: str, stream: TextIO) -> None:
+        """Print a line. Line ends before it are ours; others may be of a file name."""
+        rest = line.lstrip("\n")
+        self._write("\n" * (len(line) - len(rest)) + _CONTROL_BUT_TABS.sub(_escape, rest) + "\n", stream)
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        bar = self._progress
+        if bar is None or not (stream is sys.stderr or stream.isatty()):
+            stream.write(printable(text, stream))
+            stream.flush()
+            return
+        with bar.lock:
+            bar.clear()
+            stream.write(printable(text, stream))
+            stream.flush()
+            bar.draw()
 
     @contextmanager
-    def progress(self, label: str, total: int | None) -> Iterator["Progress"]:
-        """A progress bar when stderr is a terminal, else silence."""
-        if self.settings.quiet or not sys.stderr.isatty():
-            yield Progress()
-            return
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bar(*columns, console=self.console(), transient=True) as bar:
-            yield Progress(bar, bar.add_task(label, total=total))
-
-
-@dataclass
-class Progress:
-    """A running progress bar, or nothing at all."""
-
-    bar: Any = None
-    task: Any = None
-    total: int = 0
-
-    def expect(self, more: int) -> None:
-        """So many steps more are to come than was known."""
-        if self.bar is not None:
-            self.total += more
-            self.bar.update(self.task, total=self.total)
-
-    def advance(self, label: str | None = None) -> None:
-        """One step further."""
-        if self.bar is not None:
-            self.bar.update(self.task, advance=1, **({"description": label} if label else {}))
+    def progress(self, label: str, total: int | None, unit: str = "photos") -> Iterator[Progress]:
+        """Show how far a long run is: a line on a terminal's stderr, under what is printed meanwhile, with steps a
+        second and the time that is left; elsewhere a line every 30 seconds; nothing with --quiet.
+        """
+        quiet = self.settings.quiet
+        bar = Progress(escaped(label), total, unit, None if quiet else self.say, is_live(quiet))
+        outer, self._progress = self._progress, bar if bar.live else None
+        bar.start()
+        try:
+            yield bar
+        finally:
+            bar.stop()
+            self._progress = outer
 
 
-def _is_utf8() -> bool:
-    return (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+def _json(value: Any, indent: int | None) -> str:
+    text = json.dumps(value, ensure_ascii=not _is_utf8(sys.stdout), indent=indent)
+    return _CONTROL_IN_JSON.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
 
 
-def printable(text: str) -> str:
+def _is_utf8(stream: TextIO) -> bool:
+    return (stream.encoding or "utf-8").lower().replace("-", "") == "utf8"
+
+
+def printable(text: str, stream: TextIO) -> str:
     """Text that any terminal encoding takes; bytes of names that are not UTF-8 appear as escapes."""
-    encoding = sys.stdout.encoding or "utf-8"
+    encoding = stream.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def escaped(text: str) -> str:
+    r"""Text on one line, in which control characters appear as Python writes them: `\n`, `\x1b`, `\u202e`."""
+    return _CONTROL.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]
+
+
+def _escaped_cell(cell: Any) -> Any:
+    """A cell of a table. Rich's texts keep their style; what is neither text nor a string is our own."""
+    from rich.text import Text
+
+    if isinstance(cell, Text) and _CONTROL.search(cell.plain):
+        return Text(escaped(cell.plain), style=cell.style)
+    return escaped(cell) if isinstance(cell, str) else cell
 
 
 def path_text(path: os.PathLike[str]) -> str:

@@ -78,13 +78,15 @@ def review(
     _check(apply, looks=[paths, concepts, files_from, include, exclude, since, until, limit, html])
     if apply is not None:
         wishes = _read(apply)
-        raise typer.Exit(decide_many(o.open_session(vlm, recogniser, device, dtype), wishes, json=json))
+        raise typer.Exit(decide_many(o.open_session(vlm, recogniser, device, dtype, create=False), wishes, json=json))
     if html is not None:
         from engine.pipeline.review_page import check_target
 
         check_target(html)
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
-    session = o.open_session(vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body)
+    session = o.open_session(
+        vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=False, names=o.split_names(concepts)
+    )
     found = _look(session, photos, o.split_names(concepts))
     _show(found, limit, html, json=json)
     raise typer.Exit(SOME_FAILED if found.unreadable else OK)

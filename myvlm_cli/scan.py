@@ -40,9 +40,9 @@ def scan(
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
-    """Look at every photo once and keep what recognition needs, so that a new concept is found without looking again.
+    """Index photos, so that new concepts are found without reading them again.
 
-    Nothing is written beside the photos. It can be interrupted: the next scan goes on where this one ended.
+    Nothing is written beside the photos. You can stop it at any time: the next scan goes on where this one ended.
 
     Example: myvlm scan ~/Pictures
     """

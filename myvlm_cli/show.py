@@ -41,7 +41,7 @@ def show(
 
     Example: myvlm concepts show rex beach.jpg --draw why.png
     """
-    session = o.open_session(vlm, recogniser, device, "auto", heads=heads, allow_body=allow_body)
+    session = o.open_session(vlm, recogniser, device, "auto", heads=heads, allow_body=allow_body, create=False)
     if photo is not None:
         _explain(session, name, photo, draw, json=json)
         return

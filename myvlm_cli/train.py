@@ -56,7 +56,7 @@ def train(
 
     if bool(names) == every:
         raise UsageError("name the concepts to train, or use --all", hint="Example: myvlm train rex")
-    session = o.open_session(vlm, None, device, dtype)
+    session = o.open_session(vlm, None, device, dtype, create=False)
     concepts = _untrained(session, task) if every else list(session.concepts(tuple(names or ())))
     if not concepts:
         out.say("Every concept is trained for this VLM.")
@@ -90,12 +90,12 @@ def _train_one(session: Any, concept: Any, given: dict[str, Any]) -> dict[str, A
     from engine.pipeline.learn import Plan, Progress, learn
 
     last: Any = None
-    with out.progress(concept.name, None) as bar:
+    with out.progress(concept.name, None, "steps") as bar:
         for event in learn(session, concept, **given):
             if isinstance(event, Plan):
                 _tell_plan(event)
-                if bar.bar is not None:
-                    bar.bar.update(bar.task, total=event.settings.steps)
+                bar.expect(event.settings.steps)
+                bar.count_done()
             elif isinstance(event, Progress):
                 bar.advance(f"{concept.name}  loss {event.cross_entropy:.3f}")
             last = event

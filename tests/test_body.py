@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw
 
 from engine.boxes import Box
 from engine.heads.open_set import fit
-from engine.heads.recogniser import RegionFeatures
-from engine.heads.regions import Region
+from engine.heads.regions import Region, RegionFeatures
 from engine.photos.decode import load_photo
 from engine.photos.discovery import find_files
 from engine.pipeline.bodies import body_around, load_bodies, without_faces

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from engine.boxes import Box
@@ -138,6 +137,8 @@ def _turn(landmarks: np.ndarray) -> float:
 
 
 def _load(folder: Path, use_cuda: bool) -> Any:
+    import onnxruntime
+
     providers = [CUDA, "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
     if use_cuda and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()

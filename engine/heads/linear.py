@@ -2,11 +2,7 @@
 
 from dataclasses import dataclass
 
-import engine.device  # noqa: F401
-
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,11 @@ def train_head(positives: np.ndarray, negatives: np.ndarray, settings: HeadTrain
 
     positives: (P, D), negatives: (M, D) float32; M may be 0, and then every feature scores as positive.
     """
+    import engine.device  # noqa: F401
+
+    import torch
+    from torch.nn import functional as F
+
     generator = torch.Generator().manual_seed(seed)
     classifier = torch.nn.Linear(positives.shape[1], 2)
     with torch.no_grad():

@@ -1,6 +1,5 @@
 """One recogniser: encoder, detector and face pack, loaded when first needed."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import engine.device  # noqa: F401
@@ -14,15 +13,7 @@ from engine.heads.config import RecogniserConfig
 from engine.heads.detector import ObjectDetector
 from engine.heads.encoder import EncoderSource, ImageEncoder
 from engine.heads.faces import Face, FaceAnalyser
-from engine.heads.regions import Region, crop, grid_regions
-
-
-@dataclass(frozen=True)
-class RegionFeatures:
-    """Regions of one photo with their unit features, (R, D) float32."""
-
-    regions: tuple[Region, ...]
-    features: np.ndarray
+from engine.heads.regions import RegionFeatures, crop, grid_regions
 
 
 class Recogniser:

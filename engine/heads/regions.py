@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from engine.boxes import Box
@@ -19,6 +20,14 @@ class Region:
     box: Box
     source: str
     word: str = ""
+
+
+@dataclass(frozen=True)
+class RegionFeatures:
+    """Regions of one photo with their unit features, (R, D) float32."""
+
+    regions: tuple[Region, ...]
+    features: np.ndarray
 
 
 def grid_regions(width: int, height: int) -> list[Region]:

@@ -1,5 +1,6 @@
 """Finding photos: files and folders from the command line to photos and videos, each once, folder by folder."""
 
+import codecs
 import hashlib
 import os
 import stat
@@ -89,7 +90,8 @@ def find_files(paths: Iterable[Path], selection: Selection | None = None) -> Ite
             for folder in group:
                 yield from _walk(folder, wanted, seen)
         else:
-            fresh = [p for p in group if wanted.takes_file(p.name) and seen.is_new_file(p)]
+            # What is not there fits every pattern, so that reading it says so.
+            fresh = [p for p in group if (wanted.takes_file(p.name) or not _is_there(p)) and seen.is_new_file(p)]
             yield from _dated(_pair(fresh), wanted)
 
 
@@ -169,6 +171,14 @@ def _is_folder(path: Path | os.DirEntry[str]) -> bool:
         return False
 
 
+def _is_there(path: Path) -> bool:
+    """Whether a name is taken, be it by a broken link."""
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # a name with NUL
+        return False
+
+
 def _status(path: Path | os.DirEntry[str]) -> os.stat_result | None:
     """What a path leads to; None where it cannot be followed (a broken link, a name with NUL)."""
     try:
@@ -224,7 +234,8 @@ def _dated(found: list[Found], wanted: Selection) -> Iterator[Found]:
 
 
 def read_list(file: Path, *, null: bool) -> list[Path]:
-    """Paths listed in a file (`-` is stdin), one a line or ended by NUL; names need not be UTF-8.
+    """Paths listed in a file (`-` is stdin), one a line or ended by NUL; names need not be UTF-8. Blank lines are
+    skipped. A byte order mark, the CR of a Windows line end, and UTF-16 as PowerShell writes it are understood.
 
     Raises:
         PhotoError: the list cannot be read.
@@ -233,5 +244,14 @@ def read_list(file: Path, *, null: bool) -> list[Path]:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as err:
         raise PhotoError(f"{file}: {err.strerror or err}", hint="Check the path.") from err
+    if not null:
+        data = _without_mark(data)
     entries = data.split(b"\0" if null else b"\n")
     return [Path(os.fsdecode(e if null else e.rstrip(b"\r"))) for e in entries if e.strip()]
+
+
+def _without_mark(data: bytes) -> bytes:
+    """A list of lines without its byte order mark, in the file system's encoding if that says it is in UTF-16."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return os.fsencode(data.decode("utf-16", "replace"))
+    return data.removeprefix(codecs.BOM_UTF8)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from engine.boxes import Box, iou
-from engine.heads.recogniser import RegionFeatures
+from engine.heads.regions import RegionFeatures
 from engine.kinds import kind_of_word
 from engine.pipeline.judges import views_of
 from engine.pipeline.session import Session

@@ -45,6 +45,9 @@ def _store(session: Session) -> Iterator[Check]:
     except StoreError as err:
         yield Check("store", "fail", str(err), err.hint)
         return
+    if not folder.exists():
+        yield Check("store", "ok", f"{folder} (no concepts yet; made when the first is enrolled)")
+        return
     yield Check("store", "ok", f"{folder} ({count} concepts)")
     loose = [p for p in (folder, *folder.rglob("*")) if p.stat().st_mode & 0o077]
     if loose and os.name == "posix":
@@ -54,6 +57,7 @@ def _store(session: Session) -> Iterator[Check]:
 
 
 def _disk(folder: Path) -> Check:
+    folder = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(folder).free / 1e9
     state: Literal["ok", "warn"] = "ok" if free >= LITTLE_DISK_GB else "warn"
     return Check("disk", state, f"{free:.0f} GB free beside the store", "" if state == "ok" else "Make room.")

@@ -10,7 +10,7 @@ from PIL import Image
 from engine.boxes import Box, iou
 from engine.errors import NoUsablePhotoError, PhotoError
 from engine.heads.faces import Face
-from engine.heads.recogniser import RegionFeatures
+from engine.heads.regions import RegionFeatures
 from engine.kinds import kind_of_word
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.pipeline.body_views import with_bodies

@@ -7,8 +7,7 @@ import numpy as np
 
 from engine.boxes import Box
 from engine.heads.faces import Face
-from engine.heads.recogniser import RegionFeatures
-from engine.heads.regions import Region
+from engine.heads.regions import Region, RegionFeatures
 from engine.photos.decode import Photo
 from engine.pipeline.session import Session
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.boxes import Box, iou
 from engine.errors import PhotoError
-from engine.heads.recogniser import RegionFeatures
+from engine.heads.regions import RegionFeatures
 from engine.photos.decode import load_photo
 from engine.photos.discovery import iter_photos
 from engine.pipeline.bank import Bank

@@ -11,8 +11,7 @@ from engine.errors import ConceptError
 from engine.heads.config import Gate
 from engine.heads.faces import Face
 from engine.heads.matching import overlaps
-from engine.heads.recogniser import RegionFeatures
-from engine.heads.regions import Region
+from engine.heads.regions import Region, RegionFeatures
 from engine.photos.decode import Photo
 from engine.pipeline.bodies import SOURCE, drop_faced, load_bodies, without_faces
 from engine.pipeline.features import corners, find_faces, find_regions, known_faces, known_regions

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from engine.pipeline.batches import in_batches
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
 from engine.store.calibrations import common_folder
-from engine.tasks import Known, answer, check_answers
 from engine.training.questions import Task
 from engine.types import Concept, Match, Status
 from engine.vlms.wording import mentions
+
+if TYPE_CHECKING:
+    from engine.tasks import Known
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class _Asked:
 
     question: str
     named: tuple[Concept, ...]
-    known: dict[str, tuple[Known, Task]]
+    known: "dict[str, tuple[Known, Task]]"
 
 
 def respond(
@@ -59,8 +62,10 @@ def respond(
         ConceptError: one that it names cannot be recognised.
         UsageError: the VLM only captions.
     """
-    check_answers(session.vlm_config)
     chosen = session.concepts(concepts)
+    from engine.tasks import check_answers
+
+    check_answers(session.vlm_config)
     named = tuple(c for c in chosen if mentions(question, c.name))
     asked = _Asked(question, named, _known(session, chosen, named))
     enrolled = load_enrolled(session, [c for c in chosen if c.id in asked.known], common_folder(paths))
@@ -81,6 +86,8 @@ def _read(path: Path) -> Photo | Reply:
 def _answer(session: Session, photos: Sequence[Photo], enrolled: Enrolled, asked: _Asked) -> list[Reply]:
     if not photos:
         return []
+    from engine.tasks import answer
+
     began = time.monotonic()
     matches = recognise(session, photos, enrolled)
     absent = [_absent(asked, own) for own in matches]
@@ -113,10 +120,12 @@ def _spoken_of(asked: _Asked, matches: Sequence[Match]) -> list[Match]:
     return [m for m in matches if m.concept_id in wanted or not wanted]
 
 
-def _known(session: Session, chosen: Iterable[Concept], named: Iterable[Concept]) -> dict[str, tuple[Known, Task]]:
+def _known(session: Session, chosen: Iterable[Concept], named: Iterable[Concept]) -> "dict[str, tuple[Known, Task]]":
     """Embeddings of the concepts that have one, for questions or else for captions; those named must have one.
     A concept that was imported without a head cannot be recognised and is left out.
     """
+    from engine.tasks import Known
+
     must = {c.id for c in named}
     found = {}
     for concept in chosen:

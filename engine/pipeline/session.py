@@ -12,7 +12,16 @@ from engine.store.concepts import ConceptStore
 from engine.store.features import FeatureCache
 from engine.types import Concept
 from engine.vlms.config import VlmConfig, find_config
-from engine.vlms.registry import NO_VLM, default_vlm, find_weights, load_vlm, revision_of, without_vlm
+from engine.vlms.registry import (
+    DEFAULT,
+    NO_VLM,
+    PREFERENCE,
+    default_vlm,
+    find_weights,
+    load_vlm,
+    revision_of,
+    without_vlm,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -74,10 +83,15 @@ class Session:
         """The VLM in use; with `--vlm none` a stand-in with the recogniser and identifiers of the default one."""
         if self.choices.vlm and self.choices.vlm != NO_VLM:
             return find_config(self.choices.vlm)
+        default = self._default_vlm()
+        return without_vlm(default) if self.choices.vlm == NO_VLM else default
+
+    def _default_vlm(self) -> VlmConfig:
+        if not any(find_weights(find_config(name)) for name in PREFERENCE):
+            return find_config(DEFAULT)  # torch, which knows the GPU's memory, takes seconds to load
         from engine.device import gpu_memory_gb
 
-        default = default_vlm(gpu_memory_gb() if self.device.type == "cuda" else 0.0)
-        return without_vlm(default) if self.choices.vlm == NO_VLM else default
+        return default_vlm(gpu_memory_gb() if self.device.type == "cuda" else 0.0)
 
     @property
     def has_vlm(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.boxes import Box
-from engine.heads.recogniser import RegionFeatures
+from engine.heads.regions import RegionFeatures
 from engine.photos.decode import Photo
 from engine.pipeline.features import find_faces, find_regions
 from engine.pipeline.negatives import find_background
