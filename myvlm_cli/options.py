@@ -202,6 +202,8 @@ def open_session(
         _ = session.vlm_config  # unknown names are refused now, not when models are loaded
     if recogniser:
         _ = session.recogniser_config
+    if device not in ("auto", "cpu"):
+        _ = session.device
     if names:
         session.concepts(names)
     if allow_body:
