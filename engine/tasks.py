@@ -14,9 +14,18 @@ from engine.boxes import Box, parse_minigpt_box
 from engine.errors import UsageError
 from engine.kinds import nouns_of
 from engine.types import Concept
-from engine.vlms.base import ImageFeatures, Vlm
+from engine.vlms.base import Generation, ImageFeatures, Vlm
 from engine.vlms.config import VlmConfig, list_configs
-from engine.vlms.wording import drop_repeats, has_word, name_for_phrase, noun_phrases, replace_names, replace_words
+from engine.vlms.debris import clean_text
+from engine.vlms.wording import (
+    capitalise_openings,
+    drop_repeats,
+    has_word,
+    name_for_phrase,
+    noun_phrases,
+    replace_names,
+    replace_words,
+)
 
 REFER_AGAIN = "[refer] where is {names}?"
 """What is asked when no box came, unless the VLM has a wording of its own: MiniGPT-v2 was trained on this one, too."""
@@ -76,13 +85,16 @@ def caption(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Kn
     return [replace(_finish(t, own), raw=said) for t, own, said in zip(texts, known, raw, strict=True)]
 
 
-def answer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Known]], question: str) -> list[Spoken]:
-    """Answer one question about each photo; names in it that were recognised become identifiers.
+def answer(
+    vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[Known]], questions: Sequence[str]
+) -> list[Spoken]:
+    """Answer a question about each photo; names in it that were recognised become identifiers.
 
     Raises:
         UsageError: this VLM only captions.
     """
-    requests = [replace_names(question, {k.concept.name: k.concept.identifier for k in own}) for own in known]
+    identifiers = [{k.concept.name: k.concept.identifier for k in own} for own in known]
+    requests = [replace_names(q, own) for q, own in zip(questions, identifiers, strict=True)]
     check_answers(vlm.config)
     texts = _generate(vlm, _encode(vlm, images), known, [question_request(vlm, r) for r in requests])
     return [Spoken(_with_names(t, own), t) for t, own in zip(texts, known, strict=True)]
@@ -100,7 +112,8 @@ def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequen
         (rows,) = vlm.inject(_encode(vlm, [image]), [torch.zeros(0, vlm.width)])
         ids = [vlm.encode_prompt(r) for r in asked]
         parts = [ids[i : i + vlm.config.batch] for i in range(0, len(ids), vlm.config.batch)]
-        said.append([g.text for part in parts for g in vlm.generate([rows] * len(part), part)])
+        answers = (g for part in parts for g in vlm.generate([rows] * len(part), part))
+        said.append([clean_text(g.text, capped=g.capped) for g in answers])
     return said
 
 
@@ -123,7 +136,8 @@ def refer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Known]) -> li
             break
         part = seen.chosen(open_ones)
         own = [[known[i]] for i in open_ones]
-        texts = _generate(vlm, part, own, [wording.format(names=k.concept.identifier) for (k,) in own])
+        asked = [wording.format(names=k.concept.identifier) for (k,) in own]
+        texts = [g.text for g in _generate_raw(vlm, part, own, asked)]
         for i, text in zip(open_ones, texts, strict=True):
             boxes[i] = _box_in(text, vlm.view(images[i]), images[i])
     return boxes
@@ -187,8 +201,15 @@ def _encode(vlm: Vlm, images: Sequence[Image.Image]) -> ImageFeatures:
 
 
 def _generate(vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[Known]], requests: Sequence[str]) -> list[str]:
+    return [clean_text(g.text, capped=g.capped) for g in _generate_raw(vlm, seen, known, requests)]
+
+
+def _generate_raw(
+    vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[Known]], requests: Sequence[str]
+) -> list[Generation]:
+    """Generated texts with their special marks, which boxes are read from."""
     rows = _rows(vlm, seen, [speakable(own) for own in known])
-    return [g.text for g in vlm.generate(rows, [vlm.encode_prompt(r) for r in requests])]
+    return vlm.generate(rows, [vlm.encode_prompt(r) for r in requests])
 
 
 def _rows(vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[Known]]) -> list[torch.Tensor]:
@@ -222,7 +243,9 @@ def _missing(text: str, known: Sequence[Known]) -> list[Known]:
 
 
 def _with_names(text: str, known: Sequence[Known]) -> str:
-    return replace_words(text, {k.concept.identifier: k.concept.name for k in speakable(known)})
+    told = speakable(known)
+    named = replace_words(text, {k.concept.identifier: k.concept.name for k in told})
+    return capitalise_openings(named, [k.concept.name for k in told])
 
 
 def _tidy(text: str, known: Sequence[Known]) -> str:
@@ -253,4 +276,5 @@ def _finish(raw: str, known: Sequence[Known]) -> Spoken:
     text = _with_names(text, known)
     for mark, k in marks.items():
         text = text.replace(mark, k.concept.name)
-    return Spoken(text, raw, tuple(k.concept.name for k in marks.values()))
+    names = tuple(k.concept.name for k in marks.values())
+    return Spoken(capitalise_openings(text, names), raw, names)

@@ -1,13 +1,17 @@
 """`myvlm ask`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
+from myvlm_cli.words import count, listed, quote
+
+if TYPE_CHECKING:
+    from engine.pipeline.session import Session
 
 
 def ask(
@@ -29,28 +33,52 @@ def ask(
 
     Example: myvlm ask photo.jpg "What is Rex holding?"
     """
-    from engine.errors import UsageError
-    from engine.pipeline.respond import respond
+    from engine.pipeline.respond import UNKNOWN_WORLD, respond
 
     *photos, question = photos_and_question
-    if not photos:
-        raise UsageError(
-            "a photo and a question are needed", hint='Example: myvlm ask photo.jpg "What is Rex holding?"'
-        )
+    _check_question(photos, question)
     files = o.gather_photos([Path(p) for p in photos], None, null=False)
     session = o.open_session(
         vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=False, names=o.split_names(concepts)
     )
     o.warn_of_slow_faces(session)
-    failed, documents = False, []
+    failed, unknown, untrained, documents = False, 0, set[str](), []
     with out.progress("asking", len(files)) as bar:
         for reply in respond(session, files, question, concepts=o.split_names(concepts)):
             failed = failed or reply.status == "failed"
+            unknown += reply.reason == UNKNOWN_WORLD
+            untrained |= set(reply.untrained)
             bar.advance()
             documents.append(_report(reply, many=len(files) > 1, json=json, jsonl=jsonl))
     if json:
         out.json_document({"question": question, "photos": documents})
+    _tell_gaps(session, unknown, untrained)
     raise typer.Exit(SOME_FAILED if failed else OK)
+
+
+def _check_question(photos: list[str], question: str) -> None:
+    from engine.errors import UsageError
+
+    example = 'Example: myvlm ask photo.jpg "What is Rex holding?"'
+    words = [p for p in photos if not Path(p).exists() and not set(p) & set("/.\\*-")]
+    if len(words) > 1 or (words and len(photos) > len(words)):
+        raise UsageError(f"{words[0]!r} is not a photo; quote the question", hint=example)
+    if not photos or Path(question).exists():
+        raise UsageError("a photo and a question are needed", hint=example)
+
+
+def _tell_gaps(session: "Session", unknown: int, untrained: set[str]) -> None:
+    """Say once what could not be answered, and whom the VLM cannot call by name."""
+    if unknown:
+        out.warn(
+            f"{count(unknown, 'photo')} without an answer: no VLM for real photos is on this machine (myvlm models)"
+        )
+    if untrained:
+        names = sorted(untrained, key=str.casefold)
+        out.say(
+            f"not trained yet for {session.vlm_config.name}, so answers call them by a class word: {listed(names)}."
+            f" Run: myvlm train {' '.join(map(quote, names))}"
+        )
 
 
 def _report(reply: Any, *, many: bool, json: bool, jsonl: bool) -> dict[str, Any]:
@@ -72,8 +100,10 @@ def _report(reply: Any, *, many: bool, json: bool, jsonl: bool) -> dict[str, Any
         out.json_line(document)
     elif not json and reply.answer is not None:
         out.text(f"{document['file']}: {reply.answer}" if many else reply.answer)
-    if reply.answer is None:
+    from engine.pipeline.respond import UNKNOWN_WORLD
+
+    if reply.answer is None and reply.reason != UNKNOWN_WORLD:
         out.say(f"{document['file']}: {reply.reason}")
     for note in reply.notes:
-        out.warn(note)
+        out.say(f"{document['file']}: {note}" if many else note)
     return document

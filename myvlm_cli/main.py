@@ -123,6 +123,14 @@ def _run() -> int:
     except typer.Abort:
         code = SOME_FAILED
         out.fail("stopped; nothing was changed", "", code, "Abort")
+    except Exception as err:  # of torch, ONNX Runtime, Python: each has a type of its own
+        from engine.vlms.memory import is_out_of_memory, memory_fault
+
+        if not is_out_of_memory(err):
+            raise
+        fault = memory_fault(err)
+        code = exit_code(fault)
+        out.fail(str(fault), fault.hint, code, "OutOfMemory")
     return code if isinstance(code, int) else 0
 
 

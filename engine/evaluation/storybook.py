@@ -157,7 +157,7 @@ def _measure_answers(session: Session, tests: Sequence[Test], seed: int, tallies
         asked = questions(test.photo.scene, test.index, test.subject.name)
         question, truth = asked[int(rng.integers(len(asked)))]
         for reply in respond(session, [test.photo.path], question):
-            if reply.answer is not None:
+            if reply.answer is not None and not reply.absent:
                 tallies.hit("vqa_accuracy", [test.split, str(test.subject.kind)], reply.answer == truth)
 
 

@@ -16,6 +16,7 @@ from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
 from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Pictures
+from engine.pipeline.names_only import check_drawn
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
 from engine.store.calibrations import common_folder
@@ -66,7 +67,10 @@ def find(
         ConceptError: the concept is unknown, or cannot be recognised with this recogniser.
         NotTrainedError: it was never trained for this VLM, and the VLM is needed.
         UsageError: `draw` names a file that is no drawing of ours, or the VLM does not answer with boxes.
+        NoVlmError: the VLM has to look at the photos, and knows the drawn world only, and one was not drawn.
     """
+    if method == "refer" or explain:
+        check_vlm(session, paths)
     concept = session.store.get(name)
     session.check_recognisable(concept)
     enrolled = load_enrolled(session, [concept], common_folder(paths))
@@ -83,6 +87,21 @@ def find(
                 drawn.add(target)
                 location = _draw(photo, location, target)
             yield location
+
+
+def check_vlm(session: Session, paths: Sequence[Path]) -> None:
+    """Make sure that there is a VLM that knows all of the photos.
+
+    Raises:
+        UsageError: the user asked for none.
+        NoVlmError: it knows the drawn world only, and a photo was not drawn.
+    """
+    if not session.has_vlm:
+        raise UsageError(
+            "--vlm none has no box to give and no attention to show", hint="Leave out --method refer and --explain."
+        )
+    if session.vlm_config.world:
+        check_drawn(session, paths)
 
 
 def _known(session: Session, concept: Concept, method: Method) -> "Known":

@@ -17,6 +17,8 @@ from engine.types import Match, PhotoFacts
 from engine.vlms.registry import NO_VLM, knows_drawings_only
 from engine.vlms.wording import mentions
 
+HOW_TO_GET_A_VLM = "To get a VLM for real photos: myvlm models."
+
 
 def names_only_account(digests: Digests, facts: PhotoFacts, matches: tuple[Match, ...], recognition: str) -> Account:
     """What is known of a photo that no VLM describes."""
@@ -50,7 +52,7 @@ def check_drawn(session: Session, photos: Iterable[Path | Found]) -> list[Path |
         if (isinstance(item, Path) or item.kind == "photo") and not session.can_describe(read_software(path)):
             raise NoVlmError(
                 f"{path}: {session.vlm_config.name} only knows pictures drawn by myvlm, and this is not one of them",
-                hint="Leave out --vlm to write names only, or get a VLM for real photos: myvlm models.",
+                hint=f"Without --vlm, caption writes names only. {HOW_TO_GET_A_VLM}",
             )
     return given
 

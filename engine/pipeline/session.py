@@ -160,11 +160,6 @@ class Session:
                 hint="Give it photos with myvlm add-concept, or import its head.",
             )
 
-    def world_note(self, software: str) -> tuple[str, ...]:
-        """What to say of a photo that this EXIF `Software` made, when the VLM only knows a drawn world."""
-        strange = self.vlm_config.world and not software.startswith(DRAWN_BY)
-        return ("the storybook VLM only knows its own drawn world",) if strange else ()
-
     def concepts(self, names: tuple[str, ...] | None) -> tuple[Concept, ...]:
         """The concepts of some names, or all of them, in the order of their names.
 

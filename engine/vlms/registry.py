@@ -9,6 +9,7 @@ from engine.config import STORYBOOK, home
 from engine.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line
 from engine.files import sha256_of
 from engine.vlms.config import VlmConfig, family_of, find_config, model_type_of
+from engine.vlms.memory import is_out_of_memory, memory_fault
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +87,7 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
     Raises:
         UsageError: it is `without_vlm`'s.
         WeightsMissingError: its weights are not on this disk; the hint says how to get them.
-        EnvironmentFault: they are there but cannot be loaded, or are those of another family.
+        EnvironmentFault: they are there but cannot be loaded, are those of another family, or do not fit into memory.
     """
     if config.backend == NO_VLM:
         raise UsageError(
@@ -104,7 +105,9 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
 
     try:
         return getattr(import_module(module), name).load(config, folder, device, dtype)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as err:
+    except (OSError, ValueError, RuntimeError, KeyError, MemoryError, SafetensorError) as err:
+        if is_out_of_memory(err):
+            raise memory_fault(err, config) from err
         raise EnvironmentFault(
             f"{config.name} in {folder} cannot be loaded: {first_line(err)}",
             hint="The files may be incomplete; fetch them again, or see `myvlm doctor`.",

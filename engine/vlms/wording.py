@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _ARTICLES = r"(?:an?|the|one|his|her|their|my|our|this|that)"
 _TAIL = r"(?: with (?:[\w-]+ ){0,3}(?:hair|fur|stripes|spots|patches))?"
@@ -18,18 +18,34 @@ def replace_words(text: str, words: Mapping[str, str]) -> str:
     """
     if not words:
         return text
-    spelt = {_capital(word): value for word, value in words.items()} | dict(words)
-    pattern = "|".join(_pattern(w) for w in sorted(words, key=len, reverse=True))
-    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", lambda m: spelt[m[0]], text)
+    order = sorted(words, key=len, reverse=True)
+    pattern = "|".join(f"({_pattern(w)})" for w in order)
+    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", lambda m: words[order[(m.lastindex or 1) - 1]], text)
 
 
 def _pattern(word: str) -> str:
-    """A word as it stands, or with a capital where it opens a sentence: `sks`, `Sks`."""
-    return rf"{re.escape(word)}|(?:^|(?<=[.!?] )){re.escape(_capital(word))}"
+    """A word as it stands, in capitals, or with a capital where it opens a sentence: `sks`, `SKS`, `Sks`. A name with a
+    capital is not found in small letters: "a bear" is not the identifier `Bear`.
+    """
+    shouted = rf"|{re.escape(word.upper())}" if len(word) > 1 else ""
+    return rf"{re.escape(word)}|(?:^|(?<=[.!?] )){re.escape(_capital(word))}{shouted}"
 
 
 def _capital(word: str) -> str:
     return word[:1].upper() + word[1:]
+
+
+def capitalise_openings(text: str, names: Iterable[str]) -> str:
+    """The text with a capital where a name in small letters opens a sentence; others stay as their user spells them.
+
+    >>> capitalise_openings("rex sleeps. Here is rex.", ["rex"])
+    'Rex sleeps. Here is rex.'
+    """
+    small = sorted((n for n in names if n == n.lower()), key=len, reverse=True)
+    if not small:
+        return text
+    pattern = "|".join(re.escape(n) for n in small)
+    return re.sub(rf"(^|[.!?][\"'”’)]*\s+)({pattern})(?!\w)", lambda m: m[1] + _capital(m[2]), text)
 
 
 def replace_names(text: str, identifiers: Mapping[str, str]) -> str:
@@ -40,27 +56,31 @@ def replace_names(text: str, identifiers: Mapping[str, str]) -> str:
     if not any(mentions(text, name) for name in identifiers):
         return text
     names = sorted(identifiers, key=len, reverse=True)
-    pattern = "|".join(f"({re.escape(_composed(n))})" for n in names)
-
-    def identifier(found: re.Match[str]) -> str:
-        return identifiers[names[(found.lastindex or 1) - 1]]
-
-    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", identifier, _composed(text), flags=re.IGNORECASE)
+    pattern = "|".join(f"({re.escape(_folded(n)[0])})" for n in names)
+    composed = unicodedata.normalize("NFC", text)
+    folded, places = _folded(text)
+    parts, end = [], 0
+    for found in re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", folded):
+        parts += [composed[end : places[found.start()]], identifiers[names[(found.lastindex or 1) - 1]]]
+        end = places[found.end() - 1] + 1
+    return "".join([*parts, composed[end:]])
 
 
 def mentions(text: str, name: str) -> bool:
-    """Whether a text that a user typed holds a name, whatever its case and Unicode form."""
-    pattern = rf"(?<!\w){re.escape(_composed(name))}(?!\w)"
-    return re.search(pattern, _composed(text), re.IGNORECASE) is not None
+    """Whether a text holds a name, whatever its case and Unicode form."""
+    return re.search(rf"(?<!\w){re.escape(_folded(name)[0])}(?!\w)", _folded(text)[0]) is not None
 
 
-def _composed(text: str) -> str:
-    """NFC: macOS writes file names, and what is copied from them, decomposed."""
-    return unicodedata.normalize("NFC", text)
+def _folded(text: str) -> tuple[str, list[int]]:
+    """A text without case, and for each of its characters the place in the composed text (NFC: macOS decomposes names)
+    that it is of. The dot that folding leaves of "İ" is dropped, so that "ipek" finds "İpek".
+    """
+    pairs = [(f, i) for i, c in enumerate(unicodedata.normalize("NFC", text)) for f in c.casefold() if f != "\u0307"]
+    return "".join(f for f, _ in pairs), [i for _, i in pairs]
 
 
 def has_word(text: str, word: str) -> bool:
-    """Whether a text holds a word or name as a whole, in this case or as it opens a sentence."""
+    """Whether a text holds a word or name as a whole: as it stands, in capitals, or as it opens a sentence."""
     return re.search(rf"(?<!\w)(?:{_pattern(word)})(?!\w)", text) is not None
 
 
