@@ -292,7 +292,7 @@ def confirm(question: str, *, yes: bool) -> None:
     from myvlm_cli.output import escaped
 
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal to ask on", hint="Add --yes to go on without a question.")
+        raise UsageError(f"there is no terminal to ask on: {question}", hint="Add --yes to go on without the question.")
     typer.confirm(escaped(question), abort=True, err=True)
 
 
