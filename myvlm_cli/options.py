@@ -194,6 +194,7 @@ def open_session(
         UsageError: there is no such VLM or recogniser, or bodies were allowed with the paper's heads, which know faces
             only.
         ConceptError: a name is unknown.
+        EnvironmentFault: there is no such GPU.
     """
     from engine.pipeline.session import Choices, Session
 
@@ -202,6 +203,8 @@ def open_session(
         _ = session.vlm_config  # unknown names are refused now, not when models are loaded
     if recogniser:
         _ = session.recogniser_config
+    if device not in ("auto", "cpu"):
+        _ = session.device
     if names:
         session.concepts(names)
     if allow_body:

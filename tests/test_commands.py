@@ -362,10 +362,14 @@ def test_control_characters_in_tables_and_rows_are_escaped(capsys):
     out.table(table)
     out.row(["a\tb", "c\x1b"])
     out.warn("a\x1bb")
+    out.say("\nc")
+    out.block("d\n\x1be\n")
     found = capsys.readouterr()
     assert "\x1b" not in found.out + found.err
     assert "\\x1b[31m.jpg" in found.out
     assert "a\\tb\tc\\x1b\n" in found.out
+    assert found.out.endswith("\nd\n\\x1be\n\n")
+    assert found.err == "warning: a\\x1bb\n\\nc\n"
     assert escaped("Käse – 東京 🐕") == "Käse – 東京 🐕"
 
 
