@@ -52,12 +52,8 @@ def add_concept(
 
     Example: myvlm add-concept "Anna Berg" --from-regions ~/Pictures --dry-run
     """
-    from engine.store.names import check_name
-
-    check_name(name)
-    _refuse_without_regions(preview, dry_run=dry_run, from_regions=from_regions)
-    missing = o.warn_of_missing(photos)
-    missing = o.warn_of_missing(negatives or ()) or missing
+    _check(name, preview, dry_run=dry_run, from_regions=from_regions)
+    missing = [o.warn_of_missing(paths) for paths in (photos, negatives or ())]
     if _is_empty(photos, name, json=json):
         return
     session = o.open_session(vlm, recogniser, device, dtype)
@@ -71,10 +67,14 @@ def add_concept(
         from engine.pipeline.enrol import enrol
 
         done = enrol(session, name, photos, kind=kind, category=category, negatives=negatives or [], seed=seed)
-        out.json_document(_document(done)) if json else _tell(done)
-        for text in done.warnings:
-            out.warn(text)
-    raise typer.Exit(SOME_FAILED if missing else OK)
+        _print(done, json=json)
+    raise typer.Exit(SOME_FAILED if any(missing) else OK)
+
+
+def _print(done: Any, *, json: bool) -> None:
+    out.json_document(_document(done)) if json else _tell(done)
+    for text in done.warnings:
+        out.warn(text)
 
 
 def _is_empty(photos: list[Path], name: str, *, json: bool) -> bool:
@@ -89,9 +89,11 @@ def _is_empty(photos: list[Path], name: str, *, json: bool) -> bool:
     return True
 
 
-def _refuse_without_regions(preview: Path | None, *, dry_run: bool, from_regions: bool) -> None:
+def _check(name: str, preview: Path | None, *, dry_run: bool, from_regions: bool) -> None:
     from engine.errors import UsageError
+    from engine.store.names import check_name
 
+    check_name(name)
     if (preview is not None or dry_run) and not from_regions:
         raise UsageError(
             "--dry-run and --preview are for --from-regions", hint="Add --from-regions, or leave them out."

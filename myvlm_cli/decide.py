@@ -110,7 +110,7 @@ def _listed(verdict: str, concept: str | None, box: str | None, *, undo: bool) -
 
     if box is not None:
         raise UsageError("--box is for one photo", hint="Give each line a box of its own.")
-    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    text = sys.stdin.buffer.read().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     return read_wishes(text, Verdict(verdict), concept, undo=undo)
 
 

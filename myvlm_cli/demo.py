@@ -62,7 +62,8 @@ def _prepare(folder: Path) -> None:
 
 
 def _step(text: str, command: str = "") -> None:
-    out.say(f"\n{text}")
+    out.say("")
+    out.say(text)
     if command:
         out.say(f"  $ {command}")
 
@@ -173,7 +174,8 @@ def _finish(
         out.json_document({"photos": rows, "answers": answers, "sheet": path_text(sheet), "seconds": round(seconds, 1)})
     else:
         out.table(_table(rows))
-    out.say(f"\nA picture of it all: {sheet}   ({seconds:.0f} s)")
+    out.say("")
+    out.say(f"A picture of it all: {sheet}   ({seconds:.0f} s)")
     out.say(f"Now your own photos: myvlm add-concept NAME FOLDER. To be rid of the demo: rm -r {sheet.parent}")
 
 

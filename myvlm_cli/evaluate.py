@@ -162,7 +162,7 @@ def _run_paper(settings: "PaperSettings", *, as_json: bool) -> None:
         out.json_document(document)
         return
     for found in tables:
-        out.text(render_table(found))
+        out.block(render_table(found))
 
 
 def _run_recognition(settings: "RecognitionSettings", *, as_json: bool) -> None:
@@ -174,7 +174,7 @@ def _run_recognition(settings: "RecognitionSettings", *, as_json: bool) -> None:
         out.json_document(document)
         return
     for found in tables:
-        out.text(render_table(found))
+        out.block(render_table(found))
 
 
 def _split(text: str) -> tuple[str, ...]:

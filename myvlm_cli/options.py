@@ -194,6 +194,7 @@ def open_session(
         UsageError: there is no such VLM or recogniser, or bodies were allowed with the paper's heads, which know faces
             only.
         ConceptError: a name is unknown.
+        EnvironmentFault: there is no such GPU.
     """
     from engine.pipeline.session import Choices, Session
 
@@ -294,7 +295,7 @@ def confirm(question: str, *, yes: bool) -> None:
     from myvlm_cli.output import escaped
 
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal to ask on", hint="Add --yes to go on without a question.")
+        raise UsageError(f"there is no terminal to ask on: {question}", hint="Add --yes to go on without the question.")
     typer.confirm(escaped(question), abort=True, err=True)
 
 

@@ -139,9 +139,7 @@ class Output:
             self.text(line)
 
     def _print(self, line: str, stream: TextIO) -> None:
-        """Print a line. Line ends before it are ours; others may be of a file name."""
-        rest = line.lstrip("\n")
-        self._write("\n" * (len(line) - len(rest)) + _CONTROL_BUT_TABS.sub(_escape, rest) + "\n", stream)
+        self._write(_CONTROL_BUT_TABS.sub(_escape, line) + "\n", stream)
 
     def _write(self, text: str, stream: TextIO) -> None:
         bar = self._progress

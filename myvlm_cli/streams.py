@@ -1,6 +1,7 @@
 """Standard streams that may be closed, full or a broken pipe: writing to them never raises an OSError."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ class GuardedStream:
 
     def __init__(self, stream: TextIO | None, fail: Callable[[OSError], None]) -> None:
         self._is_closed, self._fail = stream is None, fail
-        self._stream = stream or _null("w")
+        self._stream = stream or _empty()
 
     def write(self, text: str) -> int:
         """Write text; what cannot be written is dropped."""
@@ -71,7 +72,7 @@ def guarded_streams(lost: Callable[[str], None]) -> Iterator[None]:
         lost(err.strerror or str(err))
 
     before = sys.stdin, sys.stdout, sys.stderr
-    sys.stdin = sys.stdin or _null("r")
+    sys.stdin = sys.stdin or _empty()
     sys.stdout = cast(TextIO, GuardedStream(sys.stdout, fail))
     sys.stderr = cast(TextIO, GuardedStream(sys.stderr, lambda _: None))
     try:
@@ -80,5 +81,6 @@ def guarded_streams(lost: Callable[[str], None]) -> Iterator[None]:
         sys.stdin, sys.stdout, sys.stderr = before
 
 
-def _null(mode: str) -> TextIO:
-    return cast(TextIO, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123
+def _empty() -> TextIO:
+    """A stream in the place of one that was closed: nothing to read; nobody reads what is written."""
+    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8")

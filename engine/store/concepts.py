@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +100,17 @@ class ConceptStore:
         """
         found = list(self._db.query("select * from concepts where key = ?", [name_key(name)]))
         if not found:
-            known = ", ".join(c.name for c in self.all()) or "none yet; see `myvlm add-concept --help`"
-            raise ConceptError(f"there is no concept {name!r}", hint=f"Known: {known}.")
+            raise ConceptError(f"there is no concept {name!r}", hint=self._hint_at(name))
         return self._concept(found[0])
+
+    def _hint_at(self, name: str) -> str:
+        """Which concepts there are, and which may have been meant."""
+        names = {name_key(c.name): c.name for c in self.all()}
+        if not names:
+            return "Known: none yet; see `myvlm add-concept --help`."
+        near = [names[k] for k in get_close_matches(name_key(name), names, n=3)]
+        meant = f"Did you mean {' or '.join(near)}? " if near else ""
+        return f"{meant}Known: {', '.join(names.values())}."
 
     def find(self, name: str) -> Concept | None:
         """The concept of a name, or None."""
