@@ -226,7 +226,9 @@ def test_ask_uses_names_and_admits_absence(myvlm, album):
     assert result.code == 0
     assert result.out.strip() == "Rex is in the snow."
     result = myvlm("ask", album / "nobody.jpg", "What is REX holding?", "--json")
-    assert result.json["photos"][0]["answer"] == myvlm("ask", album / "nobody.jpg", "What is a dog holding?").out.strip()
+    assert (
+        result.json["photos"][0]["answer"] == myvlm("ask", album / "nobody.jpg", "What is a dog holding?").out.strip()
+    )
     assert result.json["photos"][0]["notes"] == ["Rex was not recognised in this photo"]
     assert "Rex" not in result.json["photos"][0]["answer"]
     result = myvlm("ask", album / "rex.jpg", album / "both.jpg", "What is Rex doing in the image?", "--jsonl")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +16,12 @@ from engine.pipeline.names_only import HOW_TO_GET_A_VLM, check_drawn
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
 from engine.store.calibrations import common_folder
-from engine.tasks import Known, answer, check_answers
 from engine.training.questions import Task
 from engine.types import Concept, Kind, Match, Status
 from engine.vlms.wording import mentions, replace_names
+
+if TYPE_CHECKING:
+    from engine.tasks import Known
 
 UNKNOWN_WORLD = "no VLM on this machine knows such photos"
 """Why a photo that was not drawn gets no answer from a VLM that knows drawings only."""
@@ -50,7 +53,7 @@ class _Asked:
 
     question: str
     named: tuple[Concept, ...]
-    known: dict[str, tuple[Known, Task]]
+    known: "dict[str, tuple[Known, Task]]"
 
 
 def respond(
@@ -70,6 +73,8 @@ def respond(
     """
     if not session.has_vlm:
         raise UsageError("--vlm none asks for names only, which is for caption", hint="Leave it out to ask a question.")
+    from engine.tasks import check_answers
+
     check_answers(session.vlm_config)
     if session.choices.vlm and session.vlm_config.world:
         check_drawn(session, paths)
@@ -105,6 +110,8 @@ def _read(session: Session, path: Path) -> Photo | Reply:
 def _answer(session: Session, photos: Sequence[Photo], enrolled: Enrolled, asked: _Asked) -> list[Reply]:
     if not photos:
         return []
+    from engine.tasks import answer
+
     began = time.monotonic()
     matches = recognise(session, photos, enrolled)
     about = [_spoken_of(asked, own) for own in matches]
@@ -163,10 +170,12 @@ def _spoken_of(asked: _Asked, matches: Sequence[Match]) -> list[Match]:
     return [m for m in matches if m.concept_id in wanted or not wanted]
 
 
-def _known(session: Session, chosen: Iterable[Concept]) -> dict[str, tuple[Known, Task]]:
+def _known(session: Session, chosen: Iterable[Concept]) -> "dict[str, tuple[Known, Task]]":
     """Embeddings of the concepts that have one, for questions or else for captions. A concept that was imported without
     a head cannot be recognised and is left out.
     """
+    from engine.tasks import Known
+
     found = {}
     for concept in chosen:
         try:
