@@ -226,11 +226,10 @@ def test_ask_uses_names_and_admits_absence(myvlm, album):
     assert result.code == 0
     assert result.out.strip() == "Rex is in the snow."
     result = myvlm("ask", album / "nobody.jpg", "What is REX holding?", "--json")
-    assert (
-        result.json["photos"][0]["answer"] == myvlm("ask", album / "nobody.jpg", "What is a dog holding?").out.strip()
-    )
+    category = myvlm("concepts", "show", "rex", "--json").json["category"]
+    plain = myvlm("ask", album / "nobody.jpg", f"What is a {category} holding?").out.strip()
     assert result.json["photos"][0]["notes"] == ["Rex was not recognised in this photo"]
-    assert "Rex" not in result.json["photos"][0]["answer"]
+    assert result.json["photos"][0]["answer"] == plain
     result = myvlm("ask", album / "rex.jpg", album / "both.jpg", "What is Rex doing in the image?", "--jsonl")
     assert [line["status"] for line in result.lines] == ["ok", "ok"]
 
