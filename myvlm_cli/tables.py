@@ -1,0 +1,112 @@
+"""Print rows of data: an aligned table or blocks on a terminal, tab-separated lines with a header in a pipe."""
+
+import sys
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from myvlm_cli.output import out, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+_GAP = 2
+"""Blanks between columns on a terminal."""
+_NARROWEST = 24
+"""A column of prose is not wrapped to fewer characters; a table that would need that becomes blocks."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. title: its heading on a terminal; key: its heading in a pipe, for scripts. A column with only one of
+    them is printed there only. right: align to the right; prose: may be wrapped between words.
+    """
+
+    title: str
+    key: str
+    align: Literal["left", "right"] = "left"
+    prose: bool = False
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows, each with one text a column; nothing where there are no rows. Control characters appear as escapes.
+
+    A terminal gets a table that fits its width (COLUMNS, else the window's), or one block a row where it cannot fit;
+    headings are bold unless NO_COLOR is set. Anything else gets tab-separated values with a header line.
+    """
+    if not rows:
+        return
+    cells = [[on_one_line(text) for text in row] for row in rows]
+    if sys.stdout.isatty():
+        shown = [i for i, c in enumerate(columns) if c.title]
+        out.table(_lay_out([columns[i] for i in shown], [[row[i] for i in shown] for row in cells], _width()))
+        return
+    kept = [i for i, c in enumerate(columns) if c.key]
+    for row in [[c.key for c in columns], *cells]:
+        out.text("\t".join(row[i] for i in kept))
+
+
+def on_one_line(text: str) -> str:
+    """Text without tabs, line ends and what a terminal would obey or cannot show, which appear as escapes."""
+    strange = ("Cc", "Zl", "Zp")
+    return printable("".join(repr(c)[1:-1] if unicodedata.category(c) in strange else c for c in text))
+
+
+def _width() -> int:
+    """Columns of the terminal that stdout is."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout).width
+
+
+def _lay_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> "Table":
+    """The rows as a table, or as blocks where a table is wider than the terminal."""
+    from rich.cells import cell_len
+
+    least = 0
+    for i, column in enumerate(columns):
+        texts = [cell_len(row[i]) for row in rows]
+        needed = min(max(texts), _NARROWEST) if column.prose else max(texts)
+        least += max(cell_len(column.title), needed)
+    return _table(columns, rows) if least + _GAP * (len(columns) - 1) <= width else _blocks(columns, rows)
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(_text(column.title), justify=column.align, no_wrap=not column.prose)
+    for row in rows:
+        table.add_row(*map(_text, row))
+    return table
+
+
+def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table":
+    """One line a cell, under one another, and an empty line between rows."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for number, row in enumerate(rows):
+        if number:
+            table.add_row("", "")
+        for column, text in zip(columns, row, strict=True):
+            if text:
+                table.add_row(_text(column.title), _text(text))
+    return table
+
+
+def _text(text: str) -> "Text":
+    """Text as it is: brackets in a name are no markup."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`, `1,500 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
