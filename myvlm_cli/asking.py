@@ -18,4 +18,6 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"cannot ask here, because stdin is no terminal: {question}", hint="To answer yes, add --yes.")
-    typer.confirm(question, abort=True, err=True)
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # click's own would write a blank to stdout
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Abort

@@ -57,7 +57,7 @@ def confirm(
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
-    """Confirm that a concept is in a photo. It is named there from the next caption on, and its recogniser learns from it.
+    """Confirm that a concept is in a photo. It is named there from the next caption on, and recognition learns from it.
 
     Example: myvlm confirm beach.jpg rex --box 120,80,400,390
 
@@ -78,7 +78,7 @@ def reject(
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
-    """Record that a concept is not in a photo. It is never named there again, and its recogniser learns from it.
+    """Record that a concept is not in a photo. It is never named there again, and recognition learns from it.
 
     --box shows what was taken for the concept; the concept is named nowhere in the photo, with or without a box.
 

@@ -60,7 +60,9 @@ def show(
 
 def _tell_concept(document: dict[str, Any]) -> None:
     name = shlex.quote(document["name"])
-    out.text(f"{document['name']}: {document['kind']}, class word {document['category']}, version {document['version']}")
+    out.text(
+        f"{document['name']}: {document['kind']}, class word {document['category']}, version {document['version']}"
+    )
     for r in document["references"]:
         out.text(f"  reference {r['file']}{_dated(r['taken'])}")
     for d in document["decisions"]:

@@ -1,5 +1,6 @@
 """Print rows of data: an aligned table or blocks on a terminal, tab-separated lines with a header in a pipe."""
 
+import os
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     cells = [[on_one_line(text) for text in row] for row in rows]
     if sys.stdout.isatty():
         shown = [i for i, c in enumerate(columns) if c.title]
-        out.table(_lay_out([columns[i] for i in shown], [[row[i] for i in shown] for row in cells], _width()))
+        out.table(_lay_out([columns[i] for i in shown], [[row[i] for i in shown] for row in cells], terminal_width()))
         return
     kept = [i for i, c in enumerate(columns) if c.key]
     for row in [[c.key for c in columns], *cells]:
@@ -54,8 +55,8 @@ def on_one_line(text: str) -> str:
     return printable("".join(repr(c)[1:-1] if unicodedata.category(c) in strange else c for c in text))
 
 
-def _width() -> int:
-    """Columns of the terminal that stdout is."""
+def terminal_width() -> int:
+    """Characters in a line of the terminal that stdout is; COLUMNS overrules it."""
     from rich.console import Console
 
     return Console(file=sys.stdout).width
@@ -76,7 +77,7 @@ def _lay_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: in
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table":
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style=_bold())
     for column in columns:
         table.add_column(_text(column.title), justify=column.align, no_wrap=not column.prose)
     for row in rows:
@@ -89,7 +90,7 @@ def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table"
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=False)
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style=_bold(), no_wrap=True)
     table.add_column(overflow="fold")
     for number, row in enumerate(rows):
         if number:
@@ -98,6 +99,11 @@ def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table"
             if text:
                 table.add_row(_text(column.title), _text(text))
     return table
+
+
+def _bold() -> str:
+    """The style of headings; none where the user wants none (no-color.org)."""
+    return "" if os.environ.get("NO_COLOR") else "bold"
 
 
 def _text(text: str) -> "Text":

@@ -81,9 +81,10 @@ class Why:
 
     box: the region in pixels of the upright photo, None where there is none; source: where that came from, `face`,
     `detector`, `grid`, `photo` or `body`. score: of this region, whatever became of it, on the scale of the thresholds
-    (`scale`); name, maybe: from where on it is named and suggested; the paper's heads know no suggestions. nearest, rejection: what is most like the region of all references and confirmed
-    photos, and of what the user rejected. likeness: cosine to the mean of the references; crowd: to the 50 strangers
-    most like the region. evidence and bias add up to the score; the paper's heads have none.
+    (`scale`); name, maybe: from where on it is named and suggested; the paper's heads know no suggestions.
+    nearest, rejection: what is most like the region of all references and confirmed photos, and of what the user
+    rejected. likeness: cosine to the mean of the references; crowd: to the 50 strangers most like the region. evidence
+    and bias add up to the score; the paper's heads have none.
     """
 
     concept: Concept

@@ -293,8 +293,8 @@ def _draw_evidence(page: _Page, why: Why, top: float) -> float:
     rows.append(("to begin with", why.bias or 0.0))
     most = max(abs(part) for _, part in rows) or 1.0
     middle, reach, y = _WIDTH - _EDGE - 100, 48, top + 28
-    for label, part in rows:
-        page.text((_RIGHT, y), label, size=15, color=_PALE)
+    for words, part in rows:
+        page.text((_RIGHT, y), words, size=15, color=_PALE)
         x = middle + reach * part / most
         page.draw.rectangle((min(x, middle), y + 2, max(x, middle), y + 14), fill=_GREEN if part > 0 else _RED)
         page.text((_WIDTH - _EDGE, y), f"{part:+.2f}", size=15, align="r")

@@ -251,10 +251,11 @@ def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _common_folder(first: bytes, last: bytes) -> Path:
-    """The folder that holds all of some sorted paths, of which these are the first and the last: what two ends of a
-    sorted list start with, all between them do.
+def _common_folder(first: bytes, last: bytes) -> Path | None:
+    """The folder that holds all of some sorted paths, of which these are the first and the last: what both ends of a
+    sorted list start with, all between them do. None on different drives.
     """
-    start = os.path.commonprefix([first, last])
-    folder, slash, _ = start.rpartition(os.fsencode(os.sep))
-    return Path(os.fsdecode(folder or slash))
+    try:
+        return Path(os.path.commonpath([Path(os.fsdecode(end)).parent for end in (first, last)]))
+    except ValueError:
+        return None
