@@ -68,7 +68,7 @@ def runs(
 _RUNS = (
     Column("run", "run"),
     Column("command", "command"),
-    Column("started", "started"),
+    Column("started", "started", optional=True),
     Column("photos", "photos", "right"),
     Column("files", "files", "right"),
     Column("state", "state"),

@@ -145,7 +145,10 @@ def _show(found: "Review", limit: int | None, html: Path | None, *, json: bool) 
         _tell_of_none(found, html)
         return
     told = counted(len(shown), "suggestion") + (f", and {more:,} more (--limit)" if more else "")
-    out.say(f"{told}. " + (_PAGE_NEXT if html else f"Next: {_command(shown[0])}, or reject; --html FILE makes a page."))
+    out.say(
+        f"{told}. "
+        + (_PAGE_NEXT if html else f"Next: {_command(shown[0])} (or reject). --html FILE makes a page to decide on.")
+    )
 
 
 def _tell_of_none(found: "Review", html: Path | None) -> None:
@@ -186,7 +189,7 @@ _COLUMNS = (
     Column("confidence", "confidence", "right"),
     Column("named from", "named_from", "right"),
     Column("most like", ""),
-    Column("next best", ""),
+    Column("next best", "", optional=True),
 )
 """Scripts get the raw scores and thresholds; people get confidences, and the most important of the rest."""
 

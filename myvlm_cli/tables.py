@@ -22,26 +22,29 @@ _NARROWEST = 24
 @dataclass(frozen=True)
 class Column:
     """One column. title: its heading on a terminal; key: its heading in a pipe, for scripts. A column with only one of
-    them is printed there only. right: align to the right; prose: may be wrapped between words.
+    them is printed there only. prose: may be wrapped between words; optional: left out of a terminal's table where that
+    lets it fit.
     """
 
     title: str
     key: str
     align: Literal["left", "right"] = "left"
     prose: bool = False
+    optional: bool = False
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print rows, each with one text a column; nothing where there are no rows. Control characters appear as escapes.
 
-    A terminal gets a table that fits its width (COLUMNS, else the window's), or one block a row where it cannot fit;
-    headings are bold unless NO_COLOR is set. Anything else gets tab-separated values with a header line.
+    A terminal gets a table of what is not empty that fits its width (COLUMNS, else the window's), or one block a row
+    where it cannot fit; headings are bold unless NO_COLOR is set. Anything else gets tab-separated values with a header
+    line.
     """
     if not rows:
         return
     cells = [[on_one_line(text) for text in row] for row in rows]
     if sys.stdout.isatty():
-        shown = [i for i, c in enumerate(columns) if c.title]
+        shown = [i for i, c in enumerate(columns) if c.title and any(row[i] for row in cells)]
         out.table(_lay_out([columns[i] for i in shown], [[row[i] for i in shown] for row in cells], terminal_width()))
         return
     kept = [i for i, c in enumerate(columns) if c.key]
@@ -63,15 +66,21 @@ def terminal_width() -> int:
 
 
 def _lay_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> "Table":
-    """The rows as a table, or as blocks where a table is wider than the terminal."""
+    """The rows as a table, without optional columns if need be, or as blocks where the terminal is too narrow."""
+    least = [_least_width(c, [row[i] for row in rows]) for i, c in enumerate(columns)]
+    needed = [i for i, c in enumerate(columns) if not c.optional]
+    for kept in (range(len(columns)), needed):
+        if sum(least[i] for i in kept) + _GAP * (len(kept) - 1) <= width:
+            return _table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    return _blocks(columns, rows)
+
+
+def _least_width(column: Column, texts: Sequence[str]) -> int:
+    """How many characters a column needs on a terminal."""
     from rich.cells import cell_len
 
-    least = 0
-    for i, column in enumerate(columns):
-        texts = [cell_len(row[i]) for row in rows]
-        needed = min(max(texts), _NARROWEST) if column.prose else max(texts)
-        least += max(cell_len(column.title), needed)
-    return _table(columns, rows) if least + _GAP * (len(columns) - 1) <= width else _blocks(columns, rows)
+    longest = max(map(cell_len, texts))
+    return max(cell_len(column.title), min(longest, _NARROWEST) if column.prose else longest)
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table":

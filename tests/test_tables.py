@@ -90,6 +90,21 @@ def test_blocks_where_a_table_does_not_fit(capsys, terminal):
     ]
 
 
+def test_a_table_leaves_out_what_is_empty_or_optional_before_it_becomes_blocks(capsys, terminal):
+    columns = (Column("a", "a"), Column("empty", "empty"), Column("more", "more", optional=True))
+    rows = [("x" * 20, "", "y" * 20)]
+    for width, expected in (
+        (42, ["a                     more", f"{'x' * 20}  {'y' * 20}"]),
+        (41, ["a", "x" * 20]),
+        (20, ["a", "x" * 20]),
+        (19, None),
+    ):
+        terminal(width)
+        print_table(columns, rows)
+        lines = printed(capsys)
+        assert lines == expected if expected else len(lines) > 2
+
+
 def test_no_rows_print_nothing(capsys, terminal):
     print_table(COLUMNS, [])
     terminal(80)
