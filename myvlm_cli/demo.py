@@ -64,7 +64,8 @@ def _prepare(folder: Path) -> None:
 
 def _step(text: str, *command: str | Path) -> None:
     """Say what comes next, and the command that does the same."""
-    out.say(f"\n{text}")
+    out.say("")
+    out.say(text)
     if command:
         _show(*command)
 
@@ -182,7 +183,8 @@ def _finish(
         out.json_document({"photos": rows, "answers": answers, "sheet": path_text(sheet), "seconds": round(seconds, 1)})
     else:
         print_table(_COLUMNS, [_cells(r) for r in rows])
-    out.say(f"\nAll of it in one picture: {path_text(sheet)}   ({seconds:.0f} s)")
+    out.say("")
+    out.say(f"All of it in one picture: {path_text(sheet)}   ({seconds:.0f} s)")
     out.say(f"To remove the demo: rm -r {shlex.quote(path_text(sheet.parent))}")
     out.say("Next, with your own photos and without the demo's MYVLM_HOME: myvlm add-concept NAME FOLDER")
 

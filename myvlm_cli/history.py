@@ -232,7 +232,7 @@ def status(
                 out.json_line(_describe(standing))
             for note in standing.notes:
                 out.warn(f"{path_text(standing.path)}: {note}")
-    counts = Counter(s.state for s in standings)
+    counts = Counter(str(s.state) for s in standings)
     if json:
         out.json_document({"photos": [_describe(s) for s in standings], "summary": dict(counts)})
     elif not jsonl:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from myvlm_cli.output import out, printable
+from myvlm_cli.output import out
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,8 +54,14 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
 
 def on_one_line(text: str) -> str:
     """Text without tabs, line ends and what a terminal would obey or cannot show, which appear as escapes."""
-    strange = ("Cc", "Zl", "Zp")
-    return printable("".join(repr(c)[1:-1] if unicodedata.category(c) in strange else c for c in text))
+    encoding = sys.stdout.encoding or "utf-8"
+    plain = "".join(ascii(c)[1:-1] if unicodedata.category(c) in _STRANGE or c in _TURNING else c for c in text)
+    return plain.encode(encoding, "backslashreplace").decode(encoding)
+
+
+_STRANGE = ("Cc", "Zl", "Zp")
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that make a terminal write what follows from right to left."""
 
 
 def terminal_width() -> int:

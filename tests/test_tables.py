@@ -10,7 +10,7 @@ import termios
 
 import pytest
 
-from myvlm_cli.tables import Column, counted, print_table
+from myvlm_cli.tables import Column, counted, on_one_line, print_table
 
 COLUMNS = (
     Column("photo", "photo"),
@@ -110,6 +110,20 @@ def test_no_rows_print_nothing(capsys, terminal):
     terminal(80)
     print_table(COLUMNS, [])
     assert printed(capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\tb\r\nc", r"a\tb\r\nc"),
+        ("\x1b[2J\x9b", r"\x1b[2J\x9b"),
+        ("gpj.\u202eexe", r"gpj.\u202eexe"),
+        ("a\udcff", r"a\udcff"),
+        ("Zoë 猫 👩‍👧", "Zoë 猫 👩‍👧"),
+    ],
+)
+def test_no_text_does_anything_to_the_terminal(text, shown):
+    assert on_one_line(text) == shown
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (1500, "1,500 files")])
