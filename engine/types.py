@@ -15,6 +15,14 @@ class Kind(StrEnum):
     THING = "thing"
 
 
+class Scale(StrEnum):
+    """What a recognition score is; `engine.heads.confidence` turns it into what people read."""
+
+    LOG_ODDS = "log-odds"
+    PROBABILITY = "probability"
+    COSINE = "cosine"
+
+
 class Status(StrEnum):
     """What became of one photo of a batch."""
 
@@ -72,7 +80,9 @@ class Decision:
 
 @dataclass(frozen=True)
 class Match:
-    """A concept recognised in a region. score: 0..1 or cosine, higher is better, with its threshold."""
+    """A concept recognised in a region. score: higher is better, with the threshold from which it is named; scale: what
+    both are, None of a match that was read from a sidecar, which does not say.
+    """
 
     concept_id: str
     name: str
@@ -82,6 +92,7 @@ class Match:
     threshold: float
     box: Box
     source: str  # face, detector, grid, photo or body: where the region came from
+    scale: Scale | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

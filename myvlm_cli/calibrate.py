@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.heads.confidence import in_words
+from engine.types import Scale
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
+from myvlm_cli.tables import Column, print_table
+from myvlm_cli.words import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +31,8 @@ Rate = Annotated[
         "--false-names-per-1000",
         min=0.01,
         max=1000,
-        help="How many wrong names in 1,000 photos to allow, all concepts together. Default: what this library had"
-        " before, else 1.",
+        help="Wrong names to allow in 1,000 photos, for all concepts together. Default: what this library had before,"
+        " else 1.",
         show_default=False,
     ),
 ]
@@ -50,9 +54,9 @@ def calibrate(
     dtype: o.Dtype = "auto",
     json: o.Json = False,
 ) -> None:
-    """Set the thresholds on your own photos, so that wrong names are as rare as you ask.
+    """Set the thresholds on your own photos: how certain a match must be to be named.
 
-    You need not label anything. It runs by itself before the first caption of a folder, and again when concepts change.
+    No labels are needed. myvlm caption does this itself for a new folder, and again when concepts change.
 
     Example: myvlm calibrate ~/Pictures --false-names-per-1000 0.5
     """
@@ -70,19 +74,32 @@ def calibrate(
     promises, look = _calibrate(session, found, photos.folder, false_names_per_1000)
     if not promises:
         raise UsageError(
-            f"{len(look.readable)} different photos that can be read are too few to calibrate on: a rate of one in a"
-            f" thousand needs at least {FEWEST}",
-            hint="Name the folder of the whole library. Until then the usual thresholds are used.",
+            f"{count(len(look.readable), 'different photo')} that can be read: too few to calibrate on. At least"
+            f" {FEWEST} are needed.",
+            hint="Give the folder of the whole library. Until then the built-in thresholds are used.",
         )
     if json:
         out.json_document(describe_promises(promises, photos.folder, look.failed))
         raise typer.Exit(SOME_FAILED if look.failed else OK)
+    rows = []
     for promise in promises:
         for concept in promise.concepts:
             t = promise.thresholds[concept.id]
-            out.text(f"{concept.name}: named from {t.name:.2f}, perhaps from {t.maybe:.2f}")
+            raw = (f"{v:.2f}" for v in (t.name, t.maybe))
+            rows.append((concept.name, *in_words(Scale.LOG_ODDS, t.name, t.maybe), *raw))
+    print_table(_COLUMNS, rows)
     tell(promises)
+    out.say("Next: myvlm caption FOLDER, or myvlm review FOLDER for the suggestions")
     raise typer.Exit(SOME_FAILED if look.failed else OK)
+
+
+_COLUMNS = (
+    Column("concept", "concept"),
+    Column("named from", "named_from", "right"),
+    Column("suggested from", "suggested_from", "right"),
+    Column("", "name_threshold"),
+    Column("", "maybe_threshold"),
+)
 
 
 def calibrate_unseen(
@@ -112,12 +129,12 @@ def calibrate_unseen(
     if why_not:
         if not before:
             tell_it = out.say if some else out.detail
-            tell_it(f"not calibrated on these photos, because {why_not}: thresholds of before or the usual ones serve")
+            tell_it(f"Not calibrated on these photos, because {why_not}. Earlier or built-in thresholds are used.")
         return
     found = list(photos)
     stills = sum(f.kind == "photo" for f in found)
     if stills < FEWEST:
-        out.detail("too few photos to calibrate on: thresholds of another library or the usual ones are used")
+        out.detail("Too few photos to calibrate on. Thresholds of another library or the built-in ones are used.")
     elif stills >= _GROWN * before:
         tell(_calibrate(session, found, photos.folder, None, kinds)[0])
 
@@ -150,10 +167,10 @@ def _calibrate(
     from engine.types import Kind
 
     if folder is None:
-        raise UsageError("no photos given", hint="Name the folder of the library.")
+        raise UsageError("no photos given", hint="Give the folder of the library.")
     o.warn_of_slow_faces(session)
     look = _Look()
-    with out.progress("calibrating", min(MOST, sum(f.kind == "photo" for f in found))) as bar:
+    with out.progress("Calibrating", min(MOST, sum(f.kind == "photo" for f in found))) as bar:
 
         def step(scanned: "Scanned") -> None:
             bar.advance()
@@ -163,7 +180,7 @@ def _calibrate(
 
 
 def tell(promises: "Sequence[Promise]") -> None:
-    """Say what was promised, what is to be expected, and who cannot be told from others."""
+    """Print the target, what is to be expected, and which concepts look like others."""
     from engine.pipeline.calibrating import interval
 
     if not promises:
@@ -172,14 +189,13 @@ def tell(promises: "Sequence[Promise]") -> None:
     rate = sum(p.per_1000 for p in promises)
     expected = sum(p.expected for p in promises)
     low, high = interval(expected, photos)
-    out.say(
-        f"Calibrated on {photos} photos for at most {rate:g} false names in 1,000 photos; {expected:.2f} predicted"
-        f" (95 % of such libraries: {low:.1f} to {high:.1f})"
-    )
+    wrong = f"{rate:g} wrong {'name' if rate == 1 else 'names'}"
+    about = f"about {_rounded(expected)} ({_rounded(low)} to {_rounded(high)})"
+    out.say(f"Checked {count(photos, 'photo')}. Target: {wrong} in 1,000; expected: {about}")
     if expected > rate:
         out.warn(
-            "strangers in these photos look much like your concepts: more false names are predicted than you allow."
-            " A lower --false-names-per-1000 (myvlm calibrate) is stricter; myvlm reject teaches who is not whom"
+            "Others in these photos look much like your concepts, so more wrong names are expected than you allow."
+            " A lower --false-names-per-1000 of myvlm calibrate is stricter; myvlm reject corrects single photos."
         )
     for promise in promises:
         for concept in promise.alike:
@@ -187,9 +203,17 @@ def tell(promises: "Sequence[Promise]") -> None:
                 continue
             where = "in other light and from other sides" if promise.kind == "people" else "in other places"
             out.warn(
-                f"{concept.name} can hardly be told from others in these photos and will seldom be named: add photos of"
-                f" {concept.name} {where}, or decide what myvlm review lists"
+                f"{concept.name} looks much like others in these photos and will seldom be named. Add photos of"
+                f" {concept.name} {where}, or decide what myvlm review lists."
             )
+
+
+def _rounded(rate: float) -> str:
+    """An expected number for people: whole from 2 on, else with one decimal."""
+    return f"{rate:,.0f}" if rate >= _WHOLE else f"{rate:.1f}".removesuffix(".0")
+
+
+_WHOLE = 1.95
 
 
 def describe_promises(promises: "Sequence[Promise]", folder: "Path | None", failed: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`myvlm concepts`: list, show, rename, merge, forget, import."""
 
+import shlex
 from collections import Counter
 from inspect import cleandoc
 from pathlib import Path
@@ -13,14 +14,15 @@ from myvlm_cli.commands import App
 from myvlm_cli.errors import SOME_FAILED
 from myvlm_cli.merge import merge
 from myvlm_cli.output import out, path_text
-from myvlm_cli.show import describe_concept, show
+from myvlm_cli.show import describe_concept, show, vlm_name
+from myvlm_cli.tables import Column, print_table
 
 app = App(invoke_without_command=True)
 
 
 @app.callback()
 def default(context: typer.Context, json: o.Json = False) -> None:
-    """See, rename, merge and forget concepts. Without a subcommand: list them.
+    """List, rename, merge and forget concepts. Without a subcommand: list them.
 
     Example: myvlm concepts show rex
     """
@@ -37,16 +39,33 @@ def list_concepts(json: o.Json = False) -> None:
     _list(json=json)
 
 
+_COLUMNS = (
+    Column("name", "name"),
+    Column("kind", "kind"),
+    Column("class word", "category"),
+    Column("references", "references", "right"),
+    Column("trained for", "trained_for", prose=True),
+)
+
+
 def _list(*, json: bool) -> None:
     session = o.open_session(None, None, "auto", "auto", create=False)
     documents = [describe_concept(session, c) for c in session.store.all()]
     if json:
         out.json_document({"concepts": documents})
-    elif not documents:
+        return
+    rows = []
+    for d in documents:
+        trained = ", ".join(dict.fromkeys(vlm_name(e["vlm"]) for e in d["embeddings"]))
+        rows.append((d["name"], d["kind"], d["category"], str(len(d["references"])), trained or "nothing yet"))
+    print_table(_COLUMNS, rows)
+    untrained = [d["name"] for d in documents if not d["embeddings"]]
+    if not documents:
         out.say("No concepts yet. Start with: myvlm add-concept NAME PHOTOS")
-    for d in [] if json else documents:
-        trained = ", ".join(e["vlm"] for e in d["embeddings"]) or "not trained"
-        out.text(f"{d['name']}\t{d['kind']}\t{d['category']}\t{len(d['references'])} references\t{trained}")
+    elif untrained:
+        out.say(f"Next: myvlm train {shlex.quote(untrained[0])} teaches the VLM to use the name in sentences.")
+    else:
+        out.say("Next: myvlm caption FOLDER, or myvlm concepts show NAME")
 
 
 app.command("show")(show)

@@ -1,5 +1,6 @@
 """`myvlm confirm` and `myvlm reject`."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.heads.confidence import label
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 Photo = Annotated[
     Path,
     typer.Argument(
-        help='The photo; - reads lines like {"photo": "a.jpg", "concept": "rex", "verdict": "confirm", "box":'
+        help='The photo; - reads lines such as {"photo": "a.jpg", "concept": "rex", "verdict": "confirm", "box":'
         " [x0, y0, x1, y1]} from stdin; verdict, concept and box may be left out.",
         show_default=False,
     ),
@@ -27,7 +29,7 @@ Photo = Annotated[
 Concept = Annotated[
     str | None,
     typer.Argument(
-        help="The concept's name; with - that of the lines without one.",
+        help="The concept's name; with -, the name for lines without one.",
         autocompletion=o.complete_concept,
         show_default=False,
     ),
@@ -37,11 +39,11 @@ Where = Annotated[
     typer.Option(
         "--box",
         metavar="X0,Y0,X1,Y1",
-        help="Where in the photo, in pixels of the upright photo. Default: the region that looks most like it.",
+        help="Where it is, in pixels of the upright photo. Default: the region that looks most like it.",
         show_default=False,
     ),
 ]
-Undo = Annotated[bool, typer.Option("--undo", help="Take back what was decided, whatever it was.")]
+Undo = Annotated[bool, typer.Option("--undo", help="Remove the decision about this photo and concept.")]
 
 
 def confirm(
@@ -55,7 +57,7 @@ def confirm(
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
-    """Say that a concept is in a photo: it is named there from the next caption on, and its head learns from it.
+    """Confirm that a concept is in a photo. It is named there from the next caption on, and recognition learns from it.
 
     Example: myvlm confirm beach.jpg rex --box 120,80,400,390
 
@@ -76,9 +78,9 @@ def reject(
     json: o.Json = False,
     jsonl: o.JsonLines = False,
 ) -> None:
-    """Say that a concept is not in a photo: it is never named there again, and its head learns from it.
+    """Record that a concept is not in a photo. It is never named there again, and recognition learns from it.
 
-    --box says what was taken for it; in the photo it is nowhere, with or without.
+    --box shows what was taken for the concept; the concept is named nowhere in the photo, with or without a box.
 
     Example: myvlm reject beach.jpg rex
     """
@@ -136,10 +138,29 @@ def decide_one(session: "Session", wish: "Wish", *, json: bool, jsonl: bool) -> 
     """
     from engine.pipeline.decide import decide
 
+    before = "" if json or jsonl or wish.undo else _confidence_before(session, wish)
     results = decide(session, [wish])
     if results[0].error is not None:
         raise results[0].error
-    return _tell(results, json=json, jsonl=jsonl)
+    code = _tell(results, json=json, jsonl=jsonl, before=before)
+    out.say(f"Next: myvlm caption {shlex.quote(path_text(wish.photo))} writes it to the sidecar.")
+    return code
+
+
+def _confidence_before(session: "Session", wish: "Wish") -> str:
+    """How sure myvlm was of a concept in a photo that nobody had decided about; "" where it was not looked for."""
+    from engine.errors import EngineError
+    from engine.pipeline.why import why_photo
+    from engine.pipeline.why_picture import scores_in_words
+
+    try:
+        found = why_photo(session, wish.concept, wish.photo)[1]
+    except EngineError:  # what stops the decision, too, is told there
+        return ""
+    if found.score is None or found.outcome in ("confirmed", "rejected"):
+        return ""
+    words = scores_in_words(found)
+    return f" ({label(found.scale)} before: {words.score}; named from {words.name})"
 
 
 def decide_many(
@@ -151,11 +172,11 @@ def decide_many(
     results = decide(session, wishes)
     code = _tell(results, json=json, jsonl=jsonl)
     failed = sum(r.error is not None for r in results)
-    out.say(f"{len(results) - failed} done, {failed} failed")
+    out.say(f"{len(results) - failed} done, {failed} failed. Next: myvlm caption FOLDER writes them to sidecars.")
     return code
 
 
-def _tell(results: "Sequence[Decided]", *, json: bool, jsonl: bool) -> int:
+def _tell(results: "Sequence[Decided]", *, json: bool, jsonl: bool, before: str = "") -> int:
     documents = [_document(r) for r in results]
     if json:
         out.json_document({"decisions": documents})
@@ -163,7 +184,7 @@ def _tell(results: "Sequence[Decided]", *, json: bool, jsonl: bool) -> int:
         if jsonl and not json:
             out.json_line(document)
         elif result.error is None and not json:
-            out.text(_told(document))
+            out.text(f"{_told(document)}{before}")
         if result.error is not None:
             out.warn(document["reason"])
         for note in result.notes:
@@ -187,18 +208,21 @@ def _document(result: Any) -> dict[str, Any]:
 
 
 def _told(document: dict[str, Any]) -> str:
-    done = {"confirm": f"{document['concept']} is in it", "reject": f"{document['concept']} is not in it"}
-    said = done[document["verdict"]]
+    verdict = f"{document['concept']} {DECIDED[document['verdict']]}"
     if document["status"] == "undone":
-        return f"{document['file']}: taken back: {said}"
-    before = f" (before: {document['before']})" if document["before"] else ""
-    return f"{document['file']}: {said}{before}"
+        return f"{document['file']}: decision removed: {verdict}"
+    before = f" (before: {DECIDED[document['before']]})" if document["before"] else ""
+    return f"{document['file']}: {verdict}{before}"
+
+
+DECIDED = {"confirm": "confirmed", "reject": "rejected"}
+"""Verdicts for people."""
 
 
 STANDINGS = {
     "holds": "",
-    "changed": "; the photo changed since, and it no longer counts: decide again",
-    "not there": "; the photo is not there now, and it counts wherever that is",
+    "changed": "; the photo has changed since, so it no longer counts: decide again",
+    "not there": "; the photo is no longer at that place; the decision still counts for it",
 }
 
 

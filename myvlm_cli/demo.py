@@ -10,11 +10,12 @@ import typer
 
 from myvlm_cli import options as o
 from myvlm_cli.output import out, path_text
+from myvlm_cli.tables import Column, print_table
 
 _MARK = ".myvlm-demo"
 _MADE = ("album", "home", "located", "rex", "mug", "anna")
 """What a demo leaves in its folder; a second demo in the same folder starts by deleting these."""
-_PINNED = " --vlm storybook"
+_PINNED = ("--vlm", "storybook")
 """What the printed commands need on a machine that has a better VLM."""
 _QUESTIONS = (
     ("Rex", "What is Rex doing in the image?"),
@@ -30,15 +31,15 @@ def demo(
     seed: o.Seed = 7,
     json: o.Json = False,
 ) -> None:
-    """See it all work, offline, in minutes: draw an album, learn three concepts, caption, ask, locate.
+    """Try everything offline on a drawn album. It learns three concepts, then captions, asks and locates.
 
     Example: myvlm demo
     """
-    began = time.monotonic()
+    began, folder = time.monotonic(), folder.expanduser().absolute()  # what is printed works in any folder
     _prepare(folder)
     from engine.pipeline.session import Choices, Session
 
-    session = Session(Choices(vlm="storybook", device="cpu"), folder.absolute() / "home")
+    session = Session(Choices(vlm="storybook", device="cpu"), folder / "home")
     album = _draw(folder, seed)
     _learn(session, album, seed)
     results = _caption(session, album)
@@ -61,20 +62,27 @@ def _prepare(folder: Path) -> None:
     make_private_folder(folder / "home")
 
 
-def _step(text: str, command: str = "") -> None:
+def _step(text: str, *command: str | Path) -> None:
+    """Say what comes next, and the command that does the same."""
     out.say("")
     out.say(text)
     if command:
-        out.say(f"  $ {command}")
+        _show(*command)
+
+
+def _show(*command: str | Path) -> None:
+    """A command that can be pasted into a shell."""
+    out.say(f"  $ {' '.join(shlex.quote(path_text(part) if isinstance(part, Path) else part) for part in command)}")
 
 
 def _draw(folder: Path, seed: int) -> Any:
     from engine.storybook.album import draw_album
 
-    _step(f"Drawing an album of the storybook into {folder}/")
+    _step(f"Drawing an album of the storybook into {path_text(folder)}")
     album = draw_album(folder, seed)
-    out.say(f"  {len(album.photos)} photos in {album.folder}, and a few of each: {', '.join(album.concept_folders)}")
-    _step("The demo keeps its concepts apart from yours:", f"export MYVLM_HOME={shlex.quote(str(folder / 'home'))}")
+    out.say(f"  {len(album.photos)} photos in album/, and reference photos of {', '.join(album.concept_folders)}")
+    _step("The demo keeps its concepts apart from yours. To repeat its commands, start with:")
+    out.say(f"  $ export MYVLM_HOME={shlex.quote(path_text(folder / 'home'))}")
     return album
 
 
@@ -82,13 +90,14 @@ def _learn(session: Any, album: Any, seed: int) -> None:
     from engine.pipeline.enrol import enrol
     from engine.pipeline.learn import Progress, learn
 
+    seeded = ("--seed", str(seed))
     for name, photos in album.concept_folders.items():
-        _step(f"Enrolling {name}: what does it look like?", f"myvlm add-concept {name} {photos}{_PINNED} --seed {seed}")
+        _step(f"Enrolling {name} from reference photos", "myvlm", "add-concept", name, photos, *_PINNED, *seeded)
         done = enrol(session, name, [photos], seed=seed)
         for f in done.findings:
             out.say(f"  {f.path.name}: {f.found}")
-        out.say(f"  -> {done.concept.kind}, category {done.concept.category}")
-    _step("Training: teaching the VLM to speak of them", f"myvlm train --all{_PINNED} --seed {seed}")
+        out.say(f"  -> {done.concept.kind}, class word {done.concept.category}")
+    _step("Training, so that sentences use the names", "myvlm", "train", "--all", *_PINNED, *seeded)
     for concept in session.store.all():
         began = time.monotonic()
         with out.progress(concept.name, session.vlm_config.training.steps, "steps") as bar:
@@ -102,10 +111,10 @@ def _caption(session: Any, album: Any) -> list[Any]:
     from engine.photos.discovery import iter_photos
     from engine.pipeline.describe import Request, describe
 
-    _step("Captioning the album", f"myvlm caption {album.folder}{_PINNED}")
+    _step("Captioning the album", "myvlm", "caption", album.folder, *_PINNED)
     photos = list(iter_photos([album.folder]))
     results = []
-    with out.progress("captioning", len(photos)) as bar:
+    with out.progress("Captioning", len(photos)) as bar:
         for result in describe(session, photos, Request()):
             results.append(result)
             bar.advance()
@@ -122,7 +131,7 @@ def _ask(session: Any, results: list[Any]) -> list[dict[str, str]]:
         photo = next((r.path for r in results if any(m.name == name for m in r.matches)), None)
         if photo is None:
             continue
-        out.say(f"  $ myvlm ask {photo} {shlex.quote(question)}{_PINNED}")
+        _show("myvlm", "ask", photo, question, *_PINNED)
         for reply in respond(session, [photo], question):
             out.say(f"  {reply.answer or reply.reason}")
             found.append({"file": path_text(photo), "question": question, "answer": reply.answer or ""})
@@ -132,15 +141,15 @@ def _ask(session: Any, results: list[Any]) -> list[dict[str, str]]:
 def _locate(session: Any, album: Any) -> dict[str, dict[str, list[int]]]:
     from engine.pipeline.find import find
 
-    _step("Locating", f"myvlm locate Rex {album.folder} --draw {album.folder.parent / 'located'}{_PINNED}")
+    drawings = album.folder.parent / "located"
+    _step("Locating", "myvlm", "locate", "Rex", album.folder, "--draw", drawings, *_PINNED)
     paths = [p.path for p in album.photos]
     boxes: dict[str, dict[str, list[int]]] = {}
     for name in album.concept_folders:
-        draw = album.folder.parent / "located" if name == "Rex" else None
-        for location in find(session, name, paths, draw=draw):
+        for location in find(session, name, paths, draw=drawings if name == "Rex" else None):
             if location.match:
                 boxes.setdefault(path_text(location.path), {})[name] = list(location.match.box.rounded())
-    out.say(f"  boxes in {len(boxes)} of {len(paths)} photos; drawings of Rex's in {album.folder.parent / 'located'}")
+    out.say(f"  boxes in {len(boxes)} of {len(paths)} photos; those of Rex are drawn in {path_text(drawings)}")
     return boxes
 
 
@@ -173,20 +182,23 @@ def _finish(
     if json:
         out.json_document({"photos": rows, "answers": answers, "sheet": path_text(sheet), "seconds": round(seconds, 1)})
     else:
-        out.table(_table(rows))
+        print_table(_COLUMNS, [_cells(r) for r in rows])
     out.say("")
-    out.say(f"A picture of it all: {sheet}   ({seconds:.0f} s)")
-    out.say(f"Now your own photos: myvlm add-concept NAME FOLDER. To be rid of the demo: rm -r {sheet.parent}")
+    out.say(f"All of it in one picture: {path_text(sheet)}   ({seconds:.0f} s)")
+    out.say(f"To remove the demo: rm -r {shlex.quote(path_text(sheet.parent))}")
+    out.say("Next, with your own photos and without the demo's MYVLM_HOME: myvlm add-concept NAME FOLDER")
 
 
-def _table(rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
+_COLUMNS = (
+    Column("photo", "photo"),
+    Column("caption", "caption", prose=True),
+    Column("recognised", "recognised", prose=True),
+    Column("really there", "really_there", prose=True),
+    Column("", "boxes"),
+)
 
-    table = Table(title="The demo album", show_lines=False)
-    for heading in ("photo", "caption", "recognised", "really there", "box"):
-        table.add_column(heading)
-    for r in rows:
-        box = "; ".join(f"{n} {' '.join(map(str, b))}" for n, b in r["boxes"].items())
-        names, truth = ", ".join(r["recognised"]) or "-", ", ".join(r["really"]) or "-"
-        table.add_row(Path(r["file"]).name, r["caption"] or "", names, truth, box)
-    return table
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    boxes = "; ".join(f"{name} {' '.join(map(str, box))}" for name, box in row["boxes"].items())
+    names, truth = (", ".join(row[key]) or "-" for key in ("recognised", "really"))
+    return (Path(row["file"]).name, row["caption"] or "", names, truth, boxes)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from engine.heads.confidence import confidence, in_words, label
 from engine.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
@@ -73,6 +74,7 @@ def _report(location: Any, method: str, *, json: bool, jsonl: bool) -> dict[str,
         "width": location.size[0] if location.size else None,
         "height": location.size[1] if location.size else None,
         "score": round(match.score, 4) if match else None,
+        "confidence": _confidence(match),
         "region": match.source if match else None,
         "pictures": [path_text(p) for p in location.pictures],
         "drawing": path_text(location.drawing) if location.drawing else None,
@@ -84,7 +86,20 @@ def _report(location: Any, method: str, *, json: bool, jsonl: bool) -> dict[str,
         out.json_line(document)
     elif not json:
         where = " ".join(map(str, document["box"])) if document["box"] else location.reason
-        out.text(f"{document['file']}: {where}")
+        out.text(f"{document['file']}: {where}{describe_confidence(match) if match else ''}")
     for note in location.notes:
         out.warn(note)
     return document
+
+
+def _confidence(match: Any) -> float | None:
+    found = confidence(match.score, match.scale) if match else None
+    return None if found is None else round(found, 4)
+
+
+def describe_confidence(match: Any) -> str:
+    """How sure a match is, for behind its box; one under its threshold is there because the user confirmed it."""
+    if match.score < match.threshold:
+        return " (confirmed by you)"
+    found, needed = in_words(match.scale, match.score, match.threshold)
+    return f" ({label(match.scale)} {found}, named from {needed})"

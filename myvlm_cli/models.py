@@ -1,20 +1,22 @@
-"""`myvlm models`: which VLMs there are, and fetching one."""
+"""`myvlm models`: list VLMs, download or convert one."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from myvlm_cli import options as o
 from myvlm_cli.commands import App
 from myvlm_cli.output import out
+from myvlm_cli.tables import Column, print_table
 
 app = App(invoke_without_command=True)
 
 
 @app.callback()
 def default(context: typer.Context, json: o.Json = False) -> None:
-    """See which VLMs there are, and fetch one. Without a subcommand: list them.
+    """List VLMs, download or convert one. Without a subcommand: list them.
 
     Example: myvlm models
     """
@@ -38,6 +40,7 @@ def _list(*, json: bool) -> None:
     from engine.vlms.config import list_configs
     from engine.vlms.registry import find_weights
 
+    configs = list_configs()
     documents = [
         {
             "name": c.name,
@@ -48,19 +51,49 @@ def _list(*, json: bool) -> None:
             "license": c.license,
             "recogniser": c.recogniser,
         }
-        for c in list_configs()
+        for c in configs
     ]
     if json:
         out.json_document({"vlms": documents})
         return
-    for d in documents:
-        state = "on disk" if d["on_disk"] else f"not on disk ({d['disk_gb']:g} GB)"
-        out.text(f"{d['name']}\t{state}\t{d['repo']}\t{d['license']}")
+    print_table(_COLUMNS, [_cells(d, world=bool(c.world)) for d, c in zip(documents, configs, strict=True)])
+    out.say("Next: myvlm doctor says which of them this machine can run; myvlm models pull NAME downloads one.")
+
+
+_COLUMNS = (
+    Column("VLM", "name"),
+    Column("for", "for"),
+    Column("on disk", "on_disk"),
+    Column("size", "", "right"),
+    Column("GPU", "", "right"),
+    Column("", "disk_gb"),
+    Column("", "gpu_gb"),
+    Column("", "repo"),
+    Column("licence", "license", prose=True),
+)
+"""Size and GPU memory in GB; the storybook VLMs need no GPU."""
+
+
+def _cells(document: dict[str, Any], *, world: bool) -> tuple[str, ...]:
+    d = document
+    size, gpu = f"{d['disk_gb']:g}", f"{d['memory_gb'].get('float16', 0):g}"
+    use, on_disk = "drawings" if world else "photos", "yes" if d["on_disk"] else "no"
+    return (
+        d["name"],
+        use,
+        on_disk,
+        f"{size} GB",
+        "-" if gpu == "0" else f"{gpu} GB",
+        size,
+        gpu,
+        d["repo"],
+        d["license"],
+    )
 
 
 @app.command("pull")
 def pull(name: Annotated[str, typer.Argument(help="A VLM's name or hub id.", autocompletion=o.complete_vlm)]) -> None:
-    """Fetch a VLM's weights. The only command that uses the network.
+    """Download a VLM. This is the only command that uses the network.
 
     Example: myvlm models pull llava-1.6
     """
@@ -77,6 +110,7 @@ def pull(name: Annotated[str, typer.Argument(help="A VLM's name or hub id.", aut
         raise UsageError(f"no hub repository holds {config.name} as a whole", hint=how_to_get(config))
     out.say(f"{config.repo_id}: {config.disk_gb:g} GB, licence: {config.license}")
     out.text(str(download_weights(config)))
+    out.say(f"Next: myvlm caption FOLDER --vlm {config.name}")
 
 
 @app.command("convert")
@@ -90,7 +124,7 @@ def convert_weights(
         typer.Option("--out", help="Folder to write. Default: where --vlm minigpt-v2 finds it.", show_default=False),
     ] = None,
 ) -> None:
-    """Make one folder of the files that MiniGPT-v2 is published as. Nothing in them is executed.
+    """Convert the published files of MiniGPT-v2 into one folder. Nothing in them is executed.
 
     Example: myvlm models convert minigpt-v2 --vit eva_vit_g.pth --checkpoint minigptv2_checkpoint.pth --llama llama-2
     """
@@ -106,4 +140,6 @@ def convert_weights(
         raise UsageError(f"{config.name} needs no conversion", hint=f"Run: myvlm models pull {config.name}")
     from engine.vlms.minigpt_convert import convert
 
-    out.text(str(convert(vit, checkpoint, llama, to or converted_folder(config))))
+    folder = convert(vit, checkpoint, llama, to or converted_folder(config))
+    out.text(str(folder))
+    out.say(f"Next: myvlm caption FOLDER --vlm {shlex.quote(str(folder)) if to else config.name}")

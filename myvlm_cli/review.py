@@ -1,19 +1,21 @@
-"""`myvlm review`: what myvlm is not sure of, for the user to decide."""
+"""`myvlm review`: suggestions, which are uncertain matches for the user to confirm or reject."""
 
-import os
+import shlex
 import sys
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.heads.confidence import confidence, in_words
 from myvlm_cli import options as o
 from myvlm_cli.calibrate import calibrate_unseen
 from myvlm_cli.decide import decide_many
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
+from myvlm_cli.tables import Column, print_table
+from myvlm_cli.words import count
 
 if TYPE_CHECKING:
     from engine.errors import UsageError
@@ -26,7 +28,7 @@ Limit = Annotated[
     typer.Option(
         "--limit",
         min=1,
-        help="List at most this many, the most promising. Default: all, on a page 500.",
+        help="List at most this many, the most likely first. Default: all; on a page 500.",
         show_default=False,
     ),
 ]
@@ -35,14 +37,14 @@ Html = Annotated[
     typer.Option(
         "--html",
         metavar="FILE",
-        help="Write a page on which they are decided; it works without network and saves a file for --apply.",
+        help="Write a page for a browser to decide on; it works offline and saves a file for --apply.",
         show_default=False,
     ),
 ]
 Apply = Annotated[
     Path | None,
     typer.Option(
-        "--apply", metavar="FILE", help="Confirm and reject what the page saved; - is stdin.", show_default=False
+        "--apply", metavar="FILE", help="Confirm and reject as the page's file says; - is stdin.", show_default=False
     ),
 ]
 
@@ -67,7 +69,7 @@ def review(
     dtype: o.Dtype = "auto",
     json: o.Json = False,
 ) -> None:
-    """List who or what may be in your photos: not sure enough for a caption, so that you can say yes or no.
+    """List suggestions to confirm or reject. Suggestions are uncertain matches, which are never written to sidecars.
 
     Example: myvlm review ~/Pictures
 
@@ -119,7 +121,7 @@ def _look(session: "Session", photos: o.Photos, names: tuple[str, ...] | None) -
 
     o.warn_of_slow_faces(session)
     calibrate_unseen(session, photos, kept=True)
-    with out.progress("looking", None) as bar:
+    with out.progress("Looking", None) as bar:
         photos.count_onto(bar)
         return find_maybes(session, photos, names, photos.folder, step=bar.advance)
 
@@ -134,75 +136,73 @@ def _show(found: "Review", limit: int | None, html: Path | None, *, json: bool) 
         out.warn(reason)
     for left_out in found.not_looked_for:
         out.warn(f"{left_out.error}. {left_out.error.hint}")
-    if html is not None and shown:
+    if html is not None:
         _write(shown, html, more)
     if json:
         out.json_document(_document(found, shown, html))
-    elif html is None and shown:
-        _list(shown)
-    elif shown:
+    elif html is None:
+        print_table(_COLUMNS, [_cells(m) for m in shown])
+    else:
         out.text(path_text(html))
     if not shown:
         _tell_of_none(found, html)
         return
-    told = f"{len(shown)} to review" + (f", and {more} more (--limit)" if more else "")
-    out.say(f"{told}. " + _WHAT_NOW[html is not None])
+    told = count(len(shown), "suggestion") + (f", and {more:,} more (--limit)" if more else "")
+    out.say(
+        f"{told}. "
+        + (_PAGE_NEXT if html else f"Next: {_command(shown[0])} (or reject). --html FILE makes a page to decide on.")
+    )
 
 
 def _tell_of_none(found: "Review", html: Path | None) -> None:
+    page = " The page says so, too." if html else ""
     if found.looked_for:
-        out.say("Nothing to review.")
+        out.say(f"Nothing to review: there are no suggestions in these photos.{page}")
     elif found.not_looked_for:
-        out.say("No concept can be looked for.")
+        out.say(f"Nothing to review: none of the concepts can be looked for.{page}")
     else:
-        out.say("There is no concept to look for; start with: myvlm add-concept NAME PHOTOS")
-    if html is not None and os.path.lexists(html):  # a page of ours, or it would have been refused
-        out.warn(f"{path_text(html)} is from before, and was left as it is; it shows your photos, so delete it")
+        out.say(f"Nothing to review: there are no concepts yet. Start with: myvlm add-concept NAME PHOTOS{page}")
 
 
-_WHAT_NOW = {
-    False: "myvlm confirm and myvlm reject decide them; --html FILE makes a page for it.",
-    True: "Open the page in a browser; it shows your photos, so delete it when you are done.",
-}
+_PAGE_NEXT = "Next: open the page in a browser. It shows your photos: delete it when you are done."
+
+
+def _command(maybe: "Maybe") -> str:
+    """How to confirm a suggestion."""
+    return f"myvlm confirm {shlex.quote(path_text(maybe.path))} {shlex.quote(maybe.match.name)}"
 
 
 def _write(shown: "Sequence[Maybe]", html: Path, more: int) -> None:
     from engine.pipeline.review_page import write_page
 
-    with out.progress("writing the page", len(shown)) as bar:
+    with out.progress("Writing the page", len(shown)) as bar:
         write_page(shown, html, more=more, step=bar.advance)
 
 
-def _list(maybes: "Sequence[Maybe]") -> None:
-    """A table for people, or tab-separated lines."""
-    if sys.stdout.isatty():
-        out.table(_table(maybes))
-        return
-    for maybe in maybes:
-        out.text("\t".join(_cells(maybe)))
-
-
-def _table(maybes: "Sequence[Maybe]") -> Any:
-    """The most important of what the lines tell, for 80 columns."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title="Not sure enough for a caption")
-    for heading in ("photo", "perhaps", "score", "named from", "most like", "next"):
-        justify = "right" if heading in ("score", "named from") else "left"
-        table.add_column(heading, justify=justify, overflow="fold")
-    for maybe in maybes:
-        file, concept, _, score, named_from, _, nearest, likeness, rival = _cells(maybe)
-        most_like = f"{Path(nearest).name} {likeness}".strip()
-        table.add_row(*(Text(t) for t in (file, concept, score, named_from, most_like, rival)))
-    return table
+_COLUMNS = (
+    Column("photo", "photo"),
+    Column("concept", "concept"),
+    Column("", "box"),
+    Column("", "score"),
+    Column("", "name_threshold"),
+    Column("", "maybe_threshold"),
+    Column("", "nearest_reference"),
+    Column("", "likeness"),
+    Column("", "runner_up"),
+    Column("confidence", "confidence", "right"),
+    Column("named from", "named_from", "right"),
+    Column("most like", ""),
+    Column("next best", "", optional=True),
+)
+"""Scripts get the raw scores and thresholds; people get confidences, and the most important of the rest."""
 
 
 def _cells(maybe: "Maybe") -> list[str]:
-    """Photo, concept, box, score, name threshold, maybe threshold, nearest reference, its likeness, runner-up."""
     d = describe_maybe(maybe)
-    near, rival = d["nearest_reference"], d["runner_up"]
-    cells = [
+    match, near, rival = maybe.match, d["nearest_reference"], maybe.runner_up
+    found, needed, *others = in_words(match.scale, match.score, match.threshold, *([rival.score] if rival else []))
+    likeness = f"{near['likeness']:.2f}" if near and near["likeness"] is not None else ""
+    return [
         d["file"],
         d["concept"],
         ",".join(map(str, d["box"])),
@@ -210,24 +210,22 @@ def _cells(maybe: "Maybe") -> list[str]:
         f"{d['name_threshold']:.2f}",
         f"{d['maybe_threshold']:.2f}",
         near["file"] if near else "",
-        f"{near['likeness']:.2f}" if near and near["likeness"] is not None else "",
-        f"{rival['concept']} {rival['score']:.2f}" if rival else "",
+        likeness,
+        f"{rival.name} {rival.score:.2f}" if rival else "",
+        found,
+        needed,
+        f"{Path(near['file']).name} {likeness}".strip() if near else "",
+        f"{rival.name} {others[0]}" if rival else "",
     ]
-    return [_on_one_line(c) for c in cells]
-
-
-def _on_one_line(text: str) -> str:
-    """Text without tabs, line ends and what a terminal would obey, which appear as escapes."""
-    strange = ("Cc", "Zl", "Zp")
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in strange else c for c in text)
 
 
 def _document(found: "Review", shown: "Sequence[Maybe]", html: Path | None) -> dict[str, Any]:
+    """What was found as plain data; "maybes" are the suggestions."""
     return {
         "maybes": [describe_maybe(m) for m in shown],
         "more": len(found.maybes) - len(shown),
         "unreadable": [{"file": path_text(path), "reason": reason} for path, reason in found.unreadable],
-        "html": path_text(html) if html and shown else None,
+        "html": path_text(html) if html else None,
         "not_looked_for": [_describe_left_out(n) for n in found.not_looked_for],
     }
 
@@ -237,7 +235,7 @@ def _describe_left_out(left_out: "NotLookedFor") -> dict[str, Any]:
 
 
 def describe_maybe(maybe: "Maybe") -> dict[str, Any]:
-    """A maybe as plain data."""
+    """A suggestion as plain data."""
     near, rival = next(iter(maybe.nearest), None), maybe.runner_up
     return {
         "file": path_text(maybe.path),
@@ -245,11 +243,16 @@ def describe_maybe(maybe: "Maybe") -> dict[str, Any]:
         "kind": str(maybe.match.kind),
         "box": list(maybe.match.box.rounded()),
         "score": round(maybe.match.score, 4),
+        "confidence": _rounded(confidence(maybe.match.score, maybe.match.scale)),
         "name_threshold": round(maybe.match.threshold, 4),
         "maybe_threshold": round(maybe.maybe_from, 4),
         "nearest_reference": None if near is None else _describe_example(near),
         "runner_up": None if rival is None else {"concept": rival.name, "score": round(rival.score, 4)},
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _describe_example(example: "Example") -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """`myvlm concepts show`: what is stored of a concept, or why it is named in a photo or is not."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.types import Kind
+from engine.heads.confidence import confidence, in_words, label
+from engine.types import Kind, Scale
 from myvlm_cli import options as o
-from myvlm_cli.decide import STANDINGS, describe_decision, describe_decisions
+from myvlm_cli.decide import DECIDED, STANDINGS, describe_decision, describe_decisions
 from myvlm_cli.output import out, path_text
 
 if TYPE_CHECKING:
@@ -16,11 +18,11 @@ if TYPE_CHECKING:
 
 Photo = Annotated[
     Path | None,
-    typer.Argument(metavar="[PHOTO]", help="Say why it is named in this photo, or is not.", show_default=False),
+    typer.Argument(metavar="[PHOTO]", help="Explain why it is named in this photo, or is not.", show_default=False),
 ]
 Draw = Annotated[
     Path | None,
-    typer.Option("--draw", metavar="FILE.png", help="With PHOTO: say it in a picture, too.", show_default=False),
+    typer.Option("--draw", metavar="FILE.png", help="With PHOTO: also draw the explanation.", show_default=False),
 ]
 
 
@@ -35,7 +37,7 @@ def show(
     device: o.Device = "auto",
     json: o.Json = False,
 ) -> None:
-    """Show what is stored of a concept; with a photo, why it is named there or is not.
+    """Show a concept. With a photo: explain why it is named there, or is not.
 
     Example: myvlm concepts show rex
 
@@ -55,19 +57,44 @@ def show(
 
 
 def _tell_concept(document: dict[str, Any]) -> None:
-    out.text(f"{document['name']}: {document['kind']}, category {document['category']}, version {document['version']}")
+    name = shlex.quote(document["name"])
+    out.text(
+        f"{document['name']}: {document['kind']}, class word {document['category']}, version {document['version']}"
+    )
     for r in document["references"]:
         out.text(f"  reference {r['file']}{_dated(r['taken'])}")
     for d in document["decisions"]:
-        out.text(f"  {d['verdict']} {d['file']}, decided {d['decided']}{STANDINGS[d['standing']]}")
+        out.text(f"  {DECIDED[d['verdict']]} in {d['file']}, decided {d['decided']}{STANDINGS[d['standing']]}")
     for h in document["heads"]:
-        threshold = "" if h["kind"] == "body" else f", threshold {h['threshold']}"
-        out.text(f"  head {h['kind']} on {h['encoder']}{threshold}")
+        out.text(f"  recognised by its {h['kind']} head for {h['encoder']}{_paper_threshold(h)}")
     for e in document["embeddings"]:
         out.text(
-            f"  embedding for {e['vlm']} ({e['revision']}), task {e['task']}, {e['steps']} steps, seed {e['seed']},"
-            f" loss {e['loss']:.3f}"
+            f"  trained for {vlm_name(e['vlm'])}: task {e['task']}, {e['steps']} steps, seed {e['seed']}, loss"
+            f" {e['loss']:.3f}, revision {e['revision']}"
         )
+    if document["embeddings"]:
+        out.say(f"Next: myvlm concepts show {name} PHOTO explains why it is named there, or is not.")
+    else:
+        out.say(f"{document['name']} is not trained yet: sentences do not use the name. Run: myvlm train {name}")
+
+
+def _paper_threshold(head: dict[str, Any]) -> str:
+    """From when on `--heads paper` names a concept by this head; bodies have no part in that."""
+    if head["kind"] == "body":
+        return ""
+    scale = Scale.COSINE if head["kind"] == "face" else Scale.PROBABILITY
+    return f"; with --heads paper named from {label(scale)} {in_words(scale, head['threshold'])[0]}"
+
+
+def vlm_name(stored: str) -> str:
+    """What a VLM is called for which an embedding is stored: its name where it has one, else its hub id or folder."""
+    from engine.vlms.config import list_configs
+
+    for config in list_configs():
+        repo, plus, variant = stored.partition("+")
+        if config.repo_id == repo:
+            return f"{config.name}{plus}{variant}"
+    return stored
 
 
 def _dated(taken: str | None) -> str:
@@ -118,14 +145,14 @@ def _explain(session: Any, name: str, path: Path, draw: Path | None, *, json: bo
 
 
 def _tell(why: "Why", path: Path) -> None:
-    from engine.pipeline.why_picture import facts_of
+    from engine.pipeline.why_picture import facts_of, scores_in_words
 
-    out.text(f"{why.concept.name} in {path_text(path)}: {why.outcome}: {why.reason}")
+    name, words = why.concept.name, scores_in_words(why)
+    out.text(f"{name} in {path_text(path)}: {_OUTCOMES.get(why.outcome, str(why.outcome))}: {why.reason}")
     if why.box is not None:
         out.text(f"  region: {' '.join(map(str, why.box.rounded()))} ({why.source})")
-    perhaps = f", perhaps from {why.maybe:.2f}" if why.maybe is not None else ""
-    score = f"{why.score:.2f}" if why.score is not None else "none"
-    out.text(f"  score: {score}; named from {why.name:.2f}{perhaps}")
+    suggested = f", suggested from {words.maybe}" if words.maybe else ""
+    out.text(f"  {label(why.scale)}: {words.score or 'none'}; named from {words.name}{suggested}")
     if why.nearest is not None:
         kind = "confirmed photo" if why.nearest.of == "confirmed" else "reference"
         where = path_text(why.nearest.path) if why.nearest.path else "not known which"
@@ -134,7 +161,20 @@ def _tell(why: "Why", path: Path) -> None:
         out.text(f"  {fact}")
     if why.evidence:
         parts = [f"{e.name} {e.contribution:+.2f}" for e in why.evidence]
-        out.text(f"  adds up to the score: {', '.join(parts)}, to begin with {why.bias:+.2f}")
+        out.text(f"  log-odds {why.score:.2f}: {', '.join(parts)}, constant {why.bias:+.2f}")
+    both = f"{shlex.quote(path_text(path))} {shlex.quote(name)}"
+    if why.outcome in ("maybe", "unknown"):
+        out.say(f"Next: if {name} is there, run: myvlm confirm {both}")
+    elif why.outcome == "named":
+        out.say(f"Wrong? Run: myvlm reject {both}")
+
+
+_OUTCOMES = {
+    "maybe": "suggested",
+    "unknown": "not recognised",
+    "declined": "not named",
+}
+"""Outcomes that are called otherwise for people."""
 
 
 def describe_why(why: "Why") -> dict[str, Any]:
@@ -146,6 +186,7 @@ def describe_why(why: "Why") -> dict[str, Any]:
         "reason": why.reason,
         "region": {"box": list(why.box.rounded()), "source": why.source} if why.box else None,
         "score": _round(why.score),
+        "confidence": _round(None if why.score is None else confidence(why.score, why.scale)),
         "thresholds": {
             "name": _round(why.name),
             "maybe": _round(why.maybe),

@@ -71,7 +71,7 @@ def test_a_library_is_calibrated_once_for_each_kind(myvlm, session, library):
 
 def test_the_first_caption_calibrates_and_says_so_and_the_next_does_not(myvlm, session, library):
     first = myvlm("caption", library, "--json")
-    assert f"Calibrated on {PHOTOS} photos" in first.err
+    assert f"Checked {PHOTOS} photos. Target: 1 wrong name in 1,000; expected: about " in first.err
     named = {Path(p["file"]).name for p in first.json["photos"] if any(c["name"] == "Rex" for c in p["concepts"])}
     assert named <= {f"{i:03}.jpg" for i in range(0, PHOTOS, 26)}
     assert named
@@ -79,7 +79,7 @@ def test_the_first_caption_calibrates_and_says_so_and_the_next_does_not(myvlm, s
     kept = {t for r in stored(session) for t in json.loads(r["thresholds"]).values() for t in t[:1]}
     assert any(abs(threshold - t) < 1e-3 for t in kept)
     again = myvlm("caption", library)
-    assert "Calibrated" not in again.err
+    assert "Checked" not in again.err
     assert "up to date" in again.err
     assert myvlm("status", library, "--json").json["summary"] == {"current": PHOTOS}
 
@@ -90,7 +90,7 @@ def test_a_new_concept_makes_another_calibration_of_the_same_rate(myvlm, session
     draw_references(library.parent / "Bo", draw_individual(np.random.default_rng(5), "cat"), 5)
     assert myvlm("add-concept", "Bo", library.parent / "Bo").code == 0
     assert not is_calibrated(session, library)
-    assert f"Calibrated on {PHOTOS} photos for at most 0.5 false names" in myvlm("caption", library).err
+    assert f"Checked {PHOTOS} photos. Target: 0.5 wrong names in 1,000" in myvlm("caption", library).err
     assert {r["per_1000"] for r in stored(session)} == {0.5}
     assert len({k for r in stored(session) for k in json.loads(r["thresholds"])}) == len(strict) + 1
     usual = calibrate(session, list(find_files([library])), library, per_1000=5.0)
@@ -101,9 +101,9 @@ def test_a_new_concept_makes_another_calibration_of_the_same_rate(myvlm, session
 
 
 def test_a_dry_run_and_a_few_photos_calibrate_nothing(myvlm, session, library):
-    assert "Calibrated" not in myvlm("caption", library, "--dry-run").err
+    assert "Checked" not in myvlm("caption", library, "--dry-run").err
     assert "only some are wanted" in myvlm("caption", library, "--limit", "1").err
-    assert "Calibrated" not in myvlm("caption", library, "--include", "00*.jpg").err
+    assert "Checked" not in myvlm("caption", library, "--include", "00*.jpg").err
     few = library.parent / "few"
     few.mkdir()
     for i in range(2 * PHOTOS):  # copies are no other photos
@@ -111,7 +111,7 @@ def test_a_dry_run_and_a_few_photos_calibrate_nothing(myvlm, session, library):
     assert stored(session) == []
     result = myvlm("calibrate", few)
     assert result.code == 2
-    assert "1 different photos" in result.err
+    assert "1 different photo that" in result.err
     assert stored(session) == []
 
 

@@ -366,3 +366,41 @@ def test_a_killed_undo_leaves_its_temporary_files_to_the_next_run(home, library,
     monkeypatch.undo()
     write(home, library, ("other.xmp", b"x"))
     assert not [p for p in library.iterdir() if TEMPORARY_MARK in p.name]
+
+
+def test_a_run_with_relative_paths_is_undone_from_any_folder(home, library, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(home, Path("library"), ("old.xmp", b"new"))
+    assert Journal(home).runs()[0].folder == library
+    monkeypatch.chdir("/")
+    assert take_back(home) == {"old.xmp": Outcome.RESTORED}
+
+
+def test_relative_paths_of_older_versions_are_never_taken_for_files_that_are_gone(home, library, tmp_path, monkeypatch):
+    fresh = Path("library/fresh.xmp")
+    monkeypatch.chdir(tmp_path)
+    fresh.write_bytes(b"fresh")
+    Journal(home).record("r1", "caption", NOW, [Write(fresh, Path("library/p.jpg"), None, sha256_of(b"fresh"))])
+    monkeypatch.chdir("/")
+    _, (done,) = undo(home, None)
+    assert (done.outcome, "run myvlm undo there" in done.reason) == (Outcome.FAILED, True)
+    assert Journal(home).runs()[0].undone is None
+    monkeypatch.chdir(tmp_path)
+    assert take_back(home) == {"fresh.xmp": Outcome.DELETED}
+
+
+@pytest.mark.parametrize(
+    ("photos", "folder"),
+    [
+        (("/a/b/x.jpg",), "/a/b"),
+        (("/a/b/x.jpg", "/a/bc/y.jpg"), "/a"),
+        (("/a/b/x.jpg", "/a/b/c/y.jpg", "/a/b/d/z.jpg"), "/a/b"),
+        (("/x.jpg", "/y.jpg"), "/"),
+        (("/a/b/x.jpg", "/a/b/x.jpg.jpg"), "/a/b"),
+    ],
+)
+def test_a_run_knows_the_folder_of_its_photos(home, photos, folder):
+    writes = [Write(Path(f"{p}.xmp"), Path(p), None, "hash") for p in photos]
+    Journal(home).record("r1", "caption", NOW, writes)
+    (run,) = Journal(home).runs()
+    assert (run.folder, run.photos) == (Path(folder), len(photos))

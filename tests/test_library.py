@@ -213,7 +213,7 @@ def test_replace_all_replaces_a_humans_words_and_undo_brings_them_back(myvlm, al
     assert "Rex" in Packet(sidecar.read_bytes()).default_text(DC, "description")
     myvlm("undo")
     assert Packet(sidecar.read_bytes()).default_text(DC, "description") == "Our summer"
-    myvlm("undo")
+    assert myvlm("undo", "--yes").code == 0
     assert sidecar.read_bytes() == HUMAN % WORDS
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -116,6 +117,8 @@ def test_maybes_are_listed_and_in_no_caption(myvlm, album):
     assert pairs(result) == ALL
     assert tree(album) == before
     assert (result.json["more"], result.json["unreadable"], result.json["html"]) == (0, [], None)
+    for m in result.json["maybes"]:
+        assert m["confidence"] == pytest.approx(1 / (1 + math.exp(-m["score"])), abs=2e-4)
     missing = [m["name_threshold"] - m["score"] for m in result.json["maybes"]]
     assert missing == sorted(missing)
     rex = next(m for m in result.json["maybes"] if m["file"].endswith("rex.jpg"))
@@ -127,10 +130,12 @@ def test_maybes_are_listed_and_in_no_caption(myvlm, album):
 
 def test_lines_for_scripts(myvlm, album):
     result = myvlm("review", album, "--concepts", "anna")
-    (line,) = result.out.splitlines()
-    cells = line.split("\t")
-    assert (cells[0], cells[1], len(cells)) == (str(album / "both.jpg"), "Anna", 9)
-    assert "1 to review" in result.err
+    header, cells = (line.split("\t") for line in result.out.splitlines())
+    row = dict(zip(header, cells, strict=True))
+    assert (cells[0], row["concept"], row["name_threshold"]) == (str(album / "both.jpg"), "Anna", f"{NOTHING:.2f}")
+    assert row["confidence"].endswith(" %")
+    assert row["named_from"] == "over 99.999 %"
+    assert "1 suggestion. Next: myvlm confirm " in result.err
 
 
 def test_a_table_on_a_terminal(myvlm, album, monkeypatch):
@@ -153,7 +158,7 @@ def test_no_vlm_runs_and_nothing_is_decoded_twice(myvlm, album, monkeypatch):
     monkeypatch.setattr(engine.pipeline.session, "load_vlm", refuse)
     decoded = count_calls(monkeypatch, engine.pipeline.scan)
     first = myvlm("review", album)
-    assert (len(first.out.splitlines()), decoded.total()) == (4, 3)
+    assert (len(first.out.splitlines()), decoded.total()) == (1 + 4, 3)
     assert myvlm("review", album).out == first.out
     assert decoded.total() == 3
 
@@ -167,26 +172,31 @@ def test_nothing_to_review(myvlm, album, tmp_path):
     settle(album, maybe=80.0)
     page = tmp_path / "page.html"
     result = myvlm("review", album, "--html", page)
-    assert (result.code, result.out, result.err) == (0, "", "Nothing to review.\n")
-    assert not page.exists()
+    assert (result.code, result.out) == (0, f"{page}\n")
+    assert result.err.startswith("Nothing to review: ")
+    assert "Nothing to review" in "".join(Page(page).words)
+    assert Page(page).data["lines"] == []
     nothing = {"maybes": [], "more": 0, "unreadable": [], "html": None, "not_looked_for": []}
     assert myvlm("review", album, "--json").json == nothing
 
 
-def test_a_page_from_before_stays_when_nothing_is_left(myvlm, album, tmp_path):
+def test_a_page_from_before_is_emptied_when_nothing_is_left(myvlm, album, tmp_path):
     page = tmp_path / "page.html"
     write(myvlm, album, page)
-    before = page.read_bytes()
     settle(album, maybe=80.0)
-    result = myvlm("review", album, "--html", page)
-    assert (result.code, result.out, page.read_bytes()) == (0, "", before)
-    assert result.err.startswith(f"Nothing to review.\nwarning: {page} is from before")
+    result = myvlm("review", album, "--html", page, "--json")
+    assert (result.code, result.json["html"], result.json["maybes"]) == (0, str(page), [])
+    assert not Page(page).of("img")
 
 
-def test_nobody_enrolled(myvlm, drawn):
+def test_nobody_enrolled(myvlm, drawn, tmp_path):
     result = myvlm("review", drawn.path.parent)
     assert (result.code, result.out) == (0, "")
-    assert result.err == "There is no concept to look for; start with: myvlm add-concept NAME PHOTOS\n"
+    assert result.err == ("Nothing to review: there are no concepts yet. Start with: myvlm add-concept NAME PHOTOS\n")
+    page = tmp_path / "page.html"
+    result = myvlm("review", drawn.path.parent, "--html", page)
+    assert (result.code, result.out) == (0, f"{page}\n")
+    assert Page(page).data["lines"] == []
 
 
 def lose_head(session: Session, name: str) -> None:
@@ -219,7 +229,7 @@ def test_who_cannot_be_looked_for_is_told(myvlm, session, album):
     result = myvlm("review", album)
     assert (result.code, result.out) == (0, "")
     assert result.err.count("warning: ") == 3
-    assert result.err.endswith("No concept can be looked for.\n")
+    assert result.err.endswith("Nothing to review: none of the concepts can be looked for.\n")
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_listed(myvlm, album):
@@ -345,7 +355,7 @@ def test_apply_from_stdin_goes_on_after_bad_lines(myvlm, album, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     result = myvlm("review", "--apply", "-")
     assert result.code == 1
-    assert result.out == f"{album / 'rex.jpg'}: Rex is not in it\n"
+    assert result.out == f"{album / 'rex.jpg'}: Rex rejected\n"
     assert "line 1: it has no verdict, which is confirm or reject" in result.err
     assert "line 3" in result.err
     assert "1 done, 3 failed" in result.err

@@ -204,7 +204,7 @@ def test_another_is_surer_there(session, album, tmp_path, heads):
     )
     after = look(session, "rex", album / "rex.jpg")
     assert (after.outcome, after.cause, after.box) == (Outcome.UNKNOWN, Cause.OTHER_SURER, before.box)
-    assert after.reason.startswith("Mug is surer there")
+    assert after.reason.startswith("Mug fits better there")
     assert after.score >= min(after.name, after.maybe or after.name)
 
 

@@ -12,6 +12,8 @@ from engine.files import sha256_of
 from engine.heads.calibration import Usual
 from engine.types import Kind
 
+ENCODER_FILES = ("open_clip_pytorch_model.bin", "open_clip_model.safetensors")
+"""What open_clip calls the weights in a hub repository; one of them is enough."""
 _EMBEDDED = "embedded:"
 _FACES_FOUND = 3
 """Raise it when faces are found in another way: those in caches are found anew, heads stay."""
@@ -31,7 +33,8 @@ class Gate:
 @dataclass(frozen=True)
 class FaceSource:
     """An insightface pack: its folder, the square its detector works in, the cosine similarity from which two faces
-    are one person in the paper, which faces are good enough, and a file of strangers' features, or None.
+    are one person in the paper, which faces are good enough, and a file of strangers' features, or None. files: those
+    of the pack that are used, license: the pack's own; both for packs that are not shipped.
     """
 
     name: str
@@ -40,6 +43,13 @@ class FaceSource:
     threshold: float
     gate: Gate
     bank: Path | None = None
+    files: tuple[str, ...] = ()
+    license: str = ""
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the pack is on this disk."""
+        return any(self.folder.glob("*.onnx"))
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class RecogniserConfig:
     `encoder` and `pretrained` are open_clip's names; `detector` is a folder or hub id of a transformers
     object detector, or None; `bank` a file of negative features, or None; `head` the settings of
     `engine.heads.linear.HeadTraining`; `open_set` what labelled libraries taught about "faces" and "regions".
+    `encoder_repo` is the hub repository that open_clip takes the encoder from, "" for a shipped one.
     """
 
     name: str
@@ -63,6 +74,16 @@ class RecogniserConfig:
     bank: Path | None
     open_set: dict[str, Usual]
     license: str
+    encoder_repo: str = ""
+    encoder_license: str = ""
+
+    @property
+    def encoder_on_disk(self) -> bool:
+        """Whether the encoder's weights are shipped or in the hub cache."""
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = (try_to_load_from_cache(self.encoder_repo, f) for f in ENCODER_FILES) if self.encoder_repo else ("",)
+        return any(isinstance(found, str) for found in cached)
 
     @property
     def id(self) -> str:
@@ -130,6 +151,7 @@ def _parse(text: str) -> RecogniserConfig:
     faces = facts["faces"]
     faces["folder"] = Path(_place(faces["folder"])).expanduser()
     faces["gate"] = Gate(**faces["gate"])
+    faces["files"] = tuple(faces.get("files", ()))
     faces["bank"] = Path(_place(faces["bank"])) if faces["bank"] else None
     facts["faces"] = FaceSource(**faces)
     facts["open_set"] = {k: Usual(**v) for k, v in facts["open_set"].items()}

@@ -15,7 +15,7 @@ from engine.pipeline.bank import load_bank, load_face_bank
 from engine.pipeline.session import Session
 from engine.store.calibrations import StoredCalibration, Thresholds
 from engine.store.concepts import Head
-from engine.types import Concept, Kind
+from engine.types import Concept, Kind, Scale
 
 _METHOD = 4
 """Raise it when evidence or fit change: calibrations of before are made anew."""
@@ -26,7 +26,7 @@ class Judge:
     """score: region features (R, D) to scores (R, C), one scale for all concepts; names, maybes: (C,) thresholds;
     separable: (C,) bool, False for a concept whose own references hardly reach its threshold; fingerprint: tells judges
     apart that may decide differently; calibration: what the thresholds are from, None where nothing was calibrated;
-    scorer: of open-set judges.
+    scorer: of open-set judges; scale: what scores and thresholds are.
     """
 
     concepts: tuple[Concept, ...]
@@ -37,6 +37,7 @@ class Judge:
     fingerprint: str
     calibration: StoredCalibration | None = None
     scorer: Scorer | None = None
+    scale: Scale = Scale.LOG_ODDS
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ def paper_judge(heads: Mapping[Concept, Head]) -> Judge:
     faces = bool(rows) and "templates" in rows[0].tensors
     names = np.array([h.threshold for h in rows])
     score = _face_scores(rows) if faces else _linear_scores(rows)
-    everything = np.ones(len(rows), bool)
-    return Judge(tuple(heads), score, names, np.full(len(rows), np.inf), everything, "paper")
+    everything, scale = np.ones(len(rows), bool), Scale.COSINE if faces else Scale.PROBABILITY
+    return Judge(tuple(heads), score, names, np.full(len(rows), np.inf), everything, "paper", scale=scale)
 
 
 def _face_scores(heads: Sequence[Head]) -> Callable[[np.ndarray], np.ndarray]:

@@ -309,7 +309,7 @@ def _match(judge: Judge, regions: Sequence[Region], placed: Placement) -> Match:
     c, threshold = judge.concepts[placed.concept], float(judge.names[placed.concept])
     source = "photo" if placed.region is None else regions[placed.region].source
     score = placed.score if np.isfinite(placed.score) else 0.0  # of a confirmed face that is not good enough
-    return Match(c.id, c.name, c.kind, c.version, score, threshold, placed.box, source)
+    return Match(c.id, c.name, c.kind, c.version, score, threshold, placed.box, source, judge.scale)
 
 
 def _in_picture(photo: Photo, enrolled: Enrolled) -> list[Decision]:

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from engine.boxes import Box
 from engine.errors import EngineError, PhotoError, UsageError
 from engine.files import sha256_of, write_private
+from engine.heads.confidence import in_words
 from engine.photos.decode import Photo, load_photo
 from engine.pipeline.review import Example, Maybe
 from engine.types import Verdict
@@ -44,7 +45,9 @@ class _Tile:
 
 @dataclass(frozen=True)
 class _Card:
-    """A maybe as the page shows it; examples have the numbers of pictures that several cards share."""
+    """A suggestion as the page shows it; examples have the numbers of pictures that several cards share. score,
+    maybe_from, named_from: for the meter; confidence, needed, runner_up: the same for people.
+    """
 
     concept: str
     name: str
@@ -55,6 +58,8 @@ class _Card:
     score: float
     maybe_from: float
     named_from: float
+    confidence: str
+    needed: str
     runner_up: str
     lines: tuple[str, str]  # confirm, reject
 
@@ -165,7 +170,8 @@ def _load(path: Path, content_hash: str) -> tuple[Photo | None, str]:
 
 def _make_card(maybe: Maybe, pictures: _Pictures) -> _Card:
     crop, whole = pictures.of_maybe(maybe)
-    rival = maybe.runner_up
+    match, rival = maybe.match, maybe.runner_up
+    found, needed, *others = in_words(match.scale, match.score, match.threshold, *([rival.score] if rival else []))
     return _Card(
         concept=maybe.match.name,
         name=_text(maybe.path.name),
@@ -173,10 +179,12 @@ def _make_card(maybe: Maybe, pictures: _Pictures) -> _Card:
         crop=crop,
         whole=whole,
         examples=tuple(pictures.of_example(e) for e in maybe.nearest),
-        score=maybe.match.score,
+        score=match.score,
         maybe_from=maybe.maybe_from,
-        named_from=maybe.match.threshold,
-        runner_up="" if rival is None else f"{rival.name} ({rival.score:.2f})",
+        named_from=match.threshold,
+        confidence=found,
+        needed=needed,
+        runner_up="" if rival is None else f"{rival.name} ({others[0]})",
         lines=(decision_line(maybe, Verdict.CONFIRM), decision_line(maybe, Verdict.REJECT)),
     )
 

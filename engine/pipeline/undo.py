@@ -13,6 +13,8 @@ from engine.sidecars.xmp import take_back
 from engine.store.journal import Journal, Run, Write, hash_of
 from engine.store.lock import run_lock
 
+_RELATIVE = "This run of an older version recorded paths relative to where it was started: run myvlm undo there."
+
 
 class Outcome(StrEnum):
     """What undoing did to one file."""
@@ -76,6 +78,8 @@ def _restore(journal: Journal, run: Run, write: Write, *, dry: bool) -> Undone:
         with explained(write.path):
             present = read_file(write.path)
             found = hash_of(present)
+            if present is None and not write.path.is_absolute():
+                return told(Outcome.FAILED, f"{write.path} is not in this folder. {_RELATIVE}")
             if present is None or (found == write.before_hash and not write.lost):
                 return told(Outcome.UNCHANGED)
             if write.lost and not write.path.name.endswith(".json"):

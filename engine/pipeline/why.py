@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.boxes import Box, iou
 from engine.errors import SidecarError, UsageError
+from engine.heads.confidence import in_words, label
 from engine.heads.open_set import EVIDENCE, gather_evidence, rejection_penalty
 from engine.heads.regions import Region
 from engine.photos.decode import Photo, load_photo
@@ -37,7 +38,7 @@ from engine.sidecars.naming import Namer
 from engine.sidecars.xmp import name_key
 from engine.store.calibrations import common_folder
 from engine.store.concepts import Head
-from engine.types import Concept, Decision, Kind, Match, Verdict
+from engine.types import Concept, Decision, Kind, Match, Scale, Verdict
 
 
 class Outcome(StrEnum):
@@ -80,10 +81,10 @@ class Why:
 
     box: the region in pixels of the upright photo, None where there is none; source: where that came from, `face`,
     `detector`, `grid`, `photo` or `body`. score: of this region, whatever became of it, on the scale of the thresholds
-    (log-odds, with the paper's heads a cosine or 0..1); name, maybe: from where on it is named and may be named; the
-    paper's heads know no maybe. nearest, rejection: what is most like the region of all references and confirmed
-    photos, and of what the user rejected. likeness: cosine to the mean of the references; crowd: to the 50 strangers
-    most like the region. evidence and bias add up to the score; the paper's heads have none.
+    (`scale`); name, maybe: from where on it is named and suggested; the paper's heads know no suggestions.
+    nearest, rejection: what is most like the region of all references and confirmed photos, and of what the user
+    rejected. likeness: cosine to the mean of the references; crowd: to the 50 strangers most like the region. evidence
+    and bias add up to the score; the paper's heads have none.
     """
 
     concept: Concept
@@ -103,6 +104,7 @@ class Why:
     rejection: Likeness | None = None
     evidence: tuple[Evidence, ...] = ()
     bias: float | None = None
+    scale: Scale = Scale.LOG_ODDS
 
 
 @dataclass(frozen=True)
@@ -261,11 +263,11 @@ def _judge(seen: _Seen, found: Found, said: Decision | None) -> _Verdict:
         reason = f"you said that {seen.name} is in this photo"
         return _Verdict(Outcome.CONFIRMED, Cause.DECIDED, reason, _row_of(seen, named), place)
     if named is not None:
-        reason = "sure enough for a name, and nobody else is surer there"
+        reason = f"the {label(seen.judge.scale)} is high enough, and no other concept fits better there"
         return _Verdict(Outcome.NAMED, Cause.SURE, reason, _row_of(seen, named), named.box)
     if maybe is not None:
         cause = Cause.LOW_SCORE if seen.separable else Cause.NOT_SEPARABLE
-        reason = f"sure enough to ask you, not sure enough for a name{_hardly(seen)}"
+        reason = f"the {label(seen.judge.scale)} is too low for a name, high enough for a suggestion{_hardly(seen)}"
         return _Verdict(Outcome.MAYBE, cause, reason, _row_of(seen, maybe), maybe.box)
     return _unknown(seen, (*found.names, *found.maybes))
 
@@ -282,10 +284,11 @@ def _unknown(seen: _Seen, others: Sequence[Match]) -> _Verdict:
     score = float(seen.scores[usable, seen.column])
     taken = [m for m in others if _is_there(m.box, seen.regions[usable].box)]
     if score >= seen.least and taken:
-        surer = f"{taken[0].name} is surer there, and a region shows only one of them"
+        surer = f"{taken[0].name} fits better there, and a region shows only one concept"
         return _Verdict(Outcome.UNKNOWN, Cause.OTHER_SURER, surer, usable)
-    may = "is" if seen.judge.maybes[seen.column] > seen.least else "may be"
-    reason = f"the score {score:.2f} is too low; from {seen.least:.2f} on {seen.name} {may} there"
+    done = "named" if seen.judge.maybes[seen.column] > seen.least else "suggested"
+    found, least = in_words(seen.judge.scale, score, seen.least)
+    reason = f"the {label(seen.judge.scale)} {found} is too low: {seen.name} is {done} from {least}"
     return _Verdict(Outcome.UNKNOWN, Cause.LOW_SCORE, reason + _hardly(seen), usable)
 
 
@@ -293,7 +296,7 @@ def _hardly(seen: _Seen) -> str:
     """What to add of a concept whose own references hardly reach its threshold."""
     if seen.separable:
         return ""
-    return f"; {seen.name} can hardly be told from others in these photos and is seldom named: add references"
+    return f"; {seen.name} looks much like others in these photos and is seldom named: add reference photos"
 
 
 def _is_person(seen: _Seen) -> bool:
@@ -326,6 +329,7 @@ def _told(seen: _Seen, verdict: _Verdict) -> Why:
         "photo" if verdict.box else None,
         name=name,
         maybe=maybe if np.isfinite(maybe) else None,
+        scale=judge.scale,
     )
     if row is None:
         return base

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from engine.boxes import Box
 from engine.errors import PhotoError
+from engine.heads.confidence import in_words, label
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.pipeline.judges import Basis
 from engine.pipeline.nearest import Likeness
@@ -217,18 +218,18 @@ def _draw_scale(page: _Page, why: Why, top: float) -> float:
     def bar(start: float, stop: float, color: str) -> None:
         page.draw.rectangle((start, y, stop, y + 18), fill=color)
 
-    named = at(why.name)
+    named, words = at(why.name), scores_in_words(why)
     bar(left, right, "#cfd8dc")
     if why.maybe is not None:
         asked = at(why.maybe)
         bar(asked, named, "#ffcc80")
-        _mark(page, asked, y, f"perhaps from {why.maybe:.2f}", "r")
+        _mark(page, asked, y, f"suggested from {words.maybe}", "r")
     bar(named, right, "#a5d6a7")
-    _mark(page, named, y, f"named from {why.name:.2f}", "l")
+    _mark(page, named, y, f"named from {words.name}", "l")
     x = at(why.score)
     page.draw.polygon(((x - 9, y - 14), (x + 9, y - 14), (x, y + 2)), fill=_INK)
     page.draw.line((x, y, x, y + 18), fill=_INK, width=3)
-    page.text((min(max(x, left + 50), right - 50), y - 34), f"score {why.score:.2f}", size=16, align="m")
+    page.text((min(max(x, left + 50), right - 50), y - 34), f"{label(why.scale)} {words.score}", size=16, align="m")
     return y + 68
 
 
@@ -245,12 +246,29 @@ def _draw_facts(page: _Page, why: Why, top: float) -> float:
     return y
 
 
+@dataclass(frozen=True)
+class ScoreWords:
+    """Score and thresholds of a concept in a photo as people read them; "" for those that there are not."""
+
+    score: str
+    name: str
+    maybe: str
+    runner_up: str
+
+
+def scores_in_words(why: Why) -> ScoreWords:
+    """The scores of an explanation as confidences in percent, or as likenesses."""
+    values = (why.score, why.name, why.maybe, why.runner_up.score if why.runner_up else None)
+    words = iter(in_words(why.scale, *(v for v in values if v is not None)))
+    return ScoreWords(*("" if v is None else next(words) for v in values))
+
+
 def facts_of(why: Why) -> Iterator[str]:
     """What is known beside region, nearest reference and score, in sentences without a full stop."""
     if why.runner_up is not None:
         ahead = why.score is not None and why.runner_up.score > why.score
         what = "likelier in this region" if ahead else "runner-up in this region"
-        yield f"{what}: {why.runner_up.name}, score {why.runner_up.score:.2f}"
+        yield f"{what}: {why.runner_up.name}, {label(why.scale)} {scores_in_words(why).runner_up}"
     if why.likeness is not None:
         crowd = f"; the strangers most like it: {why.crowd:.2f}" if why.crowd is not None else ""
         yield f"likeness to the mean of the references: {why.likeness:.2f}{crowd}"
@@ -262,21 +280,21 @@ def facts_of(why: Why) -> Iterator[str]:
 
 def _told(basis: Basis) -> str:
     if basis.source == "calibrated":
-        return f"calibrated on {basis.photos} photos of {basis.folder}"
+        return f"calibrated on {basis.photos} photos in {basis.folder}"
     if basis.source == "usual":
-        return "the usual ones; myvlm calibrate fits them to your photos"
+        return "the built-in ones; myvlm calibrate fits them to your photos"
     return "the paper's"
 
 
 def _draw_evidence(page: _Page, why: Why, top: float) -> float:
     """What each piece of evidence adds to the score: bars to the right and to the left of nothing."""
-    page.text((_RIGHT, top), "what adds up to the score", size=16)
+    page.text((_RIGHT, top), "what adds up to it (log-odds)", size=16)
     rows = [(f"{_WORDS.get(e.name, e.name)} {e.value:.2f}", e.contribution) for e in why.evidence]
     rows.append(("to begin with", why.bias or 0.0))
     most = max(abs(part) for _, part in rows) or 1.0
     middle, reach, y = _WIDTH - _EDGE - 100, 48, top + 28
-    for label, part in rows:
-        page.text((_RIGHT, y), label, size=15, color=_PALE)
+    for words, part in rows:
+        page.text((_RIGHT, y), words, size=15, color=_PALE)
         x = middle + reach * part / most
         page.draw.rectangle((min(x, middle), y + 2, max(x, middle), y + 14), fill=_GREEN if part > 0 else _RED)
         page.text((_WIDTH - _EDGE, y), f"{part:+.2f}", size=15, align="r")

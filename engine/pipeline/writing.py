@@ -63,7 +63,8 @@ class _Step:
         return self.merge.data is not None and self.merge.data != self.before
 
     def entry(self) -> Write:
-        return Write(self.target, self.photo, self.before, hash_of(self.merge.data))
+        """What the journal keeps; with whole paths, so that the run can be undone from any folder."""
+        return Write(self.target.absolute(), self.photo.absolute(), self.before, hash_of(self.merge.data))
 
 
 class Writer:

@@ -55,7 +55,9 @@ class Write:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that wrote sidecars; times are ISO 8601 with the zone. `finished` is None after a kill."""
+    """A run that wrote sidecars; times are ISO 8601 with the zone. `finished` is None after a kill. folder: the folder
+    that holds all of its photos, None where none of its writes is known any more.
+    """
 
     id: str
     command: str
@@ -65,6 +67,7 @@ class Run:
     undone: str | None
     files: int
     photos: int
+    folder: Path | None = None
 
 
 def hash_of(data: bytes | None) -> str:
@@ -131,10 +134,15 @@ class Journal:
         if not self.path.exists():
             return ()
         query = (
-            "select runs.*, count(writes.path) as files, count(distinct writes.photo) as photos"
+            "select runs.*, count(writes.path) as files, count(distinct writes.photo) as photos,"
+            " min(writes.photo) as first, max(writes.photo) as last"
             " from runs left join writes on writes.run = runs.id group by runs.id order by runs.rowid desc"
         )
-        return tuple(Run(**row) for row in self._db.query(query))
+        found = []
+        for row in self._db.query(query):
+            ends = row.pop("first"), row.pop("last")
+            found.append(Run(**row, folder=_common_folder(*ends) if ends[0] else None))
+        return tuple(found)
 
     def find_run(self, wanted: str | None) -> Run:
         """The run whose id starts like this; None is the last one that was not undone.
@@ -241,3 +249,13 @@ class Journal:
 
 def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
+
+
+def _common_folder(first: bytes, last: bytes) -> Path | None:
+    """The folder that holds all of some sorted paths, of which these are the first and the last: what both ends of a
+    sorted list start with, all between them do. None on different drives.
+    """
+    try:
+        return Path(os.path.commonpath([Path(os.fsdecode(end)).parent for end in (first, last)]))
+    except ValueError:
+        return None
