@@ -296,7 +296,9 @@ def confirm(question: str, *, yes: bool) -> None:
 
     if not sys.stdin.isatty():
         raise UsageError(f"there is no terminal to ask on: {question}", hint="Add --yes to go on without the question.")
-    typer.confirm(escaped(question), abort=True, err=True)
+    print(f"{escaped(question)} [y/N] ", end="", file=sys.stderr, flush=True)  # typer.confirm writes to stdout, too
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Abort
 
 
 def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> None:
