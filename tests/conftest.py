@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,19 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def parity() -> Callable[[str], Path]:
+    """A folder of reference numbers by its name; MYVLM_PARITY names another set of them."""
+
+    def find(name: str) -> Path:
+        folder = Path(os.environ.get("MYVLM_PARITY", SHARED / "parity")) / name
+        if not folder.is_dir():
+            pytest.skip(f"the reference numbers are not here: {folder}")
+        return folder
+
+    return find
 
 
 @pytest.fixture(scope="session", autouse=True)
