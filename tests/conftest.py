@@ -1,11 +1,18 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from engine.config import stay_offline
 
 stay_offline()
+# One thread a worker, and one in each command that a test starts: they are read when torch and the like are imported.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+os.environ |= dict.fromkeys(THREADS, "1")
+settings.register_profile("beside other workers", deadline=None)
+settings.load_profile("beside other workers")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -25,6 +32,46 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def parity() -> Callable[[str], Path]:
+    """A folder of reference numbers by its name; MYVLM_PARITY names another set of them."""
+
+    def find(name: str) -> Path:
+        folder = Path(os.environ.get("MYVLM_PARITY", SHARED / "parity")) / name
+        if not folder.is_dir():
+            pytest.skip(f"the reference numbers are not here: {folder}")
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_onnx_thread():
+    """ONNX Runtime reads no variable: sessions that ask for nothing get one thread, as torch has."""
+    import onnxruntime
+
+    plain = onnxruntime.InferenceSession.__init__
+
+    def bounded(self, model, sess_options=None, *arguments, **named):
+        if sess_options is None:
+            sess_options = onnxruntime.SessionOptions()
+            sess_options.intra_op_num_threads = 1
+        plain(self, model, sess_options, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnxruntime.InferenceSession, "__init__", bounded)
+        yield
+
+
+@pytest.fixture(scope="session")
+def learned_folder(tmp_path_factory) -> Path:
+    """The folder with the store that knows Rex and Anna, and with their photos; the workers share one."""
+    from tests.learned import learned
+
+    base = tmp_path_factory.getbasetemp()
+    return learned(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
 @pytest.fixture
 def myvlm(capsys, monkeypatch):
     """Run a command in this process: models stay imported, exit codes and streams are the real ones."""
@@ -34,11 +81,11 @@ def myvlm(capsys, monkeypatch):
 
 
 @pytest.fixture
-def session(tmp_path_factory, tmp_path, monkeypatch):
+def session(learned_folder, tmp_path, monkeypatch):
     """A session on a copy of the store that knows Rex and Anna; the copy is MYVLM_HOME."""
     from tests.learned import use_copy
 
-    return use_copy(tmp_path_factory.getbasetemp(), tmp_path, monkeypatch)
+    return use_copy(learned_folder, tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -55,5 +102,15 @@ def drawn(tmp_path):
     return save_photo(scene, tmp_path / "photos" / "dog.jpg", orientation=6)
 
 
+def pytest_xdist_auto_num_workers(config) -> int:
+    """A worker a core, at most four, since each holds the models; none for single files, which are done sooner so."""
+    is_single = config.args_source is pytest.Config.ArgsSource.ARGS and not any(Path(a).is_dir() for a in config.args)
+    return 0 if is_single or cores() == 1 else min(4, cores())
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pytest_report_header() -> str:
-    return f"shared: {'present' if SHARED.is_dir() else 'absent'}, MYVLM_HOME per test, cpus {os.cpu_count()}"
+    return f"shared: {'present' if SHARED.is_dir() else 'absent'}, MYVLM_HOME per test, cores {cores()}"

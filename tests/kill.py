@@ -65,8 +65,8 @@ def sidecars(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): _OWN_EACH_RUN.sub(b"", p.read_bytes()) for p in found}
 
 
-def run_captions(home: Path, folder: Path, ready: int | None = None) -> None:
-    """Caption the library in this process."""
+def run_captions(home: Path, folder: Path, ready: int | None) -> None:
+    """Caption the library in this process; the first result is told through the pipe `ready`."""
     from engine.photos.discovery import find_files
     from engine.pipeline.describe import Request, describe
     from engine.pipeline.session import Choices, Session
@@ -96,23 +96,24 @@ def load_models(home: Path) -> None:
     VLM = Session(Choices("storybook", device="cpu"), home).vlm
 
 
-def fork_run(home: Path, folder: Path, kill_after: float | None) -> bool:
-    """One run; True when it came to its end. `kill_after` counts from its first result."""
+def fork_run(home: Path, folder: Path, kill_after: float | None) -> float | None:
+    """One run; its seconds from the first result to its end, None when it was killed `kill_after` seconds after it."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        run_captions(home, folder, writing if kill_after is not None else None)
+        run_captions(home, folder, writing)
     os.close(writing)
+    os.read(reading, 1)
+    os.close(reading)
+    began = time.monotonic()
     if kill_after is not None:
-        os.read(reading, 1)
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)
-    os.close(reading)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
-        return False
+        return None
     assert os.WEXITSTATUS(status) == 0, f"the run failed: {os.WEXITSTATUS(status)}"
-    return True
+    return time.monotonic() - began
 
 
 def check(folder: Path, old: dict[str, bytes], new: dict[str, bytes], home: Path) -> Counter:
@@ -144,13 +145,14 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=1.0, help="seconds from a run's first result to its kill")
+    parser.add_argument("--longest", type=float, help="seconds from a run's first result to its kill; default: its end")
+    parser.add_argument("--home", type=Path, help="a store that knows somebody in the photos; default: one is learned")
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     from tests.learned import learned
 
     home = options.folder / "home"
-    shutil.copytree(learned(options.folder / "learned") / "home", home)
+    shutil.copytree(options.home or learned(options.folder / "learned") / "home", home)
     library = make_library(options.folder, options.photos)
     vary(library)
     pristine = options.folder / "pristine"
@@ -158,7 +160,9 @@ def main() -> None:
     old = sidecars(library)
     load_models(home)
     began = time.monotonic()
-    assert fork_run(home, library, None)
+    longest = fork_run(home, library, None)
+    assert longest is not None
+    longest = options.longest or longest
     seconds = time.monotonic() - began
     new = sidecars(library)
     photos = sum(1 for _ in library.rglob("*.jpg"))
@@ -169,16 +173,15 @@ def main() -> None:
     shutil.rmtree(library)
     shutil.copytree(pristine, library)
     while kills < options.kills:
-        if fork_run(home, library, rng.uniform(0, options.longest)):
-            ended = True
-        else:
+        ended = fork_run(home, library, rng.uniform(0, longest)) is not None
+        if not ended:
             kills += 1
             left += len(temporaries(library))
             seen += check(library, old, new, home)
-            ended = kills % 20 == 0
+            ended = kills % 20 == 0 or kills == options.kills
         if ended:
             swept += len(temporaries(library))
-            assert fork_run(home, library, None)
+            assert fork_run(home, library, None) is not None
             assert sidecars(library) == new
             assert not temporaries(library, home), temporaries(library, home)
             completed += 1

@@ -5,10 +5,10 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from engine.pipeline.enrol import enrol
 from engine.pipeline.learn import learn
@@ -44,10 +44,22 @@ def draw_album(folder) -> dict[str, DrawnPhoto]:
     }
 
 
-@lru_cache(maxsize=1)
 def learned(base: Path) -> Path:
-    """A folder with `home`: Rex learned for captions and questions, Anna for captions; their photos beside it."""
+    """A folder with `home`: Rex learned for captions and questions, Anna for captions; their photos beside it.
+
+    The first process that asks makes it, and the others wait.
+    """
     folder = base / "rex-and-anna"
+    base.mkdir(parents=True, exist_ok=True)
+    with FileLock(base / "rex-and-anna.lock"):
+        if not (folder / "whole").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _teach(folder)
+            (folder / "whole").touch()
+    return folder
+
+
+def _teach(folder: Path) -> None:
     session = Session(Choices("storybook"), folder / "home")
     for name, who in (("Rex", REX), ("Anna", ANNA)):
         draw_references(folder / name, who, len(name))
@@ -55,13 +67,12 @@ def learned(base: Path) -> Path:
         train(session, name, steps=STEPS)
     train(session, "Rex", steps=STEPS, task="vqa")
     session.store.close()
-    return folder
 
 
-def use_copy(base: Path, tmp_path: Path, monkeypatch) -> Session:
+def use_copy(learned_folder: Path, tmp_path: Path, monkeypatch) -> Session:
     """A session on a copy of the learned store, which is MYVLM_HOME from now on."""
     home = tmp_path / "learned-home"
-    shutil.copytree(learned(base) / "home", home)
+    shutil.copytree(learned_folder / "home", home)
     monkeypatch.setenv("MYVLM_HOME", str(home))
     return Session(Choices("storybook"), home)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.pipeline.learn import SAVE_EVERY
 from engine.storybook.album import ANNA, MUG, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual
@@ -273,35 +274,28 @@ def test_training_is_deterministic_and_user_captions_are_used(myvlm, tmp_path, m
     assert "does not name" in myvlm("train", "rex", "--captions", captions).err
 
 
-def test_an_interrupted_training_resumes(session, tmp_path):
+def test_an_interrupted_training_resumes(myvlm, session, tmp_path, monkeypatch):
     """SIGINT in the middle, then the same command again: it goes on, and ends as if nothing had happened."""
+    command = ("train", "rex", "--steps", str(2 * SAVE_EVERY), "--seed", "5")
     ends = []
     for k, interrupt in enumerate((False, True)):
         home = tmp_path / f"home{k}"
         shutil.copytree(session.folder, home)
-        environment = os.environ | {"MYVLM_HOME": str(home)}
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-m",
-            "myvlm_cli.main",
-            "train",
-            "rex",
-            "--steps",
-            "80",
-            "--seed",
-            "5",
-        ]
+        monkeypatch.setenv("MYVLM_HOME", str(home))
         if interrupt:
-            running = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            running = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", "myvlm_cli.main", *command],
+                stderr=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
             deadline = time.monotonic() + 120
             while not list(home.rglob("training-*")) and time.monotonic() < deadline:
                 time.sleep(0.02)
             running.send_signal(signal.SIGINT)
             assert running.wait(60) == 130
             assert list(home.rglob("training-*"))
-        assert subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode == 0
+        result = myvlm(*command)
+        assert result.code == 0, result.err
         assert not list(home.rglob("training-*"))
         ends.append(next(home.glob("concepts/*/embedding*")).read_bytes())
     assert ends[0] == ends[1]
@@ -415,7 +409,6 @@ def test_a_thing_without_anything_to_tell_it_from_is_refused_and_not_stored(myvl
     assert myvlm("concepts", "list", "--json").json == {"concepts": []}
 
 
-@pytest.mark.slow
 def test_evaluate_prints_every_figure_with_its_count_and_interval(myvlm):
     result = myvlm("evaluate", "--seed", "9", "--concepts", "2", "--photos", "1", "--steps", "3", "--json")
     assert result.code == 0, result.err

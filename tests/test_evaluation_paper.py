@@ -40,7 +40,6 @@ def opened(monkeypatch):
     return found
 
 
-@pytest.mark.slow
 def test_head_and_embedding_see_training_photos_only(tmp_path, opened):
     _, cases = draw_cases(tmp_path / "drawn", 5, 3, 1)
     session = Session(Choices("storybook", device="cpu"), tmp_path / "store")
@@ -150,7 +149,6 @@ def test_a_photo_in_two_folders_is_nobodys_rival(tmp_path, monkeypatch):
     assert {r["untrained"] for r in rows} == {"too few negatives"}
 
 
-@pytest.mark.slow
 def test_a_language_model_rewrites_captions(tmp_path):
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM

@@ -19,7 +19,7 @@ from engine.pipeline.session import Choices, Session
 from engine.store.concepts import Head
 from engine.store.published import read_classifier, read_embeddings
 from engine.types import Kind
-from tests.learned import draw_album, learned
+from tests.learned import draw_album
 from tests.tiny_blip2 import save_tiny_blip2
 from tests.tiny_llava import save_tiny_llava
 
@@ -223,9 +223,9 @@ def test_a_concept_without_photos_or_head_is_left_out(myvlm, session, published)
     assert myvlm("concepts", "forget", "toy", "--yes").code == 0
 
 
-def test_photos_make_it_whole_and_keep_the_embedding(myvlm, session, published, tmp_path_factory):
+def test_photos_make_it_whole_and_keep_the_embedding(myvlm, session, published, learned_folder):
     myvlm("concepts", "import", published / NAME, "--name", "Toy", "--kind", "pet")
-    photos = learned(tmp_path_factory.getbasetemp()) / "Rex"
+    photos = learned_folder / "Rex"
     assert myvlm("add-concept", "Toy", photos).code == 0
     concept = session.store.get("Toy")
     assert (concept.identifier, len(concept.references)) == ("sks", 4)

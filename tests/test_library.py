@@ -367,12 +367,11 @@ def test_json_stays_json_where_the_terminal_knows_no_utf8(album):
     assert Path(json.loads(result.stdout)["file"]).name == "café😀.jpg"
 
 
-def test_a_dry_run_on_a_new_machine_makes_no_data_folder(album, tmp_path):
-    environment = os.environ | {"MYVLM_HOME": str(tmp_path / "nothing")}
-    for arguments in (["caption", str(album / "rex.jpg"), "--dry-run"], ["status", str(album)]):
-        command = [sys.executable, "-W", "ignore", "-m", "myvlm_cli.main", *arguments]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert result.returncode == 0, result.stderr
+def test_a_dry_run_on_a_new_machine_makes_no_data_folder(myvlm, album, tmp_path, monkeypatch):
+    monkeypatch.setenv("MYVLM_HOME", str(tmp_path / "nothing"))
+    for arguments in (("caption", album / "rex.jpg", "--dry-run"), ("status", album)):
+        result = myvlm(*arguments)
+        assert result.code == 0, result.err
     assert not (tmp_path / "nothing").exists()
 
 
@@ -507,22 +506,24 @@ def test_a_read_only_library_says_what_to_do(album, tmp_path):
     assert not list(album.glob("*.xmp"))
 
 
-def test_kills_leave_old_or_new_sidecars(tmp_path):
+@pytest.mark.slow
+def test_kills_leave_old_or_new_sidecars(tmp_path, learned_folder):
     """The short form of `python -m tests.kill --kills 200 --photos 200`."""
-    report = kill(tmp_path, kills=6, photos=24)
+    report = kill(tmp_path, learned_folder, kills=6, photos=24)
     assert report["kills"] == 6
     assert report["completed_runs"] >= 1
 
 
 @pytest.mark.fuzz
-def test_two_hundred_kills(tmp_path):
-    report = kill(tmp_path, kills=200, photos=200)
+def test_two_hundred_kills(tmp_path, learned_folder):
+    report = kill(tmp_path, learned_folder, kills=200, photos=200)
     assert report["kills"] == 200
     print(report)
 
 
-def kill(folder: Path, *, kills: int, photos: int) -> dict:
+def kill(folder: Path, learned_folder: Path, *, kills: int, photos: int) -> dict:
     command = [sys.executable, "-W", "ignore", "-m", "tests.kill", "--kills", str(kills), "--photos", str(photos)]
-    result = subprocess.run([*command, str(folder)], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    command += ["--home", str(learned_folder / "home"), str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert result.returncode == 0, result.stderr[-3000:]
     return json.loads(result.stdout)

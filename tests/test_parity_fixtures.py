@@ -32,32 +32,23 @@ from engine.vlms.minigpt_convert import (
 )
 from engine.vlms.minigpt_v2 import FINAL_EPS, MiniGptV2
 from engine.vlms.wording import replace_names
+from tests.parity import relative
 
 pytestmark = pytest.mark.parity
 
 
 @pytest.fixture(scope="module")
-def fixtures(shared):
-    folder = shared / "parity" / "fixtures"
-    if not folder.is_dir():
-        pytest.skip("../shared/parity/fixtures is not here")
-    return folder
+def fixtures(parity):
+    return parity("fixtures")
 
 
 @pytest.fixture(scope="module")
-def published(shared):
-    folder = shared / "parity" / "minigpt_v2"
-    if not folder.is_dir():
-        pytest.skip("../shared/parity/minigpt_v2 is not here")
-    return folder
+def published(parity):
+    return parity("minigpt_v2")
 
 
 def read(fixtures, name):
     return json.loads((fixtures / f"{name}.json").read_text())
-
-
-def relative(a, b):
-    return float(((a - b).norm() / b.norm()).detach())
 
 
 # Norm
@@ -77,7 +68,9 @@ def test_norm_of_concept_rows(fixtures, vlm, count):
     if vlm == "minigpt_v2":
         assert torch.allclose(units, torch.ones_like(units), atol=1e-5)
         plain = torch.stack([append_rows(f, e, n) for f, e, n in zip(image, concepts, rows.mean(1), strict=True)])
-        assert relative(plain, expected) < (1e-6 if count == 1 else 3e-4)
+        apart = float((rows.mean(1) / norms - 1).abs().max())  # by which the unit rows move the mean
+        assert relative(plain, expected) < 1e-6 + apart
+        assert (apart < 1e-6) == (count == 1)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -85,7 +78,9 @@ def test_norm_of_concept_rows(fixtures, vlm, count):
 def test_norm_of_projected_keys_and_values(fixtures, part, count):
     tensors = load_file(fixtures / "norm_rescale.safetensors")
     given, expected = (tensors[f"blip2_k{count}.projected_{part}_{way}"] for way in ("in", "out"))
-    heads = given.reshape(*given.shape[:2], 2, -1).transpose(1, 2)
+    width = given.shape[-1]
+    heads = next(h for h in range(2, width + 1) if width % h == 0)
+    heads = given.reshape(*given.shape[:2], heads, -1).transpose(1, 2)
     ours = rescaled(heads, given.shape[1] - count).transpose(1, 2).reshape(given.shape)
     assert relative(ours, expected) < 1e-6
 
@@ -120,7 +115,7 @@ def test_the_upstream_files_give_the_native_weights(published, tmp_path):
 
 
 def test_the_real_models_facts():
-    """Of the published model, not of the tiny one: 39 of 40 blocks, alpha 16, 448 pixels, merged in fours."""
+    """Of the published model, not of a tiny one: 39 of 40 blocks, alpha 16, 448 pixels, merged in fours."""
     assert Upstream() == Upstream(blocks=39, heads=16, image_size=448, merge=4, lora_alpha=16)
 
 
@@ -143,7 +138,7 @@ def test_eva_at_448_pixels(fixtures):
         after = vision(pixels).last_hidden_state
     assert relative(hidden, tensors["hidden_states"]) < 1e-5
     assert relative(after, tensors["after_layer_norm"]) < 1e-5
-    assert relative(after[:, 1:].reshape(1, 256, -1), tensors["merged_tokens"]) < 1e-5
+    assert relative(after[:, 1:].reshape(tensors["merged_tokens"].shape), tensors["merged_tokens"]) < 1e-5
 
 
 def test_lora_is_merged(fixtures, tmp_path):
@@ -152,7 +147,7 @@ def test_lora_is_merged(fixtures, tmp_path):
         {k.removeprefix(p): v.clone() for k, v in tensors.items() if k.startswith(p)}
         for p in ("base.", "adapter.", "merged.")
     )
-    assert facts["alpha"] / facts["r"] == facts["scale"] == Upstream().lora_alpha / 64
+    assert facts["alpha"] / facts["r"] == pytest.approx(facts["scale"])
     save_file(base, tmp_path / "model.safetensors")
     (tmp_path / "tokenizer.json").write_text("{}")
     config = LlamaConfig(**facts["text_config"])
@@ -185,11 +180,13 @@ def test_minigpt_prompts(fixtures):
     for task in facts["tasks"]:
         assert ours.prompt(task["text"]) == task["upstream_generation_prompt"]
         assert theirs.prompt(task["text"]) == task["reference_generation_prompt"]
-    names, texts = (facts["identifier"],), {task["text"] for task in facts["tasks"]}
+    names, texts = (facts["identifier"],), [task["text"] for task in facts["tasks"]]
     assert ours.config.request("caption_of", names) in texts
     assert theirs.config.request("caption_of", names) in texts
     assert ours.config.request("refer", names) in texts
-    assert ours.config.requests["question"].format(question="Where is sks in the image?") in texts
+    question = ours.config.requests["question"]
+    asked = [text for text in texts if text.startswith(question.partition("{")[0])]
+    assert asked == [question.format(question=text.partition(" ")[2]) for text in asked] != []
     training = theirs.config.training_template.format(request=theirs.config.request("caption_of", names))
     assert training == facts["train_instruction"]
 
@@ -206,36 +203,46 @@ def test_minigpt_boxes(fixtures):
                 assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx(wanted, abs=1e-9)
 
 
-OURS = {
-    "a photo of rex and Rex": "a photo of sks and sks",
-    "trex toy near rexford": None,
-    "anna smiles": "Bob smiles",
-    "Anna and Annabelle at Annapolis": "Bob and Annabelle at Annapolis",
-    "Annas hat": None,
-}
-"""Where ours differs: names are whole words of any case; None: no training caption, as the name is not in it."""
-OUR_ANSWERS = {"Anna smiles / anna.": "Bob smiles / Bob."}
+def replaced_by_words(text, name, identifier):
+    """Our rule, word by word: a name is a whole word of any case."""
+    words = re.split(r"(\W+)", text)
+    return "".join(identifier if w.lower() == name.lower() else w for w in words)
+
+
+def holds_only(text, written, name):
+    """Whether every place where a text holds a name, in whatever case, is a word of its own, written that way."""
+    words = [w for w in re.split(r"\W+", text) if name.lower() in w.lower()]
+    return set(words) <= {written}
 
 
 def test_identifiers_in_captions_and_questions(fixtures):
+    """The reference replaces parts of words, too, and one way of writing only; where no such place is, we agree."""
+    agreed = 0
     for case in read(fixtures, "identifiers")["cases"]:
         name, identifier = case["concept_name"], case["identifier"]
-        for caption in case["captions"]:
-            before = caption["before"]
-            expected = OURS.get(before, caption["reference_after"])
-            assert with_identifier(before, (name,), identifier) == expected
+        in_captions = name.title() if case["concept_type"] == "person" else name
+        pairs = [(c["before"], c["reference_after"], in_captions) for c in case["captions"]]
         for pair in case["vqa"]:
-            for before, after in zip(pair["before"], pair["reference_after"], strict=True):
-                assert replace_names(before, {name: identifier}) == OUR_ANSWERS.get(before, after)
+            pairs += [(b, a, name) for b, a in zip(pair["before"], pair["reference_after"], strict=True)]
+        for before, after, written in pairs:
+            assert before.replace(written, identifier) == after
+            ours = replace_names(before, {name: identifier})
+            assert ours == replaced_by_words(before, name, identifier)
+            assert with_identifier(before, (name,), identifier) == (ours if ours != before else None)
+            if holds_only(before, written, name):
+                assert ours == after
+                agreed += 1
+    assert agreed
 
 
 class ToyTokenizer:
     """The tokenizer that the fixture defines; text around `<image>` is tokenised on its own."""
 
-    bos_token_id, eos_token_id, pad_token_id, image = 1, 2, 0, -200
-
     def __init__(self, facts):
-        self.pattern, self.table = re.compile(facts["pattern"]), facts["table"]
+        first = facts["cases"][0]
+        self.bos_token_id, self.image = first["ids"][0], first["ids"][first["image_index"]]
+        self.pattern, self.table = re.compile(facts["toy_tokenizer"]["pattern"]), facts["toy_tokenizer"]["table"]
+        self.pad_token_id, self.eos_token_id = (max(self.table.values()) + k for k in (1, 2))
 
     def __call__(self, text, **kwargs):
         ids = [self.bos_token_id]
@@ -250,19 +257,21 @@ def test_llava_ids_labels_and_positions(fixtures, variant):
     """Ours adds the end of the answer; the `reference` variant leaves it out as the reference does."""
     facts = read(fixtures, "llava_prompt")
     vlm = object.__new__(LlavaNext)
-    vlm.config, vlm.tokenizer = find_config(variant), ToyTokenizer(facts["toy_tokenizer"])
-    vlm.model = SimpleNamespace(config=SimpleNamespace(image_token_id=ToyTokenizer.image))
-    end = [] if variant.endswith("reference") else [ToyTokenizer.eos_token_id]
+    vlm.config, vlm.tokenizer = find_config(variant), ToyTokenizer(facts)
+    image = vlm.tokenizer.image
+    vlm.model = SimpleNamespace(config=SimpleNamespace(image_token_id=image))
+    end = [] if variant.endswith("reference") else [vlm.tokenizer.eos_token_id]
     for case in facts["cases"]:
         assert vlm.prompt(case["question"]) == case["generation_prompt"]
         ids, labels = vlm.encode_example(case["question"], case["answer"])
         assert ids == case["ids"] + end
         assert labels == case["labels"] + end
-        assert ids.index(ToyTokenizer.image) == case["image_index"]
-        layout = vlm._layout([torch.zeros(577, 1)], [1], [ids])
+        assert ids.index(image) == case["image_index"]
+        rows = case["expanded_length_with_concept"] - (len(case["ids"]) - 1)
+        layout = vlm._layout([torch.zeros(rows, 1)], [1], [ids])
         recorder = layout.penalty("row")
         assert recorder.positions == [(0, case["concept_index_in_expanded_sequence"])]
         assert recorder.lengths == [case["expanded_length_with_concept"] + len(end)]
-        expanded = vlm._expand(ids, 577, labels)
+        expanded = vlm._expand(ids, rows, labels)
         first = next(i for i, label in enumerate(expanded) if label != -100)
         assert first == case["first_supervised_index_with_concept"]

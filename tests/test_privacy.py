@@ -449,7 +449,6 @@ def test_learning_and_captioning_open_no_connection(tmp_path):
     run_offline(tmp_path)
 
 
-@pytest.mark.slow
 def test_learning_and_captioning_work_without_any_network_interface(tmp_path):
     probe = ["unshare", "-rn", sys.executable, "-c", "import socket; socket.create_connection(('192.0.2.1', 80), 2)"]
     if not shutil.which("unshare"):

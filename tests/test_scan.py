@@ -235,7 +235,8 @@ def test_an_interrupted_scan_goes_on_where_it_ended(album, home):
     vary(album)
     total = len(list(album.rglob("*.jpg")))
     command = [sys.executable, "-W", "ignore", "-m", "myvlm_cli.main", "scan", str(album), "--jsonl"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = 4096  # bytes: with some of the lines in it the scan waits, and cannot end before the signal
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pipesize=pipe)
     first = running.stdout.readline()
     running.send_signal(signal.SIGINT)
     rest, complaints = running.communicate(timeout=120)

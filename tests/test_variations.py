@@ -21,9 +21,9 @@ CAPTION = "sks is asleep on the old sofa."
 
 
 @pytest.fixture
-def session(tmp_path_factory, tmp_path, monkeypatch):
+def session(learned_folder, tmp_path, monkeypatch):
     """A session whose VLM is said to be able to rephrase."""
-    found = use_copy(tmp_path_factory.getbasetemp(), tmp_path, monkeypatch)
+    found = use_copy(learned_folder, tmp_path, monkeypatch)
     monkeypatch.setitem(found.__dict__, "vlm_config", replace(found.vlm_config, variations="lm"))
     return found
 
