@@ -1,12 +1,12 @@
 """What the camera wrote: when and where a photo was taken, and how the camera was held."""
 
 import logging
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from engine.files import open_regular
 from engine.photos.blocks.containers import Blocks, read_blocks
 from engine.photos.blocks.slices import FileSlices, SliceFile, Slices
 from engine.photos.blocks.tiff import Tiff
@@ -42,15 +42,10 @@ def read_taken(path: Path) -> datetime | None:
     None where the file does not say, or cannot be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_regular(path) as descriptor:
+            taken = read_exif(FileSlices(descriptor)).taken
     except (OSError, ValueError):
         return None
-    try:
-        taken = read_exif(FileSlices(descriptor)).taken
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
     return datetime.fromisoformat(taken).replace(tzinfo=None) if taken else None
 
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from transformers import Blip2VisionConfig, BlipImageProcessorPil, LlamaConfig
 
 from engine.errors import EnvironmentFault, UsageError, first_line
-from engine.files import TEMPORARY_MARK
+from engine.files import LARGEST_DOCUMENT, TEMPORARY_MARK, read_text
 from engine.vlms.minigpt_v2 import MiniGptConfig, MiniGptModel
 
 SHARD_BYTES = 2 * 2**30
@@ -159,7 +159,7 @@ class _LlamaFolder:
     def config(self) -> dict[str, object]:
         """Its `config.json`."""
         try:
-            found = json.loads((self.folder / "config.json").read_text("utf-8"))
+            found = json.loads(read_text(self.folder / "config.json", LARGEST_DOCUMENT))
         except (OSError, ValueError) as err:
             raise UsageError(f"{self.folder / 'config.json'} cannot be read: {err}", hint=_HINT) from err
         if found.get("model_type") != "llama":
