@@ -27,7 +27,7 @@ from engine.pipeline.session import Session
 from engine.pipeline.sidecar_plans import Finding, Manner, Others, plan_companions, plan_sidecars
 from engine.pipeline.why import Why
 from engine.pipeline.writing import Sidecars, Writer, Written, preview
-from engine.sidecars.json_sidecar import Account, Document, parse_document
+from engine.sidecars.json_sidecar import Account, Document, read_document
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
 from engine.sidecars.xmp import Change
 from engine.types import Concept, Match, PhotoFacts, PhotoResult, Status
@@ -185,7 +185,7 @@ def _read(run: _Run, found: Found) -> _Job:
         file = read_photo(found.path)
         paths = run.namer.find(found.path)
         reusing = not (run.request.force or run.request.explain)
-        known = read_document(paths) if reusing else None
+        known = read_document(paths.json) if reusing else None
         job = _Job(found, paths=paths, document=known, declined=read_names_taken_out(paths.xmp))
         if job.document is not None:
             job = _reuse(run, job, job.document, file)
@@ -194,14 +194,6 @@ def _read(run: _Run, found: Found) -> _Job:
     except (PhotoError, SidecarError) as err:
         job = _Job(found, result=PhotoResult(found.path, Status.FAILED, reason=str(err)))
     return replace(job, seconds=time.monotonic() - began)
-
-
-def read_document(paths: SidecarPaths) -> Document | None:
-    """A photo's JSON sidecar; None when it is absent, damaged or of another schema."""
-    try:
-        return parse_document(paths.json.read_bytes())
-    except OSError:
-        return None
 
 
 def _reuse(run: _Run, job: _Job, known: Document, file: PhotoFile) -> _Job:

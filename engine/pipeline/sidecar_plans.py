@@ -13,6 +13,7 @@ from engine.photos.embedded import Embedded, read_embedded
 from engine.pipeline.writing import Intent, Plan, Sidecars
 from engine.sidecars.json_sidecar import Account, parse_document, render_account
 from engine.sidecars.naming import Namer, SidecarPaths
+from engine.sidecars.reading import read_sidecar
 from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.xmp import Merge, Policy, Words, merge_words, wants_embedded
 from engine.types import Concept, Kind, Match, PhotoFacts
@@ -109,12 +110,7 @@ def _merging(finding: Finding, words: Words, paths: SidecarPaths, policy: Policy
 
 def _source(paths: SidecarPaths) -> bytes | None:
     """The sidecar of another place or name that a new one starts from."""
-    if paths.source is None:
-        return None
-    try:
-        return paths.source.read_bytes()
-    except OSError as err:
-        raise SidecarError(f"{paths.source}: {err.strerror or err}", hint="Check its permissions.") from err
+    return read_sidecar(paths.source) if paths.source is not None else None
 
 
 def _look_again(photo: Path) -> Embedded:

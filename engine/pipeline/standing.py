@@ -9,12 +9,13 @@ from engine.errors import PhotoError, SidecarError
 from engine.photos.decode import read_photo
 from engine.photos.discovery import Found
 from engine.pipeline.batches import read_ahead
-from engine.pipeline.describe import read_document, split_trained
+from engine.pipeline.describe import split_trained
 from engine.pipeline.freshness import Digests, digests, known_matches, read_names_taken_out
 from engine.pipeline.recognition import Enrolled, load_enrolled
 from engine.pipeline.session import Session
-from engine.sidecars.json_sidecar import Document
+from engine.sidecars.json_sidecar import Document, read_document
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
+from engine.sidecars.reading import naming_file, read_sidecar
 from engine.sidecars.xmp import Standing, read_standing
 
 
@@ -85,7 +86,7 @@ def _look(look: _Look, found: Found) -> list[PhotoStanding]:
 def _stand(look: _Look, photo: Path, content_hash: str) -> PhotoStanding:
     try:
         paths = look.namer.find(photo)
-        xmp, document = _standing(paths), read_document(paths)
+        xmp, document = _standing(paths), read_document(paths.json)
     except SidecarError as err:
         return PhotoStanding(photo, State.FAILED, str(err))
     if xmp is None or not xmp.marked:
@@ -125,9 +126,6 @@ def _stale(look: "_Look", document: Document, content_hash: str, declined: froze
 
 
 def _standing(paths: SidecarPaths) -> Standing | None:
-    try:
-        return read_standing(paths.xmp.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (SidecarError, OSError) as err:
-        raise SidecarError(f"{paths.xmp}: {err}") from err
+    data = read_sidecar(paths.xmp)
+    with naming_file(paths.xmp):
+        return None if data is None else read_standing(data)
