@@ -18,6 +18,7 @@ from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.xmp import merge_words
 from tests.photo_files import corners, encoded, guid_of, jpeg_with
 from tests.photo_files import extended_xmp as split
+from tests.test_sidecar_fuzz import mutate_bytes
 from tests.xmp_oracles import NOW, WORDS, array, block, description, graph, wrap
 
 NOTE = 'xmlns:xmpNote="http://ns.adobe.com/xmp/note/"'
@@ -238,3 +239,34 @@ def test_no_parts_and_empty_parts():
     assert read_part(b"http://ns.adobe.com/xap/1.0/\0") is None
     (empty,) = assemble([ExtendedPart("0" * 32, 0, 0, b"")])
     assert empty.fault
+
+
+def look_at_merge(seed):
+    """An extended packet of any bytes: refused, or merged so that the main packet's words and the rest can be read."""
+    rng = random.Random(seed)
+    other = rng.choice(
+        (LONG, wrap(block(array("digiKam:TagsList", "a/b", kind="Seq"), 'xml:lang="de" xmp:Rating="3"')))
+    )
+    extended = mutate_bytes(rng, rng.choice((LONG, other)), other)
+    inner = rng.choice(("", "<xmp:Rating>4</xmp:Rating>")) + description("Main words", name="dc:title")
+    guid = guid_of(extended)
+    parts = assemble(read_part(c) for c in split(extended, 100, guid))
+    try:
+        packet, _ = seed_packet(Embedded(xmp=main_packet(extended, inner), extended=parts))
+    except SidecarError:
+        return False
+    assert packet.default_text(DC, "title") == "Main words"
+    assert "Rating" not in inner or packet.text(SPACE_XMP, "Rating") == "4"
+    assert Packet(packet.serialise()).serialise() == packet.serialise()
+    return True
+
+
+def test_extended_packets_of_any_bytes():
+    merged = sum(look_at_merge(f"few-{n}") for n in range(300))
+    assert 20 < merged < 290
+
+
+@pytest.mark.fuzz
+def test_extended_packets_of_any_bytes_at_length():
+    for n in range(20_000):
+        look_at_merge(f"many-{n}")

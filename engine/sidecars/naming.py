@@ -103,12 +103,13 @@ class Namer:
 
     def _mirrored(self, folder: Path, base: Path) -> Path:
         """`mirrored`, spelled as the folders below `base` are."""
-        if self._mirror is None or self._mirror[0] != folder:
+        known = self._mirror  # one read: several threads look for sidecars
+        if known is None or known[0] != folder:
             found = base
             for part in mirrored(folder, base).relative_to(base).parts:
                 found /= _Listing(found).spelling(part)
-            self._mirror = folder, found
-        return self._mirror[1]
+            known = self._mirror = folder, found
+        return known[1]
 
     def _listing(self, folder: Path) -> "_Listing":
         found = self._known.pop(folder, None) or _Listing(folder)
