@@ -10,12 +10,15 @@ EngineError
 │   └── StoreLockedError  another process holds it
 ├── ArtefactError         a stored head or embedding does not fit the model it is used with
 ├── SidecarError          a sidecar cannot be read or merged safely; it is left as it is
+│   └── AmbiguousSidecarsError several files may be a photo's sidecar; all are left as they are
 ├── WeightsMissingError   model weights are not on this disk
 ├── EnvironmentFault      the machine lacks something: memory, disk, a working library
 │   └── NoVlmError        no VLM that knows such photos is on this disk
 ├── UsageError            the request contradicts itself
 └── DivergedError         a training's numbers are no longer finite
 """
+
+from pathlib import Path
 
 
 class EngineError(Exception):
@@ -60,6 +63,14 @@ class ArtefactError(EngineError):
 
 class SidecarError(EngineError):
     """A sidecar cannot be read or merged without risk; it was left byte-identical."""
+
+
+class AmbiguousSidecarsError(SidecarError):
+    """Several files may be one photo's sidecar: their names differ in letter case or Unicode form only."""
+
+    def __init__(self, message: str, *, paths: tuple[Path, ...], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.paths = paths
 
 
 class WeightsMissingError(EngineError):

@@ -1,18 +1,138 @@
-"""Writing files so that nobody ever sees half of one, private from the first byte."""
+"""Reading files without waiting and within a limit; writing them as a whole, private from the first byte.
 
+Every file that comes from the user's disk is read by `read_bytes`, `read_list_bytes` or `open_regular`.
+"""
+
+import errno
 import hashlib
 import os
 import secrets
 import signal
+import stat
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 TEMPORARY_MARK = ".myvlm-tmp-"
 """Temporary files are called `.myvlm-tmp-PID-RANDOM`: of which process they are says who may remove them."""
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_CHUNK, _SMALL = 2**20, 2**16
+LARGEST_DOCUMENT = 64 * 2**20
+"""Bytes of a JSON or text file that a user gives: captions, answers, decisions, a model's config."""
+
+
+class UnsuitableFileError(OSError):
+    """A file that must not be read: not a regular file, or too large. `strerror` says which; the path is not in it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.EINVAL, reason)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes; a link to one is followed.
+
+    Raises:
+        OSError: the file is missing, may not be read, or is no regular file (UnsuitableFileError, which also says
+            that it is larger than the limit). Reading never waits for a named pipe, a socket or a device.
+    """
+    with open_regular(path) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as f:
+        size = os.fstat(descriptor).st_size
+        if size > limit:
+            raise _too_large(limit)
+        return _read_within(f, limit, max(size + 1, _SMALL))
+
+
+def read_text(path: Path, limit: int) -> str:
+    """`read_bytes` as UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: as `read_bytes`.
+        UnicodeDecodeError: the file is not UTF-8.
+    """
+    return read_bytes(path, limit).decode("utf-8-sig")
+
+
+def read_stream(stream: BinaryIO, limit: int) -> bytes:
+    """Read a stream to its end.
+
+    Raises:
+        OSError: it cannot be read, or has more than `limit` bytes (UnsuitableFileError).
+    """
+    return _read_within(stream, limit, _CHUNK)
+
+
+def read_list_bytes(path: Path, limit: int) -> bytes:
+    """`read_bytes` that also reads a pipe or a terminal to its end: for lists, which shells hand over as `/dev/fd/63`.
+
+    Call it in the main thread, where Ctrl-C ends the wait for a pipe.
+
+    Raises:
+        OSError: as `read_bytes`.
+    """
+    if not _is_stream(path.stat().st_mode):
+        return read_bytes(path, limit)
+    with path.open("rb") as f:
+        return read_stream(f, limit)
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[int]:
+    """Open a regular file for reading; yields its descriptor.
+
+    Raises:
+        OSError: the file is missing, may not be read, or is no regular file (UnsuitableFileError).
+    """
+    _check_regular(path.stat().st_mode)  # before opening: opening a pipe or a device may already have an effect
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK)  # what has become a pipe meanwhile is not waited for
+    except BlockingIOError:  # a file server holds a lease on the file; the kernel ends it within a minute
+        descriptor = os.open(path, flags)
+    try:
+        _check_regular(os.fstat(descriptor).st_mode)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _check_regular(mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise UnsuitableFileError(f"not a regular file ({_KINDS.get(stat.S_IFMT(mode), 'of an unknown kind')})")
+
+
+def _is_stream(mode: int) -> bool:
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def _read_within(f: BinaryIO, limit: int, step: int) -> bytes:
+    """The rest of a file, read in steps of so many bytes."""
+    parts, left = [], limit + 1
+    while left and (part := f.read(min(left, step))):
+        parts.append(part)
+        left -= len(part)
+    if not left:
+        raise _too_large(limit)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> UnsuitableFileError:
+    size = f"{limit >> 30} GiB" if limit >= 2**30 else f"{limit >> 20} MiB" if limit >= 2**20 else f"{limit} bytes"
+    return UnsuitableFileError(f"the file is larger than {size}")
 
 
 def sha256_of(data: bytes) -> str:

@@ -107,12 +107,14 @@ def _run(
 
 def _listed(verdict: str, concept: str | None, box: str | None, *, undo: bool) -> "list[Wish | UsageError]":
     from engine.errors import UsageError
+    from engine.files import LARGEST_DOCUMENT, read_stream
     from engine.pipeline.decide import read_wishes
     from engine.types import Verdict
 
     if box is not None:
         raise UsageError("--box is for one photo", hint="Give each line a box of its own.")
-    text = sys.stdin.buffer.read().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    data = read_stream(sys.stdin.buffer, LARGEST_DOCUMENT).removeprefix(b"\xef\xbb\xbf")
+    text = data.decode("utf-8", "surrogateescape")
     return read_wishes(text, Verdict(verdict), concept, undo=undo)
 
 

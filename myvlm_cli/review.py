@@ -105,10 +105,12 @@ def _check(apply: Path | None, *, looks: Sequence[Any]) -> None:
 def _read(path: Path) -> "list[Wish | UsageError]":
     """What to confirm and reject; each line says which."""
     from engine.errors import UsageError
+    from engine.files import LARGEST_DOCUMENT, read_list_bytes, read_stream
     from engine.pipeline.decide import read_wishes
 
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        limit = LARGEST_DOCUMENT
+        data = read_stream(sys.stdin.buffer, limit) if str(path) == "-" else read_list_bytes(path, limit)
     except OSError as err:
         hint = "Give the file that the page of myvlm review --html saved."
         raise UsageError(f"{path_text(path)}: {err.strerror or err}", hint=hint) from err

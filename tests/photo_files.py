@@ -1,5 +1,6 @@
 """Photo files made by hand for the tests: raw files, oddities that Pillow does not write, pictures to recognise."""
 
+import hashlib
 import io
 import struct
 import zlib
@@ -118,6 +119,18 @@ def jpeg_with(data, *segments):
     """A JPEG with segments (marker, content) put behind its first two bytes."""
     put = b"".join(struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content for marker, content in segments)
     return data[:2] + put + data[2:]
+
+
+def guid_of(packet):
+    """What names an extended XMP packet (XMP Specification Part 3, 1.1.3.1)."""
+    return hashlib.md5(packet).hexdigest().upper().encode()
+
+
+def extended_xmp(packet, step=65_400, guid=None):
+    """The APP1 contents of an extended XMP packet, in parts of `step` bytes."""
+    head = b"http://ns.adobe.com/xmp/extension/\0" + (guid or guid_of(packet))
+    starts = range(0, len(packet), step)
+    return [head + struct.pack(">II", len(packet), at) + packet[at : at + step] for at in starts]
 
 
 def iim(*datasets):

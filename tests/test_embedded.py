@@ -87,7 +87,7 @@ def test_canons_directories():
     assert found.exif_description == "a dog"
 
 
-def test_extended_xmp_is_left_aside():
+def test_extended_xmp_is_no_main_packet():
     extended = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 40 + b"<more/>"
     data = jpeg_with(encoded(corners(), "JPEG", xmp=XMP), (0xE1, extended))
     assert read(data).xmp == XMP

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import engine.sidecars
 from engine.boxes import Box
-from engine.sidecars.json_sidecar import SCHEMA, Account, parse_document, render_account
+from engine.errors import SidecarError
+from engine.sidecars.json_sidecar import SCHEMA, Account, parse_document, read_document, render_account
 from engine.types import Kind, Match, PhotoFacts
 
 PATH = Path(engine.sidecars.__file__).parent / "schema" / f"photo-{SCHEMA}.schema.json"
@@ -136,16 +137,36 @@ def test_the_reader_takes_nothing_that_the_schema_refuses(path, value):
         b'{"schema": 1, "caption": "x"}',
         b"[" * 100_000,
         render_account(ACCOUNT)[:-20],
-        render_account(ACCOUNT).replace(b'"schema": 2', b'"schema": 3'),
+        render_account(ACCOUNT).replace(b'"schema": 2', b'"schema": "3"'),
+        b"\0" * 512,
         render_account(ACCOUNT).replace(b"0.93", b"NaN"),
         render_account(ACCOUNT).replace(b"0.93", b"1e999"),
         render_account(ACCOUNT).replace(b'"width": 400', b'"width": ' + b"9" * 5000),
-        b" " * (16 * 2**20 + 1),
     ],
     ids=range(13),
 )
 def test_damaged_files_are_none(data):
     assert parse_document(data) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (render_account(ACCOUNT).replace(b'"schema": 2', b'"schema": 3'), "newer version"),
+        (b'{"schema": 3}', "newer version"),
+        (b'{"schema": 2.5, "caption": []}', "newer version"),
+        (b'{"schema": ' + b"9" * 400 + b"}", "newer version"),
+        (b" " * (16 * 2**20 + 1), "larger than 16 MiB"),
+    ],
+    ids=range(5),
+)
+def test_what_a_newer_version_wrote_is_left_alone(tmp_path, data, why):
+    with pytest.raises(SidecarError, match=why):
+        parse_document(data)
+    path = tmp_path / "a.jpg.myvlm.json"
+    path.write_bytes(data)
+    with pytest.raises(SidecarError, match=f"^{path}: .*{why}"):
+        read_document(path)
 
 
 def test_unknown_keys_are_ignored():

@@ -13,7 +13,18 @@ from engine.photos.decode import PhotoFile, decode_photo
 from engine.photos.embedded import read_embedded
 from engine.photos.exif import read_exif
 from engine.photos.image_hash import image_hash
-from tests.photo_files import corners, encoded, exif_bytes, iim, jpeg_with, make_dng, photoshop, png_chunk, png_with
+from tests.photo_files import (
+    corners,
+    encoded,
+    exif_bytes,
+    extended_xmp,
+    iim,
+    jpeg_with,
+    make_dng,
+    photoshop,
+    png_chunk,
+    png_with,
+)
 
 SLOWEST = 20.0
 """Seconds for one small input; the usual one takes a millisecond."""
@@ -33,6 +44,7 @@ def seeds():
     jpeg = jpeg_with(encoded(image, "JPEG", **plain), (0xED, photoshop(block)))
     found = {
         "a.jpg": jpeg,
+        "extended.jpg": jpeg_with(jpeg, *((0xE1, c) for c in extended_xmp(xmp * 3, 100))),
         "progressive.jpg": encoded(image, "JPEG", progressive=True, **plain),
         "cmyk.jpg": encoded(image.convert("CMYK"), "JPEG", **plain),
         "mpo.jpg": encoded(image, "MPO", save_all=True, append_images=[image], exif=exif),

@@ -376,7 +376,9 @@ class TestRemoval:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "well-formed"),
+        (b"", "the sidecar is empty; delete it"),
+        (b"\0" * 512, r"the sidecar is empty \(it holds nothing but NUL bytes\); delete it"),
+        (b"\xef\xbb\xbf\r\n", "nothing but blanks"),
         (b"<x:xmpmeta", "well-formed"),
         (b"<html><body/></html>", "no rdf:RDF"),
         (wrap("").replace(b"adobe:ns:meta/", b"urn:icloudpd"), "no rdf:RDF"),

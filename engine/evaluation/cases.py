@@ -7,7 +7,8 @@ from typing import Any
 
 from engine.boxes import Box
 from engine.errors import UsageError
-from engine.files import sha256_of
+from engine.files import read_bytes, sha256_of
+from engine.photos.reading import LARGEST_FILE
 from engine.types import Kind
 
 CONCEPT = "<concept>"
@@ -75,7 +76,9 @@ class Case:
 
 def contents_of(case: Case) -> frozenset[str]:
     """Content hashes of a case's own photos: what shows the concept, under whatever name it lies elsewhere."""
-    return frozenset(sha256_of(p.read_bytes()) for p in (*case.training, *(i.path for i in case.validation)))
+    return frozenset(
+        sha256_of(read_bytes(p, LARGEST_FILE)) for p in (*case.training, *(i.path for i in case.validation))
+    )
 
 
 def check_split(name: str, training: Sequence[Path], validation: Sequence[Path]) -> None:
@@ -85,9 +88,9 @@ def check_split(name: str, training: Sequence[Path], validation: Sequence[Path])
         UsageError: one is, under this path or as a copy.
     """
     paths = {p.resolve() for p in training}
-    contents = {sha256_of(p.read_bytes()) for p in training}
+    contents = {sha256_of(read_bytes(p, LARGEST_FILE)) for p in training}
     for path in validation:
-        if path.resolve() in paths or sha256_of(path.read_bytes()) in contents:
+        if path.resolve() in paths or sha256_of(read_bytes(path, LARGEST_FILE)) in contents:
             raise UsageError(
                 f"{path} would be both learned from and tested with, for {name!r}",
                 hint="Take copies of a photo out of the folder.",

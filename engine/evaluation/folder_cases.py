@@ -23,10 +23,11 @@ import numpy as np
 
 from engine.errors import PhotoError, UsageError
 from engine.evaluation.cases import CONCEPT, TRAINING_PHOTOS, Case, Item, Truth
-from engine.files import sha256_of
+from engine.files import LARGEST_DOCUMENT, read_bytes, read_text, sha256_of
 from engine.kinds import PEOPLE, kind_of_word
 from engine.photos.decode import load_photo
 from engine.photos.discovery import iter_photos
+from engine.photos.reading import LARGEST_FILE
 from engine.types import Kind
 
 _FORM = 'Form: {"photo.jpg": "sks on a sofa."} in ROOT/<concept>/captions.json.'
@@ -64,7 +65,7 @@ def _distinct(photos: list[Path]) -> list[Path]:
     """The photos without copies of one another: a copy could be learned from and tested with."""
     first: dict[str, Path] = {}
     for path in photos:
-        first.setdefault(sha256_of(path.read_bytes()), path)
+        first.setdefault(sha256_of(read_bytes(path, LARGEST_FILE)), path)
     return list(first.values())
 
 
@@ -143,7 +144,7 @@ def _read(path: Path, form: str = _FORM) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(read_text(path, LARGEST_DOCUMENT))
     except (OSError, ValueError) as err:
         raise UsageError(f"{path} cannot be read as JSON: {err}", hint=form) from err
     if not isinstance(found, dict):

@@ -12,9 +12,10 @@ from engine.errors import NoUsablePhotoError, UsageError
 from engine.evaluation.cases import Case, Item, box_of, contents_of
 from engine.evaluation.parts import Part
 from engine.evaluation.teach import learn_head
-from engine.files import sha256_of
+from engine.files import read_bytes, sha256_of
 from engine.kinds import kind_of_word
 from engine.photos.decode import load_photo
+from engine.photos.reading import LARGEST_FILE
 from engine.pipeline.features import find_faces, find_regions
 from engine.pipeline.session import Session
 from engine.store.concepts import Head
@@ -54,7 +55,7 @@ def measure_heads(session: Session, cases: Sequence[Case], seed: int) -> Part:
     eyes, rows = Eyes(session), []
     heads = [_learn(session, case, cases, seed) for case in cases]
     known = [replace(case, kind=kind) for case, (_, kind, _) in zip(cases, heads, strict=True)]
-    contents = {i.path: sha256_of(i.path.read_bytes()) for case in cases for i in case.validation}
+    contents = {i.path: sha256_of(read_bytes(i.path, LARGEST_FILE)) for case in cases for i in case.validation}
     for case, (head, kind, reason) in zip(known, heads, strict=True):
         shown = contents_of(case)
         own = [_score(eyes, head, item) for item in case.validation]

@@ -1,6 +1,7 @@
 """The paper's protocol, from seeds to measurements: who is learned, what is asked, and what is kept of it."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,7 +24,7 @@ from engine.evaluation.parts import Part, Parts
 from engine.evaluation.settings import FULL, PaperSettings, settings_for
 from engine.evaluation.teach import identifier_of
 from engine.evaluation.voice import Voice
-from engine.files import sha256_of
+from engine.files import open_regular, sha256_of
 from engine.pipeline.session import Choices, Session
 from engine.types import Kind
 from engine.vlms.config import find_config
@@ -141,8 +142,8 @@ def _fingerprint(source: str) -> list[tuple[str, int, str]]:
         folder = Path(cached).parent if isinstance(cached, str) else folder
     found = []
     for file in sorted(p for p in folder.glob("*") if p.is_file()):
-        with file.open("rb") as f:
-            found.append((file.name, file.stat().st_size, sha256_of(f.read(2**20))))
+        with open_regular(file) as f:
+            found.append((file.name, file.stat().st_size, sha256_of(os.pread(f, 2**20, 0))))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.files import write_atomically
+from engine.files import LARGEST_DOCUMENT, read_text, write_atomically
 from engine.store.tensors import load_tensors, save_tensors
 
 Part = dict[str, Any]
@@ -26,7 +26,7 @@ class Parts:
         path = self.path(name)
         if path.is_file():
             try:
-                known = json.loads(path.read_text("utf-8"))
+                known = json.loads(read_text(path, LARGEST_DOCUMENT))
             except ValueError:
                 known = {}
             if known.get("digest") == digest:

@@ -22,7 +22,8 @@ from engine.evaluation.recognition_folder import folder_tables, measure_folder
 from engine.evaluation.recognition_library import ScannedLibrary, Tell, measure_both, scanned_library
 from engine.evaluation.recognition_table import Measured, recognition_tables
 from engine.evaluation.render import as_json, render_table
-from engine.files import sha256_of, write_atomically
+from engine.files import read_bytes, sha256_of, write_atomically
+from engine.photos.reading import LARGEST_FILE
 from engine.pipeline.judges import gallery_digest
 from engine.pipeline.session import Choices, Session
 
@@ -176,7 +177,7 @@ def _prepare(folder: Path, stem: str) -> None:
     known: dict[str, Callable[[bytes], bool]] = {"md": lambda data: MARK.encode() in data, "json": _is_document}
     for suffix, check in {**known, "png": ours}.items():
         path = folder / f"{stem}.{suffix}"
-        if path.exists() and not (path.is_file() and check(path.read_bytes())):
+        if path.exists() and not (path.is_file() and check(read_bytes(path, LARGEST_FILE))):
             raise UsageError(f"{path} is not from `myvlm evaluate --recognition`", hint="Give --out another folder.")
 
 

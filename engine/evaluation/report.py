@@ -13,8 +13,9 @@ from engine.evaluation.render import MARK, as_json, document, render_page
 from engine.evaluation.settings import PaperSettings
 from engine.evaluation.tables import table_1, table_2, table_4, table_5, table_7
 from engine.evaluation.view import View
-from engine.files import write_atomically
+from engine.files import read_bytes, write_atomically
 from engine.heads.config import find_recogniser
+from engine.photos.reading import LARGEST_FILE
 from engine.vlms.config import find_config
 
 _TABLES: dict[str, Callable[[View], Table]] = {
@@ -73,7 +74,7 @@ def _prepare(folder: Path) -> None:
     marks |= {"paper.json": is_document} | {f"{stem}.{suffix}": ours for stem in STEMS for suffix in ("png", "svg")}
     for name, known in marks.items():
         path = folder / name
-        if path.exists() and not (path.is_file() and known(path.read_bytes())):
+        if path.exists() and not (path.is_file() and known(read_bytes(path, LARGEST_FILE))):
             raise UsageError(f"{path} is not from `myvlm evaluate --paper`", hint="Give --out another folder.")
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from engine.evaluation.cases import CONCEPT, Case, contents_of
 from engine.evaluation.settings import HEAD_THRESHOLD, Setting
-from engine.files import sha256_of
+from engine.files import read_bytes, sha256_of
 from engine.kinds import nouns_of
 from engine.photos.decode import load_photo
+from engine.photos.reading import LARGEST_FILE
 from engine.pipeline.bank import load_bank
 from engine.pipeline.enrol import FEWEST_NEGATIVES, enrol
 from engine.pipeline.learn import settings_for
@@ -59,7 +60,7 @@ def learn_head(session: Session, case: Case, others: Sequence[Case], seed: int) 
 def _negatives(case: Case, others: Sequence[Case]) -> list[Path]:
     own = contents_of(case)
     found = [p for c in others if c.name != case.name for p in c.training]
-    return [p for p in found if sha256_of(p.read_bytes()) not in own]
+    return [p for p in found if sha256_of(read_bytes(p, LARGEST_FILE)) not in own]
 
 
 def learn_embedding(session: Session, case: Case, setting: Setting, seed: int, steps: int | None) -> Lesson:

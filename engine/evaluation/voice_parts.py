@@ -14,6 +14,7 @@ from engine.evaluation.parts import Part, Parts
 from engine.evaluation.settings import Setting
 from engine.evaluation.teach import Lesson, identifier_of, learn_embedding
 from engine.evaluation.voice import BATCH, Ask, Voice
+from engine.files import LARGEST_DOCUMENT, read_text
 from engine.photos.decode import load_photo, read_photo
 from engine.pipeline.enrol import enrol
 from engine.pipeline.learn import learn
@@ -59,7 +60,7 @@ def _known(parts: Parts, name: str, digest: str) -> Lesson | None:
     path = parts.path(name)
     if vector is None or not path.is_file():
         return None
-    curves = json.loads(path.read_text("utf-8"))
+    curves = json.loads(read_text(path, LARGEST_DOCUMENT))
     return Lesson(vector, tuple(curves["losses"]), tuple(curves["norms"])) if curves["digest"] == digest else None
 
 

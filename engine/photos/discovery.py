@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import PhotoError
+from engine.files import read_list_bytes, read_stream
 from engine.photos.selection import Selection
 
 __all__ = [
@@ -58,6 +59,8 @@ SKIPPED_FOLDER_SUFFIXES = (
     *(".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary"),  # Apple
     *(".lrdata", ".lrlibrary", ".lrcat-data"),  # Lightroom
 )
+LARGEST_LIST = 256 * 2**20
+"""Bytes of a list of paths: some million of them."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +244,7 @@ def read_list(file: Path, *, null: bool) -> list[Path]:
         PhotoError: the list cannot be read.
     """
     try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        data = read_stream(sys.stdin.buffer, LARGEST_LIST) if str(file) == "-" else read_list_bytes(file, LARGEST_LIST)
     except OSError as err:
         raise PhotoError(f"{file}: {err.strerror or err}", hint="Check the path.") from err
     if not null:

@@ -7,6 +7,7 @@ policies (XP tags, Rating).
 from dataclasses import dataclass
 
 from engine.photos.blocks.containers import Blocks, read_blocks
+from engine.photos.blocks.extended import ExtendedPacket, assemble
 from engine.photos.blocks.tiff import Directory, decode_text
 from engine.photos.reading import PhotoFile
 
@@ -15,10 +16,10 @@ from engine.photos.reading import PhotoFile
 class Embedded:
     """What a photo file says of itself in words; "" / () / None where it says nothing.
 
-    xmp: the packet as stored (of Extended XMP only the main packet). exif_description may be camera junk. rating: 0..5,
-    or -1 for rejected. title, keywords, creator and copyright are IPTC's, else EXIF's. EXIF's comments (UserComment,
-    XPComment) are left out on purpose: they are no caption ("Screenshot", editors' settings, apps' JSON), no program
-    reads them as one, and a new sidecar must not make them one.
+    xmp: the packet as stored. extended: the packets of Extended XMP, of which `xmp` names one. exif_description may be
+    camera junk. rating: 0..5, or -1 for rejected. title, keywords, creator and copyright are IPTC's, else EXIF's.
+    EXIF's comments (UserComment, XPComment) are left out on purpose: they are no caption ("Screenshot", editors'
+    settings, apps' JSON), no program reads them as one, and a new sidecar must not make them one.
     """
 
     xmp: bytes | None = None
@@ -29,6 +30,7 @@ class Embedded:
     rating: int | None = None
     creator: tuple[str, ...] = ()
     copyright: str = ""
+    extended: tuple[ExtendedPacket, ...] = ()
 
 
 def read_embedded(file: PhotoFile) -> Embedded:
@@ -41,6 +43,7 @@ def embedded_of(blocks: Blocks) -> Embedded:
     image, iptc = blocks.image, _read_iptc(blocks.iptc)
     return Embedded(
         xmp=blocks.xmp or None,
+        extended=assemble(blocks.extended),
         exif_description=image.text(0x010E),
         iptc_caption=" ".join(iptc.get(120, ())[:1]),
         title=" ".join(iptc.get(5, ())[:1]) or _wide_text(image, 0x9C9B),

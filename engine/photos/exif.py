@@ -1,12 +1,12 @@
 """What the camera wrote: when and where a photo was taken, and how the camera was held."""
 
 import logging
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from engine.files import open_regular
 from engine.photos.blocks.containers import Blocks, read_blocks
 from engine.photos.blocks.slices import FileSlices, SliceFile, Slices
 from engine.photos.blocks.tiff import Tiff
@@ -52,15 +52,10 @@ def read_software(path: Path) -> str:
 
 def _read_file(path: Path) -> Exif:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_regular(path) as descriptor:
+            return read_exif(FileSlices(descriptor))
     except (OSError, ValueError):
         return Exif()
-    try:
-        return read_exif(FileSlices(descriptor))
-    except OSError:
-        return Exif()
-    finally:
-        os.close(descriptor)
 
 
 def _read_tags(blocks: Blocks) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Reading a photo's file: its bytes and the hash of its picture."""
 
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import PhotoError
+from engine.files import UnsuitableFileError, read_bytes
 from engine.photos.image_hash import image_hash
 
 LARGEST_FILE = 2 * 2**30
+"""Bytes; a raw file of 150 megapixels has 0.3 GiB, and TIFF and JPEG end at 4 GiB."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,9 @@ def read_photo(path: Path) -> PhotoFile:
         PhotoError: it is missing, empty, no regular file, over 2 GiB, or may not be read.
     """
     try:
-        status = path.stat()
-        if status.st_size > LARGEST_FILE:
-            raise PhotoError(f"{path}: the file is larger than 2 GiB", hint="Give myvlm a smaller copy.")
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # reading a pipe would wait for ever
-            raise PhotoError(f"{path}: not a regular file", hint="Save it to a file first.")
-        data = path.read_bytes()
+        data = read_bytes(path, LARGEST_FILE)
+    except UnsuitableFileError as err:
+        raise PhotoError(f"{path}: {err.strerror}", hint="Give myvlm a regular file of at most 2 GiB.") from err
     except OSError as err:
         raise PhotoError(f"{path}: {err.strerror or err}", hint="Check the path and its permissions.") from err
     except ValueError as err:

@@ -24,10 +24,10 @@ from engine.pipeline.freshness import Digests, digests, known_matches, read_name
 from engine.pipeline.names_only import caption_holds, check_drawn, names_only_account
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
-from engine.pipeline.sidecar_plans import Finding, Manner, Others, plan_companions, plan_sidecars, read_document
+from engine.pipeline.sidecar_plans import Finding, Manner, Others, plan_companions, plan_sidecars
 from engine.pipeline.why import Why
 from engine.pipeline.writing import Sidecars, Writer, Written, preview
-from engine.sidecars.json_sidecar import Account, Document
+from engine.sidecars.json_sidecar import Account, Document, read_document
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
 from engine.sidecars.xmp import Change
 from engine.types import Match, PhotoFacts, PhotoResult, Status
@@ -165,7 +165,7 @@ def _read(run: _Run, found: Found) -> _Job:
         file = read_photo(found.path)
         paths = run.namer.find(found.path)
         declined = read_names_taken_out(paths.xmp)
-        job = _Job(found, paths=paths, document=read_document(paths), declined=declined)
+        job = _Job(found, paths=paths, document=read_document(paths.json), declined=declined)
         if job.document is not None and _may_reuse(run):
             job = _reuse(run, job, job.document, file)
         if job.account is None:

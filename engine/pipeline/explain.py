@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from engine.errors import EngineError, UsageError
-from engine.files import sha256_of, write_atomically
+from engine.files import read_bytes, sha256_of, write_atomically
 from engine.photos.decode import Photo
 from engine.photos.drawing import draw_heat
+from engine.photos.reading import LARGEST_FILE
 from engine.pipeline.recognition import Enrolled
 from engine.pipeline.session import Session
 from engine.pipeline.why import Why, why
@@ -162,7 +163,7 @@ def _short(text: str) -> str:
 
 def _has(path: Path, marks: dict[str, str]) -> bool:
     try:
-        with Image.open(path) as opened:
+        with Image.open(io.BytesIO(read_bytes(path, LARGEST_FILE))) as opened:
             return {k: opened.info.get(k) for k in marks} == marks
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return False

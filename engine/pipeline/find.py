@@ -11,9 +11,10 @@ from PIL import Image, UnidentifiedImageError
 
 from engine.boxes import Box
 from engine.errors import EngineError, PhotoError, UsageError
-from engine.files import write_atomically
+from engine.files import read_bytes, write_atomically
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
+from engine.photos.reading import LARGEST_FILE
 from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Pictures
 from engine.pipeline.names_only import check_drawn
@@ -188,7 +189,7 @@ def _target(draw: Path, photo: Path, count: int, drawn: set[Path]) -> Path:
 
 def _is_drawing(path: Path) -> bool:
     try:
-        with Image.open(path) as opened:
+        with Image.open(io.BytesIO(read_bytes(path, LARGEST_FILE))) as opened:
             return opened.getexif().get(_SOFTWARE) == _MARK
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return False

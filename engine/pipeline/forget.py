@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from engine.errors import SidecarError
-from engine.files import finish_first, remove_file, remove_leftovers, write_atomically
+from engine.errors import AmbiguousSidecarsError, SidecarError
+from engine.files import finish_first, read_bytes, remove_file, remove_leftovers, write_atomically
 from engine.photos.discovery import find_files
 from engine.pipeline.mentions import Sought
 from engine.pipeline.session import Session
@@ -15,6 +15,7 @@ from engine.pipeline.writing import clear_up
 from engine.sidecars.json_sidecar import parse_document
 from engine.sidecars.naming import JSON_ENDING, Namer, Naming
 from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.reading import LARGEST
 from engine.store.journal import Journal
 from engine.store.lock import run_lock
 from engine.types import Concept
@@ -151,6 +152,9 @@ def _beside(photo: Path, namers: Iterable[Namer]) -> Iterator[Path]:
     for namer in namers:
         try:
             paths = namer.find(photo)
+        except AmbiguousSidecarsError as err:
+            yield from (path.absolute() for path in err.paths)
+            continue
         except SidecarError:
             return
         yield from (path.absolute() for path in (paths.xmp, paths.json) if path.is_file())
@@ -192,14 +196,14 @@ class _Scrubber:
         self.looked_at += 1
         sought = self._sought
         for _ in range(_TRIES):
-            before = target.read_bytes()
+            before = read_bytes(target, LARGEST)
             if path.name.endswith(JSON_ENDING):
                 after = None if _names_in_json(before, sought) else before
             else:
                 after = _without(before, sought)
             if after == before:
                 return Scrubbed(path, Outcome.KEPT, human=True) if sought.in_data(before) else None
-            if target.read_bytes() != before:
+            if read_bytes(target, LARGEST) != before:
                 continue
             if after is None:
                 remove_file(target)
@@ -227,7 +231,12 @@ def _without(data: bytes, sought: Sought) -> bytes | None:
 
 def _names_in_json(data: bytes, sought: Sought) -> bool:
     """Whether a JSON sidecar of ours names the concept; old names in it are remembered."""
-    document = parse_document(data)
+    try:
+        document = parse_document(data)
+    except SidecarError:
+        if sought.is_told(data):
+            raise
+        return False
     if document is None:
         return sought.is_told(data)
     own = [m.name for m in document.matches if m.concept_id in sought.ids]

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.boxes import Box
-from engine.errors import SidecarError
 from engine.files import sha256_of
 from engine.pipeline.recognition import Enrolled, recognise_known
 from engine.pipeline.rulings import Rulings
 from engine.pipeline.session import Session
+from engine.sidecars.reading import naming_file, read_sidecar
 from engine.sidecars.xmp import name_key, read_declined
 from engine.store.recognition_states import RecognitionState
 from engine.types import Concept, Match, Verdict
@@ -120,13 +120,14 @@ def known_matches(
 
 
 def read_names_taken_out(xmp: Path) -> frozenset[str]:
-    """The keys of the names that a human took out of a photo's XMP sidecar; none where it cannot be read, which the
-    merge will say.
+    """The keys of the names that a human took out of a photo's XMP sidecar; none where there is no sidecar.
+
+    Raises:
+        SidecarError: the sidecar cannot be read, so that nothing can be written into it either.
     """
-    try:
-        return read_declined(xmp.read_bytes())
-    except (OSError, SidecarError):
-        return frozenset()
+    data = read_sidecar(xmp)
+    with naming_file(xmp):
+        return frozenset() if data is None else read_declined(data)
 
 
 def digests(session: Session, wanted: Sequence[Concept], judges: Enrolled, *, only: bool = False) -> Digests:

@@ -2,19 +2,22 @@
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from engine.boxes import Box, stored_size, to_upright
 from engine.errors import SidecarError
+from engine.files import open_regular
 from engine.photos.blocks.containers import read_blocks
+from engine.photos.blocks.extended import ExtendedPacket, assemble
 from engine.photos.blocks.slices import FileSlices
 from engine.photos.discovery import find_files
 from engine.photos.exif import read_taken
-from engine.sidecars.naming import Namer
+from engine.sidecars.naming import Namer, caseless
 from engine.sidecars.rdf.forms import folded
+from engine.sidecars.reading import read_sidecar
 from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.regions.picasa import read_picasa
 from engine.types import PhotoFacts
@@ -95,32 +98,29 @@ class _Reader:
         return (), None
 
     def _in_sidecar(self, path: Path) -> _Regions:
-        try:
-            return _in_packet(self._namer.find(path).xmp.read_bytes())
-        except FileNotFoundError:
-            return (), None
+        data = read_sidecar(self._namer.find(path).xmp)
+        return ((), None) if data is None else _in_packet(data)
 
     def _in_picasa(self, path: Path) -> _Regions:
         if self._picasa[0] != path.parent:
             self._picasa = (path.parent, read_picasa(path.parent))
-        return self._picasa[1].get(path.name.lower(), ()), None
+        return self._picasa[1].get(caseless(path.name), ()), None
 
 
 def _in_photo(path: Path) -> _Regions:
     """What the photo holds itself; only the parts with metadata are read."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        packet = read_blocks(FileSlices(descriptor)).xmp.rstrip(b"\0 \r\n\t")
-    finally:
-        os.close(descriptor)
-    return _in_packet(packet) if packet else ((), None)
+    with open_regular(path) as descriptor:
+        blocks = read_blocks(FileSlices(descriptor))
+    packet = blocks.xmp.strip(b"\0 \r\n\t")
+    return _in_packet(packet, assemble(blocks.extended)) if packet else ((), None)
 
 
-def _in_packet(data: bytes) -> _Regions:
+def _in_packet(data: bytes, extended: Sequence[ExtendedPacket] = ()) -> _Regions:
+    from engine.sidecars.rdf.extended import merge_extended
     from engine.sidecars.rdf.packet import Packet
     from engine.sidecars.regions.named import read_dimensions, read_regions
 
-    packet = Packet(data)
+    packet, _ = merge_extended(Packet(data), extended) if extended else (Packet(data), ())
     return read_regions(packet, ours=False), read_dimensions(packet)
 
 

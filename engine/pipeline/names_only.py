@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from engine.errors import NoVlmError
+from engine.errors import NoVlmError, SidecarError
 from engine.photos.discovery import Found
 from engine.photos.exif import read_software
 from engine.pipeline.chosen import choose_concepts
 from engine.pipeline.freshness import Digests, names_only_settings
 from engine.pipeline.session import DRAWN_BY, Session
-from engine.pipeline.sidecar_plans import read_document
-from engine.sidecars.json_sidecar import Account, Document
+from engine.sidecars.json_sidecar import Account, Document, read_document
 from engine.sidecars.naming import Namer, Naming
 from engine.types import Match, PhotoFacts
 from engine.vlms.registry import NO_VLM, knows_drawings_only
@@ -57,12 +56,22 @@ def check_drawn(session: Session, photos: Iterable[Path | Found]) -> list[Path |
     return given
 
 
+def _recorded(namer: Namer, found: Found) -> Document | None:
+    """A photo's JSON sidecar; None also where it cannot be read, which captioning will say."""
+    if found.kind != "photo":
+        return None
+    try:
+        return read_document(namer.find(found.path).json)
+    except SidecarError:
+        return None
+
+
 def names_to_lose(session: Session, photos: Iterable[Found], names: tuple[str, ...], naming: Naming) -> Counter[str]:
     """How many photos have each name that captioning only some concepts takes out; the key "" counts the photos."""
     asked = {c.id for c in choose_concepts(session, names).asked}
     namer, lost = Namer(naming), Counter[str]()
     for found in photos:
-        document = read_document(namer.find(found.path)) if found.kind == "photo" else None
+        document = _recorded(namer, found)
         own = [m.name for m in document.matches if m.concept_id not in asked] if document else []
         lost.update(own)
         lost[""] += bool(own)

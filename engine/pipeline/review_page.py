@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from engine.boxes import Box
 from engine.errors import EngineError, PhotoError, UsageError
-from engine.files import sha256_of, write_private
+from engine.files import open_regular, sha256_of, write_private
 from engine.heads.confidence import in_words
 from engine.photos.decode import Photo, load_photo
 from engine.pipeline.review import Example, Maybe
@@ -78,10 +78,8 @@ def check_target(target: Path) -> None:
 
 def _is_page(path: Path) -> bool:
     try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as f:
-            return _MARK.encode() in f.read(_MARKED_WITHIN)
+        with open_regular(path) as f:
+            return _MARK.encode() in os.pread(f, _MARKED_WITHIN, 0)
     except OSError:
         return False
 

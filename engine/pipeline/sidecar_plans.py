@@ -11,8 +11,9 @@ from engine.errors import PhotoError, SidecarError
 from engine.photos.decode import read_photo
 from engine.photos.embedded import Embedded, read_embedded
 from engine.pipeline.writing import Intent, Plan, Sidecars
-from engine.sidecars.json_sidecar import Account, Document, parse_document, render_account
+from engine.sidecars.json_sidecar import Account, parse_document, render_account
 from engine.sidecars.naming import Namer, SidecarPaths
+from engine.sidecars.reading import read_sidecar
 from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.xmp import Merge, Policy, Words, merge_words, wants_embedded
 from engine.types import Concept, Kind, Match, PhotoFacts
@@ -85,14 +86,6 @@ def _unscored(account: Account, now: Account) -> Account:
     return replace(account, recognition=now.recognition, matches=matches)
 
 
-def read_document(paths: SidecarPaths) -> Document | None:
-    """A photo's JSON sidecar; None when it is absent, damaged or of another schema."""
-    try:
-        return parse_document(paths.json.read_bytes())
-    except OSError:
-        return None
-
-
 def plan_companions(finding: Finding, companions: Iterable[Path], namer: Namer, manner: Manner) -> list[Sidecars]:
     """The same words for the RAW files that a photo was developed from; boxes are the photo's own and are left out."""
     account = replace(finding.account, same_as=finding.photo.name)
@@ -117,12 +110,7 @@ def _merging(finding: Finding, words: Words, paths: SidecarPaths, policy: Policy
 
 def _source(paths: SidecarPaths) -> bytes | None:
     """The sidecar of another place or name that a new one starts from."""
-    if paths.source is None:
-        return None
-    try:
-        return paths.source.read_bytes()
-    except OSError as err:
-        raise SidecarError(f"{paths.source}: {err.strerror or err}", hint="Check its permissions.") from err
+    return read_sidecar(paths.source) if paths.source is not None else None
 
 
 def _look_again(photo: Path) -> Embedded:

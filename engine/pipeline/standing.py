@@ -15,9 +15,9 @@ from engine.pipeline.freshness import Digests, digests, known_matches, names_onl
 from engine.pipeline.names_only import caption_holds
 from engine.pipeline.recognition import Enrolled, load_enrolled
 from engine.pipeline.session import Session
-from engine.pipeline.sidecar_plans import read_document
-from engine.sidecars.json_sidecar import Document
+from engine.sidecars.json_sidecar import Document, read_document
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
+from engine.sidecars.reading import naming_file, read_sidecar
 from engine.sidecars.xmp import Standing, read_standing
 
 
@@ -88,7 +88,7 @@ def _look(look: _Look, found: Found) -> list[PhotoStanding]:
 def _stand(look: _Look, photo: Path, file: PhotoFile) -> PhotoStanding:
     try:
         paths = look.namer.find(photo)
-        xmp, document = _standing(paths), read_document(paths)
+        xmp, document = _standing(paths), read_document(paths.json)
     except SidecarError as err:
         return PhotoStanding(photo, State.FAILED, str(err))
     if (xmp is None or not xmp.marked) and not (document and document.is_empty):
@@ -141,9 +141,6 @@ def _stale(look: "_Look", document: Document, file: PhotoFile, declined: frozens
 
 
 def _standing(paths: SidecarPaths) -> Standing | None:
-    try:
-        return read_standing(paths.xmp.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (SidecarError, OSError) as err:
-        raise SidecarError(f"{paths.xmp}: {err}") from err
+    data = read_sidecar(paths.xmp)
+    with naming_file(paths.xmp):
+        return None if data is None else read_standing(data)

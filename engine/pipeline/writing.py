@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 
 from engine.errors import EnvironmentFault, SidecarError
-from engine.files import finish_first, remove_leftovers, write_atomically
+from engine.files import UnsuitableFileError, finish_first, read_bytes, remove_leftovers, write_atomically
+from engine.sidecars.reading import LARGEST, naming_file
 from engine.sidecars.xmp import Merge
 from engine.store.journal import Journal, Write, hash_of, new_run_id
 from engine.store.lock import run_lock
@@ -191,20 +192,17 @@ def _plan(photo: Sidecars) -> "list[_Step] | SidecarError":
 
 
 def _plan_one(photo: Path, intent: Intent) -> _Step:
-    try:
+    with naming_file(intent.path):
         with explained(intent.path):
             target = intent.path.resolve()
             before = read_file(target)
         return _Step(photo, intent.path, target, before, intent.plan(before))
-    except SidecarError as err:
-        told = str(err) if str(intent.path) in str(err) else f"{intent.path}: {err}"
-        raise SidecarError(told, hint=err.hint or "It was left as it is.") from err
 
 
 def read_file(target: Path) -> bytes | None:
     """A file's bytes, or None when there is no file."""
     try:
-        return target.read_bytes()
+        return read_bytes(target, LARGEST)
     except FileNotFoundError:
         return None
 
@@ -226,4 +224,5 @@ class explained:
         if code in _NO_ROOM:
             raise EnvironmentFault(told, hint="Make room and run the same command again: it goes on where it stopped.")
         hint = "For a library that cannot be written: --sidecar-dir FOLDER." if code in _NOT_ALLOWED else ""
+        hint = "It was left as it is." if isinstance(err, UnsuitableFileError) else hint
         raise SidecarError(told, hint=hint or "Is the folder writable?") from err

@@ -7,9 +7,12 @@
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 from engine.boxes import Box
+from engine.errors import SidecarError
+from engine.sidecars.reading import naming_file, read_sidecar
 from engine.types import Kind, Match, PhotoFacts
 
 SCHEMA = 2
@@ -90,13 +93,31 @@ def render_account(account: Account) -> bytes:
     return text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes \udcff, which is JSON's escape for it
 
 
+def read_document(path: Path) -> Document | None:
+    """A photo's JSON sidecar; None when it is absent, damaged, or of an older schema.
+
+    Raises:
+        SidecarError: it is to be left alone: a newer version wrote it, or it cannot be read.
+    """
+    data = read_sidecar(path)
+    with naming_file(path):
+        return None if data is None else parse_document(data)
+
+
 def parse_document(data: bytes) -> Document | None:
-    """What a JSON sidecar holds; None when it is damaged, edited out of shape, or of another schema."""
+    """What a JSON sidecar holds; None when it is damaged, edited out of shape, or of an older schema.
+
+    Raises:
+        SidecarError: it is to be left alone: it is of a newer schema, or larger than any that myvlm writes.
+    """
     if len(data) > LARGEST:
-        return None
+        raise SidecarError(f"the JSON sidecar is larger than {LARGEST >> 20} MiB")
     try:
         document = json.loads(data)
-        return _document(document) if isinstance(document, dict) and document.get("schema") == SCHEMA else None
+        schema = document.get("schema") if isinstance(document, dict) else None
+        if _is_number(schema) and schema > SCHEMA:
+            raise SidecarError("a newer version of myvlm wrote this sidecar", hint="Update myvlm.")
+        return _document(document) if schema == SCHEMA else None
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
 
@@ -168,8 +189,12 @@ def _whole(value: object) -> int:
     return value
 
 
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _number(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not _is_number(value):
         raise TypeError
     number = float(value)
     if not math.isfinite(number):

@@ -2,22 +2,28 @@
 
 darktable, digiKam, Immich and osxphotos write `photo.jpg.xmp`; Adobe's programs and Capture One write `photo.xmp`. What
 exists is kept up to date, a `photo.xmp` only when it can belong to nobody but this photo; new ones are `photo.jpg.xmp`.
+
+Disks and copying programs change the letter case and the Unicode form of names, so that a sidecar is found whatever
+these are: by its name as it is, else by its caseless name. One whose name is exactly that of another file's sidecar is
+that file's. Where two files may be one photo's sidecar, neither is touched: a choice could hide a human's words.
 """
 
 import os
 import stat
+import unicodedata
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from engine.errors import SidecarError
+from engine.errors import AmbiguousSidecarsError, SidecarError
 from engine.photos.discovery import LEADING_SUFFIXES, MOVING_SUFFIXES, RAW_SUFFIXES, SUFFIXES
+from engine.sidecars.reading import read_sidecar
 
 Style = Literal["auto", "ext", "stem"]
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
-JSON_ENDING = ".myvlm.json"
+XMP_ENDING, JSON_ENDING = ".xmp", ".myvlm.json"
 BOTH_THERE = "is there, too;"
 """In the note about a photo with sidecars of both names."""
 _FOLDERS = 16
@@ -58,6 +64,7 @@ class Namer:
     def __init__(self, naming: Naming | None = None) -> None:
         self._naming = naming or Naming()
         self._known: OrderedDict[Path, _Listing] = OrderedDict()
+        self._mirror: tuple[Path, Path] | None = None  # the folder that was mirrored last, and its mirror
 
     def find(self, photo: Path) -> SidecarPaths:
         """Where the sidecars of a photo are or will be.
@@ -67,10 +74,11 @@ class Namer:
 
         Raises:
             SidecarError: the photo's name leaves no room for the ending of its sidecars.
+            AmbiguousSidecarsError: two files may be its XMP sidecar, or its JSON sidecar.
         """
         found = self._find(photo)
         real = _target(photo)
-        if real is None or real.name != photo.name or self._is_there(found):
+        if real is None or caseless(real.name) != caseless(photo.name) or self._is_there(found):
             return found
         return self._find(real)
 
@@ -79,16 +87,29 @@ class Namer:
 
     def _find(self, photo: Path) -> SidecarPaths:
         beside = self._listing(photo.parent)
+        photo = photo.parent / beside.spelling(photo.name)
         _check_length(photo, beside.longest)
+        here = _Place(photo, photo.parent, beside, beside)
         if self._naming.folder is None:
-            xmp, source, notes = _choose(photo, photo.parent, beside, beside, self._naming.style)
-            return SidecarPaths(xmp, photo.with_name(photo.name + JSON_ENDING), source, notes)
-        folder = mirrored(photo.parent, self._naming.folder)
-        xmp, own, notes = _choose(photo, folder, self._listing(folder), beside, self._naming.style)
-        found, _, more = _choose(photo, photo.parent, beside, beside, "auto")
+            xmp, source, notes = _choose(here, self._naming.style)
+            return SidecarPaths(xmp, here.path(photo.name, JSON_ENDING), source, notes)
+        folder = self._mirrored(photo.parent, self._naming.folder)
+        there = _Place(photo, folder, self._listing(folder), beside)
+        xmp, own, notes = _choose(there, self._naming.style)
+        found, _, more = _choose(here, "auto")
         source = own or (found if found.name in beside.names else None)
         notes = tuple(dict.fromkeys((*notes, *more)))
-        return SidecarPaths(xmp, folder / (photo.name + JSON_ENDING), source, notes, make_folder=True)
+        return SidecarPaths(xmp, there.path(photo.name, JSON_ENDING), source, notes, make_folder=True)
+
+    def _mirrored(self, folder: Path, base: Path) -> Path:
+        """`mirrored`, spelled as the folders below `base` are."""
+        known = self._mirror  # one read: several threads look for sidecars
+        if known is None or known[0] != folder:
+            found = base
+            for part in mirrored(folder, base).relative_to(base).parts:
+                found /= _Listing(found).spelling(part)
+            known = self._mirror = folder, found
+        return known[1]
 
     def _listing(self, folder: Path) -> "_Listing":
         found = self._known.pop(folder, None) or _Listing(folder)
@@ -111,6 +132,16 @@ def mirrored(folder: Path, base: Path) -> Path:
     return base / os.path.realpath(folder).lstrip(os.sep)
 
 
+def caseless(name: str) -> str:
+    """The form in which two file names are one for a disk that ignores letter case and Unicode form (macOS, Windows).
+
+    The Unicode Standard 3.13, D145: canonical caseless match. Names that are not UTF-8 are compared, too.
+    """
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
 class _Listing:
     """The names in a folder; one that cannot be listed has none (reading its photos will say why)."""
 
@@ -122,58 +153,96 @@ class _Listing:
             self.names, self.longest = frozenset(), _LONGEST_NAME
 
     @cached_property
-    def _by_lower(self) -> dict[str, list[str]]:
-        """Names that end in .xmp, in any case, by their lower-case form; the usual spelling first."""
+    def _by_key(self) -> dict[str, list[str]]:
+        """All names by their caseless form, sorted."""
         found: dict[str, list[str]] = {}
-        for name in sorted(self.names, key=lambda n: (not n.endswith(".xmp"), n)):
-            if name[-4:].lower() == ".xmp":
-                found.setdefault(name[:-4], []).append(name)
+        for name in sorted(self.names):
+            found.setdefault(caseless(name), []).append(name)
         return found
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
-        """Names of files that may have sidecars, by their stems without case, as raw files are paired by."""
+        """Names of files that may have sidecars, by their caseless stems, as raw files are paired by."""
         found: dict[str, list[str]] = {}
         for name in self.names:
             if not name.lower().endswith(_NO_OWNERS):
-                found.setdefault(os.path.splitext(name)[0].casefold(), []).append(name)
+                found.setdefault(caseless(os.path.splitext(name)[0]), []).append(name)
         return found
 
-    def sidecars(self, base: str) -> list[str]:
-        """The names `<base>.xmp`, its ending in whatever case."""
-        return self._by_lower.get(base, [])
+    def alike(self, name: str) -> list[str]:
+        """The names that are `name` but for case and Unicode form; itself first."""
+        found = self._by_key.get(caseless(name), [])
+        return sorted(found, key=lambda n: n != name) if len(found) > 1 else found
+
+    def spelling(self, name: str) -> str:
+        """How the folder spells a name that the disk found under another spelling."""
+        found = self.alike(name)
+        return found[0] if len(found) == 1 else name
 
     def other_endings(self, photo: Path) -> list[str]:
         """The lower-case endings of the other files that are called like a photo, in any case."""
-        stem = os.path.splitext(photo.name)[0].casefold()
+        stem = caseless(os.path.splitext(photo.name)[0])
         return [os.path.splitext(n)[1].lower() for n in self._by_stem.get(stem, []) if n != photo.name]
 
 
-def _choose(
-    photo: Path, folder: Path, there: _Listing, beside: _Listing, style: Style
-) -> tuple[Path, Path | None, tuple[str, ...]]:
-    """The sidecar's path, the one under the other name that a new one starts from, and notes.
+@dataclass(frozen=True)
+class _Place:
+    """A folder in which a photo's sidecars may lie. `there` lists that folder, `beside` the photo's."""
 
-    `there` lists the sidecars' folder, `beside` the photo's.
-    """
+    photo: Path
+    folder: Path
+    there: _Listing
+    beside: _Listing
+
+    def candidates(self, base: str, ending: str) -> list[str]:
+        """The files called `base` and `ending`, in whatever case and Unicode form, that are not another file's."""
+        stems = {n: n[: -len(ending)] for n in self.there.alike(base + ending)}
+        return [n for n, stem in stems.items() if stem in (base, self.photo.name) or stem not in self.beside.names]
+
+    def path(self, base: str, ending: str, candidates: list[str] | None = None) -> Path:
+        """Where a sidecar called `base` and `ending` is or will be.
+
+        Raises:
+            AmbiguousSidecarsError: several files, or the only one may be that of a photo of the same caseless name.
+        """
+        found = self.candidates(base, ending) if candidates is None else candidates
+        twins = [n for n in self.beside.alike(base) if n != base] if base == self.photo.name else []
+        if len(found) > 1:
+            told = f"{self.photo}: {_told_apart(found)}; merge them into one, or delete all but one"
+        elif found and twins and found[0][: -len(ending)] != base:
+            told = f"{self.photo}: {found[0]} may be its sidecar or that of {twins[0]}; rename it to the photo's name"
+        else:
+            return self.folder / (found[0] if found else base + ending)
+        raise AmbiguousSidecarsError(told, paths=tuple(self.folder / n for n in found), hint="Nothing was written.")
+
+
+def _told_apart(names: list[str]) -> str:
+    """Several names of a sidecar, written so that a reader sees how they differ."""
+    if len({unicodedata.normalize("NFC", n) for n in names}) < len(names):
+        return f"the names of its sidecars {' and '.join(map(ascii, names))} differ in Unicode form only"
+    return f"the names of its sidecars {' and '.join(names)} differ in letter case only"
+
+
+def _choose(place: _Place, style: Style) -> tuple[Path, Path | None, tuple[str, ...]]:
+    """The sidecar's path, the one under the other name that a new one starts from, and notes."""
+    photo = place.photo
     stem = os.path.splitext(photo.name)[0]
-    full, bare = there.sidecars(photo.name), there.sidecars(stem) if stem != photo.name else []
+    full = place.candidates(photo.name, XMP_ENDING)
+    bare = place.candidates(stem, XMP_ENDING) if stem != photo.name else []
+    bare_ours = [n for n in bare if _is_alone(place.folder / n, photo, place.beside)]
     notes: list[str] = []
-    if len(full) > 1 or len(bare) > 1:
-        several = full if len(full) > 1 else bare
-        notes.append(f"{' and '.join(several)} differ in case only; {several[0]} is kept up to date")
-    own_bare = bool(bare) and _is_alone(folder / bare[0], photo, beside)
-    full_path = folder / (full[0] if full else photo.name + ".xmp")
-    bare_path = folder / (bare[0] if bare else stem + ".xmp")
-    if full and own_bare and style != "stem":
-        notes.append(f"{bare[0]} {BOTH_THERE} {full[0]} is kept up to date")
+    full_path = place.path(photo.name, XMP_ENDING, full)
+    if full and bare_ours and style != "stem":
+        notes.append(f"{bare_ours[0]} {BOTH_THERE} {full[0]} is kept up to date")
     if style == "auto":
-        return (bare_path if own_bare and not full else full_path), None, tuple(notes)
+        return (full_path if full or not bare_ours else place.path(stem, XMP_ENDING, bare_ours)), None, tuple(notes)
     if style == "ext" or stem == photo.name:
-        return full_path, (bare_path if own_bare and not full else None), tuple(notes)
-    if own_bare or (not bare and _may_own(photo, beside)):
-        return bare_path, (full_path if full and not own_bare else None), tuple(notes)
-    notes.append(f"{bare_path.name} is or may be another file's; {full_path.name} is used")
+        other = place.path(stem, XMP_ENDING, bare_ours) if bare_ours and not full else None
+        return full_path, other, tuple(notes)
+    if bare_ours or (not bare and _may_own(photo, place.beside)):
+        return place.path(stem, XMP_ENDING, bare_ours), (full_path if full and not bare_ours else None), tuple(notes)
+    bare_name = bare[0] if bare else stem + XMP_ENDING
+    notes.append(f"{bare_name} is or may be another file's; {full_path.name} is used")
     return full_path, None, tuple(notes)
 
 
@@ -199,8 +268,9 @@ def _said_ending(sidecar: Path) -> str:
     from engine.sidecars.rdf.packet import Packet
 
     try:
-        said = Packet(sidecar.read_bytes()).text(PHOTOSHOP, "SidecarForExtension")
-    except (OSError, SidecarError):
+        data = read_sidecar(sidecar)
+        said = Packet(data).text(PHOTOSHOP, "SidecarForExtension") if data is not None else ""
+    except SidecarError:
         return ""
     return f".{said.strip().lower().lstrip('.')}" if said and said.strip() else ""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.errors import EnvironmentFault, StoreLockedError
-from engine.files import make_private_folder, write_private
+from engine.files import make_private_folder, read_text, write_private
 
 
 @contextmanager
@@ -42,6 +42,6 @@ def run_lock(folder: Path, command: str) -> Iterator[None]:
 
 def _describe(owner: Path) -> str:
     try:
-        return owner.read_text("utf-8").strip() or "it does not say which"
+        return read_text(owner, 2**16).strip() or "it does not say which"
     except OSError:
         return "it has just begun"

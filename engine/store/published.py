@@ -1,5 +1,6 @@
 """Reading the files that the paper's authors publish: concept embeddings and linear heads, tensors only."""
 
+import io
 import pickle  # for the name of its error alone: nothing is unpickled
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from engine.errors import ArtefactError, UsageError, first_line
+from engine.files import read_bytes
 from engine.store.tensors import LARGEST
 
 _EMBEDDINGS = "{iteration: {keys, values}}"
@@ -92,9 +94,7 @@ def check_width(found: int, wanted: int, path: Path, model: str) -> None:
 def _load(path: Path) -> Any:
     """Load tensors and plain containers; nothing that a file could run."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise UsageError(f"{path} is larger than {LARGEST} bytes", hint="That is no concept.")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(read_bytes(path, LARGEST)), map_location="cpu", weights_only=True)
     except OSError as err:
         raise UsageError(f"{path}: {err.strerror or err}", hint="Give the file itself.") from err
     except pickle.UnpicklingError as err:

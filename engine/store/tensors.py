@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from engine.errors import ArtefactError, StoreError
-from engine.files import make_private_folder, sha256_of, write_private
+from engine.files import make_private_folder, read_bytes, sha256_of, write_private
 
 FORMAT = "1"
 LARGEST = 64 * 2**20
@@ -55,9 +55,7 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
         ArtefactError: the file is missing, too large, damaged, or of another format version.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise ArtefactError(f"{path} is larger than {LARGEST} bytes", hint="Train the concept again.")
-        data = path.read_bytes()
+        data = read_bytes(path, LARGEST)
         found = load(data)
     except (OSError, SafetensorError) as err:
         raise ArtefactError(f"{path} cannot be read: {err}", hint="Train the concept again.") from err

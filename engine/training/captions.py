@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import UsageError
+from engine.files import LARGEST_DOCUMENT, read_text
 from engine.vlms.wording import first_noun, has_word, name_for_phrase, noun_phrases, replace_names
 
 _MUCH_LONGER = 1.4
@@ -25,7 +26,7 @@ def load_captions(path: Path) -> dict[str, tuple[str, ...]]:
         UsageError: the file cannot be read or has another form.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(read_text(path, LARGEST_DOCUMENT))
     except (OSError, ValueError) as err:
         raise UsageError(f"{path} cannot be read as JSON: {err}", hint='Form: {"photo.jpg": "Rex on a sofa."}') from err
     if not isinstance(found, dict):

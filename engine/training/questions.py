@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import UsageError
+from engine.files import LARGEST_DOCUMENT, read_text
 from engine.vlms.wording import noun_phrases, replace_names
 
 Task = Literal["caption", "vqa"]
@@ -69,7 +70,7 @@ def load_answers(path: Path) -> dict[str, dict[str, str]]:
     """
     form = 'Form: {"photo.jpg": {"What is Rex holding?": "Rex is holding a ball."}}'
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(read_text(path, LARGEST_DOCUMENT))
     except (OSError, ValueError) as err:
         raise UsageError(f"{path} cannot be read as JSON: {err}", hint=form) from err
     if not isinstance(found, dict):

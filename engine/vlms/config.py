@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.errors import UsageError, first_line
+from engine.files import LARGEST_DOCUMENT, read_text
 
 Norm = Literal["first-patch", "cls", "mean", "all-but-last", "unit"]
 Penalty = Literal["row", "column", "column-sum", "none"]
@@ -158,7 +159,7 @@ def _variant_of(config: VlmConfig, variant: str) -> VlmConfig:
 def _config_of(folder: Path, repo_id: str, known: tuple[VlmConfig, ...]) -> VlmConfig:
     own = folder / "myvlm.json"
     if own.is_file():
-        return replace(_parse(own.read_text("utf-8")), repo_id=repo_id)
+        return replace(_parse(read_text(own, LARGEST_DOCUMENT)), repo_id=repo_id)
     return _like(_family(model_type_of(folder / "config.json"), known), folder.name, repo_id)
 
 
@@ -175,7 +176,7 @@ def model_type_of(path: Path) -> str:
         UsageError: the file cannot be read.
     """
     try:
-        facts = json.loads(path.read_text("utf-8"))
+        facts = json.loads(read_text(path, LARGEST_DOCUMENT))
     except (OSError, ValueError) as err:
         raise UsageError(f"{path} cannot be read: {first_line(err)}", hint="The files may be incomplete.") from err
     return str(facts.get("model_type", "")) if isinstance(facts, dict) else ""

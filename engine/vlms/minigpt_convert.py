@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from transformers import Blip2VisionConfig, BlipImageProcessorPil, LlamaConfig
 
 from engine.errors import EnvironmentFault, UsageError, first_line
-from engine.files import TEMPORARY_MARK
+from engine.files import LARGEST_DOCUMENT, TEMPORARY_MARK, open_regular, read_text
 from engine.vlms.minigpt_v2 import MiniGptConfig, MiniGptModel
 
 SHARD_BYTES = 2 * 2**30
@@ -115,7 +115,8 @@ _HINT = "Needed: eva_vit_g.pth, minigptv2_checkpoint.pth and the folder of Llama
 def _load_pickle(path: Path) -> dict[str, Tensor]:
     """The content of a `.pth` file; nothing in it is ever executed, tensors are mapped, not read."""
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with open_regular(path):
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (
         OSError,
         RuntimeError,
@@ -147,7 +148,7 @@ class _LlamaFolder:
         self.places: dict[str, Path] = {}
         try:
             for file in sorted(folder.glob("*.safetensors")):
-                with safe_open(file, "pt") as tensors:
+                with open_regular(file), safe_open(file, "pt") as tensors:
                     self.places |= dict.fromkeys(tensors.keys(), file)
         except (OSError, SafetensorError) as err:
             raise UsageError(f"{file} cannot be read: {err}", hint=_HINT) from err
@@ -159,7 +160,7 @@ class _LlamaFolder:
     def config(self) -> dict[str, object]:
         """Its `config.json`."""
         try:
-            found = json.loads((self.folder / "config.json").read_text("utf-8"))
+            found = json.loads(read_text(self.folder / "config.json", LARGEST_DOCUMENT))
         except (OSError, ValueError) as err:
             raise UsageError(f"{self.folder / 'config.json'} cannot be read: {err}", hint=_HINT) from err
         if found.get("model_type") != "llama":

@@ -1,5 +1,6 @@
 """Finding and loading VLMs: by name, hub id or folder, from this disk only."""
 
+import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.config import STORYBOOK, home
 from engine.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line
-from engine.files import sha256_of
+from engine.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
 from engine.vlms.config import VlmConfig, family_of, find_config, model_type_of
 from engine.vlms.memory import is_out_of_memory, memory_fault
 
@@ -72,12 +73,12 @@ def revision_of(config: VlmConfig, folder: Path) -> str:
     """What tells one version of the weights from another: the hub's commit, else a fingerprint of the files."""
     if folder.parent.name == "snapshots":
         return folder.name
-    parts = [(folder / "config.json").read_bytes()]
+    parts = [read_bytes(folder / "config.json", LARGEST_DOCUMENT)]
     index = folder / "model.safetensors.index.json"
-    parts += [index.read_bytes()] if index.is_file() else []
+    parts += [read_bytes(index, LARGEST_DOCUMENT)] if index.is_file() else []
     for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as f:
-            parts += [file.name.encode(), str(file.stat().st_size).encode(), f.read(2**20)]
+        with open_regular(file) as f:
+            parts += [file.name.encode(), str(file.stat().st_size).encode(), os.pread(f, 2**20, 0)]
     return sha256_of(b"\0".join(parts))[:12]
 
 

@@ -4,7 +4,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.photos.blocks import bmff, jpeg
+from engine.photos.blocks import bmff, extended, jpeg
+from engine.photos.blocks.extended import ExtendedPart
 from engine.photos.blocks.slices import Part, Slices
 from engine.photos.blocks.tiff import Directory, Tiff
 
@@ -27,6 +28,7 @@ class Blocks:
     iptc: bytes = b""
     orientation: int = 1
     tiffs: tuple[Slices, ...] = ()  # the TIFF structures these are in: one, or CR3's three
+    extended: tuple[ExtendedPart, ...] = ()  # of Extended XMP, in the file's order
 
 
 @dataclass
@@ -36,6 +38,7 @@ class _Found:
     xmp: bytes = b""
     iptc: bytes = b""
     orientation: int | None = None
+    extended: list[ExtendedPart] = field(default_factory=list)
 
 
 def read_blocks(data: Slices) -> Blocks:
@@ -52,7 +55,7 @@ def read_blocks(data: Slices) -> Blocks:
     orientation = found.orientation or orientation_of(image)
     xmp = found.xmp or image.raw(0x02BC)
     iptc = found.iptc or _iptc_of_tiff(image)
-    return Blocks(image, xmp, iptc, orientation, tiffs)
+    return Blocks(image, xmp, iptc, orientation, tiffs, tuple(found.extended))
 
 
 def orientation_of(image: Directory) -> int:
@@ -91,7 +94,7 @@ def _find(data: Slices, head: bytes) -> _Found:
 
 
 def _of_jpeg(data: Slices) -> _Found:
-    found, photoshop, length = _Found(), [], 0
+    found, photoshop, length, more = _Found(), [], 0, 0
     for segment in jpeg.iter_segments(data):
         if segment.marker == jpeg.APP1:
             content = data[segment.start : segment.stop]
@@ -99,6 +102,9 @@ def _of_jpeg(data: Slices) -> _Found:
                 found.tiff = content[6:]
             elif content.startswith(jpeg.XMP_MARK) and not found.xmp:
                 found.xmp = content[len(jpeg.XMP_MARK) :]
+            elif (part := extended.read_part(content)) is not None and more <= extended.LARGEST:
+                found.extended.append(part)
+                more += len(part.data)
         elif segment.marker == jpeg.APP13 and length < _MOST_APP13:
             content = data[segment.start : segment.stop]
             if content.startswith(jpeg.PHOTOSHOP_MARK):

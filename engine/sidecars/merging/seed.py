@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from engine.errors import SidecarError
 from engine.sidecars.merging.junk import is_junk
 from engine.sidecars.merging.ownership import DESCRIPTION, SUBJECT, TIFF_DESCRIPTION, is_known
+from engine.sidecars.rdf.extended import merge_extended
 from engine.sidecars.rdf.forms import term_key
-from engine.sidecars.rdf.namespaces import DC, EXIF, MYVLM, PHOTOSHOP, TIFF, XMP, XMP_NOTE
+from engine.sidecars.rdf.namespaces import DC, EXIF, MYVLM, PHOTOSHOP, TIFF, XMP
 from engine.sidecars.rdf.packet import EMPTY, Packet
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold (2.2, Char); EXIF and IPTC texts are full of it."""
 _PADDING = b"\0 \r\n\t"
-_EXTENDED = (XMP_NOTE, "HasExtendedXMP")
 _OF_THE_FILE = (
     *((TIFF, n) for n in ("Orientation", "ImageWidth", "ImageLength")),
     *((EXIF, n) for n in ("PixelXDimension", "PixelYDimension")),
@@ -42,14 +42,10 @@ def seed_packet(embedded: "Embedded | None") -> tuple[Packet, tuple[str, ...]]:
     """
     if embedded is None:
         return Packet(None), ()
-    notes: tuple[str, ...] = ()
     try:
-        packet = _wrapped(Packet(_unpadded(embedded.xmp)))
+        packet, notes = merge_extended(_wrapped(Packet(_unpadded(embedded.xmp))), embedded.extended)
     except SidecarError as err:
         raise SidecarError(f"the photo's embedded metadata is damaged ({err}); a sidecar would hide it") from err
-    if packet.find(*_EXTENDED) is not None:
-        packet.remove(*_EXTENDED)  # it points into the photo file
-        notes = ("the photo has Extended XMP, of which the sidecar holds only the main part",)
     _remove_mirrors(packet)
     _fill(packet, embedded)
     return packet, notes
@@ -67,7 +63,16 @@ def _remove_mirrors(packet: Packet) -> None:
 
 
 def read_embedded_packet(embedded: "Embedded | None") -> Packet | None:
-    """The photo's own packet, or None when it has none that can be read."""
+    """The photo's own packet with its Extended XMP, or None when it has none that can be read.
+
+    Raises:
+        SidecarError: its Extended XMP cannot be used; a description may be in it.
+    """
+    packet = _main_packet(embedded)
+    return merge_extended(packet, embedded.extended)[0] if packet is not None and embedded is not None else None
+
+
+def _main_packet(embedded: "Embedded | None") -> Packet | None:
     try:
         return Packet(_unpadded(embedded.xmp)) if embedded and embedded.xmp else None
     except SidecarError:
@@ -99,7 +104,7 @@ def has_camera_junk(embedded: "Embedded | None") -> bool:
         return False
     if is_junk(embedded.exif_description):
         return True
-    packet = read_embedded_packet(embedded)
+    packet = _main_packet(embedded)
     return packet is not None and is_junk(packet.default_text(*TIFF_DESCRIPTION) or "")
 
 
@@ -144,7 +149,7 @@ def _unpadded(xmp: bytes | None) -> bytes | None:
         except UnicodeDecodeError:
             return xmp
         return re.sub(r"\A\s*<\?xml [^>]*\?>", "", text).encode("utf-8", "surrogatepass")
-    return xmp.strip(_PADDING)
+    return xmp.strip(_PADDING) or None
 
 
 def _wrapped(packet: Packet) -> Packet:

@@ -8,11 +8,11 @@ from lxml import etree
 
 from engine.errors import SidecarError
 from engine.sidecars.rdf.namespaces import RDF, X, q
+from engine.sidecars.reading import LARGEST
 
-LARGEST = 32 * 2**20
-"""Bytes. Lightroom's brush masks and darktable's histories reach a few MB."""
 _MOST_TAGS = 2_000_000
 _BOM = b"\xef\xbb\xbf"
+_BLANK = b"\0 \t\r\n"
 _DOCTYPE = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s+|<\?.*?\?>|<!--.*?-->)*+<!DOCTYPE", re.DOTALL)
 _ROOTS = (q(X, "xmpmeta"), q(X, "xapmeta"), q(RDF, "RDF"))
 """xapmeta: Adobe's old name for it. Other roots, such as icloudpd's x:xml_doc, are other formats: who knows what their
@@ -90,7 +90,9 @@ def _parse(data: bytes) -> etree._Element:
 def _check_bytes(data: bytes) -> None:
     """What can be refused before a parser sees it."""
     if len(data) > LARGEST:
-        raise SidecarError(f"the sidecar is larger than {LARGEST} bytes")
+        raise SidecarError(f"the sidecar is larger than {LARGEST >> 20} MiB")
+    if not data.removeprefix(_BOM).strip(_BLANK):
+        raise SidecarError(f"the sidecar {_emptiness(data)}; delete it, or restore it from a backup")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4]:
         raise SidecarError("the sidecar is encoded as UTF-16 or UTF-32, not UTF-8")
     if b"\0" in data:
@@ -99,3 +101,13 @@ def _check_bytes(data: bytes) -> None:
         raise SidecarError("the sidecar has a DOCTYPE, which no XMP has")
     if data.count(b"<") > _MOST_TAGS:
         raise SidecarError(f"the sidecar has more than {_MOST_TAGS} tags")
+
+
+def _emptiness(data: bytes) -> str:
+    """What is wrong with a file without content: a crash or a full disk leaves it so.
+
+    It is not filled anew: another program may be about to write it, and a backup may have what it held.
+    """
+    if not data:
+        return "is empty"
+    return "is empty (it holds nothing but NUL bytes)" if b"\0" in data else "is empty (it holds nothing but blanks)"

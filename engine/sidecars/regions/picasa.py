@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.files import read_bytes
+from engine.sidecars.naming import caseless
 from engine.sidecars.regions.forms import NamedRegion, checked
 
 INI_NAMES = (".picasa.ini", "Picasa.ini", "picasa.ini")
@@ -17,11 +19,10 @@ _NOBODY = "ffffffffffffffff"
 
 
 def read_picasa(folder: Path) -> dict[str, tuple[NamedRegion, ...]]:
-    """The named faces of a folder's photos, by file name in lower case; {} when there is no readable file."""
+    """The named faces of a folder's photos, by `caseless` file name; {} when there is no readable file."""
     for name in INI_NAMES:
         try:
-            if (folder / name).stat().st_size <= _LARGEST:
-                return _parse((folder / name).read_bytes().decode("utf-8-sig", "replace"))
+            return _parse(read_bytes(folder / name, _LARGEST).decode("utf-8-sig", "replace"))
         except OSError:
             continue
     return {}
@@ -45,7 +46,7 @@ def _lines(text: str) -> Iterator[tuple[str, str, str]]:
     section = ""
     for line in text.splitlines():
         if line.startswith("[") and line.rstrip().endswith("]"):
-            section = line.strip()[1:-1].lower()
+            section = caseless(line.strip()[1:-1])
         elif "=" in line:
             key, _, value = line.partition("=")
             yield section, key.strip().lower(), value.strip()
