@@ -12,6 +12,7 @@ from myvlm_cli import options as o
 from myvlm_cli.errors import SOME_FAILED
 from myvlm_cli.merge import merge
 from myvlm_cli.output import out, path_text
+from myvlm_cli.remove_photos import remove_photos
 from myvlm_cli.show import describe_concept, show
 
 app = typer.Typer(invoke_without_command=True)
@@ -50,6 +51,7 @@ def _list(*, json: bool) -> None:
 
 app.command("show")(show)
 app.command("merge")(merge)
+app.command("remove-photos")(remove_photos)
 
 
 @app.command("rename")
