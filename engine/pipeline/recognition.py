@@ -15,8 +15,9 @@ from engine.heads.recogniser import RegionFeatures
 from engine.heads.regions import Region
 from engine.photos.decode import Photo
 from engine.pipeline.bodies import SOURCE, drop_faced, load_bodies, without_faces
+from engine.pipeline.displaced import Displaced, find_displaced
 from engine.pipeline.features import corners, find_faces, find_regions, known_faces, known_regions
-from engine.pipeline.judges import Judge, open_set_judge, paper_judge
+from engine.pipeline.judges import Judge, open_set_judge, paper_judge, scores_among
 from engine.pipeline.rulings import Placement, Rulings, Scored, place, place_maybes
 from engine.pipeline.session import Session
 from engine.store.concepts import Head
@@ -63,10 +64,14 @@ class Enrolled:
 
 @dataclass(frozen=True)
 class Found:
-    """What is in a photo. names: concepts that are there; maybes: concepts that may be, for the user to decide."""
+    """What is in a photo. names: concepts that are there; maybes: concepts that may be, for the user to decide;
+    displaced: concepts that would be there but for one that is enrolled and was not asked for (`displaced_words` tells
+    of many photos at once; `look_up_all` leaves it out).
+    """
 
     names: tuple[Match, ...] = ()
     maybes: tuple[Match, ...] = ()
+    displaced: tuple[Displaced, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,11 @@ def recognise(
     """The concepts that are in each photo, by name, with boxes in the photo's pixels. `keep` lets features go to
     the cache.
     """
+    return [found.names for found in recognise_all(session, photos, enrolled, keep=keep)]
+
+
+def recognise_all(session: Session, photos: Sequence[Photo], enrolled: Enrolled, *, keep: bool = True) -> list[Found]:
+    """As `recognise`, with those that may be there, and with who is displaced."""
     faces = find_faces(session, photos, keep=keep) if enrolled.needs_faces and photos else [None] * len(photos)
     regions = find_regions(session, photos, keep=keep) if enrolled.needs_regions and photos else [None] * len(photos)
     results = []
@@ -117,8 +127,14 @@ def recognise(
         scenes = _scenes(enrolled, own_faces, own_regions, photo.facts.width / photo.image.width)
         found = _found(enrolled, scenes, _in_picture(photo, enrolled), _whole(photo))
         assert found is not None  # everything was found, and the whole photo's box is known
-        results.append(tuple(replace(m, box=photo.in_photo(m.box)) for m in found.names))
+        results.append(_in_photo(photo, found))
     return results
+
+
+def _in_photo(photo: Photo, found: Found) -> Found:
+    """What was found in a picture, with boxes in the photo's pixels."""
+    names, maybes = (tuple(replace(m, box=photo.in_photo(m.box)) for m in own) for own in (found.names, found.maybes))
+    return Found(names, maybes, tuple(replace(d, box=photo.in_photo(d.box)) for d in found.displaced))
 
 
 def recognise_known(
@@ -149,10 +165,11 @@ def _found(
     """
     names: list[Match] = []
     maybes: list[Match] = []
+    displaced: list[Displaced] = []
     for judge, scene in scenes:
         if scene is None:
             return None
-        found = _judged(judge, scene, said, whole, (scores or {}).get(id(judge)))
+        found = _judged(judge, scene, said, whole, enrolled.asked, (scores or {}).get(id(judge)))
         if found is None:
             return None
         if judge is enrolled.bodies:
@@ -160,7 +177,8 @@ def _found(
             found = Found(drop_faced(found.names, seen), drop_faced(found.maybes, seen))
         names += found.names
         maybes += found.maybes
-    return Found(_asked_for(names, enrolled), _asked_for(maybes, enrolled))
+        displaced += found.displaced
+    return Found(_asked_for(names, enrolled), _asked_for(maybes, enrolled), tuple(displaced))
 
 
 def look_up_all(session: Session, photos: Sequence[tuple[str, Box | None]], enrolled: Enrolled) -> list[Found | None]:
@@ -293,9 +311,20 @@ def score_scene(judge: Judge, scene: _Scene) -> np.ndarray:
 
 
 def _judged(
-    judge: Judge, scene: _Scene, said: Sequence[Decision], whole: Box | None, scores: np.ndarray | None = None
+    judge: Judge,
+    scene: _Scene,
+    said: Sequence[Decision],
+    whole: Box | None,
+    asked: frozenset[str],
+    scores: np.ndarray | None = None,
 ) -> Found | None:
-    """Who is, and who may be, in the regions of a photo; None when `whole` is needed and not known."""
+    """Who is, and who may be, in the regions of a photo; None when `whole` is needed and not known. Who is displaced is
+    found out where no scores are given.
+    """
+    kept, alone = np.array([c.id in asked for c in judge.concepts], bool), None
+    if scores is None and not kept.all() and len(scene.features):
+        scores, alone = scores_among(judge, scene.features, kept)
+        scores[~scene.usable] = alone[~scene.usable] = -np.inf
     scores = score_scene(judge, scene) if scores is None else scores
     boxes = [r.box for r in scene.regions]
     scored = Scored([c.id for c in judge.concepts], scores, judge.names, boxes, scene.same)
@@ -303,7 +332,8 @@ def _judged(
     if placed is None:
         return None
     maybes = place_maybes(replace(scored, thresholds=judge.maybes), said, placed)
-    return Found(*(tuple(_match(judge, scene.regions, p) for p in own) for own in (placed, maybes)))
+    displaced = () if alone is None else find_displaced(judge, scored, alone, said, whole, placed)
+    return Found(*(tuple(_match(judge, scene.regions, p) for p in own) for own in (placed, maybes)), displaced)
 
 
 def _match(judge: Judge, regions: Sequence[Region], placed: Placement) -> Match:
