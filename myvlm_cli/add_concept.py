@@ -48,9 +48,13 @@ def add_concept(
     seed: o.Seed = 0,
     json: o.Json = False,
 ) -> None:
-    """Enrol a person, a pet or a thing from a few photos, so that it is recognised; add photos to one that is enrolled.
+    """Enrol a concept, or add photos to it.
+
+    A person, a pet or a thing is recognised from then on. Photos of a name that is enrolled are added to those it has.
 
     Example: myvlm add-concept rex ./rex_photos --category dog
+
+    Example: myvlm add-concept rex ./new_photos
 
     Example: myvlm add-concept "Anna Berg" --from-regions ~/Pictures --dry-run
     """

@@ -90,21 +90,6 @@ class Scorer:
         """Log-odds (R, C) float32 that regions with unit features (R, D) show each concept; higher is surer."""
         return self._odds(self.gallery.prepared.evidence(features)) - rejection_penalty(features, self.gallery.concepts)
 
-    def scores_among(self, features: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The scores of regions (R, D), and what they would be if only the concepts `kept`, (C,) bool, were rivals of
-        one another: (R, C) each, the second for these concepts only, -inf for the others.
-        """
-        evidence = self.gallery.prepared.evidence(features)
-        penalty = rejection_penalty(features, self.gallery.concepts)
-        scores = self._odds(evidence) - penalty
-        alone = np.full_like(scores, -np.inf)
-        columns = np.flatnonzero(kept)
-        if len(columns):
-            evidence = evidence[:, columns]
-            evidence[..., EVIDENCE.index("rival")] = _best_other(evidence[..., EVIDENCE.index("likeness")])
-            alone[:, columns] = self._odds(evidence) - penalty[:, columns]
-        return scores, alone
-
     def held_out(self) -> list[np.ndarray]:
         """Per concept, the log-odds of each reference photo's plain view, (photos,), scored without that photo."""
         return [

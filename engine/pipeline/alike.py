@@ -4,8 +4,10 @@ Both compare the plain view of each photo by cosine, with the features of the re
 individuals that the recogniser was not trained on, four reference photos each; see the constants.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -81,23 +83,51 @@ def find_same(session: Session, concept: Concept) -> tuple[SameIndividual, ...]:
     Where the recogniser's config has no measured `alike`, two concepts are the same when their means are as alike as
     each photo is, on average, to the others of its own concept; both then need two photos.
     """
-    config = session.recogniser_config
-    own = session.store.load_head(concept.id, head_id(session, concept.kind))
-    mine = None if own is None else plain_views(own, config.augmentations)
-    if mine is None or not len(mine):
+    own = _plain_views_of(session, concept)
+    if own is None:
         return ()
     found = []
     for other in session.store.all():
-        if other.id == concept.id or (other.kind is Kind.PERSON) != (concept.kind is Kind.PERSON):
-            continue
-        head = session.store.load_head(other.id, head_id(session, other.kind))
-        if head is None or not len(views_of(head)):
-            continue
-        theirs = plain_views(head, config.augmentations)
-        likeness = float(_unit(mine.mean(axis=0)) @ _unit(theirs.mean(axis=0)))
-        if likeness >= _least(config.alike_of(concept.kind), mine, theirs):
-            found.append(SameIndividual(other, likeness))
+        comparable = other.id != concept.id and (other.kind is Kind.PERSON) == (concept.kind is Kind.PERSON)
+        theirs = _plain_views_of(session, other) if comparable else None
+        likeness = None if theirs is None else _same_likeness(session, concept.kind, own, theirs)
+        found += [] if likeness is None else [SameIndividual(other, likeness)]
     return tuple(sorted(found, key=lambda s: (-s.likeness, s.concept.name)))
+
+
+def find_same_pairs(session: Session) -> tuple[tuple[Concept, Concept], ...]:
+    """All pairs of enrolled concepts that seem to be the same individual, by name: they silence each other."""
+    known = [(c, v) for c in session.store.all() if (v := _plain_views_of(session, c)) is not None]
+    return tuple(
+        (a, b)
+        for (a, mine), (b, theirs) in combinations(known, 2)
+        if (a.kind is Kind.PERSON) == (b.kind is Kind.PERSON)
+        and _same_likeness(session, a.kind, mine, theirs) is not None
+    )
+
+
+def same_words(concept: Concept, other: Concept) -> str:
+    """That two concepts seem to be one, and what to do: the first stays."""
+    told = f"{other.name} looks like the same individual as {concept.name}, and two names for one silence each other."
+    if concept.kind is other.kind:
+        names = f"{shlex.quote(concept.name)} {shlex.quote(other.name)}"
+        return f"{told} If they are one, run: myvlm concepts merge {names}"
+    kinds = f"{concept.name} is a {concept.kind}, {other.name} a {other.kind}"
+    return f"{told} {kinds}: if they are one, forget one of them"
+
+
+def _plain_views_of(session: Session, concept: Concept) -> np.ndarray | None:
+    """The plain views (P, D) of a concept's head for the recogniser in use; None where it has none."""
+    head = session.store.load_head(concept.id, head_id(session, concept.kind))
+    if head is None or not len(views_of(head)):
+        return None
+    return plain_views(head, session.recogniser_config.augmentations)
+
+
+def _same_likeness(session: Session, kind: Kind, mine: np.ndarray, theirs: np.ndarray) -> float | None:
+    """How alike the means of two concepts are, if they seem to be one."""
+    likeness = float(_unit(mine.mean(axis=0)) @ _unit(theirs.mean(axis=0)))
+    return likeness if likeness >= _least(session.recogniser_config.alike_of(kind), mine, theirs) else None
 
 
 def find_shared(session: Session, concept: Concept, references: Sequence[Reference]) -> tuple[SharedPhoto, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.errors import UsageError
 from engine.kinds import kind_of_word
-from engine.pipeline.alike import SameIndividual, SharedPhoto, find_odd, find_same, find_shared, plain_views
+from engine.pipeline.alike import SameIndividual, SharedPhoto, find_odd, find_same, find_shared, plain_views, same_words
 from engine.pipeline.bank import load_bank
 from engine.pipeline.body_views import save_bodies
 from engine.pipeline.dates import dates_of, join_dates, read_dates
@@ -234,7 +234,7 @@ def _compared(session: Session, done: Enrolment) -> Enrolment:
     same, shared = find_same(session, concept), find_shared(session, concept, concept.references)
     few = () if len(concept.references) >= 3 else (_few_words(len(concept.references)),)
     warnings = (*few, *done.warnings, *(_odd_words(concept, p) for p in odd))
-    warnings += tuple(_same_words(concept, s.concept) for s in same)
+    warnings += tuple(same_words(s.concept, concept) for s in same)
     warnings += tuple(_shared_words(concept, s) for s in shared if s.same_part and s.concept not in _of(same))
     values = {**vars(done), "concept": concept, "odd": odd, "same_as": same, "shared": shared, "warnings": warnings}
     return Enrolment(**values)
@@ -253,16 +253,6 @@ def _odd_words(concept: Concept, path: Path) -> str:
     command = f"myvlm concepts remove-photos {shlex.quote(concept.name)} {shlex.quote(str(path))}"
     return (
         f"{path.name} does not look like the other photos of {concept.name}. If it shows something else, run: {command}"
-    )
-
-
-def _same_words(concept: Concept, other: Concept) -> str:
-    told = f"{concept.name} looks like the same individual as {other.name}, and two names for one silence each other."
-    if concept.kind is other.kind:
-        names = f"{shlex.quote(other.name)} {shlex.quote(concept.name)}"
-        return f"{told} If they are one, run: myvlm concepts merge {names}"
-    return (
-        f"{told} {other.name} is a {other.kind}, {concept.name} a {concept.kind}: if they are one, forget one of them"
     )
 
 

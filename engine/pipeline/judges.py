@@ -62,20 +62,6 @@ def open_set_size(judge: Judge) -> int:
     return len(judge.scorer.gallery.concepts) if judge.scorer is not None else 0
 
 
-def scores_among(judge: Judge, features: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (R, C) of regions (R, D), and what they would be if only the concepts `kept`, (C,) bool, were enrolled;
-    -inf for the others. Thresholds are the same.
-    """
-    n = open_set_size(judge)
-    if judge.scorer is not None and n == len(judge.concepts):
-        return judge.scorer.scores_among(features, kept)
-    scores = judge.score(features)
-    alone = np.where(kept[None], scores, -np.inf)
-    if judge.scorer is not None:
-        alone[:, :n] = judge.scorer.scores_among(features, kept[:n])[1]
-    return scores, alone
-
-
 def paper_judge(heads: Mapping[Concept, Head]) -> Judge:
     """The paper's heads with their own thresholds; they know no maybe."""
     rows = list(heads.values())

@@ -58,19 +58,34 @@ def views_by_photo(view: View) -> PhotoViews:
 
 def stored_views(session: Session, concept: Concept, head: Head | None) -> tuple[list[PhotoViews], np.ndarray]:
     """What a head keeps of each reference photo, in its order, and the background (B, D) that belongs to no particular
-    photo: negatives that the user gave, and all of it in heads of earlier versions.
+    photo: negatives that the user gave, and in heads of earlier versions what the cache does not tell of.
     """
     if head is None or not len(views_of(head)):
         return [], np.zeros((0, 1), np.float32)
     views, photos = views_of(head), photos_of(head, session.recogniser_config.augmentations)
     background = head.tensors.get("background", views[:0])
-    owners = head.tensors.get("background_of", np.full(len(background), -1))
     contents = references_of(session, concept, head)
+    owners = head.tensors.get("background_of")
+    if owners is None:
+        owners = _owners(session, concept, contents, background)
     known = [
         PhotoViews(contents.get(n) or UNKNOWN, views[photos == n], background[owners == n])
         for n in map(int, np.unique(photos))
     ]
-    return known, background[owners == -1]
+    return known, background[~np.isin(owners, np.unique(photos))]
+
+
+def _owners(session: Session, concept: Concept, contents: Mapping[int, str], background: np.ndarray) -> np.ndarray:
+    """Which photo each background row (B, D) of a head of an earlier version is in, (B,): as far as the cache has what
+    is in the photos; -1 for the others.
+    """
+    found = np.full(len(background), -1)
+    own = {r.content_hash: r for r in concept.references}
+    for n, content in contents.items():
+        seen = _background_of(session, own[content]) if content in own and len(background) else None
+        for row in () if seen is None else seen:
+            found[(background == row).all(axis=1)] = n
+    return found
 
 
 def join_rows(shown: Sequence[PhotoViews], loose: np.ndarray) -> Rows:
@@ -114,7 +129,7 @@ def restore_views(
     return found, lost
 
 
-def background_of_photo(session: Session, reference: Reference) -> np.ndarray | None:
+def _background_of(session: Session, reference: Reference) -> np.ndarray | None:
     """What else the cache has in a reference photo, (B, D); None when it does not know the photo."""
     regions = known_regions(session, reference.content_hash)
     if regions is None or reference.box is None:
@@ -160,5 +175,5 @@ def _recall(session: Session, kind: Kind, reference: Reference) -> PhotoViews | 
     if overlap[best] < _SAME_PLACE:
         return None
     view = np.asarray(features[best], np.float32)[None]
-    background = background_of_photo(session, reference) if kind is not Kind.PERSON else None
+    background = _background_of(session, reference) if kind is not Kind.PERSON else None
     return PhotoViews(reference.content_hash, view, view[:0] if background is None else background)

@@ -17,7 +17,7 @@ from engine.photos.decode import Photo
 from engine.pipeline.bodies import SOURCE, drop_faced, load_bodies, without_faces
 from engine.pipeline.displaced import Displaced, find_displaced
 from engine.pipeline.features import corners, find_faces, find_regions, known_faces, known_regions
-from engine.pipeline.judges import Judge, open_set_judge, paper_judge, scores_among
+from engine.pipeline.judges import Judge, open_set_judge, paper_judge
 from engine.pipeline.rulings import Placement, Rulings, Scored, place, place_maybes
 from engine.pipeline.session import Session
 from engine.store.concepts import Head
@@ -30,8 +30,9 @@ _SAME_THING = 0.5
 @dataclass(frozen=True)
 class Enrolled:
     """Who is to be recognised: judges of the concepts asked for, and of their rivals, which nobody asked for: what
-    looks more like one of them must not take another's name. `rulings` are what the user decided of all of them;
-    `gate`: which faces are good enough to be anybody's; `bodies` names people whose face does not show.
+    looks more like one of them must not take another's name. `alone`: for a judge with rivals (by its `id()`) the one
+    that there would be without them, which tells whose name they take. `rulings` are what the user decided of all
+    of them; `gate`: which faces are good enough to be anybody's; `bodies` names people whose face does not show.
     """
 
     asked: frozenset[str]  # concept ids
@@ -40,6 +41,7 @@ class Enrolled:
     rulings: Rulings = field(default_factory=Rulings)
     gate: Gate | None = None
     bodies: Judge | None = None
+    alone: Mapping[int, Judge] = field(default_factory=dict, compare=False)
 
     @property
     def fingerprint(self) -> tuple[str, ...]:
@@ -92,16 +94,26 @@ def load_enrolled(session: Session, concepts: Sequence[Concept], library: Path |
     """
     people = [c for c in concepts if c.kind is Kind.PERSON]
     things = [c for c in concepts if c.kind is not Kind.PERSON]
-    judges = [_judge(session, wanted, library) if wanted else None for wanted in (people, things)]
+    alone: dict[int, Judge] = {}
+    judges = [_judge(session, wanted, library, alone) if wanted else None for wanted in (people, things)]
     rulings = Rulings.of(session.store.decisions.all(), session.store.all())
     gate = session.recogniser_config.faces.gate if session.choices.heads == "open-set" else None
     bodies = _body_judge(session, people, library)
-    return Enrolled(frozenset(c.id for c in concepts), *judges, rulings, gate, bodies)
+    return Enrolled(frozenset(c.id for c in concepts), *judges, rulings, gate, bodies, alone)
 
 
-def _judge(session: Session, wanted: Sequence[Concept], library: Path | None) -> Judge:
+def _judge(session: Session, wanted: Sequence[Concept], library: Path | None, alone: dict[int, Judge]) -> Judge:
+    """The judge of some concepts of one kind and their rivals; where it has rivals, the one without goes to `alone`."""
     heads = load_heads(session, wanted)
-    return paper_judge(heads) if session.choices.heads == "paper" else open_set_judge(session, heads, library)
+    own = {c: h for c, h in heads.items() if c in wanted}
+
+    def make(heads: Mapping[Concept, Head]) -> Judge:
+        return paper_judge(heads) if session.choices.heads == "paper" else open_set_judge(session, heads, library)
+
+    judge = make(heads)
+    if len(own) < len(heads):
+        alone[id(judge)] = make(own)
+    return judge
 
 
 def _body_judge(session: Session, people: Sequence[Concept], library: Path | None) -> Judge | None:
@@ -169,7 +181,7 @@ def _found(
     for judge, scene in scenes:
         if scene is None:
             return None
-        found = _judged(judge, scene, said, whole, enrolled.asked, (scores or {}).get(id(judge)))
+        found = _judged(judge, scene, said, whole, enrolled.alone.get(id(judge)), (scores or {}).get(id(judge)))
         if found is None:
             return None
         if judge is enrolled.bodies:
@@ -315,16 +327,13 @@ def _judged(
     scene: _Scene,
     said: Sequence[Decision],
     whole: Box | None,
-    asked: frozenset[str],
+    alone: Judge | None = None,
     scores: np.ndarray | None = None,
 ) -> Found | None:
     """Who is, and who may be, in the regions of a photo; None when `whole` is needed and not known. Who is displaced is
     found out where no scores are given.
     """
-    kept, alone = np.array([c.id in asked for c in judge.concepts], bool), None
-    if scores is None and not kept.all() and len(scene.features):
-        scores, alone = scores_among(judge, scene.features, kept)
-        scores[~scene.usable] = alone[~scene.usable] = -np.inf
+    known = scores is not None
     scores = score_scene(judge, scene) if scores is None else scores
     boxes = [r.box for r in scene.regions]
     scored = Scored([c.id for c in judge.concepts], scores, judge.names, boxes, scene.same)
@@ -332,7 +341,9 @@ def _judged(
     if placed is None:
         return None
     maybes = place_maybes(replace(scored, thresholds=judge.maybes), said, placed)
-    displaced = () if alone is None else find_displaced(judge, scored, alone, said, whole, placed)
+    displaced: tuple[Displaced, ...] = ()
+    if alone is not None and not known and len(scene.features):
+        displaced = find_displaced(judge, alone, scored, scene.features, said, placed)
     return Found(*(tuple(_match(judge, scene.regions, p) for p in own) for own in (placed, maybes)), displaced)
 
 

@@ -11,7 +11,7 @@ from engine.errors import PhotoError, UsageError
 from engine.photos.decode import read_photo
 from engine.pipeline.body_views import remove_bodies
 from engine.pipeline.dates import join_dates, read_dates
-from engine.pipeline.known_views import UNKNOWN, PhotoViews, background_of_photo, facts_of, join_rows, stored_views
+from engine.pipeline.known_views import UNKNOWN, PhotoViews, facts_of, join_rows, stored_views
 from engine.pipeline.merge_concepts import recogniser_sessions
 from engine.pipeline.object_heads import Lesson, retrain_rivals, train_object_head
 from engine.pipeline.session import Session
@@ -101,18 +101,7 @@ def _without(session: Session, concept: Concept, gone: Collection[Reference]) ->
         return None, None
     if not kept:
         return head, None
-    return head, _trained(session, concept, head, kept, _without_background(session, loose, gone))
-
-
-def _without_background(session: Session, loose: np.ndarray, gone: Collection[Reference]) -> np.ndarray:
-    """Background (B, D) of no particular photo without that of some photos, as far as the cache knows it: heads of
-    earlier versions did not keep what was in which photo, and the concept may be there.
-    """
-    for reference in gone:
-        own = background_of_photo(session, reference)
-        for row in own if own is not None and len(loose) else ():
-            loose = loose[~(loose == row).all(axis=1)]
-    return loose
+    return head, _trained(session, concept, head, kept, loose)
 
 
 def _trained(session: Session, concept: Concept, head: Head, kept: Sequence[PhotoViews], loose: np.ndarray) -> Head:
