@@ -176,11 +176,12 @@ def _show(session: Any, done: Any, *, json: bool, more: dict[str, Any] | None = 
 
 def _next(session: Any, done: Any) -> tuple[str, str, str]:
     """The command to run next, with the words before and after it."""
-    from engine.pipeline.learn import Need, knows_world_of, training_need
+    from engine.pipeline.learn import Need, training_need
+    from engine.pipeline.worlds import vlm_knows
     from engine.vlms.registry import find_weights
 
     train = f"myvlm train {shlex.quote(done.concept.name)}"
-    ready = find_weights(session.vlm_config) is not None and knows_world_of(session, done.concept)
+    ready = find_weights(session.vlm_config) is not None and vlm_knows(session, done.concept)
     need = training_need(session, done.concept) if ready else Need.NOTHING
     if need is Need.NEW_PHOTOS:
         return "Recognised with all its photos from now on. Run:", train, "to use the new photos in captions, too"

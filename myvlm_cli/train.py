@@ -88,14 +88,15 @@ def _check_options(names: list[str] | None, *, every: bool, files: tuple[Path | 
 
 def _needing(session: Any, task: str) -> list[Any]:
     """The concepts that should be trained; says why others are left out, and what there is to do."""
-    from engine.pipeline.learn import Need, knows_world_of, training_need
+    from engine.pipeline.learn import Need, training_need
+    from engine.pipeline.worlds import vlm_knows
 
     found, known = [], session.store.all()
     for concept in known:
         need = training_need(session, concept, task)
         if need is Need.NO_PHOTOS:
             out.warn(f"{concept.name} has no photos to learn from (it was imported) and is left out")
-        elif need is not Need.NOTHING and not knows_world_of(session, concept):
+        elif need is not Need.NOTHING and not vlm_knows(session, concept):
             out.warn(
                 f"{concept.name} is left out: {session.vlm_config.name} only knows drawn photos and learns nothing from"
                 " these. `myvlm models` lists VLMs for real photos"

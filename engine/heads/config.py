@@ -50,7 +50,7 @@ class RecogniserConfig:
     object detector, or None; `bank` a file of negative features, or None; `head` the settings of
     `engine.heads.linear.HeadTraining`; `open_set` what labelled libraries taught about "faces" and "regions"; `alike`
     from which cosine of the means of their reference photos two concepts are the same individual, for "faces" and
-    "regions", where that was measured.
+    "regions", where that was measured; `drawn_only`: it was trained on drawings, and makes little of real photos.
     """
 
     name: str
@@ -66,6 +66,7 @@ class RecogniserConfig:
     open_set: dict[str, Usual]
     license: str
     alike: dict[str, float] = field(default_factory=dict)
+    drawn_only: bool = False
 
     @property
     def id(self) -> str:

@@ -1,7 +1,16 @@
 """Comparing reference photos: which does not look like the others, and which concepts are the same individual.
 
-Both compare the plain view of each photo by cosine, with the features of the recogniser in use. Measured on drawn
-individuals that the recogniser was not trained on, four reference photos each; see the constants.
+Both compare the plain view of each photo by cosine, with the features of the recogniser in use. Measured with the
+storybook's on 90 pets and things and 45 people, with two disjoint sets of four reference photos each, one with a
+look-alike or sibling each, and for pets and things a twin (only a detail and proportions differ):
+
+* Odd photos: of 1,080 photos that were right 5 were pointed out; of 910 photos of something else among three that were
+  right all but 2, and 1 of the 2,730 beside them.
+* Same individual, by the cosine of means, from .9 (pets and things) and .8 (people): with four photos under either name
+  all of 90 and 45; with one photo under the second name 97 % and 98 %. None of 135 look-alikes and siblings (at most .84
+  and .61), none of 9,990 other pairs (at most .89), and 16 % of the twins.
+* Real photos (16 subjects, six each) mean nothing to that recogniser: 17 % of the right ones were called odd, and 6 % of
+  halves the same. Hence it points out odd ones among drawings only (`RecogniserConfig.drawn_only`).
 """
 
 import shlex

@@ -22,6 +22,7 @@ from engine.pipeline.recognition import head_id
 from engine.pipeline.session import Session
 from engine.pipeline.taught import Taught, gather_taught, rank_by_views
 from engine.pipeline.views import Finding, View
+from engine.pipeline.worlds import recogniser_knows
 from engine.store.concepts import Head
 from engine.store.names import check_name
 from engine.types import Concept, Decision, Kind, Reference
@@ -227,13 +228,15 @@ def _compared(session: Session, done: Enrolment) -> Enrolment:
     head = session.store.load_head(concept.id, head_id(session, concept.kind))
     paths = {r.content_hash: r.path for r in concept.references}
     odd: tuple[Path, ...] = ()
-    if head is not None:
+    knows = recogniser_knows(session, concept)
+    if head is not None and knows:
         flags = find_odd(plain_views(head, config.augmentations), config.alike_of(concept.kind))
         contents = references_of(session, concept, head)
         odd = tuple(paths[contents[n]] for n in np.flatnonzero(flags).tolist() if contents.get(n) in paths)
     same, shared = find_same(session, concept), find_shared(session, concept, concept.references)
     few = () if len(concept.references) >= 3 else (_few_words(len(concept.references)),)
-    warnings = (*few, *done.warnings, *(_odd_words(concept, p) for p in odd))
+    real = () if knows else (f"the recogniser {config.name} only knows drawn photos and misses much in real ones",)
+    warnings = (*few, *real, *done.warnings, *(_odd_words(concept, p) for p in odd))
     warnings += tuple(same_words(s.concept, concept) for s in same)
     warnings += tuple(_shared_words(concept, s) for s in shared if s.same_part and s.concept not in _of(same))
     values = {**vars(done), "concept": concept, "odd": odd, "same_as": same, "shared": shared, "warnings": warnings}

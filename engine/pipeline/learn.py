@@ -6,8 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import DivergedError, NotTrainedError, PhotoError, UsageError
-from engine.photos.decode import load_photo
+from engine.errors import DivergedError, NotTrainedError, UsageError
 from engine.pipeline.lessons import Author, Lesson, load_references
 from engine.pipeline.session import Session
 from engine.store.concepts import Embedding
@@ -42,20 +41,6 @@ def training_need(session: Session, concept: Concept, task: Task = "caption") ->
         return Need.UNTRAINED if concept.references else Need.NO_PHOTOS
     changed = known.photos and concept.references and known.photos != photos_key(concept.references)
     return Need.NEW_PHOTOS if changed else Need.NOTHING
-
-
-def knows_world_of(session: Session, concept: Concept) -> bool:
-    """Whether the session's VLM can understand a concept's photos: one that only knows a drawn world learns nothing
-    from real ones. Photos that cannot be read are taken to be real.
-    """
-    if not session.vlm_config.world:
-        return True
-    for reference in concept.references:
-        try:
-            return not session.world_note(load_photo(reference.path).software)
-        except PhotoError:
-            continue
-    return False
 
 
 @dataclass(frozen=True)
