@@ -7,10 +7,10 @@ look-alike or sibling each, and for pets and things a twin (only a detail and pr
 * Odd photos: of 1,080 photos that were right 5 were pointed out; of 910 photos of something else among three that were
   right all but 2, and 1 of the 2,730 beside them.
 * Same individual, by the cosine of means, from .9 (pets and things) and .8 (people): with four photos under either name
-  all of 90 and 45; with one photo under the second name 97 % and 98 %. None of 135 look-alikes and siblings (at most .84
-  and .61), none of 9,990 other pairs (at most .89), and 16 % of the twins.
-* Real photos (16 subjects, six each) mean nothing to that recogniser: 17 % of the right ones were called odd, and 6 % of
-  halves the same. Hence it points out odd ones among drawings only (`RecogniserConfig.drawn_only`).
+  all of 90 and 45; with one photo under the second name 97 % and 98 %. None of 135 look-alikes and siblings (at most
+  .84 and .61), none of 9,990 other pairs (at most .89), and 16 % of the twins.
+* Real photos (16 subjects, six each) mean nothing to that recogniser: 17 % of the right ones were called odd, and 6 %
+  of halves the same. Hence it points out odd ones among drawings only (`RecogniserConfig.drawn_only`).
 """
 
 import shlex
