@@ -255,3 +255,47 @@ def test_a_store_of_an_earlier_version_opens(session, tmp_path):
     rex = opened.store.get("Rex")
     assert training_need(opened, rex) is Need.NOTHING
     assert training_need(opened, enrol(opened, "Rex", draw(tmp_path, REX, 1)).concept) is Need.NEW_PHOTOS
+
+
+def test_add_concept_as_a_user_sees_it(myvlm, session, tmp_path):
+    new, mug = *draw(tmp_path, REX, 1), *draw(tmp_path, MUG, 1)
+    result = myvlm("add-concept", "rex", new)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[1:] == ["Rex: pet, category pet, 5 reference photos (1 added to 4)"]
+    assert "300 shipped with the recogniser" in result.err
+    assert result.err.splitlines()[-1].endswith("Run: myvlm train Rex to use the new photos in captions, too")
+    result = myvlm("add-concept", "rex", new)
+    assert result.out.splitlines()[0] == f"= {new}: already a reference photo"
+    assert "nothing new was given" in result.out
+    result = myvlm("add-concept", "rex", mug)
+    assert (result.code, "--replace to replace its 5 reference photos" in result.err) == (2, True)
+    result = myvlm("add-concept", "rex", *draw(tmp_path, REX, 3, 52), "--replace", "--json")
+    assert {k: result.json[k] for k in ("added", "kept", "replaced")} == {"added": 3, "kept": 0, "replaced": 5}
+    assert result.json["negatives"] == sum(result.json["negatives_from"].values())
+    assert result.json["next"] == "myvlm train Rex"
+    result = myvlm("concepts", "remove-photos", "rex", "dog_52_1.jpg", "--json")
+    assert (result.code, result.json["left"]) == (0, 2)
+    result = myvlm("concepts", "remove-photos", "rex", "dog_52_0.jpg", "dog_52_2.jpg")
+    assert (result.code, "myvlm forget Rex" in result.err) == (2, True)
+
+
+def test_train_without_names_trains_what_needs_it(myvlm, session, tmp_path):
+    result = myvlm("train")
+    assert (result.code, result.out) == (0, "")
+    assert "Nothing to train for storybook" in result.err
+    enrol(session, "Rex", draw(tmp_path, REX, 1))
+    enrol(session, "Mug", draw(tmp_path / "mug", MUG, 3))
+    enrol(session, "Gone", draw(tmp_path / "gone", draw_individual(np.random.default_rng(4), "car"), 3))
+    shutil.rmtree(tmp_path / "gone")
+    result = myvlm("train", "--steps", "1", "--json")
+    assert result.code == 1, "one of them has no photos any more"
+    assert [c["name"] for c in result.json["concepts"]] == ["Mug", "Rex"]
+    assert "none of the photos of 'Gone' can be read" in result.err
+    session.store.forget("Gone")
+    assert myvlm("train", "--all").code == 0
+    assert myvlm("train", "--json").json == {"concepts": []}
+
+
+def test_train_without_concepts(myvlm):
+    result = myvlm("train")
+    assert (result.code, "myvlm add-concept" in result.err) == (0, True)
