@@ -10,6 +10,17 @@ from engine.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.output import out, path_text
 
+FromRegions = Annotated[
+    bool,
+    typer.Option(
+        "--from-regions",
+        help="Search the photos for regions tagged NAME in digiKam, Lightroom, Picasa, …, and learn from these.",
+    ),
+]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace the reference photos that it has, instead of adding to them.")
+]
+
 
 def add_concept(
     name: Annotated[str, typer.Argument(help="What you call it.", show_default=False)],
@@ -23,13 +34,7 @@ def add_concept(
     negatives: Annotated[
         list[Path] | None, typer.Option(help="A folder of other things it must not be taken for.", show_default=False)
     ] = None,
-    from_regions: Annotated[
-        bool,
-        typer.Option(
-            "--from-regions",
-            help="Search the photos for regions tagged NAME in digiKam, Lightroom, Picasa, …, and learn from these.",
-        ),
-    ] = False,
+    from_regions: FromRegions = False,
     most: Annotated[int, typer.Option(help="References to take from regions.", min=1, max=200)] = 20,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --from-regions: say what would be learned; store nothing.")
@@ -38,9 +43,7 @@ def add_concept(
         Path | None,
         typer.Option(metavar="FILE.png", help="With --from-regions: a picture of the references.", show_default=False),
     ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace the reference photos that it has, instead of adding to them.")
-    ] = False,
+    replace: Replace = False,
     recogniser: o.Recogniser = None,
     vlm: o.Vlm = None,
     device: o.Device = "auto",

@@ -9,17 +9,19 @@ from myvlm_cli import options as o
 from myvlm_cli.errors import SOME_FAILED
 from myvlm_cli.output import out, path_text
 
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Concepts to train, also again. Default: all that are not trained for this VLM, or have other photos"
+        " since.",
+        autocompletion=o.complete_concept,
+        show_default=False,
+    ),
+]
+
 
 def train(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Concepts to train, also again. Default: all that are not trained for this VLM, or have other photos"
-            " since.",
-            autocompletion=o.complete_concept,
-            show_default=False,
-        ),
-    ] = None,
+    names: Names = None,
     every: Annotated[bool, typer.Option("--all", help="The same as without names.")] = False,
     captions: Annotated[
         Path | None,
