@@ -11,6 +11,17 @@ from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
 
+FromRegions = Annotated[
+    bool,
+    typer.Option(
+        "--from-regions",
+        help="Search the photos for regions tagged NAME in digiKam, Lightroom, Picasa, …, and learn from these.",
+    ),
+]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace the reference photos that it has, instead of adding to them.")
+]
+
 
 def add_concept(
     name: Annotated[str, typer.Argument(help="What you call it.", show_default=False)],
@@ -24,13 +35,7 @@ def add_concept(
     negatives: Annotated[
         list[Path] | None, typer.Option(help="A folder of other things it must not be taken for.", show_default=False)
     ] = None,
-    from_regions: Annotated[
-        bool,
-        typer.Option(
-            "--from-regions",
-            help="Search the photos for regions tagged NAME in digiKam, Lightroom, Picasa, …, and learn from these.",
-        ),
-    ] = False,
+    from_regions: FromRegions = False,
     most: Annotated[int, typer.Option(help="References to take from regions.", min=1, max=200)] = 20,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --from-regions: say what would be learned; store nothing.")
@@ -39,6 +44,7 @@ def add_concept(
         Path | None,
         typer.Option(metavar="FILE.png", help="With --from-regions: a picture of the references.", show_default=False),
     ] = None,
+    replace: Replace = False,
     recogniser: o.Recogniser = None,
     vlm: o.Vlm = None,
     device: o.Device = "auto",
@@ -46,9 +52,13 @@ def add_concept(
     seed: o.Seed = 0,
     json: o.Json = False,
 ) -> None:
-    """Enrol a person, a pet or a thing from a few photos, so that it is recognised.
+    """Enrol a concept, or add photos to it.
+
+    A person, a pet or a thing is recognised from then on. Photos of a name that is enrolled are added to those it has.
 
     Example: myvlm add-concept rex ./rex_photos --category dog
+
+    Example: myvlm add-concept rex ./new_photos
 
     Example: myvlm add-concept "Anna Berg" --from-regions ~/Pictures --dry-run
     """
@@ -61,20 +71,16 @@ def add_concept(
     if from_regions:
         from engine.pipeline.enrol_regions import Wanted
 
-        wanted = Wanted(name, kind, category, most, seed)
+        wanted = Wanted(name, kind, category, most, seed, replace)
         _from_regions(session, wanted, photos, negatives or [], preview, dry_run=dry_run, json=json)
     else:
         from engine.pipeline.enrol import enrol
 
-        done = enrol(session, name, photos, kind=kind, category=category, negatives=negatives or [], seed=seed)
-        _print(done, json=json)
+        done = enrol(
+            session, name, photos, kind=kind, category=category, negatives=negatives or [], seed=seed, replace=replace
+        )
+        _show(session, done, json=json)
     raise typer.Exit(SOME_FAILED if any(missing) else OK)
-
-
-def _print(done: Any, *, json: bool) -> None:
-    out.json_document(_document(done)) if json else _tell(done)
-    for text in done.warnings:
-        out.warn(text)
 
 
 def _is_empty(photos: list[Path], name: str, *, json: bool) -> bool:
@@ -128,15 +134,16 @@ def _from_regions(
         out.say(f"Preview: {path_text(preview)}")
     counts = _counts(search, chosen)
     done = None if dry_run else enrol_regions(session, chosen, wanted, negatives=negatives)
-    if json:
-        document = _document(done) if done else {"name": wanted.name, "kind": str(chosen.guess.kind)}
-        photos = [_finding(f) for f in chosen.findings]
-        out.json_document({**document, "photos": photos, "dry_run": dry_run, "search": counts})
-    else:
+    if not json:
         _tell_counts(counts)
-        _tell(done) if done else _tell_findings(chosen.findings)
-    for text in done.warnings if done else ():
-        out.warn(text)
+    if done:
+        _show(session, done, json=json, more={"dry_run": False, "search": counts})
+    elif json:
+        photos = [_finding(f) for f in chosen.findings]
+        document = {"name": wanted.name, "kind": str(chosen.guess.kind), "photos": photos}
+        out.json_document({**document, "dry_run": True, "search": counts})
+    else:
+        _tell_findings(chosen.findings)
 
 
 def _check_preview(preview: Path | None) -> None:
@@ -148,13 +155,15 @@ def _check_preview(preview: Path | None) -> None:
 
 
 def _counts(search: Any, chosen: Any) -> dict[str, Any]:
-    used = sum(f.used for f in chosen.findings)
+    used = sum(f.used and not f.known for f in chosen.findings)
+    known = sum(f.known for f in chosen.findings)
     return {
         "photos": search.photos,
         "photos_with_regions": search.tagged_photos,
         "tagged": len(search.found),
         "used": used,
-        "not_used": len(chosen.findings) - used,
+        "known": known,
+        "not_used": len(chosen.findings) - used - known,
         "not_needed": chosen.left,
         "names": dict(search.names),
         "unreadable": [{"file": path_text(p), "reason": reason} for p, reason in search.unreadable],
@@ -162,9 +171,11 @@ def _counts(search: Any, chosen: Any) -> dict[str, Any]:
 
 
 def _tell_counts(counts: dict[str, Any]) -> None:
+    known = f"{counts['known']} used before, " if counts["known"] else ""
+    became = f"{counts['used']} used, {known}{counts['not_used']} of no use, {counts['not_needed']} not needed"
     out.text(
         f"{counts['photos']} photos searched, {counts['photos_with_regions']} with named regions, {counts['tagged']}"
-        f" with this name: {counts['used']} used, {counts['not_used']} of no use, {counts['not_needed']} not needed"
+        f" with this name: {became}"
     )
     if counts["unreadable"]:
         out.say(f"{len(counts['unreadable'])} sidecars or photos could not be read (-v lists them)")
@@ -172,12 +183,41 @@ def _tell_counts(counts: dict[str, Any]) -> None:
     out.say(f"Names in these photos: {names}")
 
 
+def _show(session: Any, done: Any, *, json: bool, more: dict[str, Any] | None = None) -> None:
+    """Print what enrolling did, its warnings, and last the command to run next."""
+    following = _next(session, done)
+    if json:
+        out.json_document(_document(done) | {"next": following[1]} | (more or {}))
+    else:
+        _tell(done)
+    for text in done.warnings:
+        out.warn(text)
+    if not json:
+        out.say(" ".join(w for w in following if w))
+
+
+def _next(session: Any, done: Any) -> tuple[str, str, str]:
+    """The command to run next, with the words before and after it."""
+    from engine.pipeline.learn import Need, training_need
+    from engine.pipeline.worlds import vlm_knows
+    from engine.vlms.registry import find_weights
+
+    train = f"myvlm train {shlex.quote(done.concept.name)}"
+    ready = find_weights(session.vlm_config) is not None and vlm_knows(session, done.concept)
+    need = training_need(session, done.concept) if ready else Need.NOTHING
+    if need is Need.NEW_PHOTOS:
+        return "Recognised with all its photos from now on. Run:", train, "to use the new photos in captions, too"
+    if need is Need.UNTRAINED:
+        return "Next:", train, ""
+    return "Next:", "myvlm caption FOLDER", ""
+
+
 def _finding(f: Any) -> dict[str, Any]:
-    return {"file": path_text(f.path), "used": f.used, "found": f.found, "advice": f.advice}
+    return {"file": path_text(f.path), "used": f.used, "known": f.known, "found": f.found, "advice": f.advice}
 
 
 def _document(done: Any) -> dict[str, Any]:
-    c = done.concept
+    c, n = done.concept, done.negatives_from
     return {
         "name": c.name,
         "id": c.id,
@@ -190,22 +230,62 @@ def _document(done: Any) -> dict[str, Any]:
         "references": [
             {"file": path_text(r.path), "box": list(r.box.rounded()) if r.box else None} for r in c.references
         ],
+        "added": done.added,
+        "kept": done.kept,
+        "replaced": done.replaced,
         "negatives": done.negatives,
+        "negatives_from": {k: getattr(n, k) for k in ("photos", "given", "concepts", "bank", "rejected")},
         "photos": [_finding(f) for f in done.findings],
+        "unlike_the_others": [path_text(p) for p in done.odd],
+        "same_as": [{"name": s.concept.name, "likeness": round(s.likeness, 4)} for s in done.same_as],
+        "shared_photos": [
+            {"file": path_text(s.path), "name": s.concept.name, "same_part": s.same_part} for s in done.shared
+        ],
         "warnings": list(done.warnings),
     }
 
 
 def _tell_findings(findings: Any) -> None:
     for f in findings:
-        mark = "+" if f.used else "-"
-        out.text(f"{mark} {path_text(f.path)}: {f.found}" + (f" ({f.advice})" if f.advice else ""))
+        mark = "=" if f.known else "+" if f.used else "-"
+        out.text(f"{mark} {path_text(f.path)}: {f.found}" + (f". {f.advice}" if f.advice else ""))
 
 
 def _tell(done: Any) -> None:
     _tell_findings(done.findings)
-    c = done.concept
+    c, count = done.concept, len(done.concept.references)
     kind = f"{c.kind}{' (guessed)' if done.kind_guessed else ''}"
     category = f"{c.category}{' (guessed; --category changes it)' if done.category_guessed else ''}"
-    out.text(f"{c.name}: {kind}, category {category}, {len(c.references)} references")
-    out.say(f"Next: myvlm train {shlex.quote(c.name)}")
+    out.text(f"{c.name}: {kind}, category {category}, {_photos(count)}{_change(done)}")
+    for s in done.shared:
+        if not s.same_part:
+            out.say(f"{s.path.name} is a reference photo of {s.concept.name}, too, with another part of it")
+    if done.negatives_from.total:
+        out.say(_negatives(done.negatives_from))
+
+
+def _photos(count: int) -> str:
+    return "1 reference photo" if count == 1 else f"{count} reference photos"
+
+
+def _change(done: Any) -> str:
+    """What became of the photos that it had before."""
+    if done.replaced:
+        return f"; replaces {_photos(done.replaced)}"
+    if done.added and done.kept:
+        return f" ({done.added} added to {done.kept})"
+    if done.added or not done.kept:
+        return ""
+    return "; no new photos" if done.negatives_from.given else "; nothing new was given"
+
+
+def _negatives(n: Any) -> str:
+    """How many views of other things a head was trained against, and where they are from."""
+    parts = (
+        (n.bank, "shipped with the recogniser"),
+        (n.photos, "from the background of its photos"),
+        (n.given, "from --negatives"),
+        (n.concepts, "of other concepts"),
+        (n.rejected, "that you rejected"),
+    )
+    return f"Told apart from {n.total} views of other things: " + ", ".join(f"{k} {text}" for k, text in parts if k)

@@ -14,6 +14,7 @@ from myvlm_cli.commands import App
 from myvlm_cli.errors import SOME_FAILED
 from myvlm_cli.merge import merge
 from myvlm_cli.output import out, path_text
+from myvlm_cli.remove_photos import remove_photos
 from myvlm_cli.show import describe_concept, show, vlm_name
 from myvlm_cli.tables import Column, print_table
 
@@ -70,6 +71,7 @@ def _list(*, json: bool) -> None:
 
 app.command("show")(show)
 app.command("merge")(merge)
+app.command("remove-photos")(remove_photos)
 
 
 @app.command("rename")

@@ -6,17 +6,23 @@ from typing import Annotated, Any, Literal
 import typer
 
 from myvlm_cli import options as o
+from myvlm_cli.errors import SOME_FAILED
 from myvlm_cli.output import out, path_text
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Concepts to train, also again. Default: all that are not trained for this VLM, or have other photos"
+        " since.",
+        autocompletion=o.complete_concept,
+        show_default=False,
+    ),
+]
 
 
 def train(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(help="Concepts to train.", autocompletion=o.complete_concept, show_default=False),
-    ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Train every concept that has no embedding for this VLM.")
-    ] = False,
+    names: Names = None,
+    every: Annotated[bool, typer.Option("--all", help="The same as without names.")] = False,
     captions: Annotated[
         Path | None,
         typer.Option(
@@ -48,42 +54,99 @@ def train(
     seed: o.Seed = 0,
     json: o.Json = False,
 ) -> None:
-    """Teach the VLM to speak of a concept: learns its embedding from the enrolled photos.
+    """Use a concept's name in captions.
+
+    Learns the concept's embedding for the VLM from the enrolled photos.
 
     Example: myvlm train rex
-    """
-    from engine.errors import UsageError
 
-    if bool(names) == every:
-        raise UsageError("name the concepts to train, or use --all", hint="Example: myvlm train rex")
+    Example: myvlm train
+    """
+    _check_options(names, every=every, files=(captions, answers))
     session = o.open_session(vlm, None, device, dtype, create=False)
-    concepts = _untrained(session, task) if every else list(session.concepts(tuple(names or ())))
-    if not concepts:
-        out.say("Every concept is trained for this VLM.")
+    concepts = _named(session, names) if names else _needing(session, task)
     given = {"task": task, "captions": captions, "answers": answers, "steps": steps, "seed": seed}
-    documents = [(_show_one if show_captions else _train_one)(session, c, given) for c in concepts]
+    documents, failed = _each(_show_one if show_captions else _train_one, session, concepts, given)
     if json:
         out.json_document({"concepts": documents})
     for d in [] if json else documents:
         _print_plan(d) if show_captions else out.text(
             f"{d['name']}: trained for {d['vlm']}, {d['steps']} steps, loss {d['loss']:.3f}"
         )
+    if documents and not show_captions:
+        out.say("Next: myvlm caption FOLDER")
+    if failed:
+        raise typer.Exit(SOME_FAILED)
 
 
-def _untrained(session: Any, task: str) -> list[Any]:
-    """Concepts without an embedding for the task; what was imported without photos cannot be trained."""
-    from engine.errors import NotTrainedError
+def _check_options(names: list[str] | None, *, every: bool, files: tuple[Path | None, ...]) -> None:
+    from engine.errors import UsageError
 
-    found = []
-    for concept in session.store.all():
-        try:
-            session.store.load_embedding(concept, session.vlm_id, session.vlm_revision, task)
-        except NotTrainedError:
-            if concept.references:
-                found.append(concept)
-            else:
-                out.warn(f"{concept.name} has no photos to learn from (it was imported) and is left out")
+    if names and every:
+        raise UsageError("--all stands for all concepts: name none", hint="Leave out the names, or --all.")
+    if not names and any(files):
+        raise UsageError("--captions and --answers are for one concept", hint="Name it: myvlm train rex --captions …")
+
+
+def _named(session: Any, names: list[str]) -> list[Any]:
+    """The concepts of some names.
+
+    Raises:
+        NoVlmError: the VLM knows drawn photos only, and those of one are not.
+    """
+    from engine.errors import NoVlmError
+    from engine.pipeline.names_only import HOW_TO_GET_A_VLM
+    from engine.pipeline.worlds import vlm_knows
+
+    concepts = list(session.concepts(tuple(names)))
+    for concept in concepts:
+        if concept.references and not vlm_knows(session, concept):
+            raise NoVlmError(
+                f"{session.vlm_config.name} only knows drawn photos and learns nothing from those of {concept.name}",
+                hint=HOW_TO_GET_A_VLM,
+            )
+    return concepts
+
+
+def _needing(session: Any, task: str) -> list[Any]:
+    """The concepts that should be trained; says why others are left out, and what there is to do."""
+    from engine.pipeline.learn import Need, training_need
+    from engine.pipeline.worlds import vlm_knows
+
+    found, known = [], session.store.all()
+    for concept in known:
+        need = training_need(session, concept, task)
+        if need is Need.NO_PHOTOS:
+            out.warn(f"{concept.name} has no photos to learn from (it was imported) and is left out")
+        elif need is not Need.NOTHING and not vlm_knows(session, concept):
+            out.warn(
+                f"{concept.name} is left out: {session.vlm_config.name} only knows drawn photos and learns nothing from"
+                " these. `myvlm models` lists VLMs for real photos"
+            )
+        elif need is not Need.NOTHING:
+            found.append(concept)
+            out.say(f"{concept.name}: {need}")
+    if not known:
+        out.say("No concepts yet. Start with: myvlm add-concept NAME PHOTOS")
+    elif not found:
+        out.say(f"Nothing to train for {session.vlm_config.name}. To train a concept again, name it: myvlm train NAME")
     return found
+
+
+def _each(do: Any, session: Any, concepts: list[Any], given: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """What came of each concept, and of how many nothing: one that cannot be trained does not stop the others."""
+    from engine.errors import DivergedError, NoUsablePhotoError
+
+    documents, failed = [], 0
+    for concept in concepts:
+        try:
+            documents.append(do(session, concept, given))
+        except (NoUsablePhotoError, DivergedError) as err:
+            if len(concepts) == 1:
+                raise
+            failed += 1
+            out.warn(f"{concept.name}: {err}. {err.hint}")
+    return documents, failed
 
 
 def _train_one(session: Any, concept: Any, given: dict[str, Any]) -> dict[str, Any]:

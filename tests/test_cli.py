@@ -66,7 +66,7 @@ def test_faces_make_a_person(myvlm, tmp_path):
     assert result.json["kind"] == "person"
     faceless = next(p for p in result.json["photos"] if p["file"].endswith("mug.jpg"))
     assert faceless["used"] is False
-    assert faceless["found"] in ("no face", "nobody here looks like the person in the other photos")
+    assert faceless["found"] in ("no face", "no face here looks like the one in the other photos")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,8 @@ def test_faces_make_a_person(myvlm, tmp_path):
         (("add-concept", "x", "/no/such/folder"), 2, "/no/such/folder"),
         (("add-concept", "x" * 300, "/tmp"), 2, "300 characters"),
         (("train", "nobody"), 2, "no concept 'nobody'"),
-        (("train",), 2, "--all"),
+        (("train", "nobody", "--all"), 2, "--all"),
+        (("train", "--captions", "x.json"), 2, "one concept"),
         (("caption",), 2, "no photos given"),
         (("caption", ".", "--concepts", "a", "--no-concepts"), 2, "exclude"),
         (("caption", ".", "--concepts", "ghost"), 2, "no concept 'ghost'"),
@@ -402,7 +403,7 @@ def test_faces_on_the_cpu_beside_a_gpu_are_warned_about(monkeypatch, capsys, peo
 def test_a_thing_without_anything_to_tell_it_from_is_refused_and_not_stored(myvlm, monkeypatch, tmp_path):
     from engine.pipeline.bank import Bank
 
-    monkeypatch.setattr("engine.pipeline.enrol.load_bank", lambda config: Bank(np.zeros((0, 1), np.float32)))
+    monkeypatch.setattr("engine.pipeline.enrol_views.load_bank", lambda config: Bank(np.zeros((0, 1), np.float32)))
     draw_references(tmp_path / "rex", REX, 1)
     result = myvlm("add-concept", "Rex", tmp_path / "rex")
     assert (result.code, "--negatives" in result.err) == (2, True)

@@ -235,6 +235,16 @@ def test_command(myvlm, library, tmp_path, home):
     with Image.open(preview) as sheet:
         assert sheet.width > 1000
     assert myvlm("concepts", "show", "rex", "--json").json["kind"] == "pet"
+    same = myvlm("add-concept", "Rex", library, "--from-regions", "--json")
+    assert same.code == 0, same.err
+    assert {k: same.json[k] for k in ("added", "kept", "replaced")} == {"added": 0, "kept": 6, "replaced": 0}
+    assert {k: same.json["search"][k] for k in ("used", "known")} == {"used": 0, "known": 6}
+    other = myvlm("add-concept", "Rex", library, "--from-regions", "--replace", "--most", "3", "--json")
+    assert {k: other.json[k] for k in ("added", "kept", "replaced")} == {"added": 3, "kept": 0, "replaced": 6}
+    more = myvlm("add-concept", "Rex", library, "--from-regions", "--most", "5", "--json")
+    assert {k: more.json[k] for k in ("added", "kept", "replaced")} == {"added": 2, "kept": 3, "replaced": 0}
+    kind = myvlm("add-concept", "Rex", library, "--from-regions", "--kind", "person")
+    assert (kind.code, "--replace" in kind.err) == (2, True)
     again = myvlm("add-concept", "Rex", library, "--from-regions", "--preview", preview)
     assert (again.code, "exists already" in again.err) == (2, True)
     assert myvlm("add-concept", "Rex", library, "--dry-run").code == 2

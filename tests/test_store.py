@@ -63,7 +63,7 @@ def test_embeddings_of_another_vlm_or_revision_are_refused(store):
     store.save_embedding(embedding(concept))
     assert store.load_embedding(concept, "some/vlm", "r1").vector.shape == (1, 4)
     for vlm, revision in (("other/vlm", "r1"), ("some/vlm", "r2")):
-        with pytest.raises(NotTrainedError, match="no embedding"):
+        with pytest.raises(NotTrainedError, match="not trained yet"):
             store.load_embedding(concept, vlm, revision)
 
 

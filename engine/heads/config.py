@@ -1,7 +1,7 @@
 """What myvlm knows about recognisers: one JSON file each under `configs/`, read into `RecogniserConfig`."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -58,7 +58,9 @@ class RecogniserConfig:
 
     `encoder` and `pretrained` are open_clip's names; `detector` is a folder or hub id of a transformers
     object detector, or None; `bank` a file of negative features, or None; `head` the settings of
-    `engine.heads.linear.HeadTraining`; `open_set` what labelled libraries taught about "faces" and "regions".
+    `engine.heads.linear.HeadTraining`; `open_set` what labelled libraries taught about "faces" and "regions"; `alike`
+    from which cosine of the means of their reference photos two concepts are the same individual, for "faces" and
+    "regions", where that was measured; `drawn_only`: it was trained on drawings, and makes little of real photos.
     `encoder_repo` is the hub repository that open_clip takes the encoder from, "" for a shipped one.
     """
 
@@ -74,6 +76,8 @@ class RecogniserConfig:
     bank: Path | None
     open_set: dict[str, Usual]
     license: str
+    alike: dict[str, float] = field(default_factory=dict)
+    drawn_only: bool = False
     encoder_repo: str = ""
     encoder_license: str = ""
 
@@ -110,6 +114,10 @@ class RecogniserConfig:
     def usual(self, kind: Kind) -> Usual:
         """Where the open-set head's thresholds usually are for a kind of concept."""
         return self.open_set["faces" if kind is Kind.PERSON else "regions"]
+
+    def alike_of(self, kind: Kind) -> float | None:
+        """How alike the means of two concepts of a kind are when they are one; None where that was not measured."""
+        return self.alike.get("faces" if kind is Kind.PERSON else "regions")
 
     def head_id(self, kind: Kind) -> str:
         """The id under which heads of a kind are stored: that of the face pack or of the encoder."""

@@ -1,5 +1,6 @@
 """From scores to matches: which concept is in which region. Plain numpy, no model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,16 +66,17 @@ def overlaps(boxes: np.ndarray) -> np.ndarray:
     return np.divide(common, union, out=np.zeros_like(union), where=union > 0)
 
 
-def choose_views(features: list[np.ndarray], sizes: list[np.ndarray]) -> list[int]:
+def choose_views(features: list[np.ndarray], sizes: list[np.ndarray], known: Sequence[np.ndarray] = ()) -> list[int]:
     """Which region of each reference photo shows the concept that all of them share.
 
     features[p]: (R_p, D) unit vectors; sizes[p]: (R_p,) areas as a share of the photo. A region is
     likely when something similar is in the other photos; among equals the larger one is. With one
-    photo the largest region is taken.
+    photo the largest region is taken. known[k]: (V_k, D), views of the concept in earlier photos.
     """
     chosen = []
     for p, own in enumerate(features):
         others = [own @ other.T for q, other in enumerate(features) if q != p]
+        others += [own @ views.T for views in known]
         agreement = np.mean([o.max(axis=1) for o in others], axis=0) if others else np.zeros(len(own))
         chosen.append(int(np.argmax(agreement + 0.1 * np.sqrt(sizes[p]))))
     return chosen

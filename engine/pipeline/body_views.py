@@ -1,6 +1,6 @@
 """What enrolling people keeps of their bodies, so that `--allow-body` can know them; their faces are not touched."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -40,19 +40,41 @@ def _with_body(session: Session, photo: Photo, view: View, *, keep: bool) -> Vie
     return replace(view, body=complete_view(session, photo, body, found, rng))
 
 
-def save_bodies(session: Session, concept: Concept, views: Sequence[View]) -> None:
-    """Store the head of a person's body, instead of the one of references before; none where no body was seen."""
+def save_bodies(session: Session, concept: Concept, views: Sequence[View], *, adding: bool = False) -> None:
+    """Store the head of a person's body: of these views alone, or `adding` them to what it has; none where no body was
+    seen.
+    """
     model = session.recogniser_config.id
     bodies = [v.body for v in views if v.body is not None]
     before = session.store.load_head(concept.id, model)
-    if bodies:
-        parts = [(b.features, b.background) for b in bodies]
-        tensors = _tensors([f for f, _ in parts if f is not None], [b for _, b in parts if b is not None])
-    elif before is not None and before.kind == SOURCE:
-        tensors = {k: v[:0] for k, v in before.tensors.items()}
-    else:
-        return
-    _save(session, concept, model, tensors, [b.reference.content_hash for b in bodies])
+    if before is not None and before.kind != SOURCE:
+        before = None
+    photos = _views_by_photo(before) if before and adding else {}
+    photos |= {b.reference.content_hash: b.features for b in bodies if b.features is not None}
+    background = [before.tensors["background"]] if before and adding else []
+    background += [b.background for b in bodies if b.background is not None]
+    if photos:
+        _save(session, concept, model, _tensors(list(photos.values()), background), list(photos))
+    elif before is not None:
+        _save(session, concept, model, {k: v[:0] for k, v in before.tensors.items()}, [])
+
+
+def remove_bodies(session: Session, concept: Concept, contents: Collection[str]) -> None:
+    """Take photos out of the heads of a person's body, for every recogniser."""
+    for model in {c.id for c in (session.recogniser_config, *list_recognisers())}:
+        head = session.store.load_head(concept.id, model)
+        if head is None or head.kind != SOURCE or not set(contents) & set(photos_of_body(head)):
+            continue
+        photos = {c: v for c, v in _views_by_photo(head).items() if c not in contents}
+        tensors = {k: v[:0] for k, v in head.tensors.items()}
+        if photos:
+            tensors = _tensors(list(photos.values()), [head.tensors["background"]])
+        _save(session, concept, model, tensors, list(photos))
+
+
+def _views_by_photo(head: Head) -> dict[str, np.ndarray]:
+    """A body's views (V, D) by the content of the photos."""
+    return {c: head.tensors["views"][head.tensors["photos"] == n] for n, c in enumerate(photos_of_body(head))}
 
 
 def merge_bodies(session: Session, kept: Concept, gone: Concept) -> None:
@@ -64,8 +86,8 @@ def merge_bodies(session: Session, kept: Concept, gone: Concept) -> None:
         heads = [h for h in (a, b) if h is not None]
         photos: dict[str, np.ndarray] = {}
         for head in heads:
-            for n, content in enumerate(photos_of_body(head)):
-                photos.setdefault(content, head.tensors["views"][head.tensors["photos"] == n])
+            for content, views in _views_by_photo(head).items():
+                photos.setdefault(content, views)
         if a is not None and len(photos) == len(photos_of_body(a)):
             continue
         tensors = _tensors(list(photos.values()), [h.tensors["background"] for h in heads])

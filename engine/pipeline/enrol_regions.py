@@ -1,7 +1,7 @@
 """Enrolling a concept from regions that people drew: of each tagged photo the part that was marked."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from engine.heads.regions import RegionFeatures
 from engine.kinds import kind_of_word
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.pipeline.body_views import with_bodies
-from engine.pipeline.enrol import Enrolment, Guess, enrol_views, told
+from engine.pipeline.earlier import Earlier, check_kind, earlier_of
+from engine.pipeline.enrol import KNOWN, Enrolment, Guess, enrol_views, told
 from engine.pipeline.features import find_faces, find_regions
 from engine.pipeline.gather_regions import Search, Tagged, spread, upright_box
 from engine.pipeline.session import Session
@@ -47,6 +48,7 @@ class Chosen:
     crops: tuple[Image.Image, ...]
     findings: tuple[Finding, ...]
     left: int  # tagged photos that were not needed
+    known: Mapping[str, Path] = field(default_factory=dict)  # reference photos that were met again, by content
 
 
 @dataclass(frozen=True)
@@ -58,36 +60,49 @@ class Wanted:
     category: str | None = None
     most: int = MOST
     seed: int = 0
+    replace: bool = False
 
 
 def choose_references(session: Session, search: Search, wanted: Wanted, *, keep: bool = True) -> Chosen:
-    """Look at tagged photos, spread over time, until there are enough that show the concept. `keep` lets features go to
-    the cache.
+    """Look at tagged photos, spread over time, until there are enough that show the concept, with those that are its
+    reference photos already. `keep` lets features go to the cache.
 
     Raises:
         NoUsablePhotoError: nobody is tagged so, or none of the photos can be used.
+        UsageError: the user said another kind than the concept has.
     """
     if not search.found:
         raise NoUsablePhotoError(f"nobody and nothing is tagged {wanted.name!r} in these photos", hint=_known(search))
-    guess = _guess(search, wanted)
-    chooser = _Chooser(session, guess.kind, np.random.default_rng(wanted.seed), keep=keep)
+    earlier = earlier_of(session, wanted.name, replace=wanted.replace)
+    check_kind(earlier, wanted.kind, wanted.category)
+    guess = Guess(earlier.concept.kind, wanted.category) if earlier else _guess(search, wanted)
+    chooser = _Chooser(session, guess.kind, np.random.default_rng(wanted.seed), earlier, keep=keep)
     looked = 0
     for tagged in spread(search.found):
-        if len(chooser.views) == wanted.most or looked == wanted.most * _LOOKS:
+        if len(chooser.views) + len(chooser.known) == wanted.most or looked == wanted.most * _LOOKS:
             break
         looked += 1
         chooser.look_at(tagged)
     chooser.drop_strangers()
     findings = tuple(sorted(chooser.findings, key=lambda f: str(f.path)))
-    if not chooser.views:
+    if not chooser.views and not chooser.known:
         raise NoUsablePhotoError(f"none of the photos tagged {wanted.name!r} can be used", hint=told(findings))
-    return Chosen(guess, tuple(chooser.views), tuple(chooser.crops), findings, len(search.found) - looked)
+    left = len(search.found) - looked
+    return Chosen(guess, tuple(chooser.views), tuple(chooser.crops), findings, left, chooser.known)
 
 
 def enrol_regions(session: Session, chosen: Chosen, wanted: Wanted, *, negatives: Sequence[Path] = ()) -> Enrolment:
-    """Create or renew a concept from the references that were chosen; raises what `enrol_views` raises."""
+    """Create a concept from the references that were chosen, or add them to it; raises what `enrol_views` raises."""
     return enrol_views(
-        session, wanted.name, chosen.views, chosen.findings, chosen.guess, negatives=negatives, seed=wanted.seed
+        session,
+        wanted.name,
+        chosen.views,
+        chosen.findings,
+        chosen.guess,
+        negatives=negatives,
+        seed=wanted.seed,
+        replace=wanted.replace,
+        given=chosen.known,
     )
 
 
@@ -111,9 +126,14 @@ def _guess(search: Search, wanted: Wanted) -> Guess:
 class _Chooser:
     """Collects views photo by photo; a photo's pixels are let go as soon as it was looked at."""
 
-    def __init__(self, session: Session, kind: Kind, rng: np.random.Generator, *, keep: bool) -> None:
+    def __init__(
+        self, session: Session, kind: Kind, rng: np.random.Generator, earlier: Earlier | None, *, keep: bool
+    ) -> None:
         self._session, self._kind, self._rng, self._keep = session, kind, rng, keep
+        self._references = {r.content_hash: r for r in earlier.concept.references} if earlier else {}
+        self._earlier = earlier.views if earlier else []
         self._seen = Seen()
+        self.known: dict[str, Path] = {}
         self.views: list[View] = []
         self.crops: list[Image.Image] = []
         self.findings: list[Finding] = []
@@ -127,7 +147,9 @@ class _Chooser:
             return
         same, alike = self._seen.look_at(photo)
         box = upright_box(tagged, photo.facts)
-        if same or alike:
+        if photo.facts.content_hash in self._references and not same:
+            self._meet(photo, box)
+        elif same or alike:
             self._note(tagged.path, f"almost the same picture as {(same or alike or tagged.path).name}")
         elif box is None:
             self._note(tagged.path, "the region was drawn on another crop of the photo", _MOVE)
@@ -136,11 +158,21 @@ class _Chooser:
         else:
             self._use_region(photo, box)
 
+    def _meet(self, photo: Photo, box: Box | None) -> None:
+        """Note a photo that is a reference already."""
+        before = self._references[photo.facts.content_hash].box
+        self.known[photo.facts.content_hash] = photo.path
+        moved = box is not None and before is not None and _shared(before, box) < _FITS * min(before.area, box.area)
+        found = f"{KNOWN}, with another region" if moved else KNOWN
+        advice = "To use this region: myvlm concepts remove-photos, then add it again." if moved else ""
+        self.findings.append(Finding(photo.path, True, found, advice, known=True))
+
     def drop_strangers(self) -> None:
         """Leave out faces that are like none of the others: tags, too, are sometimes wrong."""
         if self._kind is not Kind.PERSON or not self.views:
             return
-        strange = strangers(self._session, [v.feature for v in self.views])
+        faces = [*(v.feature for v in self.views), *(views[0] for views in self._earlier)]
+        strange = strangers(self._session, faces)[: len(self.views)]
         for view in (v for v, stranger in zip(self.views, strange, strict=True) if stranger):
             path = view.reference.path
             self.findings = [f for f in self.findings if f.path.absolute() != path]

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import DivergedError, UsageError
+from engine.errors import DivergedError, NotTrainedError, UsageError
 from engine.pipeline.lessons import Author, Lesson, load_references
 from engine.pipeline.session import Session
 from engine.store.concepts import Embedding
+from engine.store.rows import photos_key
 from engine.store.tensors import load_tensors, save_tensors
 from engine.training.questions import Task, Turn
 from engine.types import Concept, Kind
@@ -18,6 +20,27 @@ if TYPE_CHECKING:
     from engine.training.trainer import Step
 
 SAVE_EVERY = 25
+
+
+class Need(StrEnum):
+    """Whether a concept should be trained for a VLM."""
+
+    NOTHING = "trained"
+    UNTRAINED = "not trained yet"
+    NEW_PHOTOS = "trained on other photos than it has now"
+    NO_PHOTOS = "imported without photos to learn from"
+
+
+def training_need(session: Session, concept: Concept, task: Task = "caption") -> Need:
+    """Whether a concept should be trained for the session's VLM: it has no embedding, or one that was trained here on
+    other photos than the concept has now (it is used until then). Imported embeddings are left as they are.
+    """
+    try:
+        known = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision, task)
+    except NotTrainedError:
+        return Need.UNTRAINED if concept.references else Need.NO_PHOTOS
+    changed = known.photos and concept.references and known.photos != photos_key(concept.references)
+    return Need.NEW_PHOTOS if changed else Need.NOTHING
 
 
 @dataclass(frozen=True)
@@ -112,6 +135,7 @@ def learn(
         sum(tail) / max(1, len(tail)),
         trainer.result().numpy(),
         task,
+        photos_key(concept.references),
     )
     session.store.save_embedding(embedding)
     state_file.unlink(missing_ok=True)

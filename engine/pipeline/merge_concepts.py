@@ -9,7 +9,7 @@ from engine.errors import UsageError
 from engine.heads.config import list_recognisers
 from engine.pipeline.body_views import merge_bodies
 from engine.pipeline.dates import join_dates, read_dates
-from engine.pipeline.judges import photos_of, views_of
+from engine.pipeline.known_views import UNKNOWN, PhotoViews, Rows, facts_of, join_rows, stored_views
 from engine.pipeline.object_heads import Lesson, retrain_rivals, train_object_head
 from engine.pipeline.session import Session
 from engine.pipeline.taught import Taught, key_of
@@ -49,7 +49,7 @@ def merge_concepts(session: Session, name: str, other: str) -> Merged:
     before, decided = len(kept.references), len(session.store.decisions.of(kept.id))
     merged = session.store.merge(kept, gone)  # after the heads: after a kill the same command does the rest
     decisions = session.store.decisions.of(merged.id)
-    for own in _sessions(session, merged.kind) if merged.kind is not Kind.PERSON else ():
+    for own in recogniser_sessions(session, merged.kind) if merged.kind is not Kind.PERSON else ():
         retrain_rivals(own, merged)
     return Merged(merged, gone.name, len(merged.references) - before, len(decisions) - decided, tuple(notes))
 
@@ -57,7 +57,7 @@ def merge_concepts(session: Session, name: str, other: str) -> Merged:
 def _merge_heads(session: Session, kept: Concept, gone: Concept) -> Iterator[str]:
     """Store the heads that both make, one for each recogniser that either has one for; tells of those it cannot."""
     decisions = _last_decisions(session, kept, gone)
-    for own in _sessions(session, kept.kind):
+    for own in recogniser_sessions(session, kept.kind):
         model = own.recogniser_config.head_id(kept.kind)
         a, b = (own.store.load_head(c.id, model) for c in (kept, gone))
         if b is None:
@@ -67,10 +67,10 @@ def _merge_heads(session: Session, kept: Concept, gone: Concept) -> Iterator[str
             yield f"{kept.name}'s head for {used} was imported and cannot learn what {gone.name} looks like"
             continue
         taught = _still_decided(Taught.beside(b, a), decisions)
-        own.store.save_head(_merged_head(own, kept, gone, taught, [h for h in (a, b) if h is not None]))
+        own.store.save_head(_merged_head(own, kept, gone, taught, a, b))
 
 
-def _sessions(session: Session, kind: Kind) -> Iterator[Session]:
+def recogniser_sessions(session: Session, kind: Kind) -> Iterator[Session]:
     """The session with each recogniser whose heads are of another encoder; no model is loaded."""
     seen = set()
     for config in (session.recogniser_config, *list_recognisers()):
@@ -99,33 +99,42 @@ def _still_decided(taught: Taught, last: dict[str, Decision]) -> Taught:
     return Taught(of(Verdict.CONFIRM), of(Verdict.REJECT))
 
 
-def _merged_head(session: Session, kept: Concept, gone: Concept, taught: Taught, heads: list[Head]) -> Head:
+def _merged_head(session: Session, kept: Concept, gone: Concept, taught: Taught, a: Head | None, b: Head) -> Head:
+    heads = [h for h in (a, b) if h is not None]
     model = session.recogniser_config.head_id(kept.kind)
+    rows = _all_rows(session, [(kept, a), (gone, b)])
     if kept.kind is Kind.PERSON:
-        templates, photos = _all_views(session, heads)
-        tensors = {"templates": templates, "photos": photos, **taught.tensors()}
+        tensors = {"templates": rows.features, "photos": rows.photos, **taught.tensors()}
         dates = {content: day for h in heads for content, day in read_dates(h.facts).items()}
-        facts = taught.facts() | ({"taken": join_dates(dates)} if dates else {})
+        facts = taught.facts() | facts_of(rows) | ({"taken": join_dates(dates)} if dates else {})
         return Head(kept.id, model, "face", heads[0].threshold, tensors, {**facts})
-    views, photos = _all_views(session, heads)
-    background = np.concatenate([h.tensors["background"] for h in heads])
-    lesson = Lesson(views, photos, background[_first_of_each(background)], taught, (gone.id,))
+    lesson = Lesson(
+        rows.features,
+        rows.photos,
+        rows.background,
+        taught,
+        (gone.id,),
+        rows.background_of,
+        facts_of(rows)["references"],
+    )
     return train_object_head(session, kept, lesson, int(heads[0].facts["seed"]))
 
 
-def _all_views(session: Session, heads: list[Head]) -> tuple[np.ndarray, np.ndarray]:
-    """Views of all heads with the photos that they are of."""
-    views = np.concatenate([views_of(h) for h in heads])
-    own = [photos_of(h, session.recogniser_config.augmentations) for h in heads]
-    starts = np.cumsum([0, *(int(p.max(initial=-1)) + 1 for p in own[:-1])])
-    photos = np.concatenate([p + start for p, start in zip(own, starts, strict=True)])
-    first = _first_of_each(views)
-    return views[first], photos[first]
+def _all_rows(session: Session, heads: list[tuple[Concept, Head | None]]) -> Rows:
+    """The views of both concepts, each photo once: a merge that was killed may be done again."""
+    shown: list[PhotoViews] = []
+    loose = []
+    for concept, head in heads:
+        own, background = stored_views(session, concept, head)
+        loose += [background] if len(background) else []
+        shown += [p for p in own if not any(_same_photo(p, other) for other in shown)]
+    return join_rows(shown, np.concatenate(loose) if loose else np.zeros((0, 1), np.float32))
 
 
-def _first_of_each(rows: np.ndarray) -> np.ndarray:
-    """Where each row is for the first time, in order: a merge that was killed may be done again."""
-    return np.sort(np.unique(rows, axis=0, return_index=True)[1])
+def _same_photo(a: PhotoViews, b: PhotoViews) -> bool:
+    if UNKNOWN in (a.content, b.content):
+        return bool(np.array_equal(a.views[0], b.views[0]))
+    return a.content == b.content
 
 
 def _embeddings_lost(session: Session, kept: Concept, gone: Concept) -> Iterator[str]:

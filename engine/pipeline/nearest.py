@@ -111,6 +111,20 @@ def find_rejection(session: Session, concept: Concept, head: Head, feature: np.n
     return next(KnownPhotos(rejected, {}).ranked(feature), None)
 
 
+def references_of(session: Session, concept: Concept, head: Head) -> dict[int, str]:
+    """The content hashes of a head's photos by number, as far as it is known which they are."""
+    told = _told(head)
+    if told:
+        return dict(enumerate(told))
+    found = {n: p.owner() for n, p in zip(*_numbered(session, concept, head), strict=True)}
+    return {n: owner.content_hash for n, owner in found.items() if owner is not None}
+
+
+def _told(head: Head) -> list[str]:
+    """The content hashes of a head's photos in the order of their numbers; heads of earlier versions tell none."""
+    return str(head.facts.get("references", "")).split()
+
+
 def _decided(
     session: Session, concept: Concept, of: Literal["confirmed", "rejected"], rows: Mapping[str, np.ndarray]
 ) -> list[_Known]:
@@ -120,10 +134,20 @@ def _decided(
 
 
 def _references(session: Session, concept: Concept, head: Head) -> list[_Known]:
+    return _numbered(session, concept, head)[1]
+
+
+def _numbered(session: Session, concept: Concept, head: Head) -> tuple[list[int], list[_Known]]:
+    """The numbers of a head's photos, and what is known of each."""
     views, photos = views_of(head), photos_of(head, session.recogniser_config.augmentations)
     by_number = {int(n): views[photos == n] for n in np.unique(photos)}
     numbering = _Numbering(session, concept, {n: rows[0] for n, rows in by_number.items()})
-    return [_Known("reference", rows, cache(partial(numbering.reference, n))) for n, rows in by_number.items()]
+    owners: dict[int, Callable[[], Reference | None]] = {n: cache(partial(numbering.reference, n)) for n in by_number}
+    told = _told(head)
+    if told:
+        own = {r.content_hash: r for r in concept.references}
+        owners = {n: partial(own.get, told[n]) for n in by_number}
+    return list(by_number), [_Known("reference", rows, owners[n]) for n, rows in by_number.items()]
 
 
 class _Numbering:

@@ -8,7 +8,7 @@ import numpy as np
 from engine.heads.linear import HeadTraining, train_head
 from engine.pipeline.bank import load_bank
 from engine.pipeline.judges import photos_of
-from engine.pipeline.negatives import draw_from_bank, other_concepts
+from engine.pipeline.negatives import NEAREST, RANDOM, draw_from_bank, other_concepts
 from engine.pipeline.recognition import head_id
 from engine.pipeline.session import Session
 from engine.pipeline.taught import Taught
@@ -21,7 +21,8 @@ class Lesson:
     """What a head learns from. views (V, D): features of the references, plain and altered; photos (V,): which photo
     each is of; background (B, D): features that are certainly not the concept; taught: what the user decided. All are
     kept beside the head, so that it can be trained again without the photos. `same`: ids of other concepts that are
-    this one, too.
+    this one, too. background_of (B,): which photo each background row is in, -1 for none of them; references: the
+    photos' content hashes, in the order of their numbers. Heads of earlier versions have neither.
     """
 
     views: np.ndarray
@@ -29,6 +30,26 @@ class Lesson:
     background: np.ndarray
     taught: Taught = field(default_factory=Taught)
     same: tuple[str, ...] = ()
+    background_of: np.ndarray | None = None
+    references: str = ""
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """How many features a head was trained against, by where they are from: what else is in the reference photos, the
+    folders that the user gave, other concepts, the bank that ships with the recogniser, and what the user rejected.
+    """
+
+    photos: int = 0
+    given: int = 0
+    concepts: int = 0
+    bank: int = 0
+    rejected: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.photos + self.given + self.concepts + self.bank + self.rejected
 
 
 def train_object_head(session: Session, concept: Concept, lesson: Lesson, seed: int) -> Head:
@@ -46,16 +67,38 @@ def train_object_head(session: Session, concept: Concept, lesson: Lesson, seed: 
     head = train_head(positives, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]
     tensors = {"weight": head.weight, "bias": head.bias, "views": views, "photos": lesson.photos}
     tensors |= {"background": lesson.background, **learned}
+    if lesson.background_of is not None:
+        tensors["background_of"] = lesson.background_of
     facts: dict[str, float | int | str] = {"scale": head.scale, "negatives": len(negatives), "seed": seed}
-    facts |= lesson.taught.facts()
+    facts |= lesson.taught.facts() | ({"references": lesson.references} if lesson.references else {})
     return Head(concept.id, head_id(session, concept.kind), "linear", config.threshold, tensors, facts)
+
+
+def count_negatives(session: Session, concept: Concept, lesson: Lesson) -> Negatives:
+    """What `train_object_head` trains against, by where it is from."""
+    width, owners = lesson.views.shape[1], lesson.background_of
+    given = 0 if owners is None else int((owners == -1).sum())
+    return Negatives(
+        photos=len(lesson.background) - given,
+        given=given,
+        concepts=len(other_concepts(session, (concept.id, *lesson.same), width)),
+        bank=min(len(load_bank(session.recogniser_config).features), NEAREST + RANDOM),
+        rejected=len(lesson.taught.tensors().get("rejected", ())),
+    )
 
 
 def teach_head(session: Session, concept: Concept, head: Head, taught: Taught) -> Head:
     """A concept's head with what the user decided, trained again where it was trained here; it is not stored."""
     t = head.tensors
     if "views" in t and len(t["views"]):
-        lesson = Lesson(t["views"], photos_of(head, session.recogniser_config.augmentations), t["background"], taught)
+        lesson = Lesson(
+            t["views"],
+            photos_of(head, session.recogniser_config.augmentations),
+            t["background"],
+            taught,
+            background_of=t.get("background_of"),
+            references=str(head.facts.get("references", "")),
+        )
         return train_object_head(session, concept, lesson, int(head.facts["seed"]))
     tensors = {k: v for k, v in t.items() if k not in ("confirmed", "rejected")} | taught.tensors()
     facts = {k: v for k, v in head.facts.items() if k not in ("confirmed", "rejected")} | taught.facts()

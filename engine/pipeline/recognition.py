@@ -14,6 +14,7 @@ from engine.heads.matching import overlaps
 from engine.heads.regions import Region, RegionFeatures
 from engine.photos.decode import Photo
 from engine.pipeline.bodies import SOURCE, drop_faced, load_bodies, without_faces
+from engine.pipeline.displaced import Displaced, find_displaced
 from engine.pipeline.features import corners, find_faces, find_regions, known_faces, known_regions
 from engine.pipeline.judges import Judge, open_set_judge, paper_judge
 from engine.pipeline.rulings import Placement, Rulings, Scored, place, place_maybes
@@ -28,8 +29,9 @@ _SAME_THING = 0.5
 @dataclass(frozen=True)
 class Enrolled:
     """Who is to be recognised: judges of the concepts asked for, and of their rivals, which nobody asked for: what
-    looks more like one of them must not take another's name. `rulings` are what the user decided of all of them;
-    `gate`: which faces are good enough to be anybody's; `bodies` names people whose face does not show.
+    looks more like one of them must not take another's name. `alone`: for a judge with rivals (by its `id()`) the one
+    that there would be without them, which tells whose name they take. `rulings` are what the user decided of all
+    of them; `gate`: which faces are good enough to be anybody's; `bodies` names people whose face does not show.
     """
 
     asked: frozenset[str]  # concept ids
@@ -38,6 +40,7 @@ class Enrolled:
     rulings: Rulings = field(default_factory=Rulings)
     gate: Gate | None = None
     bodies: Judge | None = None
+    alone: Mapping[int, Judge] = field(default_factory=dict, compare=False)
 
     @property
     def fingerprint(self) -> tuple[str, ...]:
@@ -62,10 +65,14 @@ class Enrolled:
 
 @dataclass(frozen=True)
 class Found:
-    """What is in a photo. names: concepts that are there; maybes: concepts that may be, for the user to decide."""
+    """What is in a photo. names: concepts that are there; maybes: concepts that may be, for the user to decide;
+    displaced: concepts that would be there but for one that is enrolled and was not asked for (`displaced_words` tells
+    of many photos at once; `look_up_all` leaves it out).
+    """
 
     names: tuple[Match, ...] = ()
     maybes: tuple[Match, ...] = ()
+    displaced: tuple[Displaced, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,16 +93,26 @@ def load_enrolled(session: Session, concepts: Sequence[Concept], library: Path |
     """
     people = [c for c in concepts if c.kind is Kind.PERSON]
     things = [c for c in concepts if c.kind is not Kind.PERSON]
-    judges = [_judge(session, wanted, library) if wanted else None for wanted in (people, things)]
+    alone: dict[int, Judge] = {}
+    judges = [_judge(session, wanted, library, alone) if wanted else None for wanted in (people, things)]
     rulings = Rulings.of(session.store.decisions.all(), session.store.all())
     gate = session.recogniser_config.faces.gate if session.choices.heads == "open-set" else None
     bodies = _body_judge(session, people, library)
-    return Enrolled(frozenset(c.id for c in concepts), *judges, rulings, gate, bodies)
+    return Enrolled(frozenset(c.id for c in concepts), *judges, rulings, gate, bodies, alone)
 
 
-def _judge(session: Session, wanted: Sequence[Concept], library: Path | None) -> Judge:
+def _judge(session: Session, wanted: Sequence[Concept], library: Path | None, alone: dict[int, Judge]) -> Judge:
+    """The judge of some concepts of one kind and their rivals; where it has rivals, the one without goes to `alone`."""
     heads = load_heads(session, wanted)
-    return paper_judge(heads) if session.choices.heads == "paper" else open_set_judge(session, heads, library)
+    own = {c: h for c, h in heads.items() if c in wanted}
+
+    def make(heads: Mapping[Concept, Head]) -> Judge:
+        return paper_judge(heads) if session.choices.heads == "paper" else open_set_judge(session, heads, library)
+
+    judge = make(heads)
+    if len(own) < len(heads):
+        alone[id(judge)] = make(own)
+    return judge
 
 
 def _body_judge(session: Session, people: Sequence[Concept], library: Path | None) -> Judge | None:
@@ -109,6 +126,11 @@ def recognise(
     """The concepts that are in each photo, by name, with boxes in the photo's pixels. `keep` lets features go to
     the cache.
     """
+    return [found.names for found in recognise_all(session, photos, enrolled, keep=keep)]
+
+
+def recognise_all(session: Session, photos: Sequence[Photo], enrolled: Enrolled, *, keep: bool = True) -> list[Found]:
+    """As `recognise`, with those that may be there, and with who is displaced."""
     faces = find_faces(session, photos, keep=keep) if enrolled.needs_faces and photos else [None] * len(photos)
     regions = find_regions(session, photos, keep=keep) if enrolled.needs_regions and photos else [None] * len(photos)
     results = []
@@ -116,8 +138,14 @@ def recognise(
         scenes = _scenes(enrolled, own_faces, own_regions, photo.facts.width / photo.image.width)
         found = _found(enrolled, scenes, _in_picture(photo, enrolled), _whole(photo))
         assert found is not None  # everything was found, and the whole photo's box is known
-        results.append(tuple(replace(m, box=photo.in_photo(m.box)) for m in found.names))
+        results.append(_in_photo(photo, found))
     return results
+
+
+def _in_photo(photo: Photo, found: Found) -> Found:
+    """What was found in a picture, with boxes in the photo's pixels."""
+    names, maybes = (tuple(replace(m, box=photo.in_photo(m.box)) for m in own) for own in (found.names, found.maybes))
+    return Found(names, maybes, tuple(replace(d, box=photo.in_photo(d.box)) for d in found.displaced))
 
 
 def recognise_known(
@@ -148,10 +176,11 @@ def _found(
     """
     names: list[Match] = []
     maybes: list[Match] = []
+    displaced: list[Displaced] = []
     for judge, scene in scenes:
         if scene is None:
             return None
-        found = _judged(judge, scene, said, whole, (scores or {}).get(id(judge)))
+        found = _judged(judge, scene, said, whole, enrolled.alone.get(id(judge)), (scores or {}).get(id(judge)))
         if found is None:
             return None
         if judge is enrolled.bodies:
@@ -159,7 +188,8 @@ def _found(
             found = Found(drop_faced(found.names, seen), drop_faced(found.maybes, seen))
         names += found.names
         maybes += found.maybes
-    return Found(_asked_for(names, enrolled), _asked_for(maybes, enrolled))
+        displaced += found.displaced
+    return Found(_asked_for(names, enrolled), _asked_for(maybes, enrolled), tuple(displaced))
 
 
 def look_up_all(session: Session, photos: Sequence[tuple[str, Box | None]], enrolled: Enrolled) -> list[Found | None]:
@@ -292,9 +322,17 @@ def score_scene(judge: Judge, scene: _Scene) -> np.ndarray:
 
 
 def _judged(
-    judge: Judge, scene: _Scene, said: Sequence[Decision], whole: Box | None, scores: np.ndarray | None = None
+    judge: Judge,
+    scene: _Scene,
+    said: Sequence[Decision],
+    whole: Box | None,
+    alone: Judge | None = None,
+    scores: np.ndarray | None = None,
 ) -> Found | None:
-    """Who is, and who may be, in the regions of a photo; None when `whole` is needed and not known."""
+    """Who is, and who may be, in the regions of a photo; None when `whole` is needed and not known. Who is displaced is
+    found out where no scores are given.
+    """
+    known = scores is not None
     scores = score_scene(judge, scene) if scores is None else scores
     boxes = [r.box for r in scene.regions]
     scored = Scored([c.id for c in judge.concepts], scores, judge.names, boxes, scene.same)
@@ -302,7 +340,10 @@ def _judged(
     if placed is None:
         return None
     maybes = place_maybes(replace(scored, thresholds=judge.maybes), said, placed)
-    return Found(*(tuple(_match(judge, scene.regions, p) for p in own) for own in (placed, maybes)))
+    displaced: tuple[Displaced, ...] = ()
+    if alone is not None and not known and len(scene.features):
+        displaced = find_displaced(judge, alone, scored, scene.features, said, placed)
+    return Found(*(tuple(_match(judge, scene.regions, p) for p in own) for own in (placed, maybes)), displaced)
 
 
 def _match(judge: Judge, regions: Sequence[Region], placed: Placement) -> Match:

@@ -23,12 +23,13 @@ _SAME_PICTURE = 0.985
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found in one photo given for a concept, and what to do about it."""
+    """What was found in one photo given for a concept, and what to do about it. known: it was a reference before."""
 
     path: Path
     used: bool
     found: str
     advice: str = ""
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,10 @@ def complete_view(
     return replace(view, features=session.recogniser.encode_views(photo.image, box, rng), background=around)
 
 
-def face_views(session: Session, photos: Sequence[Photo]) -> tuple[list[View], list[Finding]]:
-    """Of each photo the face that the other photos share."""
+def face_views(
+    session: Session, photos: Sequence[Photo], known: Sequence[np.ndarray] = ()
+) -> tuple[list[View], list[Finding]]:
+    """Of each photo the face that the other photos share, and the views (V, D) of each photo known before."""
     from engine.heads.matching import choose_views
 
     found = find_faces(session, photos, keep=True)
@@ -104,27 +107,32 @@ def face_views(session: Session, photos: Sequence[Photo]) -> tuple[list[View], l
     if not usable:
         return [], findings
     sizes = [np.array([f.box.area for f in own]) / (p.image.width * p.image.height) for p, own in usable]
-    chosen = choose_views([np.stack([f.embedding for f in own]) for _, own in usable], sizes)
-    strange = strangers(session, [own[i].embedding for (_, own), i in zip(usable, chosen, strict=True)])
+    chosen = choose_views([np.stack([f.embedding for f in own]) for _, own in usable], sizes, known)
+    taken = [own[i].embedding for (_, own), i in zip(usable, chosen, strict=True)]
+    strange = strangers(session, [*taken, *(views[0] for views in known)])[: len(taken)]
     views = []
     for (photo, own), i, stranger in zip(usable, chosen, strange, strict=True):
         if stranger:
-            text = "nobody here looks like the person in the other photos"
-            findings.append(Finding(photo.path, False, text, "Crop the photo to the face, if it is the right person."))
+            text = "no face here looks like the one in the other photos"
+            findings.append(Finding(photo.path, False, text, "The right person? Crop to the face and add again."))
             continue
         views.append(make_view(photo, own[i].box, own[i].embedding))
-        several = len(own) > 1
-        text = f"{len(own)} faces; took the one that the other photos share" if several else "one face"
-        if several and len(usable) == 1:
-            text = f"{len(own)} faces; took the largest"
-        findings.append(Finding(photo.path, True, text, "Crop the photo if that is wrong." if several else ""))
+        findings.append(_taken_from(photo, len(own), "face", alone=len(usable) == 1 and not known))
     return views, findings
 
 
+def _taken_from(photo: Photo, count: int, what: str, *, alone: bool) -> Finding:
+    """That one of some faces or objects was taken; `alone`: there was nothing to compare it with."""
+    if count == 1:
+        return Finding(photo.path, True, f"found one {what}")
+    which = "the largest" if alone else "the one seen in your other photos"
+    return Finding(photo.path, True, f"found {count} {what}s; using {which}", "Wrong? Crop and add again.")
+
+
 def region_views(
-    session: Session, photos: Sequence[Photo], rng: np.random.Generator
+    session: Session, photos: Sequence[Photo], rng: np.random.Generator, known: Sequence[np.ndarray] = ()
 ) -> tuple[list[View], list[Finding]]:
-    """Of each photo the region that the other photos share."""
+    """Of each photo the region that the other photos share, and the views (V, D) of each photo known before."""
     from engine.heads.matching import choose_views
 
     found = find_regions(session, photos, keep=True)
@@ -132,7 +140,7 @@ def region_views(
         np.array([r.box.area for r in f.regions]) / (p.image.width * p.image.height)
         for p, f in zip(photos, found, strict=True)
     ]
-    chosen = choose_views([f.features for f in found], sizes)
+    chosen = choose_views([f.features for f in found], sizes, known)
     views, findings = [], []
     for photo, regions, i in zip(photos, found, chosen, strict=True):
         region = regions.regions[i]
@@ -142,11 +150,10 @@ def region_views(
             continue
         view = make_view(photo, region.box, regions.features[i], region.word)
         views.append(complete_view(session, photo, view, regions, rng))
-        if objects > 1:
-            text = f"{objects} things; took the one that the other photos share"
-            findings.append(Finding(photo.path, True, text, "Crop the photo if that is wrong."))
+        if objects:
+            findings.append(_taken_from(photo, objects, "object", alone=len(photos) == 1 and not known))
         else:
-            findings.append(Finding(photo.path, True, "one thing" if objects else "taken as a whole"))
+            findings.append(Finding(photo.path, True, "no object found; using the whole photo"))
     return views, findings
 
 

@@ -4,16 +4,14 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
-from engine.boxes import Box
 from engine.errors import ArtefactError, ConceptError, NotTrainedError
 from engine.files import make_private_folder, sha256_of
 from engine.store.calibrations import Calibrations
@@ -22,6 +20,16 @@ from engine.store.decisions import Decisions
 from engine.store.migrations import migrations
 from engine.store.names import check_name, name_key
 from engine.store.recognition_states import RecognitionStates, forget_in_states
+from engine.store.rows import (
+    digest_of,
+    free_identifier,
+    model_words,
+    now,
+    quoted,
+    read_reference,
+    reference_row,
+    stem_of,
+)
 from engine.store.tensors import add_tensors, load_tensors
 from engine.types import Concept, Kind, Reference
 
@@ -42,7 +50,9 @@ class Head:
 
 @dataclass(frozen=True)
 class Embedding:
-    """A stored concept embedding: vector (1, D) float32 of unit length, and how it was made."""
+    """A stored concept embedding: vector (1, D) float32 of unit length, and how it was made. photos: `photos_key` of
+    the references that it was trained on; "" when it was imported.
+    """
 
     concept_id: str
     vlm: str
@@ -53,6 +63,7 @@ class Embedding:
     loss: float
     vector: np.ndarray
     task: str = "caption"
+    photos: str = ""
 
 
 class ConceptStore:
@@ -122,32 +133,44 @@ class ConceptStore:
     ) -> Concept:
         """Create a concept, or give an existing one of that name new references.
 
-        `identifiers` are the words a VLM can call it by, best first; a new concept takes the first that
-        no other concept has, an existing one keeps its own.
+        `identifiers` are the words a VLM can call it by, best first; a new concept takes the first that no other
+        concept has, an existing one keeps its own. One that becomes a person, or no longer is one, is another
+        individual: it takes another identifier, and its embeddings are deleted.
         """
         check_name(name)
+        another = False
         with transaction(self._db.conn, self.path) as db:
-            row = db.execute("select id, identifier, version from concepts where key = ?", [name_key(name)]).fetchone()
+            row = db.execute("select id, kind, version from concepts where key = ?", [name_key(name)]).fetchone()
             if row:
-                concept_id, version = row[0], row[2] + 1
+                concept_id = row[0]
                 db.execute(
                     "update concepts set kind = ?, category = ?, version = ? where id = ?",
-                    [kind, category, version, concept_id],
+                    [kind, category, row[2] + 1, concept_id],
                 )
                 db.execute("delete from concept_references where concept_id = ?", [concept_id])
+                another = (row[1] == Kind.PERSON) != (kind is Kind.PERSON)
+                if another:
+                    _start_over(db, concept_id, identifiers)
             else:
                 concept_id = self._fresh_id(name)
-                taken = {r[0] for r in db.execute("select identifier from concepts")}
-                identifier = next((i for i in identifiers if i not in taken), identifiers[0])
+                identifier = free_identifier(db, identifiers)
                 db.execute(
                     "insert into concepts values (?, ?, ?, ?, ?, ?, 1, ?)",
-                    [concept_id, name, name_key(name), kind, category, identifier, _now()],
+                    [concept_id, name, name_key(name), kind, category, identifier, now()],
                 )
             db.executemany(
                 "insert into concept_references values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(concept_id, i, *_reference_row(r)) for i, r in enumerate(references)],
+                [(concept_id, i, *reference_row(r)) for i, r in enumerate(references)],
             )
+        if another:
+            shutil.rmtree(self.folder / "concepts" / concept_id, ignore_errors=True)
         return self.get(name)
+
+    def move_references(self, concept: Concept, paths: Mapping[str, Path]) -> None:
+        """Remember where reference photos, by content hash, are now; the concept is the same."""
+        rows = [(os.fsencode(path), concept.id, content) for content, path in paths.items()]
+        with transaction(self._db.conn, self.path) as db:
+            db.executemany("update concept_references set path = ? where concept_id = ? and content_hash = ?", rows)
 
     def rename(self, name: str, new: str) -> Concept:
         """Give a concept another name; heads and embeddings stay valid, its words change.
@@ -223,6 +246,14 @@ class ConceptStore:
                 ],
             )
 
+    def drop_head(self, concept: Concept, encoder: str) -> None:
+        """Delete a concept's head for one encoder; the concept's version rises."""
+        with transaction(self._db.conn, self.path) as db:
+            db.execute("delete from heads where concept_id = ? and encoder = ?", [concept.id, encoder])
+            db.execute("update concepts set version = version + 1 where id = ?", [concept.id])
+        for path in (self.folder / "concepts" / concept.id).glob(f"{Path(stem_of('', 'head', encoder)).name}-*"):
+            path.unlink(missing_ok=True)
+
     def has_head(self, concept_id: str, encoder: str) -> bool:
         """Whether the concept has a head for an encoder; no file is read."""
         query = "select 1 from heads where concept_id = ? and encoder = ?"
@@ -253,7 +284,8 @@ class ConceptStore:
         tensors = {"embedding": e.vector.astype(np.float32)}
         with self._replacing(e.concept_id, f"embedding-{e.task}", e.vlm, tensors, facts) as (db, file):
             row = [e.concept_id, e.vlm, e.revision, e.vector.shape[-1], e.steps, e.seed, e.task, e.identifier, e.loss]
-            db.execute("insert or replace into embeddings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [*row, file])
+            marks = ", ".join("?" * (len(row) + 2))
+            db.execute(f"insert or replace into embeddings values ({marks})", [*row, file, e.photos])
 
     def load_embedding(self, concept: Concept, vlm: str, revision: str, task: str = "caption") -> Embedding:
         """The concept's embedding for a VLM.
@@ -265,10 +297,11 @@ class ConceptStore:
         for row in self._db.query(query, [concept.id, vlm, revision, task]):
             vector = load_tensors(self.folder / row["file"])["embedding"]
             facts = [row[k] for k in ("identifier", "steps", "seed", "loss")]
-            return Embedding(concept.id, vlm, revision, *facts, vector, task)
+            return Embedding(concept.id, vlm, revision, *facts, vector, task, row["photos"])
         extra = "" if task == "caption" else f" --task {task}"
         raise NotTrainedError(
-            f"{concept.name!r} has no embedding for {vlm}", hint=f"Run: myvlm train {_quoted(concept.name)}{extra}"
+            f"{concept.name} is not trained yet for {model_words(vlm)}",
+            hint=f"Run: myvlm train {quoted(concept.name)}{extra}",
         )
 
     def facts(self, concept: Concept) -> dict[str, list[dict]]:
@@ -289,7 +322,7 @@ class ConceptStore:
     def head_fingerprint(self, concept: Concept, encoder: str | None = None) -> str:
         """A digest of what decides where a concept is recognised: its heads, or that for one encoder."""
         rows = self._db.query("select encoder, file from heads where concept_id = ?", [concept.id])
-        return _digest(row["file"] for row in rows if encoder in (None, row["encoder"]))
+        return digest_of(row["file"] for row in rows if encoder in (None, row["encoder"]))
 
     def voice_fingerprint(self, concept: Concept, vlm: str, revision: str) -> str:
         """A digest of what decides a VLM's words for a concept: its names, and its embedding for captions."""
@@ -297,12 +330,12 @@ class ConceptStore:
             "select file from embeddings where concept_id = ? and vlm = ? and revision = ? and task = 'caption'",
             [concept.id, vlm, revision],
         )
-        return _digest([concept.name, concept.identifier, concept.category, *(row["file"] for row in files)])
+        return digest_of([concept.name, concept.identifier, concept.category, *(row["file"] for row in files)])
 
     def training_file(self, concept: Concept, vlm: str, task: str = "caption") -> Path:
         """Where an unfinished training of this concept keeps its state."""
         what = "training" if task == "caption" else f"training-{task}"
-        return self.folder / f"{_stem(concept.id, what, vlm)}.safetensors"
+        return self.folder / f"{stem_of(concept.id, what, vlm)}.safetensors"
 
     def load_variations(
         self, concept: Concept, photo: str, vlm: str, revision: str, caption: str
@@ -331,7 +364,7 @@ class ConceptStore:
 
         The file is named by its content and there before its row, so a kill leaves the old pair or the new one.
         """
-        stem = _stem(concept_id, what, model)
+        stem = stem_of(concept_id, what, model)
         with transaction(self._db.conn, self.path) as db:
             if not db.execute("select 1 from concepts where id = ?", [concept_id]).fetchone():
                 raise ConceptError("the concept was forgotten meanwhile", hint="Add it again if you want it.")
@@ -351,35 +384,15 @@ class ConceptStore:
 
     def _concept(self, row: dict) -> Concept:
         query = "select * from concept_references where concept_id = ? order by position"
-        references = tuple(_reference(r) for r in self._db.query(query, [row["id"]]))
+        references = tuple(read_reference(r) for r in self._db.query(query, [row["id"]]))
         return Concept(
             row["id"], row["name"], Kind(row["kind"]), row["category"], row["identifier"], row["version"], references
         )
 
 
-def _reference_row(r: Reference) -> tuple:
-    box = (r.box.x0, r.box.y0, r.box.x1, r.box.y1) if r.box else (None,) * 4
-    return os.fsencode(r.path), r.content_hash, *box
-
-
-def _reference(row: dict) -> Reference:
-    box = Box(row["x0"], row["y0"], row["x1"], row["y1"]) if row["x0"] is not None else None
-    return Reference(Path(os.fsdecode(row["path"])), row["content_hash"], box)
-
-
-def _stem(concept_id: str, what: str, model: str) -> str:
-    return f"concepts/{concept_id}/{what}-{sha256_of(model.encode())[:12]}"
-
-
-def _digest(parts: Iterable[str]) -> str:
-    return sha256_of(repr(sorted(parts)).encode())[:16]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _quoted(name: str) -> str:
-    import shlex
-
-    return shlex.quote(name)
+def _start_over(db: sqlite3.Connection, concept_id: str, identifiers: tuple[str, ...]) -> None:
+    """Give a concept another identifier, and delete its heads and what VLMs learned of it."""
+    db.execute("update concepts set identifier = '' where id = ?", [concept_id])
+    db.execute("update concepts set identifier = ? where id = ?", [free_identifier(db, identifiers), concept_id])
+    for table in ("heads", "embeddings", "variations"):
+        db.execute(f"delete from {table} where concept_id = ?", [concept_id])

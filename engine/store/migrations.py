@@ -80,7 +80,20 @@ def m004_calibrations(db: Database) -> None:
 
 
 @migrations()
-def m005_recognition_states(db: Database) -> None:
+def m005_embedding_photos(db: Database) -> None:
+    """Which reference photos an embedding was trained on: their content hashes in order, '' of an imported one. Those
+    of before are taken to be of the references that their concepts have.
+    """
+    db.execute("alter table embeddings add column photos text not null default ''")
+    db.execute(
+        """update embeddings set photos = coalesce((select group_concat(content_hash, ' ') from (
+            select content_hash from concept_references as r where r.concept_id = embeddings.concept_id
+            order by content_hash)), '') where loss != 0.0"""
+    )
+
+
+@migrations()
+def m006_recognition_states(db: Database) -> None:
     """What recognition depended on in past runs, by the digest that JSON sidecars hold."""
     db.execute("create table recognition_states (digest text primary key, state text not null)")
 
