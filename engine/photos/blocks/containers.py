@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from engine.photos.blocks import bmff, jpeg
 from engine.photos.blocks.slices import Part, Slices
 from engine.photos.blocks.tiff import Directory, Tiff
+from engine.photos.blocks.xmp import is_blank
 
 LARGEST_TEXT = 16 * 2**20
 """More of a compressed text is not unpacked (a PNG of a kilobyte can hold gigabytes of it)."""
@@ -50,7 +51,7 @@ def read_blocks(data: Slices) -> Blocks:
     if found.more:
         tiffs = (found.tiff, found.more.get(b"CMT2", b""), found.more.get(b"CMT4", b""))
     orientation = found.orientation or orientation_of(image)
-    xmp = found.xmp or image.raw(0x02BC)
+    xmp = next((x for x in (found.xmp, image.raw(0x02BC)) if not is_blank(x)), b"")
     iptc = found.iptc or _iptc_of_tiff(image)
     return Blocks(image, xmp, iptc, orientation, tiffs)
 
@@ -97,7 +98,7 @@ def _of_jpeg(data: Slices) -> _Found:
             content = data[segment.start : segment.stop]
             if content.startswith(jpeg.EXIF_MARK) and not found.tiff:
                 found.tiff = content[6:]
-            elif content.startswith(jpeg.XMP_MARK) and not found.xmp:
+            elif content.startswith(jpeg.XMP_MARK) and is_blank(found.xmp):
                 found.xmp = content[len(jpeg.XMP_MARK) :]
         elif segment.marker == jpeg.APP13 and length < _MOST_APP13:
             content = data[segment.start : segment.stop]
