@@ -8,6 +8,7 @@ from myvlm_cli.show import describe_why
 from myvlm_cli.words import count, listed, quote
 
 if TYPE_CHECKING:
+    from engine.pipeline.displaced import Displaced
     from engine.types import PhotoResult
 
 NO_VLM_FOR_PHOTOS = (
@@ -39,6 +40,7 @@ class Report:
     names_only: int = 0
     nobody: int = 0
     removed: int = 0
+    displaced: "list[Displaced]" = field(default_factory=list)
     documents: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, result: "PhotoResult") -> None:
@@ -84,6 +86,7 @@ class Report:
             self.nobody += not result.matches
         elif result.caption is not None:
             self.unmentioned |= {m.name for m in result.matches if m.concept_id in self.untrained}
+        self.displaced += getattr(result, "displaced", ())
         if getattr(result, "removed", None) is not None:
             self.removed += 1
             out.detail(f"{path_text(result.path)}: removed the caption {result.removed!r}")
@@ -110,6 +113,8 @@ class Report:
                 f"{count(self.removed, 'caption')} of an earlier run removed: they do not hold, and no VLM could"
                 " write another (-v lists them; myvlm undo brings them back)"
             )
+        for line in self._displaced_lines():
+            out.warn(line)
         if self.unmentioned:
             names = sorted(self.unmentioned, key=str.casefold)
             out.say(
@@ -118,6 +123,11 @@ class Report:
             )
         if self.kept:
             out.say(f"{count(self.kept, 'description')} that others wrote kept (-v lists them)")
+
+    def _displaced_lines(self) -> tuple[str, ...]:
+        from engine.pipeline.displaced import displaced_words
+
+        return displaced_words(self.displaced)
 
 
 def describe_result(result: Any) -> dict[str, Any]:

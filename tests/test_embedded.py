@@ -16,6 +16,7 @@ from tests.photo_files import corners, encoded, exif_bytes, iim, jpeg_with, make
 
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="r"/>é</x:xmpmeta>'.encode()
 UTF8 = (1, 90, b"\x1b%G")
+LATIN_1 = (1, 90, b"\x1b.A")
 
 
 def read(data):
@@ -123,7 +124,21 @@ IPTC = [
     ((UTF8, (2, 120, "Öl".encode())), Embedded(iptc_caption="Öl")),
     (((2, 120, "Öl".encode()),), Embedded(iptc_caption="Öl")),
     (((2, 120, "Öl".encode("latin-1")),), Embedded(iptc_caption="Öl")),
-    ((UTF8, (2, 120, b"\xd6l")), Embedded(iptc_caption="\ufffdl")),
+    ((UTF8, (2, 120, b"\xd6l")), Embedded(iptc_caption="Öl")),
+    ((UTF8, (2, 120, "Öl ".encode() + b"\xd6l")), Embedded(iptc_caption="Öl \ufffdl")),
+    ((UTF8, (2, 5, "Ölä".encode()[:-1])), Embedded(title="Öl")),
+    (((2, 5, "Ölä".encode()[:-1]),), Embedded(title="Öl")),
+    (((2, 120, b"caf\xe9"),), Embedded(iptc_caption="café")),
+    (((2, 120, "Prés “ici” €5".encode("cp1252")),), Embedded(iptc_caption="Prés “ici” €5")),
+    ((LATIN_1, (2, 120, "Prés “ici” €5".encode("cp1252"))), Embedded(iptc_caption="Prés “ici” €5")),
+    ((LATIN_1, (2, 120, "Ã©".encode("cp1252"))), Embedded(iptc_caption="Ã©")),
+    ((UTF8, (2, 120, "“ici” €5".encode("cp1252"))), Embedded(iptc_caption="“ici” €5")),
+    (((2, 120, b"a\x81b\x9d"),), Embedded(iptc_caption="a\ufffdb\ufffd")),
+    (((1, 90, b"\x1b.B"), (2, 120, "Łódź".encode("iso8859-2"))), Embedded(iptc_caption="Łódź")),
+    (((1, 90, b"\x1b-L"), (2, 25, "Москва".encode("iso8859-5"))), Embedded(keywords=("Москва",))),
+    (((1, 90, b"\x1b%/G"), (2, 120, "Öl".encode())), Embedded(iptc_caption="Öl")),
+    (((1, 90, b"nonsense"), (2, 120, "Öl".encode())), Embedded(iptc_caption="Öl")),
+    (((2, 120, b"\xef\xbb\xbf" + "Öl".encode()),), Embedded(iptc_caption="Öl")),
     (((2, 25, b"a"), (2, 25, b"b"), (2, 25, b"a"), (2, 25, b"")), Embedded(keywords=("a", "b"))),
     (
         ((2, 5, b"t"), (2, 80, b"Anna"), (2, 80, b"Bob"), (2, 116, b"c")),
@@ -131,6 +146,17 @@ IPTC = [
     ),
     (((2, 0, b"\0\2"), (7, 1, b"x"), (2, 120, b"d\0 ")), Embedded(iptc_caption="d")),
 ]
+
+
+def test_exif_texts_are_utf8_or_windows_1252():
+    for stored, expected in (
+        (b"\x93ici\x94 \x805", "“ici” €5"),
+        ("“ici” €5".encode(), "“ici” €5"),
+        (b"caf\xe9", "café"),
+    ):
+        content = stored + b"\0"
+        tiff = struct.pack("<2sHIHHHII", b"II", 42, 8, 1, 0x010E, 2, len(content), 26) + bytes(4) + content + bytes(8)
+        assert read(jpeg_with(encoded(corners(), "JPEG"), (0xE1, b"Exif\0\0" + tiff))).exif_description == expected
 
 
 @pytest.mark.parametrize(("datasets", "expected"), IPTC)

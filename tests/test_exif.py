@@ -1,6 +1,7 @@
 """Dates, places and orientation as cameras and programs write them."""
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -10,8 +11,9 @@ import pytest
 
 from engine.photos.blocks.slices import FileSlices, Part
 from engine.photos.blocks.tiff import Tiff
+from engine.photos.dates import naive, read_date
 from engine.photos.exif import Exif, read_exif, read_taken
-from tests.photo_files import corners, encoded, exif_bytes, make_dng, png_with
+from tests.photo_files import corners, encoded, exif_bytes, iim, jpeg_with, make_dng, photoshop, png_with
 
 ORIGINAL, DIGITIZED, CHANGED = 0x9003, 0x9004, 0x0132
 DATE = "2020:01:02 03:04:05"
@@ -43,15 +45,18 @@ def test_dates(ifd0, exif, expected):
 
 
 def place_of(reference, latitude, longitude_reference="E", longitude=((8, 1), (30, 1), (0, 1))):
-    def ratios(values):
-        return b"".join(struct.pack(">II", *v) for v in values)
-
-    entries = [(1, 2, reference.encode() + b"\0"), (2, 5, ratios(latitude))]
-    entries += [(3, 2, longitude_reference.encode() + b"\0"), (4, 5, ratios(longitude))]
+    """The place of a file with these references (None: left out) and ratios; signed ones where one is negative."""
+    signed = any(part < 0 for ratio in (*latitude, *longitude) for part in ratio)
+    kind, code = (10, ">ii") if signed else (5, ">II")
+    entries = []
+    for tag, text, ratios in ((1, reference, latitude), (3, longitude_reference, longitude)):
+        if text is not None:
+            entries.append((tag, 2, text.encode() + b"\0"))
+        entries.append((tag + 1, kind, b"".join(struct.pack(code, *v) for v in ratios)))
     at = 8 + 2 + 12 + 4
     table, values = struct.pack(">H", len(entries)), b""
     for tag, kind, data in entries:
-        count = len(data) // (8 if kind == 5 else 1)
+        count = len(data) // (8 if kind in (5, 10) else 1)
         behind = at + 2 + 12 * len(entries) + 4 + len(values)
         table += struct.pack(">HHI", tag, kind, count)
         table += data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(">I", behind)
@@ -70,6 +75,18 @@ PLACES = [
     (("N", ((0, 1), (0, 1), (0, 1)), "E", ((0, 1), (0, 1), (0, 1))), None),
     (("\0", ((47, 1), (30, 1), (0, 1))), None),
     (("N", ()), None),
+    (("South", ((47, 1), (30, 1), (0, 1)), "West"), (-47.5, -8.5)),
+    ((" S", ((47, 1), (30, 1), (0, 1))), (-47.5, 8.5)),
+    (("S", ((-47, 1), (30, 1), (0, 1))), (-47.5, 8.5)),
+    (("N", ((-47, 1), (30, 1), (0, 1))), (-47.5, 8.5)),
+    (("N", ((47, 1), (30, 1)), "W", ((-8, 1), (-30, 1))), (47.5, -8.5)),
+    ((None, ((47, 1), (30, 1)), None, ((-8, 1), (-30, 1))), (47.5, -8.5)),
+    ((None, ((47, 1), (30, 1))), None),
+    (("X", ((47, 1), (30, 1))), None),
+    (("E", ((47, 1), (30, 1)), "N"), None),
+    (("N", ((47, 1), (30, 1), (0, 0))), (47.5, 8.5)),
+    (("N", ((47, 1), (30, 1)), "E", ((181, 1),)), None),
+    (("N", ((0, 1),)), (0.0, 8.5)),
 ]
 
 
@@ -83,30 +100,181 @@ def test_orientations_out_of_range_are_1(value):
     assert exif_of([(0x0112, value)]).orientation == 1
 
 
-def test_exif_of_real_photos_is_that_of_exiftool(shared):
+ORDER = (
+    *("EXIF:DateTimeOriginal", "XMP:DateTimeOriginal", "XMP:DateCreated", "IPTC:DateCreated"),
+    *("EXIF:CreateDate", "XMP:CreateDate", "XMP:DateTimeDigitized", "IPTC:DigitalCreationDate", "EXIF:ModifyDate"),
+)
+
+
+def told_by_exiftool(paths, *options):
+    """What exiftool says of files: numbers as numbers, dates in ISO 8601."""
     if shutil.which("exiftool") is None:
         pytest.skip("exiftool is not installed")
+    command = ["exiftool", "-j", "-n", "-m", "-G0", "-d", "%Y-%m-%dT%H:%M:%S", *options, *map(str, paths)]
+    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+
+
+def test_exif_of_real_photos_is_that_of_exiftool(shared):
     paths = sorted(p for p in (shared / "photos").rglob("*") if p.suffix in (".jpg", ".heic", ".png", ".webp", ".avif"))
-    tags = ("DateTimeOriginal", "CreateDate", "ModifyDate", "GPSLatitude", "GPSLongitude", "Orientation", "Software")
-    command = ["exiftool", "-j", "-n", "-m", *(f"-EXIF:{t}" for t in tags)]
-    command += ["-EXIF:GPSLatitudeRef", "-EXIF:GPSLongitudeRef", *map(str, paths)]
-    told = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
     dates = places = 0
-    for path, tags in zip(paths, told, strict=True):
+    for path, tags in zip(paths, told_by_exiftool(paths, "-EXIF:all", "-XMP:all", "-IPTC:all"), strict=True):
         found = read_exif(path.read_bytes())
-        dated = [tags[t] for t in ("DateTimeOriginal", "CreateDate", "ModifyDate") if tags.get(t)]
-        expected = datetime.strptime(dated[0], "%Y:%m:%d %H:%M:%S").isoformat() if dated else None
-        assert (found.taken or "")[:19] == (expected or ""), path.name
-        if tags.get("GPSLatitudeRef") and "GPSLatitude" in tags:
-            signs = (-1 if tags["GPSLatitudeRef"] == "S" else 1, -1 if tags["GPSLongitudeRef"] == "W" else 1)
-            place = (signs[0] * abs(tags["GPSLatitude"]), signs[1] * abs(tags["GPSLongitude"]))
+        expected = next((tags[t] for t in ORDER if tags.get(t)), None)
+        assert (found.taken or "")[:10] == (expected or "")[:10].replace(":", "-"), path.name
+        assert "T" not in (expected or "") or found.taken[:19] == expected[:19], path.name
+        if tags.get("EXIF:GPSLatitudeRef") and "EXIF:GPSLatitude" in tags:
+            signs = [-1 if tags[f"EXIF:GPS{a}Ref"] in "SW" else 1 for a in ("Latitude", "Longitude")]
+            degrees = [tags[f"EXIF:GPS{a}"] for a in ("Latitude", "Longitude")]
+            place = tuple(s * abs(d) for s, d in zip(signs, degrees, strict=True))
             assert found.place == pytest.approx(place, abs=1e-5), path.name
             places += 1
-        assert found.software == str(tags.get("Software", "")).strip(), path.name
-        assert found.orientation == tags.get("Orientation", 1) or path.suffix in (".heic", ".avif"), path.name
+        assert found.software == str(tags.get("EXIF:Software", "")).strip(), path.name
+        assert found.orientation == tags.get("EXIF:Orientation", 1) or path.suffix in (".heic", ".avif"), path.name
         dates += expected is not None
     assert dates >= 8
     assert places >= 3
+
+
+FORMS = [
+    ("2023-07-21 21:06:26", "2023-07-21T21:06:26"),
+    ("2023/07/21 21:06:26", "2023-07-21T21:06:26"),
+    ("2023.07.21 21:06:26", "2023-07-21T21:06:26"),
+    ("2023:07:21T21:06:26", "2023-07-21T21:06:26"),
+    ("2023-07-21T21:06:26Z", "2023-07-21T21:06:26+00:00"),
+    ("2023:07:21 21:06:26+02:00", "2023-07-21T21:06:26+02:00"),
+    ("2023:07:21 21:06:26 -0330", "2023-07-21T21:06:26-03:30"),
+    ("2023:07:21 21:06:26.50", "2023-07-21T21:06:26.50"),
+    ("2023:07:21 21:06:26.000", "2023-07-21T21:06:26"),
+    ("2023-07-21T21:06:26.123456789+02:00", "2023-07-21T21:06:26.123456+02:00"),
+    ("2023: 7: 1  9:06:26", "2023-07-01T09:06:26"),
+    ("2023:7:1 9:06:26", "2023-07-01T09:06:26"),
+    ("20230721 210626", "2023-07-21T21:06:26"),
+    ("20230721T210626+0200", "2023-07-21T21:06:26+02:00"),
+    ("2023:07:21:21:06:26", "2023-07-21T21:06:26"),
+    ("2023-07-21_21-06-26", "2023-07-21T21:06:26"),
+    ("2023:07:21 21:06", "2023-07-21T21:06:00"),
+    ("2023:07:21 09:06:26 PM", "2023-07-21T21:06:26"),
+    ("2023:07:21 12:06:26 am", "2023-07-21T00:06:26"),
+    ("2023:07:21 24:06:26", "2023-07-21T00:06:26"),
+    ("2016:12:31 23:59:60", "2016-12-31T23:59:59"),
+    ("2023:07:21", "2023-07-21"),
+    ("2023:07:21   :  :  ", "2023-07-21"),
+    ("2023:07:21 99:99:99", "2023-07-21"),
+    ("2011-02", "2011-02"),
+    ("2011", "2011"),
+    ("18670000", "1867"),
+    ("2023:02:30 10:00:00", None),
+    ("2023:13:01 10:00:00", None),
+    ("0000:00:00 00:00:00", None),
+    ("0001-01-01T00:00:00", None),
+    ("    :  :     :  :  ", None),
+    ("                   ", None),
+    ("1234567890", None),
+    ("202307", None),
+    ("21.07.2023 21:06:26", None),
+    ("yesterday", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), FORMS)
+def test_forms_of_dates(text, expected):
+    assert read_date(text) == expected
+    assert (exif_of((), [(ORIGINAL, text)]).taken if text else None) == expected
+    if expected:
+        assert naive(expected).year == int(expected[:4])
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"),
+    [("+02:00", "+02:00"), ("-0330", "-03:30"), ("+2", "+02:00"), ("Z", "+00:00"), ("\u221205:00", "-05:00")]
+    + [("", ""), ("   :  ", ""), ("+15:00", ""), ("+02:75", ""), ("CEST", "")],
+)
+def test_offsets(offset, expected):
+    assert read_date(DATE, offset) == f"2020-01-02T03:04:05{expected}"
+    assert read_date(f"{DATE}+01:00", offset) == "2020-01-02T03:04:05+01:00"
+
+
+def packet(**properties):
+    """An XMP packet with some properties as attributes, the prefix parted by two underscores."""
+    spaces = {"exif": "http://ns.adobe.com/exif/1.0/", "xmp": "http://ns.adobe.com/xap/1.0/"}
+    spaces["photoshop"] = "http://ns.adobe.com/photoshop/1.0/"
+    declared = "".join(f' xmlns:{p}="{uri}"' for p, uri in spaces.items())
+    told = "".join(f' {name.replace("__", ":")}="{text}"' for name, text in properties.items())
+    rdf = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+    return (
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{rdf}"><rdf:Description{declared}{told}/>'
+        "</rdf:RDF></x:xmpmeta>"
+    ).encode()
+
+
+def everything(xmp=b"", iptc=(), ifd0=(), exif=()):
+    data = encoded(corners(), "JPEG", exif=exif_bytes(ifd0=ifd0, exif=exif), **({"xmp": xmp} if xmp else {}))
+    return read_exif(jpeg_with(data, (0xED, photoshop(iim(*iptc)))) if iptc else data)
+
+
+XMP_ORIGINAL = packet(exif__DateTimeOriginal="2011-02-03T04:05:06+01:00")
+CREATED = packet(photoshop__DateCreated="2010-02-03")
+DIGITISED = packet(xmp__CreateDate="2012-02-03T04:05:06Z")
+ELEMENT = XMP_ORIGINAL.replace(
+    b"/></rdf:RDF>", b"><xmp:CreateDate> 2012-02-03 </xmp:CreateDate></rdf:Description></rdf:RDF>"
+)
+IPTC_DATE = ((2, 55, b"20090203"), (2, 60, b"040506+0100"))
+PRECEDENCE = [
+    ({"xmp": XMP_ORIGINAL, "iptc": IPTC_DATE, "exif": [(ORIGINAL, DATE)]}, "2020-01-02T03:04:05"),
+    ({"xmp": XMP_ORIGINAL, "iptc": IPTC_DATE, "exif": [(DIGITIZED, DATE)]}, "2011-02-03T04:05:06+01:00"),
+    ({"xmp": XMP_ORIGINAL, "exif": [(ORIGINAL, "0000:00:00 00:00:00")]}, "2011-02-03T04:05:06+01:00"),
+    ({"xmp": CREATED, "iptc": IPTC_DATE, "exif": [(DIGITIZED, DATE)]}, "2010-02-03"),
+    ({"xmp": CREATED, "iptc": ((2, 55, b"20100203"), (2, 60, b"040506"))}, "2010-02-03T04:05:06"),
+    ({"xmp": DIGITISED, "iptc": IPTC_DATE, "exif": [(DIGITIZED, DATE)]}, "2009-02-03T04:05:06+01:00"),
+    ({"xmp": DIGITISED, "exif": [(DIGITIZED, DATE)]}, "2020-01-02T03:04:05"),
+    ({"xmp": DIGITISED, "ifd0": [(CHANGED, DATE)]}, "2012-02-03T04:05:06+00:00"),
+    ({"xmp": ELEMENT.replace(b"exif:DateTimeOriginal", b"exif:Nothing")}, "2012-02-03"),
+    ({"xmp": ELEMENT}, "2011-02-03T04:05:06+01:00"),
+    ({"iptc": ((2, 62, b"20090203"), (2, 63, b"040506"))}, "2009-02-03T04:05:06"),
+    ({"iptc": ((2, 55, b"00000000"),), "ifd0": [(CHANGED, DATE)]}, "2020-01-02T03:04:05"),
+    ({"xmp": XMP_ORIGINAL[:-20]}, None),
+    ({"xmp": b'<!DOCTYPE a [<!ENTITY b "2011">]>' + XMP_ORIGINAL}, None),
+]
+
+
+@pytest.mark.parametrize(("written", "expected"), PRECEDENCE)
+def test_which_date_is_believed(written, expected):
+    assert everything(**written).taken == expected
+
+
+def test_dates_are_those_that_exiftool_reads(tmp_path):
+    texts = [text for text, expected in FORMS if expected and len(expected) >= 19 and "." not in expected]
+    texts = [t for t in texts if "24:" not in t and ":60" not in t and "m" not in t.lower() and "Z" not in t]
+    paths = [tmp_path / f"{n:02}.jpg" for n in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_bytes(encoded(corners(), "JPEG", exif=exif_bytes(exif=[(ORIGINAL, text)])))
+    for path, text, tags in zip(paths, texts, told_by_exiftool(paths, "-EXIF:DateTimeOriginal"), strict=True):
+        numbers = [list(map(int, re.findall(r"\d+", t))) for t in (read_date(text), tags["EXIF:DateTimeOriginal"])]
+        assert numbers[0][:6] == numbers[1][:6] or len(numbers[1]) < 6, text
+        assert read_exif(path.read_bytes()).taken == read_date(text)
+
+
+def test_places_in_xmp():
+    for latitude, longitude, expected in XMP_PLACES:
+        found = everything(packet(exif__GPSLatitude=latitude, exif__GPSLongitude=longitude)).place
+        assert found == expected, (latitude, longitude)
+
+
+XMP_PLACES = [
+    ("54,19.5N", "8,30W", (54.325, -8.5)),
+    ("54,19,30S", "8,30,0E", (-54.325, 8.5)),
+    ("54,19.5n", "8,30w", (54.325, -8.5)),
+    ("54 deg 19' 30 North", "8 deg 30' West", (54.325, -8.5)),
+    ("-54.325", "8.5", (-54.325, 8.5)),
+    ("54,325N", "8,30E", None),
+    ("54,19.5E", "8,30N", None),
+    ("54,19.5", "8,30", None),
+    ("91,0N", "8,30E", None),
+    ("0,0N", "0,0E", None),
+    ("0,0N", "8,30E", (0.0, 8.5)),
+    ("N", "E", None),
+]
 
 
 def test_read_taken_reads_only_the_metadata(tmp_path, shared):

@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from engine.errors import PhotoError
+from engine.photos.dates import naive, read_date
 from engine.photos.decode import PhotoFile, decode_photo
 from engine.photos.embedded import read_embedded
 from engine.photos.exif import read_exif
 from engine.photos.image_hash import image_hash
+from engine.photos.places import place_of_xmp
 from tests.photo_files import (
     corners,
     encoded,
@@ -38,8 +40,21 @@ def seeds():
         ifd0=[(0x010E, "a dog"), (0x0132, "2020:01:02 03:04:05"), (0x4746, 4), (0x9C9E, "a;b".encode("utf-16-le"))],
         exif=[(0x9003, "2020:01:02 03:04:05"), (0x9011, "+02:00"), (0x9286, b"UNICODE\0h\0i\0")],
     )
-    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>3</tiff:Orientation></x:xmpmeta>'
-    block = iim((1, 90, b"\x1b%G"), (2, 5, b"title"), (2, 25, b"one"), (2, 25, b"two"), (2, 120, "Öl".encode()))
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+        b' exif:DateTimeOriginal="2011-02-03T04:05:06.5+01:00" exif:GPSLatitude="54,19.5N" exif:GPSLongitude="8,30W">'
+        b"<tiff:Orientation>3</tiff:Orientation></rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+    block = iim(
+        (2, 55, b"20110203"),
+        (2, 60, b"040506+0100"),
+        (1, 90, b"\x1b%G"),
+        (2, 5, b"title"),
+        (2, 25, b"one"),
+        (2, 25, b"two"),
+        (2, 120, "Öl".encode()),
+    )
     plain = {"exif": exif, "xmp": xmp}
     jpeg = jpeg_with(encoded(image, "JPEG", **plain), (0xED, photoshop(block)))
     found = {
@@ -103,6 +118,8 @@ def mutated(data, rng):
 def look_at_metadata(data, path):
     exif = read_exif(data)
     assert 1 <= exif.orientation <= 8
+    assert exif.taken is None or naive(exif.taken)
+    assert exif.place is None or (abs(exif.place[0]) <= 90 and abs(exif.place[1]) <= 180)
     embedded = read_embedded(PhotoFile(path, data, "0"))
     assert embedded.rating is None or -1 <= embedded.rating <= 5
     assert len(image_hash(data)) == 64
@@ -145,6 +162,16 @@ def test_the_seeds_are_whole():
 
 def test_damaged_metadata():
     fuzz(look_at_metadata, 600, 1)
+
+
+def test_damaged_dates_and_places():
+    texts = ("2023:07:21 21:06:26.50+02:00", "20110203 040506+0100", "2023-7-1T9:06 PM", "54,19.5N", "8 deg 30' West")
+    for n in range(5000):
+        rng = np.random.default_rng((9, n))
+        text = mutated(texts[n % len(texts)].encode(), rng).decode("latin-1")
+        found, place = read_date(text, text[-6:]), place_of_xmp(text, text)
+        assert found is None or naive(found)
+        assert place is None or (abs(place[0]) <= 90 and abs(place[1]) <= 180)
 
 
 def test_damaged_pictures():

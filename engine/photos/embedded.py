@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from engine.photos.blocks.containers import Blocks, read_blocks
 from engine.photos.blocks.extended import ExtendedPacket, assemble
-from engine.photos.blocks.tiff import Directory, decode_text
+from engine.photos.blocks.iptc import read_iptc
+from engine.photos.blocks.texts import decode_text
+from engine.photos.blocks.tiff import Directory
 from engine.photos.reading import PhotoFile
 
 
@@ -40,7 +42,7 @@ def read_embedded(file: PhotoFile) -> Embedded:
 
 def embedded_of(blocks: Blocks) -> Embedded:
     """The words in a file's metadata."""
-    image, iptc = blocks.image, _read_iptc(blocks.iptc)
+    image, iptc = blocks.image, read_iptc(blocks.iptc)
     return Embedded(
         xmp=blocks.xmp or None,
         extended=assemble(blocks.extended),
@@ -80,35 +82,3 @@ def _rating(image: Directory) -> int | None:
         return None
     value = -1 if found[0] == 0xFFFF else found[0]
     return value if -1 <= value <= 5 else None
-
-
-_UTF8 = b"\x1b%G"
-"""Dataset 1:90 of a block whose texts are UTF-8 (ISO 2022)."""
-_MOST_DATASETS = 10_000
-
-
-def _read_iptc(data: bytes) -> dict[int, tuple[str, ...]]:
-    """The texts of the application record (2) by dataset; ends at the first damaged one."""
-    found: dict[int, list[bytes]] = {}
-    utf8 = False
-    at = 0
-    for _ in range(_MOST_DATASETS):
-        head = data[at : at + 5]
-        if len(head) < 5 or head[0] != 0x1C:
-            break
-        record, number, size = head[1], head[2], int.from_bytes(head[3:5], "big")
-        at += 5
-        if size & 0x8000:  # an extended dataset: so many bytes tell the size
-            more = size & 0x7FFF
-            size, at = int.from_bytes(data[at : at + min(more, 8)], "big"), at + more
-        content = data[at : at + size]
-        at += size
-        if (record, number) == (1, 90):
-            utf8 = content == _UTF8
-        elif record == 2 and len(content) == size:
-            found.setdefault(number, []).append(content)
-    return {n: tuple(_iptc_text(c, utf8=utf8) for c in contents) for n, contents in found.items()}
-
-
-def _iptc_text(content: bytes, *, utf8: bool) -> str:
-    return content.decode("utf-8", "replace").strip("\0 \t\r\n") if utf8 else decode_text(content)

@@ -1,6 +1,13 @@
-"""What the camera wrote: when and where a photo was taken, and how the camera was held."""
+"""What the camera wrote: when and where a photo was taken, and how the camera was held.
+
+A date or place that EXIF does not have is taken from XMP and IPTC. Those of the shutter (EXIF DateTimeOriginal, XMP
+photoshop:DateCreated, IPTC DateCreated) come before those of digitising (EXIF DateTimeDigitized, xmp:CreateDate), these
+before that of the last change (EXIF DateTime), and within each EXIF before XMP before IPTC, as the Metadata Working
+Group has it (Guidelines for Handling Image Metadata 2.0, 3.2) and digiKam and exiftool follow it.
+"""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,13 +15,17 @@ from typing import Any
 
 from engine.files import open_regular
 from engine.photos.blocks.containers import Blocks, read_blocks
+from engine.photos.blocks.iptc import read_iptc
 from engine.photos.blocks.slices import FileSlices, SliceFile, Slices
 from engine.photos.blocks.tiff import Tiff
+from engine.photos.blocks.xmp import read_properties
+from engine.photos.dates import first_date, naive
+from engine.photos.places import place_of_exif, place_of_xmp
 
 
 @dataclass(frozen=True)
 class Exif:
-    """Facts from EXIF; taken is ISO 8601 (with its offset when the camera wrote one), place (lat, lon) degrees.
+    """Facts from EXIF; taken is ISO 8601 (`dates.read_date`), place (latitude, longitude) in degrees.
 
     orientation: EXIF 1..8 as stored; of HEIC and AVIF that of the container (`irot`, `imir`).
     """
@@ -33,7 +44,9 @@ def read_exif(data: Slices) -> Exif:
 def exif_of(blocks: Blocks) -> Exif:
     """The facts in a file's metadata."""
     tags = _read_tags(blocks)
-    return Exif(blocks.orientation, _taken(tags), _place(tags), _text(tags, "Image Software"))
+    return Exif(
+        blocks.orientation, first_date(_dates(tags, blocks)), _place(tags, blocks), _text(tags, "Image Software")
+    )
 
 
 def read_taken(path: Path) -> datetime | None:
@@ -42,7 +55,7 @@ def read_taken(path: Path) -> datetime | None:
     None where the file does not say, or cannot be read.
     """
     exif = _read_file(path)
-    return datetime.fromisoformat(exif.taken).replace(tzinfo=None) if exif.taken else None
+    return naive(exif.taken) if exif.taken else None
 
 
 def read_software(path: Path) -> str:
@@ -80,51 +93,49 @@ _CR3_NAMES = {
     (2, "Image Tag 0x0003"): "GPS GPSLongitudeRef",
     (2, "Image Tag 0x0004"): "GPS GPSLongitude",
     (1, "Image OffsetTimeOriginal"): "EXIF OffsetTimeOriginal",
+    (1, "Image OffsetTimeDigitized"): "EXIF OffsetTimeDigitized",
+    (1, "Image OffsetTime"): "EXIF OffsetTime",
 }
+_XMP_EXIF = "{http://ns.adobe.com/exif/1.0/}"
+_CREATED = "{http://ns.adobe.com/photoshop/1.0/}DateCreated"
+_DIGITISED = "{http://ns.adobe.com/xap/1.0/}CreateDate"
 
 
 def _text(tags: dict[str, Any], name: str) -> str:
-    return str(tags.get(name, "")).strip("\0 \t\r\n")
+    value = tags.get(name, "")
+    if isinstance(getattr(value, "values", None), list) and value.values and isinstance(value.values[0], int):
+        return bytes(n & 0xFF for n in value.values[:100]).decode("latin-1").strip("\0 \t\r\n")  # of the wrong type
+    return str(value).split("\0", 1)[0].strip(" \t\r\n")
 
 
-def _taken(tags: dict[str, Any]) -> str | None:
-    """The date of the shutter, of digitising, of the last change: the first that is there."""
-    for name, offset in (
-        ("EXIF DateTimeOriginal", "EXIF OffsetTimeOriginal"),
-        ("Image DateTimeOriginal", "EXIF OffsetTimeOriginal"),  # TIFF/EP and CR3 keep it here
-        ("EXIF DateTimeDigitized", "EXIF OffsetTimeDigitized"),
-        ("Image DateTime", "EXIF OffsetTime"),
-    ):
-        try:
-            found = datetime.strptime(_text(tags, name), "%Y:%m:%d %H:%M:%S").isoformat()
-        except ValueError:
-            continue
-        return found + _zone(_text(tags, offset))
-    return None
+def _dates(tags: dict[str, Any], blocks: Blocks) -> Iterator[tuple[str, str]]:
+    """Dates with their offsets, the one to be believed first; what is read of the rest is read when it is asked for."""
+    offset = _text(tags, "EXIF OffsetTimeOriginal")
+    yield _text(tags, "EXIF DateTimeOriginal"), offset
+    yield _text(tags, "Image DateTimeOriginal"), offset  # TIFF/EP and CR3 keep it here
+    names = (f"{_XMP_EXIF}DateTimeOriginal", _CREATED, _DIGITISED, f"{_XMP_EXIF}DateTimeDigitized")
+    xmp = read_properties(blocks.xmp, names)
+    yield from ((xmp.get(name, ""), "") for name in names[:2])
+    iptc = read_iptc(blocks.iptc)
+    yield _iptc_date(iptc, 55), ""
+    yield _text(tags, "EXIF DateTimeDigitized"), _text(tags, "EXIF OffsetTimeDigitized")
+    yield _text(tags, "Image DateTimeDigitized"), _text(tags, "EXIF OffsetTimeDigitized")
+    yield from ((xmp.get(name, ""), "") for name in names[2:])
+    yield _iptc_date(iptc, 62), ""
+    yield _text(tags, "Image DateTime"), _text(tags, "EXIF OffsetTime")
 
 
-def _zone(text: str) -> str:
-    try:
-        datetime.strptime(text, "%z")
-    except ValueError:
-        return ""
-    return text if len(text) == 6 else ""
+def _iptc_date(iptc: dict[int, tuple[str, ...]], number: int) -> str:
+    """A date (CCYYMMDD) with its time (HHMMSS±HHMM), in datasets 2:55 and 2:60, 2:62 and 2:63."""
+    time = {55: 60, 62: 63}[number]
+    return " ".join([*iptc.get(number, ())[:1], *iptc.get(time, ())[:1]])
 
 
-def _place(tags: dict[str, Any]) -> tuple[float, float] | None:
-    try:
-        latitude = _degrees(tags["GPS GPSLatitude"].values, _text(tags, "GPS GPSLatitudeRef"), "S")
-        longitude = _degrees(tags["GPS GPSLongitude"].values, _text(tags, "GPS GPSLongitudeRef"), "W")
-    except (KeyError, AttributeError, IndexError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180) or (latitude, longitude) == (0.0, 0.0):
-        return None
-    return round(latitude, 6), round(longitude, 6)
-
-
-def _degrees(values: list[Any], reference: str, negative: str) -> float:
-    """Degrees of degrees, minutes and seconds, the last two of which may be absent (EXIF 2.32, 4.6.6)."""
-    if not reference[0].isalpha() or not values:
-        raise ValueError
-    found = sum(float(part) / unit for part, unit in zip(values, (1, 60, 3600), strict=False))
-    return -found if reference[0].upper() == negative else found
+def _place(tags: dict[str, Any], blocks: Blocks) -> tuple[float, float] | None:
+    values = [getattr(tags.get(f"GPS GPS{name}"), "values", ()) for name in ("Latitude", "Longitude")]
+    references = [_text(tags, f"GPS GPS{name}Ref") for name in ("Latitude", "Longitude")]
+    if all(values):
+        return place_of_exif((values[0], references[0]), (values[1], references[1]))
+    names = (f"{_XMP_EXIF}GPSLatitude", f"{_XMP_EXIF}GPSLongitude")
+    xmp = read_properties(blocks.xmp, names)
+    return place_of_xmp(*(xmp.get(name, "") for name in names))

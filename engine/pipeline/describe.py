@@ -19,10 +19,11 @@ from engine.photos.embedded import Embedded, embedded_of
 from engine.photos.exif import exif_of
 from engine.pipeline.batches import in_batches
 from engine.pipeline.chosen import ChosenConcepts, choose_concepts
+from engine.pipeline.displaced import Displaced
 from engine.pipeline.explain import Drawn, Pictures
 from engine.pipeline.freshness import Digests, digests, known_matches, read_names_taken_out
 from engine.pipeline.names_only import caption_holds, check_drawn, names_only_account
-from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
+from engine.pipeline.recognition import Enrolled, load_enrolled, recognise_all
 from engine.pipeline.session import Session
 from engine.pipeline.sidecar_plans import Finding, Manner, Others, plan_companions, plan_sidecars
 from engine.pipeline.why import Why
@@ -61,13 +62,15 @@ class Request:
 class Described(PhotoResult):
     """A photo's result with what explains it where that was wanted, pictures and why each concept was recognised, and
     what is or would be changed in its XMP sidecar. `removed`: the caption of before, which names somebody who is not
-    recognised any more, and which no VLM could replace.
+    recognised any more, and which no VLM could replace. `displaced`: concepts that an enrolled one, which was not asked
+    for, keeps from being named.
     """
 
     pictures: tuple[Path, ...] = ()
     whys: tuple[Why, ...] = ()
     changes: tuple[Change, ...] = ()
     removed: str | None = None
+    displaced: tuple[Displaced, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class _Job:
     declined: frozenset[str] = frozenset()
     matches: tuple[Match, ...] | None = None
     account: Account | None = None
+    displaced: tuple[Displaced, ...] = ()
     result: PhotoResult | None = None
     seconds: float = 0.0
 
@@ -182,14 +186,14 @@ def _may_reuse(run: _Run) -> bool:
 
 def _reuse(run: _Run, job: _Job, known: Document, file: PhotoFile) -> _Job:
     """What an earlier run found out, as far as it still holds, without looking at a pixel."""
-    matches = known_matches(run.session, run.digests, run.enrolled, known, file.content_hash, job.declined)
-    if matches is None:
+    seen = known_matches(run.session, run.digests, run.enrolled, known, file.content_hash, job.declined)
+    if seen is None:
         return job
     blocks = read_blocks(file.data)
     exif = exif_of(blocks)  # date and place may have been written into the photo since
     facts = replace(known.facts, taken=exif.taken, place=exif.place)
-    job = replace(job, embedded=embedded_of(blocks), software=exif.software)
-    return _settle(run, job, facts, file.content_hash, matches)
+    job = replace(job, embedded=embedded_of(blocks), software=exif.software, displaced=seen.displaced)
+    return _settle(run, job, facts, file.content_hash, seen.names)
 
 
 def _settle(run: _Run, job: _Job, facts: PhotoFacts, content_hash: str, matches: tuple[Match, ...]) -> _Job:
@@ -265,14 +269,15 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
 
 def _recognise(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
     unknown = [j.photo for j in jobs if j.matches is None and j.photo is not None]
-    fresh = iter(recognise(run.session, unknown, run.enrolled, keep=run.request.write))
+    fresh = iter(recognise_all(run.session, unknown, run.enrolled, keep=run.request.write))
     done = []
     for job in jobs:
         if job.matches is None and job.photo is not None:
             facts = job.photo.facts
-            matches = run.digests.allowed(next(fresh), facts.content_hash, job.declined)
+            seen = next(fresh)
+            matches = run.digests.allowed(seen.names, facts.content_hash, job.declined)
             matches = run.digests.with_kept(matches, job.document, facts.content_hash, job.declined)
-            job = _settle(run, job, facts, facts.content_hash, matches)
+            job = _settle(run, replace(job, displaced=seen.displaced), facts, facts.content_hash, matches)
         done.append(job)
     return done
 
@@ -324,6 +329,7 @@ def _tell(run: _Run, job: _Job, plan: Sidecars, outcome: Written) -> PhotoResult
             *(n for m in outcome.merges for n in m.notes),
         ),
         changes=tuple(c for m in outcome.merges for c in m.changes),
+        displaced=job.displaced,
         seconds=job.seconds,
     )
     if outcome.error is not None:

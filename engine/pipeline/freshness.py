@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.boxes import Box
 from engine.files import sha256_of
-from engine.pipeline.recognition import Enrolled, recognise_known
+from engine.pipeline.recognition import Enrolled, Found, look_up
 from engine.pipeline.rulings import Rulings
 from engine.pipeline.session import Session
 from engine.sidecars.reading import naming_file, read_sidecar
@@ -101,22 +101,21 @@ def known_matches(
     document: "Document",
     content_hash: str,
     declined: frozenset[str],
-) -> tuple[Match, ...] | None:
+) -> Found | None:
     """Who is in a photo and may be named, as far as that is known without looking at a pixel: from its JSON sidecar
     while nobody's head changed, else from cached features; None when it is not. `declined` as `read_declined` has it.
     """
     facts = document.facts
     same = facts.content_hash == content_hash
     if same and now.is_current(document.recognition, content_hash, declined):
-        if now.state is None:
-            return document.matches
-        still = {*now.state.wanted, *now.unasked}
-        return tuple(m for m in document.matches if m.concept_id in still)
+        still = {*now.state.wanted, *now.unasked} if now.state else {m.concept_id for m in document.matches}
+        return Found(tuple(m for m in document.matches if m.concept_id in still))
     whole = Box(0.0, 0.0, float(facts.width), float(facts.height)) if same else None
-    found = recognise_known(session, content_hash, enrolled, whole)
+    found = look_up(session, content_hash, enrolled, whole)
     if found is None:
         return None
-    return now.with_kept(now.allowed(found, content_hash, declined), document, content_hash, declined)
+    names = now.with_kept(now.allowed(found.names, content_hash, declined), document, content_hash, declined)
+    return replace(found, names=names)
 
 
 def read_names_taken_out(xmp: Path) -> frozenset[str]:

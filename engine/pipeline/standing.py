@@ -126,9 +126,10 @@ def _stale(look: "_Look", document: Document, file: PhotoFile, declined: frozens
     if described and document.settings != now.settings:
         names_only = document.settings == names_only_settings()
         return "no caption yet, only names" if names_only else "captioned by another VLM or with other prompts"
-    matches = known_matches(session, now, look.enrolled, document, file.content_hash, declined)
-    if matches is None:
+    found = known_matches(session, now, look.enrolled, document, file.content_hash, declined)
+    if found is None:
         return "concepts changed, and who is in the photo was not looked up again yet"
+    matches = found.names
     if document.caption is not None and not described:
         if not caption_holds(session, document, document.facts, matches, software):
             return "no VLM on this machine can describe it, and the caption that it has does not hold"

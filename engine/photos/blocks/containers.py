@@ -8,6 +8,7 @@ from engine.photos.blocks import bmff, extended, jpeg
 from engine.photos.blocks.extended import ExtendedPart
 from engine.photos.blocks.slices import Part, Slices
 from engine.photos.blocks.tiff import Directory, Tiff
+from engine.photos.blocks.xmp import is_blank
 
 LARGEST_TEXT = 16 * 2**20
 """More of a compressed text is not unpacked (a PNG of a kilobyte can hold gigabytes of it)."""
@@ -53,7 +54,7 @@ def read_blocks(data: Slices) -> Blocks:
     if found.more:
         tiffs = (found.tiff, found.more.get(b"CMT2", b""), found.more.get(b"CMT4", b""))
     orientation = found.orientation or orientation_of(image)
-    xmp = found.xmp or image.raw(0x02BC)
+    xmp = next((x for x in (found.xmp, image.raw(0x02BC)) if not is_blank(x)), b"")
     iptc = found.iptc or _iptc_of_tiff(image)
     return Blocks(image, xmp, iptc, orientation, tiffs, tuple(found.extended))
 
@@ -100,7 +101,7 @@ def _of_jpeg(data: Slices) -> _Found:
             content = data[segment.start : segment.stop]
             if content.startswith(jpeg.EXIF_MARK) and not found.tiff:
                 found.tiff = content[6:]
-            elif content.startswith(jpeg.XMP_MARK) and not found.xmp:
+            elif content.startswith(jpeg.XMP_MARK) and is_blank(found.xmp):
                 found.xmp = content[len(jpeg.XMP_MARK) :]
             elif (part := extended.read_part(content)) is not None and more <= extended.LARGEST:
                 found.extended.append(part)

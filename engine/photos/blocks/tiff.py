@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from engine.photos.blocks.slices import Slices
+from engine.photos.blocks.texts import decode_text
 
 MOST_TAGS = 2000
 """More entries than any camera writes into one directory (damaged counts go up to 65535)."""
@@ -58,7 +59,7 @@ class Directory:
         return self._tiff.data[entry.at : entry.at + size] if 0 < size <= LARGEST_VALUE else b""
 
     def text(self, tag: int) -> str:
-        """A text up to its NUL: UTF-8, else Latin-1 (EXIF says ASCII, cameras and programs write both)."""
+        """A text up to its NUL: UTF-8, else Windows-1252 (EXIF says ASCII, cameras and programs write both)."""
         return decode_text(self.raw(tag).split(b"\0", 1)[0])
 
     def numbers(self, tag: int) -> tuple[int, ...]:
@@ -133,12 +134,3 @@ class Tiff:
             after = self.data[at + 2 + 12 * count : at + 6 + 12 * count]
             waiting += struct.unpack(f"{self.order}I", after) if len(after) == 4 else ()
         return True
-
-
-def decode_text(data: bytes) -> str:
-    """Text of an unknown encoding without blanks around it: UTF-8, else Latin-1."""
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    return text.strip("\0 \t\r\n")
