@@ -125,7 +125,9 @@ def _look(session: "Session", photos: o.Photos, names: tuple[str, ...] | None) -
     calibrate_unseen(session, photos, kept=True)
     with out.progress("Looking", None) as bar:
         photos.count_onto(bar)
-        return find_maybes(session, photos, names, photos.folder, step=bar.advance)
+        found = find_maybes(session, photos, names, photos.folder, step=bar.advance)
+    photos.tell_left()
+    return found
 
 
 def _show(found: "Review", limit: int | None, html: Path | None, *, json: bool) -> None:
