@@ -66,7 +66,6 @@ def calibrate(
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
     session = o.open_session(vlm, recogniser, device, dtype, allow_body=allow_body, create=False)
     found = list(photos)
-    photos.tell_left()
     if not found:
         out.say(o.NO_PHOTOS)
         if json:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError
 from myvlm_cli.output import out, path_text
 from myvlm_cli.progress import Progress
-from myvlm_cli.words import count
 
 if TYPE_CHECKING:
     from engine.photos.discovery import Found, Selection
@@ -49,30 +48,19 @@ class Photos:
 
         return common_folder(self.given)
 
-    def tell_left(self) -> None:
-        """Say what the search left out and where it had to guess a date; to be called when all were searched."""
-        tally = self.selection.tally
-        unread = sorted(tally.unread_endings.items(), key=lambda item: (-item[1], item[0]))
-        if unread:
-            named = ", ".join(f"{n:,} {ending}" for ending, n in unread)
-            out.say(f"skipped: {named} (not a format that myvlm reads)")
-        if tally.undated:
-            has = "has" if len(tally.undated) == 1 else "have"
-            out.say(f"{count(len(tally.undated), 'photo')} {has} no date of capture: the file's time was used")
-
     def count_onto(self, bar: Progress) -> None:
         """Tell a progress bar how many files there are, counting beside the work. Dates would be read twice."""
         if not bar.shown or self.selection.since or self.selection.until:
             return
 
-        def count_files() -> None:
+        def count() -> None:
             for found in self:
                 if bar.stopped:
                     return
                 bar.expect(1 + len(found.companions))
             bar.count_done()
 
-        threading.Thread(target=count_files, daemon=True).start()
+        threading.Thread(target=count, daemon=True).start()
 
 
 def find_photos(
@@ -109,11 +97,9 @@ def gather_photos(
     Raises:
         UsageError: nothing was given at all, or none of it exists.
     """
-    given = find_photos(paths, files_from, null=null, selection=selection)
-    photos = [f.path for f in given if f.kind == "photo"]
+    photos = [f.path for f in find_photos(paths, files_from, null=null, selection=selection) if f.kind == "photo"]
     if not photos:
         out.say(NO_PHOTOS)
-    given.tell_left()
     return photos
 
 

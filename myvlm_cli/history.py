@@ -239,7 +239,6 @@ def status(
         out.json_document({"photos": [_describe(s) for s in standings], "summary": dict(counts)})
     elif not jsonl:
         _list_by_state([s for s in standings if everything or s.state != "current"])
-    photos.tell_left()
     _tell_what_next(counts, photos.given)
     raise typer.Exit(SOME_FAILED if counts["failed"] else OK)
 

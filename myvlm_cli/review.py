@@ -125,9 +125,7 @@ def _look(session: "Session", photos: o.Photos, names: tuple[str, ...] | None) -
     calibrate_unseen(session, photos, kept=True)
     with out.progress("Looking", None) as bar:
         photos.count_onto(bar)
-        found = find_maybes(session, photos, names, photos.folder, step=bar.advance)
-    photos.tell_left()
-    return found
+        return find_maybes(session, photos, names, photos.folder, step=bar.advance)
 
 
 def _show(found: "Review", limit: int | None, html: Path | None, *, json: bool) -> None:

@@ -61,7 +61,6 @@ def scan(
             bar.advance()
             report.add(result)
     report.finish()
-    photos.tell_left()
     raise typer.Exit(SOME_FAILED if report.counts["failed"] else OK)
 
 

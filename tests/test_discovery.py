@@ -235,28 +235,3 @@ def test_folders_are_read_as_they_are_needed(tmp_path, monkeypatch):
         raise AssertionError("read on")
 
     assert next(iter_photos(endless())).parent.name == "00"
-
-
-def test_pictures_that_are_not_read_are_counted_once_by_ending(tmp_path):
-    for name in ("a.jxl", "sub/b.JXL", "c.psd", "notes.txt", ".hidden.jxl", "x.bmp", "y.jp2", "skip/z.jxl"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    selection = Selection(exclude=("skip/",))
-    for _ in range(2):  # a second search of the same folders, for a count, changes nothing
-        found = [f.path.name for f in find_files([tmp_path], selection)]
-    assert found == ["x.bmp", "y.jp2"]
-    assert selection.tally.unread_endings == {".jxl": 2, ".psd": 1}
-
-
-def test_commands_tell_what_they_left_out_and_which_dates_they_guessed(myvlm, tmp_path):
-    from PIL import Image
-
-    (tmp_path / "album").mkdir()
-    (tmp_path / "album" / "real.jxl").write_bytes(b"x")
-    assert "skipped: 1 .jxl" in myvlm("status", tmp_path / "album").err
-    Image.new("RGB", (40, 30)).save(tmp_path / "album" / "x.bmp")
-    for command in ("caption", "status", "scan"):
-        result = myvlm(command, tmp_path / "album", "--since", "2001-01-01", "--jsonl")
-        assert "skipped: 1 .jxl" in result.err
-        assert "1 photo has no date of capture: the file's time was used" in result.err
-        assert len(result.lines) == 1

@@ -5,7 +5,6 @@ import hashlib
 import os
 import stat
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,7 +21,6 @@ __all__ = [
     "MOVING_SUFFIXES",
     "RAW_SUFFIXES",
     "SUFFIXES",
-    "UNREAD_SUFFIXES",
     "VIDEO_SUFFIXES",
     "Found",
     "Selection",
@@ -34,9 +32,7 @@ __all__ = [
 
 LEADING_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif", ".hif"})
 """What cameras save beside a raw file or a short video."""
-SUFFIXES = LEADING_SUFFIXES | frozenset(
-    ".mpo .png .apng .webp .tif .tiff .avif .gif .bmp .dib .jp2 .j2k .j2c .jpc .jpx .jpf".split()
-)
+SUFFIXES = LEADING_SUFFIXES | {".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".gif"}
 """File name endings taken for photos inside folders (compared without case), beside those of raw files."""
 RAW_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2"
@@ -47,11 +43,6 @@ VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .divx .flv .insv .m2t .m2ts .m4v .mkv .mov .mp .mp4 .mpeg .mpg .mts .mxf .ogv .vob .webm"
     " .wmv".split()
 )
-UNREAD_SUFFIXES = frozenset(
-    ".jxl .psd .psb .xcf .svg .svgz .ai .eps .cdr .exr .hdr .tga .dds .jxr .wdp .hdp .bpg .pcx .qoi .kra .afphoto .clip"
-    " .heics .heifs .avifs .fit .fits .pcd .fpx .flif".split()
-)
-"""Endings of pictures that are not looked for in folders: they are counted, so that nobody misses them."""
 MEDIA_SUFFIXES = SUFFIXES | RAW_SUFFIXES | VIDEO_SUFFIXES
 MOVING_SUFFIXES = frozenset({".mov", ".mp4", ".mp"})
 """Endings of the moving half of a Live Photo (Apple) or motion photo (older Pixels)."""
@@ -162,7 +153,6 @@ def _walk(root: Path, wanted: Selection, seen: _Seen) -> Iterator[Found]:
             yield Found(folder, "photo")
             continue
         folders, files = [], []
-        wanted.tally.unread[folder] = Counter(_suffix(e.name) for e in entries if _is_unread(e, below, wanted))
         for entry in entries:
             relative = f"{below}{entry.name}"
             if _is_folder(entry):
@@ -198,13 +188,6 @@ def _status(path: Path | os.DirEntry[str]) -> os.stat_result | None:
         return path.stat()
     except (OSError, ValueError):
         return None
-
-
-def _is_unread(entry: os.DirEntry[str], below: str, wanted: Selection) -> bool:
-    """Whether a file is a picture of a format that is not read, and would be wanted."""
-    name = entry.name
-    named = not name.startswith(".") and _suffix(name) in UNREAD_SUFFIXES
-    return named and not _is_folder(entry) and wanted.takes_file(f"{below}{name}")
 
 
 def _is_media_name(name: str) -> bool:

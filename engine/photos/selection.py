@@ -1,29 +1,12 @@
 """Which of the found files are wanted: name patterns and dates."""
 
 import re
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from engine.photos.exif import read_taken
-
-
-@dataclass
-class Tally:
-    """What searching folders left out or had to guess: by folder how many pictures of formats that are not read, by
-    ending; and the photos without a date of their own, for which the file's time was taken. Searching twice changes
-    nothing.
-    """
-
-    unread: dict[Path, Counter[str]] = field(default_factory=dict)
-    undated: set[Path] = field(default_factory=set)
-
-    @property
-    def unread_endings(self) -> Counter[str]:
-        """How many pictures of each ending were left out."""
-        return sum(self.unread.values(), Counter[str]())
 
 
 @dataclass(frozen=True)
@@ -40,7 +23,6 @@ class Selection:
     exclude: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
-    tally: Tally = field(default_factory=Tally, compare=False)
 
     @property
     def narrows(self) -> bool:
@@ -65,7 +47,6 @@ class Selection:
         if taken is None:
             try:
                 taken = datetime.fromtimestamp(path.stat().st_mtime)
-                self.tally.undated.add(path)
             except (OSError, ValueError, OverflowError):
                 return True
         since, until = _local(self.since), _local(self.until)
