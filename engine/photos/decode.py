@@ -4,7 +4,7 @@ import io
 import re
 import warnings
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
@@ -19,7 +19,6 @@ from engine.photos.exif import exif_of
 from engine.photos.pixels import shrink, to_rgb, turn_upright
 from engine.photos.raw import NoPreviewError, NotRawError, is_raw, read_preview
 from engine.photos.reading import PhotoFile, read_photo
-from engine.photos.unended import has_end, with_end
 from engine.types import PhotoFacts
 
 __all__ = ["MOST_PIXELS", "Photo", "PhotoFile", "decode_photo", "load_photo", "read_photo"]
@@ -34,8 +33,6 @@ MOST_AT_FULL_SIZE = 100_000_000
 
 JPEGs are decoded so, at 1/2, 1/4 or 1/8; others are decoded whole and made smaller, for a batch holds several.
 """
-NO_END = "the file lacks its end marker; all of its pixels are there"
-"""Noted of a JPEG that was cut off after its last pixel."""
 _MOST_SCANNED = 5_000_000_000
 """Pixels times scans of a JPEG in several: an honest 200-megapixel one has ten scans; each takes a second or two."""
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "PSD")
@@ -58,7 +55,6 @@ class Photo:
     facts: PhotoFacts
     embedded: Embedded = field(default_factory=Embedded)
     software: str = ""
-    notes: tuple[str, ...] = ()  # what is wrong with the file, although the picture is whole
 
     def in_photo(self, box: Box) -> Box:
         """A box in pixels of the picture as one in pixels of the upright photo."""
@@ -85,7 +81,6 @@ class _Picture:
     height: int
     format: str
     orientation: int
-    notes: tuple[str, ...] = ()
 
 
 def load_photo(path: Path) -> Photo:
@@ -119,7 +114,7 @@ def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
     exif = exif_of(blocks)
     size = (picture.width, picture.height)
     facts = PhotoFacts(file.content_hash, *size, picture.format, picture.orientation, exif.taken, exif.place)
-    return Photo(path, picture.image, facts, embedded_of(blocks), exif.software, picture.notes)
+    return Photo(path, picture.image, facts, embedded_of(blocks), exif.software)
 
 
 _QUIET = ("ignore", None, Warning, re.compile(r"(PIL|pillow_heif|rawpy)\b"), 0)
@@ -159,14 +154,7 @@ def _decode(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:
         except NotRawError:
             if not named_raw:
                 raise
-    try:
-        return _decode_picture(file, blocks, most_pixels)
-    except OSError:
-        mended = with_end(file.data) if file.data[:2] == b"\xff\xd8" and not has_end(file.data) else None
-        if mended is None:
-            raise
-        picture = _decode_picture(replace(file, data=mended), blocks, most_pixels)
-        return replace(picture, notes=(NO_END,))
+    return _decode_picture(file, blocks, most_pixels)
 
 
 def _decode_raw(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:

@@ -214,8 +214,7 @@ def _without_caption(run: _Run, job: _Job, facts: PhotoFacts) -> _Job:
     recognition = run.digests.recognition(facts.content_hash, job.declined)
     if known is not None and caption_holds(run.session, known, facts, matches, job.software):
         return replace(job, account=replace(known, facts=facts, matches=matches, recognition=recognition))
-    notes = job.photo.notes if job.photo else known.notes if known else ()
-    account = replace(names_only_account(run.digests, facts, matches, recognition), notes=notes)
+    account = names_only_account(run.digests, facts, matches, recognition)
     if known is not None and known.key == account.key:
         return replace(job, account=account)
     removed = known.caption if known is not None else None
@@ -257,7 +256,6 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
         notes = (
             *(f"the VLM left out {n}; the name was put in" for n in said.repaired),
             *heat.notes,
-            *photo.notes,
         )
         result = Described(job.found.path, Status.OK, repaired=said.repaired, pictures=heat.pictures, whys=heat.whys)
         if not said.text.strip():
