@@ -138,6 +138,7 @@ def status(
     if json:
         out.json_document({"photos": documents, "summary": dict(counts)})
     out.say(", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "No photos found.")
+    o.tell_tally(photos)
     raise typer.Exit(SOME_FAILED if counts["failed"] else OK)
 
 
