@@ -66,6 +66,7 @@ def calibrate(
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
     session = o.open_session(vlm, recogniser, device, dtype, allow_body=allow_body, create=False)
     found = list(photos)
+    o.tell_tally(photos)
     if not found:
         out.say(o.NO_PHOTOS)
         if json:

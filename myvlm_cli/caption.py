@@ -151,6 +151,7 @@ def _run(session: "Session", photos: o.Photos, request: "Request", report: Repor
     if report.json:
         out.json_document({"photos": report.documents, "summary": report.counts})
     report.summarise(session.vlm_config.name)
+    o.tell_tally(photos)
 
 
 def _tell_left_out(chosen: "ChosenConcepts") -> None:

@@ -6,11 +6,12 @@ folder without photos is no error.
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import UsageError
+from engine.photos.selection import Tally
 from myvlm_cli.output import out, path_text
 from myvlm_cli.progress import Progress
 
@@ -24,17 +25,19 @@ NO_PHOTOS = "No photos found."
 @dataclass(frozen=True)
 class Photos:
     """Photos and videos that were asked for; every iteration searches the folders anew, as it reaches them. `missing`
-    paths are found as photos, too: reading them fails, and says so.
+    paths are found as photos, too: reading them fails, and says so. `tally` is that of the last search.
     """
 
     given: tuple[Path, ...]
     selection: "Selection"
     missing: tuple[Path, ...] = ()
+    tally: Tally = field(default_factory=Tally, compare=False)
 
     def __iter__(self) -> "Iterator[Found]":
         from engine.photos.discovery import find_files
 
-        return find_files(self.given, self.selection)
+        self.tally.clear()
+        return find_files(self.given, self.selection, self.tally)
 
     @property
     def are_folders(self) -> bool:
@@ -53,8 +56,10 @@ class Photos:
         if not bar.shown or self.selection.since or self.selection.until:
             return
 
+        from engine.photos.discovery import find_files
+
         def count() -> None:
-            for found in self:
+            for found in find_files(self.given, self.selection):
                 if bar.stopped:
                     return
                 bar.expect(1 + len(found.companions))
@@ -97,10 +102,26 @@ def gather_photos(
     Raises:
         UsageError: nothing was given at all, or none of it exists.
     """
-    photos = [f.path for f in find_photos(paths, files_from, null=null, selection=selection) if f.kind == "photo"]
+    found = find_photos(paths, files_from, null=null, selection=selection)
+    photos = [f.path for f in found if f.kind == "photo"]
     if not photos:
         out.say(NO_PHOTOS)
+    tell_tally(found)
     return photos
+
+
+def tell_tally(photos: Photos) -> None:
+    """Say once, after a search, what it passed over (`skipped: 3 .jxl`), and for how many photos `--since` and
+    `--until` used the file's time.
+    """
+    unread = sorted(photos.tally.unread.items(), key=lambda item: (-item[1], item[0]))
+    listed = ", ".join(f"{n:,} {ending}" for ending, n in unread if n)
+    if listed:
+        out.say(f"skipped: {listed} (not read by myvlm)")
+    undated = photos.tally.undated
+    if undated:
+        has = "photo has" if undated == 1 else "photos have"
+        out.say(f"{undated:,} {has} no date inside: --since and --until went by the file's modification time")
 
 
 def find_missing(paths: Iterable[Path]) -> tuple[Path, ...]:

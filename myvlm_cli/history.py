@@ -239,6 +239,7 @@ def status(
         out.json_document({"photos": [_describe(s) for s in standings], "summary": dict(counts)})
     elif not jsonl:
         _list_by_state([s for s in standings if everything or s.state != "current"])
+    o.tell_tally(photos)
     _tell_what_next(counts, photos.given)
     raise typer.Exit(SOME_FAILED if counts["failed"] else OK)
 

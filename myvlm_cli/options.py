@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from myvlm_cli.given import NO_PHOTOS, Photos, find_missing, find_photos, gather_photos, warn_of_missing
+from myvlm_cli.given import NO_PHOTOS, Photos, find_missing, find_photos, gather_photos, tell_tally, warn_of_missing
 
 if TYPE_CHECKING:
     from engine.photos.selection import Selection
     from engine.pipeline.session import Session
     from engine.sidecars.naming import Naming
 
-__all__ = ["NO_PHOTOS", "Photos", "find_missing", "find_photos", "gather_photos", "warn_of_missing"]
+__all__ = ["NO_PHOTOS", "Photos", "find_missing", "find_photos", "gather_photos", "tell_tally", "warn_of_missing"]
 
 
 ADVANCED = "Advanced"

@@ -91,6 +91,7 @@ def review(
     )
     found = _look(session, photos, o.split_names(concepts))
     _show(found, limit, html, json=json)
+    o.tell_tally(photos)
     raise typer.Exit(SOME_FAILED if found.unreadable else OK)
 
 

@@ -61,6 +61,7 @@ def scan(
             bar.advance()
             report.add(result)
     report.finish()
+    o.tell_tally(photos)
     raise typer.Exit(SOME_FAILED if report.counts["failed"] else OK)
 
 

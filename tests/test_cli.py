@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from engine.pipeline.learn import SAVE_EVERY
 from engine.storybook.album import ANNA, MUG, REX
@@ -420,3 +421,14 @@ def test_evaluate_prints_every_figure_with_its_count_and_interval(myvlm):
             assert figure["n"] > 0
     assert {"one", "diff", "same", "second"} <= set(result.json["recall"])
     assert set(result.json) >= {"companion_accuracy", "box_iou"}
+
+
+def test_what_is_not_read_and_what_has_no_date_is_said(myvlm, tmp_path):
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.bmp")
+    for name in ("x.jxl", "y.jxl", "z.psd"):
+        (tmp_path / name).write_bytes(b"not read")
+    for command in (("caption", "--dry-run"), ("status",), ("scan",)):
+        result = myvlm(*command, tmp_path, "--since", "2000-01-01")
+        assert "skipped: 2 .jxl, 1 .psd" in result.err
+        assert result.err.count("1 photo has no date inside") == 1
+    assert "no date" not in myvlm("status", tmp_path).err

@@ -12,14 +12,16 @@ from engine.photos.discovery import (
     MEDIA_SUFFIXES,
     RAW_SUFFIXES,
     SUFFIXES,
+    UNREAD_SUFFIXES,
     VIDEO_SUFFIXES,
     Found,
     Selection,
+    Tally,
     find_files,
     iter_photos,
 )
 from engine.photos.reading import read_photo
-from tests.photo_files import corners, exif_bytes
+from tests.photo_files import corners, encoded, exif_bytes
 
 
 def make(folder, *names):
@@ -40,7 +42,29 @@ def test_suffixes_are_apart():
     assert not RAW_SUFFIXES & VIDEO_SUFFIXES
     assert {".gif", ".avif", ".heic"} <= SUFFIXES
     assert {".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"} <= RAW_SUFFIXES
+    assert not MEDIA_SUFFIXES & UNREAD_SUFFIXES
     assert all(s == s.lower() and s.startswith(".") for s in MEDIA_SUFFIXES)
+
+
+def test_pictures_that_are_not_read_are_counted(tmp_path):
+    names = ("a.jxl", "B.JXL", "sub/c.psd", ".d.jxl", "@eaDir/e.jxl", "f.svg", "notes.txt", "g.bmp", "h.JP2", "i.j2k")
+    make(tmp_path, *names)
+    tally = Tally()
+    assert len(list(find_files([tmp_path, tmp_path / "sub"], None, tally))) == 3
+    assert (tally.unread, tally.undated) == ({".jxl": 2, ".psd": 1}, 0)
+    tally.clear()
+    list(find_files([tmp_path], Selection(exclude=("*.jxl",)), tally))
+    assert tally.unread == {".psd": 1}
+
+
+def test_photos_that_have_no_date_are_counted(tmp_path):
+    dated = encoded(corners(), "JPEG", exif=exif_bytes(exif=[(0x9003, "2020-01-02 03:04:05")]))
+    (tmp_path / "dated.jpg").write_bytes(dated)
+    make(tmp_path, "a.png", "b.png", "c.mov")
+    for since, count in ((datetime(2019, 1, 1), 4), (datetime(2021, 1, 1), 3), (datetime(2200, 1, 1), 0)):
+        tally = Tally()
+        assert len(list(find_files([tmp_path], Selection(since=since), tally))) == count
+        assert tally.undated == 2
 
 
 def test_raw_and_live_pairs(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 from engine.photos.embedded import Embedded, read_embedded
 from engine.photos.exif import read_exif
 from engine.photos.reading import PhotoFile, read_photo
+from engine.sidecars.merging.seed import seed_packet
 from tests.photo_files import corners, encoded, exif_bytes, iim, jpeg_with, make_dng, photoshop, png_with
 
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="r"/>é</x:xmpmeta>'.encode()
@@ -237,6 +238,7 @@ WRITTEN = {
     "a.avif": lambda: encoded(corners(), "AVIF"),
     "a.dng": lambda: make_dng(encoded(corners(), "JPEG")),
     "a.gif": lambda: encoded(corners(), "GIF"),
+    "a.jp2": lambda: encoded(corners(), "JPEG2000"),
 }
 
 
@@ -252,7 +254,7 @@ def test_what_exiftool_writes_is_read(tmp_path, name, order):
     facts = ["-ExifIFD:DateTimeOriginal=2020:01:02 03:04:05", "-ExifIFD:OffsetTimeOriginal=+02:00"]
     facts += ["-GPSLatitude=47.5", "-GPSLatitudeRef=N", "-GPSLongitude=8.25", "-GPSLongitudeRef=W", "-Orientation#=6"]
     iptc = ["-IPTC:Caption-Abstract=Öl", "-IPTC:Keywords=eins", "-IPTC:Keywords=zwei", "-IPTC:CodedCharacterSet=UTF8"]
-    given = [*words, *facts, *(iptc if name in ("a.jpg", "a.png", "a.tif") else ()), "-XMP-dc:Title=Titel"]
+    given = [*words, *facts, *(iptc if name in ("a.jpg", "a.png", "a.tif", "a.jp2") else ()), "-XMP-dc:Title=Titel"]
     given = ["-XMP-dc:Title=Titel"] if name == "a.gif" else given
     command = ["exiftool", "-q", "-m", "-overwrite_original", f"-ExifByteOrder={order}", *given, str(path)]
     result = subprocess.run(command, capture_output=True, timeout=60)
@@ -269,3 +271,23 @@ def test_what_exiftool_writes_is_read(tmp_path, name, order):
     exif = read_exif(file.data)
     assert (exif.taken, exif.place) == ("2020-01-02T03:04:05+02:00", (47.5, -8.25))
     assert exif.orientation == (1 if name in ("a.heic", "a.avif") else 6)
+
+
+BLANKS = [
+    b" " * 2000,
+    b"\n" * 9,
+    bytes(500),
+    b"\xef\xbb\xbf  ",
+    b'<?xpacket begin="" id="W5M0"?>\n  \n<?xpacket end="w"?>  ',
+]
+
+
+@pytest.mark.parametrize("blank", [*BLANKS, "\ufeff   \n".encode("utf-16-le")])
+def test_a_packet_of_blanks_is_none(blank):
+    mark = b"http://ns.adobe.com/xap/1.0/\0"
+    data = jpeg_with(encoded(corners(), "JPEG"), (0xE1, mark + blank))
+    assert read(data) == Embedded()
+    assert seed_packet(read(data))[0].blocks() == []
+    assert read(jpeg_with(data, (0xE1, mark + b"<x/>"))).xmp == b"<x/>"
+    assert read(encoded(corners(), "TIFF", tiffinfo={0x02BC: blank})) == Embedded()
+    assert read(png_with(encoded(corners(), "PNG"), (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + blank))) == Embedded()

@@ -1,6 +1,7 @@
 """Every kind of picture file, compared by its pixels."""
 
 import io
+import re
 import struct
 import zlib
 
@@ -11,7 +12,8 @@ from PIL import Image, ImageCms
 from engine.boxes import Box
 from engine.errors import PhotoError
 from engine.photos import decode
-from engine.photos.decode import load_photo
+from engine.photos.blocks.jpeg import iter_coded
+from engine.photos.decode import NO_END, load_photo
 from engine.photos.pixels import _transform
 from tests.photo_files import (
     as_stored,
@@ -476,3 +478,77 @@ def test_threads_decode_side_by_side(tmp_path):
             paths[-1].write_bytes(data)
     with ThreadPoolExecutor(4) as pool:
         assert all(difference(photo.image, corners()) < 4 for photo in pool.map(load_photo, paths * 3))
+
+
+def scene(size=(96, 64)):
+    """A picture with detail in every corner, so that the last bytes of a file matter."""
+    rng = np.random.default_rng(3)
+    noise = rng.integers(0, 60, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(np.asarray(corners(*size), np.uint8) // 2 + noise)
+
+
+CODINGS = {
+    "baseline": {},
+    "fine": {"quality": 95, "subsampling": 0},
+    "optimised": {"optimize": True},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 2},
+    "restart rows": {"restart_marker_rows": 1},
+    "progressive restarts": {"progressive": True, "restart_marker_rows": 1},
+}
+PICTURES = {"scene": scene, "odd size": lambda: scene((93, 61)), "flat": corners, "grey": lambda: scene().convert("L")}
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_jpeg_is_whole_without_its_end_marker(tmp_path, name, coding):
+    whole = encoded(PICTURES[name](), "JPEG", **CODINGS[coding])
+    expected = decoded(tmp_path, whole)
+    assert expected.notes == ()
+    for cut in (1, 2):
+        found = decoded(tmp_path, whole[:-cut])
+        assert found.notes == (NO_END,)
+        assert found.image.tobytes() == expected.image.tobytes()
+    if whole[-3]:  # else nobody can tell the picture's last zeros from those that follow
+        assert decoded(tmp_path, whole[:-2] + bytes(4096)).notes == (NO_END,)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_jpeg_that_lacks_pixels_is_refused_at_any_depth(tmp_path, name, coding):
+    whole = encoded(PICTURES[name](), "JPEG", **CODINGS[coding])
+    pixels = decoded(tmp_path, whole).image.tobytes()
+    end = len(whole) - 2
+    accepted = 0
+    for cut in (*range(1, 40), *range(40, end - 700, 97)):
+        for padding in (b"", bytes(3000), b"\xff" * 3000) if cut in (5, 20, 234) else (b"",):
+            try:
+                found = decoded(tmp_path, whole[: end - cut] + padding)
+            except PhotoError as err:
+                assert "truncated" in str(err)
+                continue
+            accepted += 1
+            assert found.image.tobytes() == pixels, (cut, len(padding))
+    assert accepted <= 4 or name == "flat", "the last bytes of nearly every file matter"
+
+
+def coded_scans(whole):
+    """Where the scans of a JPEG begin."""
+    return [s.start - 4 for s in iter_coded(whole) if s.marker == 0xDA]
+
+
+def test_the_missing_scans_of_a_progressive_jpeg_are_missed(tmp_path):
+    whole = encoded(scene(), "JPEG", progressive=True)
+    for start in coded_scans(whole)[1:]:
+        with pytest.raises(PhotoError, match="truncated"):
+            decoded(tmp_path, whole[:start])
+
+
+def test_the_missing_intervals_of_a_jpeg_with_restarts_are_missed(tmp_path):
+    whole = encoded(scene(), "JPEG", restart_marker_blocks=2)
+    places = [m.start() for m in re.finditer(rb"\xff[\xd0-\xd7]", whole)]
+    assert len(places) > 8
+    for place in places[-9:]:
+        for end in (place, place + 1, place + 2):
+            with pytest.raises(PhotoError, match="truncated"):
+                decoded(tmp_path, whole[:end])

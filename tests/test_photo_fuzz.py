@@ -1,6 +1,7 @@
 """Damaged files: whatever the bytes are, readers answer, or refuse with a PhotoError, in time."""
 
 import io
+import struct
 import time
 from pathlib import Path
 
@@ -74,11 +75,20 @@ def seeds():
         "a.gif": encoded(image, "GIF", save_all=True, append_images=[image.rotate(180)]),
         "a.avif": encoded(image, "AVIF", **plain),
         "a.dng": make_dng(encoded(image, "JPEG", exif=exif), 6, more=[(0x02BC, 1, xmp)]),
+        "a.jp2": jp2_with(image, exif, xmp, block),
         "a.psd": b"",
     }
     found["moving.png"] = encoded(image, "PNG", save_all=True, append_images=[image.rotate(180)])
     found["heif"] = heif(image, exif, xmp)
     return {name: data for name, data in found.items() if data}
+
+
+def jp2_with(image, exif, xmp, block):
+    """A JPEG 2000 file with metadata in boxes, as exiftool writes them."""
+    kinds = (b"JpgTiffExif->JP2", bytes.fromhex("be7acfcb97a942e89c71999491e3afac"))
+    kinds += (bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"),)
+    boxes = [kind + content for kind, content in zip(kinds, (exif, xmp, block), strict=True)]
+    return encoded(image, "JPEG2000") + b"".join(struct.pack(">I4s", 8 + len(b), b"uuid") + b for b in boxes)
 
 
 def heif(image, exif, xmp):

@@ -4,7 +4,8 @@ import io
 import re
 import warnings
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
@@ -15,6 +16,7 @@ from engine.photos.blocks.containers import PNG_SIGNATURE, Blocks, iter_chunks, 
 from engine.photos.blocks.jpeg import Scans, read_scans
 from engine.photos.discovery import RAW_SUFFIXES
 from engine.photos.embedded import Embedded, embedded_of
+from engine.photos.endless import lacks_end, with_end
 from engine.photos.exif import exif_of
 from engine.photos.pixels import shrink, to_rgb, turn_upright
 from engine.photos.raw import NoPreviewError, NotRawError, is_raw, read_preview
@@ -33,6 +35,8 @@ MOST_AT_FULL_SIZE = 100_000_000
 
 JPEGs are decoded so, at 1/2, 1/4 or 1/8; others are decoded whole and made smaller, for a batch holds several.
 """
+NO_END = "the file lacks its end marker; every pixel is there"
+"""Said of a JPEG whose last two bytes were lost, which other programs may refuse."""
 _MOST_SCANNED = 5_000_000_000
 """Pixels times scans of a JPEG in several: an honest 200-megapixel one has ten scans; each takes a second or two."""
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "PSD")
@@ -47,7 +51,8 @@ class Photo:
     """A decoded photo: upright RGB pixels with the facts of its file and the words embedded in it.
 
     The picture can be smaller than the photo (`facts.width`, `facts.height`): a raw file's preview, or one of more than
-    100 megapixels. Boxes found in it are in its pixels; `in_photo` takes them to the photo's.
+    100 megapixels. Boxes found in it are in its pixels; `in_photo` takes them to the photo's. notes: what is wrong
+    with the file, for the user.
     """
 
     path: Path
@@ -55,6 +60,7 @@ class Photo:
     facts: PhotoFacts
     embedded: Embedded = field(default_factory=Embedded)
     software: str = ""
+    notes: tuple[str, ...] = ()
 
     def in_photo(self, box: Box) -> Box:
         """A box in pixels of the picture as one in pixels of the upright photo."""
@@ -81,6 +87,7 @@ class _Picture:
     height: int
     format: str
     orientation: int
+    notes: tuple[str, ...] = ()
 
 
 def load_photo(path: Path) -> Photo:
@@ -96,7 +103,7 @@ def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
     """
     path = file.path
     if _is_cut_short(file.data):
-        raise PhotoError(f"{path}: damaged or truncated (its end is missing)", hint="Restore it from a backup.")
+        raise _cut_short(path)
     blocks = read_blocks(file.data)
     try:
         _hush_decoders()
@@ -114,7 +121,7 @@ def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
     exif = exif_of(blocks)
     size = (picture.width, picture.height)
     facts = PhotoFacts(file.content_hash, *size, picture.format, picture.orientation, exif.taken, exif.place)
-    return Photo(path, picture.image, facts, embedded_of(blocks), exif.software)
+    return Photo(path, picture.image, facts, embedded_of(blocks), exif.software, picture.notes)
 
 
 _QUIET = ("ignore", None, Warning, re.compile(r"(PIL|pillow_heif|rawpy)\b"), 0)
@@ -146,6 +153,10 @@ def _is_cut_short(data: bytes) -> bool:
     return at > len(data)
 
 
+def _cut_short(path: Path) -> PhotoError:
+    return PhotoError(f"{path}: damaged or truncated (its end is missing)", hint="Restore it from a backup.")
+
+
 def _decode(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:
     named_raw = file.path.suffix.lower() in RAW_SUFFIXES
     if is_raw(file.data, blocks, named_raw=named_raw):
@@ -154,7 +165,18 @@ def _decode(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:
         except NotRawError:
             if not named_raw:
                 raise
-    return _decode_picture(file, blocks, most_pixels)
+    if not lacks_end(file.data):
+        return _decode_picture(file, blocks, most_pixels)
+    mended = with_end(file.data, partial(_pixels, file.path, most_pixels))
+    if mended is None:
+        raise _cut_short(file.path)
+    return replace(_decode_picture(replace(file, data=mended), blocks, most_pixels), notes=(NO_END,))
+
+
+def _pixels(path: Path, most_pixels: int, data: bytes) -> Image.Image:
+    with _open(data) as opened:
+        _load(path, opened, data, most_pixels)
+        return opened
 
 
 def _decode_raw(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from engine.errors import PhotoError
 from engine.files import read_list_bytes, read_stream
-from engine.photos.selection import Selection
+from engine.photos.selection import Selection, Tally
 
 __all__ = [
     "LEADING_SUFFIXES",
@@ -21,9 +21,11 @@ __all__ = [
     "MOVING_SUFFIXES",
     "RAW_SUFFIXES",
     "SUFFIXES",
+    "UNREAD_SUFFIXES",
     "VIDEO_SUFFIXES",
     "Found",
     "Selection",
+    "Tally",
     "find_files",
     "is_photo_name",
     "iter_photos",
@@ -32,7 +34,9 @@ __all__ = [
 
 LEADING_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif", ".hif"})
 """What cameras save beside a raw file or a short video."""
-SUFFIXES = LEADING_SUFFIXES | {".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".gif"}
+SUFFIXES = LEADING_SUFFIXES | frozenset(
+    ".mpo .png .apng .webp .tif .tiff .avif .gif .bmp .dib .jp2 .j2k .j2c .jpc .jpf .jpx".split()
+)
 """File name endings taken for photos inside folders (compared without case), beside those of raw files."""
 RAW_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2"
@@ -43,6 +47,28 @@ VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .divx .flv .insv .m2t .m2ts .m4v .mkv .mov .mp .mp4 .mpeg .mpg .mts .mxf .ogv .vob .webm"
     " .wmv".split()
 )
+UNREAD_SUFFIXES = frozenset(
+    {
+        *(".jxl", ".jxr", ".wdp", ".hdp", ".bpg", ".flif", ".qoi"),  # successors of JPEG and PNG
+        *(".psd", ".psb", ".xcf", ".kra", ".ora", ".afphoto"),  # projects of image editors
+        *(".exr", ".hdr", ".dpx", ".tga", ".pcx", ".pct", ".pict", ".dds", ".fits"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".pam"),
+        *(
+            ".heics",
+            ".heifs",
+            ".avifs",
+            ".livp",
+            ".insp",
+            ".jps",
+            ".pns",
+            ".pcd",
+        ),  # sequences, spheres, stereo, Photo CD
+        *(".bay", ".cap", ".dcs", ".drf", ".eip", ".k25", ".kc2", ".ptx", ".pxn", ".r3d", ".rwz", ".braw"),  # raw
+    }
+)
+"""Endings of pictures that are passed over inside folders, and counted, for they may be photos. Drawings, icons and
+documents (SVG, ICO, EPS, PDF) are left out: nobody misses their captions.
+"""
 MEDIA_SUFFIXES = SUFFIXES | RAW_SUFFIXES | VIDEO_SUFFIXES
 MOVING_SUFFIXES = frozenset({".mov", ".mp4", ".mp"})
 """Endings of the moving half of a Live Photo (Apple) or motion photo (older Pixels)."""
@@ -77,25 +103,28 @@ class Found:
     live: bool = False
 
 
-def find_files(paths: Iterable[Path], selection: Selection | None = None) -> Iterator[Found]:
+def find_files(
+    paths: Iterable[Path], selection: Selection | None = None, tally: Tally | None = None
+) -> Iterator[Found]:
     """Photos and videos under some files and folders, sorted within each folder, every real path once: links to a file
     are that file, hard links are files of their own (each has sidecars of its own).
 
     A file named by itself is taken whatever its name, even if it does not exist (reading it will say so, and the rest
     goes on); folders are searched for known endings. Raw files are companions of the JPEG or HEIC of the same name in
     the same folder, or among the files named one after another. A folder that cannot be listed is found as a photo
-    that cannot be read. Only one folder's names are held at a time, and a digest for each file.
+    that cannot be read. Only one folder's names are held at a time, and a digest for each file. `tally` is counted
+    onto.
     """
     wanted = selection or Selection()
-    seen = _Seen()
+    seen, tally = _Seen(), tally or Tally()
     for (is_folder, _), group in groupby(paths, key=lambda p: (_is_folder(p), p.parent)):
         if is_folder:
             for folder in group:
-                yield from _walk(folder, wanted, seen)
+                yield from _walk(folder, wanted, seen, tally)
         else:
             # What is not there fits every pattern, so that reading it says so.
             fresh = [p for p in group if (wanted.takes_file(p.name) or not _is_there(p)) and seen.is_new_file(p)]
-            yield from _dated(_pair(fresh), wanted)
+            yield from _dated(_pair(fresh), wanted, tally)
 
 
 def iter_photos(paths: Iterable[Path]) -> Iterator[Path]:
@@ -139,7 +168,7 @@ class _Seen:
         return f"{self._last[1]}/{path.name}"
 
 
-def _walk(root: Path, wanted: Selection, seen: _Seen) -> Iterator[Found]:
+def _walk(root: Path, wanted: Selection, seen: _Seen, tally: Tally) -> Iterator[Found]:
     """The files of a folder and, in the order of their names, those of the folders in it."""
     stack = [(root, "")]
     while stack:
@@ -158,12 +187,14 @@ def _walk(root: Path, wanted: Selection, seen: _Seen) -> Iterator[Found]:
             if _is_folder(entry):
                 if not _skipped(entry.name) and wanted.takes_folder(relative):
                     folders.append((folder / entry.name, f"{relative}/"))
+            elif _is_unread_name(entry.name) and wanted.takes_file(relative):
+                tally.unread[_suffix(entry.name)] += seen.is_new_file(folder / entry.name)
             elif _is_media_name(entry.name) and wanted.takes_file(relative):
                 status = _status(entry)
                 is_pipe = status is not None and not stat.S_ISREG(status.st_mode)  # or a device
                 if not is_pipe and seen.is_new_file(folder / entry.name):
                     files.append(folder / entry.name)
-        yield from _dated(_pair(files), wanted)
+        yield from _dated(_pair(files), wanted, tally)
         stack += reversed(folders)
 
 
@@ -192,6 +223,10 @@ def _status(path: Path | os.DirEntry[str]) -> os.stat_result | None:
 
 def _is_media_name(name: str) -> bool:
     return not name.startswith(".") and _suffix(name) in MEDIA_SUFFIXES
+
+
+def _is_unread_name(name: str) -> bool:
+    return not name.startswith(".") and _suffix(name) in UNREAD_SUFFIXES
 
 
 def is_photo_name(name: str) -> bool:
@@ -232,8 +267,8 @@ def _stem(path: Path) -> str:
     return os.path.splitext(path.name)[0].casefold()
 
 
-def _dated(found: list[Found], wanted: Selection) -> Iterator[Found]:
-    return (f for f in found if wanted.takes_date(f.path))
+def _dated(found: list[Found], wanted: Selection, tally: Tally) -> Iterator[Found]:
+    return (f for f in found if wanted.takes_date(f.path, tally if f.kind == "photo" else None))
 
 
 def read_list(file: Path, *, null: bool) -> list[Path]:

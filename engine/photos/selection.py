@@ -1,12 +1,28 @@
 """Which of the found files are wanted: name patterns and dates."""
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from engine.photos.exif import read_taken
+
+
+@dataclass
+class Tally:
+    """What a search passed over: `unread`, how many pictures of each format that is not read, by its ending; and what
+    it had to guess: `undated`, how many photos have no date of their own, so that their file's time was used for it.
+    """
+
+    unread: Counter[str] = field(default_factory=Counter)
+    undated: int = 0
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.unread.clear()
+        self.undated = 0
 
 
 @dataclass(frozen=True)
@@ -15,8 +31,8 @@ class Selection:
 
     Patterns are as in `.gitignore`: one without a slash is compared with names (an exclude also with those of folders,
     which are then not entered), one with a slash with the path relative to the folder that was given; `*` and `?` stop
-    at slashes, `**` does not. Endings are compared without case. Dates are those of EXIF by the camera's clock, else
-    the file's modification time in local time; since is inclusive, until is not.
+    at slashes, `**` does not. Endings are compared without case. Dates are those of the photo (`exif.read_taken`) by
+    the camera's clock, else the file's modification time in local time; since is inclusive, until is not.
     """
 
     include: tuple[str, ...] = ()
@@ -39,8 +55,11 @@ class Selection:
         """Whether a folder is entered."""
         return not any(p.fits(relative, is_folder=True) for p in self._excluded)
 
-    def takes_date(self, path: Path) -> bool:
-        """Whether a file's date fits; reads the file's metadata only if a date is asked for. Missing files fit."""
+    def takes_date(self, path: Path, tally: Tally | None = None) -> bool:
+        """Whether a file's date fits; reads the file's metadata only if a date is asked for. Missing files fit.
+
+        Counts the photos without a date of their own into `tally`.
+        """
         if self.since is None and self.until is None:
             return True
         taken = read_taken(path)
@@ -49,6 +68,8 @@ class Selection:
                 taken = datetime.fromtimestamp(path.stat().st_mtime)
             except (OSError, ValueError, OverflowError):
                 return True
+            if tally is not None:
+                tally.undated += 1
         since, until = _local(self.since), _local(self.until)
         return (since is None or taken >= since) and (until is None or taken < until)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from engine.errors import PhotoError, SidecarError
 from engine.files import finish_first
 from engine.photos.blocks.containers import read_blocks
-from engine.photos.decode import Photo, PhotoFile, decode_photo, read_photo
+from engine.photos.decode import NO_END, Photo, PhotoFile, decode_photo, read_photo
 from engine.photos.discovery import Found
 from engine.photos.embedded import Embedded, embedded_of
 from engine.photos.exif import exif_of
@@ -214,11 +214,18 @@ def _without_caption(run: _Run, job: _Job, facts: PhotoFacts) -> _Job:
     recognition = run.digests.recognition(facts.content_hash, job.declined)
     if known is not None and caption_holds(run.session, known, facts, matches, job.software):
         return replace(job, account=replace(known, facts=facts, matches=matches, recognition=recognition))
-    account = names_only_account(run.digests, facts, matches, recognition)
+    account = replace(names_only_account(run.digests, facts, matches, recognition), notes=_file_notes(job))
     if known is not None and known.key == account.key:
         return replace(job, account=account)
     removed = known.caption if known is not None else None
     return replace(job, account=account, result=Described(job.found.path, Status.OK, removed=removed))
+
+
+def _file_notes(job: _Job) -> tuple[str, ...]:
+    """What is wrong with the photo's file, from decoding it now or before."""
+    if job.photo is not None:
+        return job.photo.notes
+    return tuple(n for n in (job.document.notes if job.document else ()) if n == NO_END)
 
 
 def _account(run: _Run, job: _Job, facts: PhotoFacts, caption: str | None, notes: Iterable[str]) -> Account:
@@ -254,6 +261,7 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
     share = (time.monotonic() - began) / len(opened)
     for (i, job, photo), said, heat in zip(opened, spoken, drawn, strict=True):
         notes = (
+            *photo.notes,
             *(f"the VLM left out {n}; the name was put in" for n in said.repaired),
             *heat.notes,
         )

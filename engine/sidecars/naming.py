@@ -31,7 +31,7 @@ _FOLDERS = 16
 _LONGEST_NAME = 255
 _NO_OWNERS = (".xmp", ".json", ".aae", ".thm", ".txt", "_original", "~")
 """Ends of names of files that never have a sidecar: sidecars of others, and backups (exiftool's, editors')."""
-_HOLDING_XMP = SUFFIXES | {".psd", ".psb", ".pdf"}
+_HOLDING_XMP = (SUFFIXES - {".bmp", ".dib"}) | {".psd", ".psb", ".pdf"}
 """What Adobe's programs write XMP into, so that a sidecar beside it and a raw file is the raw file's."""
 
 

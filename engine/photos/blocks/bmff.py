@@ -1,4 +1,6 @@
-"""Metadata of HEIC, AVIF and CR3 files: boxes (ISO/IEC 14496-12), image items (ISO/IEC 23008-12), Canon's own boxes."""
+"""Metadata of HEIC, AVIF, CR3 and JPEG 2000 files: boxes (ISO/IEC 14496-12; ISO/IEC 15444-1, annex I), image items
+(ISO/IEC 23008-12), and the boxes of Canon and others.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,9 @@ _LARGEST_ITEM = 64 * 2**20
 _CANON = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 """Canon's metadata and Adobe's XMP (XMP Specification part 3, 1.1.4)."""
+
+_EXIF_BOX, _IPTC_BOX = b"JpgTiffExif->JP2", bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
+"""Boxes of EXIF and IPTC in JPEG 2000, as exiftool, exiv2 and ImageMagick write them."""
 
 
 @dataclass(frozen=True)
@@ -220,3 +225,13 @@ def read_canon(data: Slices) -> tuple[dict[bytes, Part], bytes]:
     if canon is None:
         return {}, packet
     return {b.kind: Part(data, b.start, b.stop) for b in iter_boxes(data, canon.start, canon.stop)}, packet
+
+
+def read_jp2(data: Slices) -> tuple[bytes, bytes, bytes]:
+    """EXIF's TIFF structure, XMP packet and IPTC block of a JPEG 2000 file; empty where it has none."""
+    found: dict[bytes, bytes] = {}
+    for box in iter_boxes(data, 0, len(data)):
+        if box.kind in (_EXIF_BOX, _XMP_BOX, _IPTC_BOX) and box.stop - box.start <= _LARGEST_ITEM:
+            found.setdefault(box.kind, data[box.start : box.stop])
+    exif, xmp, iptc = (found.get(kind, b"") for kind in (_EXIF_BOX, _XMP_BOX, _IPTC_BOX))
+    return exif.removeprefix(b"Exif\0\0"), xmp, iptc

@@ -86,6 +86,9 @@ def _find(data: Slices, head: bytes) -> _Found:
     if head[4:8] == b"ftyp":
         items = bmff.read_items(data)
         return _Found(items.exif.removeprefix(b"Exif\0\0"), xmp=items.xmp, orientation=items.orientation)
+    if head[:12] == b"\0\0\0\x0cjP  \r\n\x87\n":
+        exif, xmp, iptc = bmff.read_jp2(data)
+        return _Found(exif, xmp=xmp, iptc=iptc)
     if head[:16] == b"FUJIFILMCCD-RAW ":
         at, size = (int.from_bytes(data[k : k + 4], "big") for k in (84, 88))
         return _of_jpeg(Part(data, at, at + size))

@@ -13,6 +13,8 @@ EXIF_MARK = b"Exif\0"
 XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 PHOTOSHOP_MARK = b"Photoshop 3.0\0"
 PROFILE_MARK = b"ICC_PROFILE\0"
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Frame headers; of every four the third is progressive (T.81, table B.1)."""
 _MOST_SEGMENTS = 20_000
 """Far more than any file has (a large ICC profile takes 200)."""
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -87,16 +89,12 @@ def read_scans(data: bytes) -> Scans:
         count = data.count(bytes((0xFF, START_OF_SCAN)))
     components, held = 0, False
     for segment in iter_segments(data):
-        if segment.marker in _FRAMES and segment.stop - segment.start >= 6:
+        if segment.marker in FRAMES and segment.stop - segment.start >= 6:
             components = data[segment.start + 5]
             held = held or segment.marker & 3 == 2
         elif segment.marker == START_OF_SCAN and segment.stop > segment.start:
             held = held or data[segment.start] < components
     return Scans(count, held)
-
-
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Frame headers; of every four the third is progressive (T.81, table B.1)."""
 
 
 def _segment(data: Slices, at: int) -> Segment | None:
