@@ -87,8 +87,7 @@ def caption(
     names = () if no_concepts else o.split_names(concepts)
     _check(names_twice=no_concepts and concepts is not None, explained_dry_run=bool(explain and dry_run))
     _check_only(only=only, names=names)
-    selection = o.make_selection(include, exclude, since, until)
-    photos = o.find_photos(paths, files_from, null=null, selection=selection)
+    photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
     from engine.pipeline.describe import Request
     from engine.pipeline.sidecar_plans import Manner, Regions
     from engine.sidecars.xmp import Policy
@@ -105,11 +104,10 @@ def caption(
         library=photos.folder,
     )
     session = o.open_session(
-        vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run, names=request.concepts
+        vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run, names=names
     )
     report = Report(json=json, jsonl=jsonl, show_all=show_all or dry_run, has_vlm=session.has_vlm)
-    _run(session, photos, request, report)
-    raise typer.Exit(SOME_FAILED if report.counts.get("failed") else OK)
+    raise typer.Exit(_run(session, photos, request, report))
 
 
 def _check(*, names_twice: bool, explained_dry_run: bool) -> None:
@@ -131,7 +129,8 @@ def _check_only(*, only: bool, names: tuple[str, ...] | None) -> None:
         raise UsageError("--only needs --concepts", hint="Example: --concepts rex,anna --only")
 
 
-def _run(session: "Session", photos: o.Photos, request: "Request", report: Report) -> None:
+def _run(session: "Session", photos: o.Photos, request: "Request", report: Report) -> int:
+    """Caption the photos and print what came of each; the exit code."""
     from engine.pipeline.chosen import choose_concepts
     from engine.pipeline.describe import describe
 
@@ -152,6 +151,7 @@ def _run(session: "Session", photos: o.Photos, request: "Request", report: Repor
         out.json_document({"photos": report.documents, "summary": report.counts})
     report.summarise(session.vlm_config.name)
     o.tell_tally(photos)
+    return SOME_FAILED if report.counts.get("failed") else OK
 
 
 def _tell_left_out(chosen: "ChosenConcepts") -> None:

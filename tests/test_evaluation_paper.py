@@ -1,6 +1,7 @@
 """The paper's protocol with the storybook: what is learned from, what comes out, and that it comes out again."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -29,14 +30,14 @@ def silent(text):
 @pytest.fixture
 def opened(monkeypatch):
     """The photos whose files are read, by any road."""
-    read, found = Path.read_bytes, []
+    opening, found = os.open, []
 
-    def record(path):
-        if path.suffix == ".jpg":
-            found.append(path.resolve())
-        return read(path)
+    def record(path, *flags, **options):
+        if os.fspath(path).endswith(".jpg"):
+            found.append(Path(path).resolve())
+        return opening(path, *flags, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", record)
+    monkeypatch.setattr(os, "open", record)
     return found
 
 
@@ -66,7 +67,8 @@ def test_head_and_embedding_see_training_photos_only(tmp_path, opened):
         (("--paper", "--seed", "1"), "--seed is not for --paper"),
         (("--paper", "--captions", "written"), "--captions is not for --paper"),
         (("--paper", "--vlms", "storybok"), "no VLM called 'storybok'"),
-        (("--paper", "--vlms", ""), "no VLM to measure"),
+        (("--paper", "--vlms", ""), "--vlms is empty"),
+        (("--paper", "--vlms", ","), "no VLM to measure"),
         (("--paper", "--recogniser", "eyes"), "no recogniser called 'eyes'"),
         (("--paper", "--data", "no-such-folder"), "is not a folder"),
     ],

@@ -5,10 +5,11 @@ the cached features; its caption is that of its JSON sidecar while it is about t
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import PhotoError, SidecarError
 from engine.files import finish_first
@@ -32,6 +33,9 @@ from engine.sidecars.json_sidecar import Account, Document, read_document
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
 from engine.sidecars.xmp import Change
 from engine.types import Match, PhotoFacts, PhotoResult, Status
+
+if TYPE_CHECKING:
+    from engine.tasks import Known
 
 VIDEO, LIVE_HALF = "a video", "the moving half of a Live Photo"
 """Why videos are skipped."""
@@ -246,7 +250,7 @@ def _account(run: _Run, job: _Job, facts: PhotoFacts, caption: str | None, notes
 def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
     """Find out who is in the photos that were decoded, and let the VLM speak of those that changed."""
     began = time.monotonic()
-    done = _recognise(run, jobs)
+    done = _explain_names_only(run, _recognise(run, jobs))
     opened = [(i, j, j.photo) for i, j in enumerate(done) if j.photo is not None and j.account is None]
     if not opened:
         return done
@@ -257,7 +261,7 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
     known = {c.id: tasks.Known(c, vector) for c, vector in run.chosen.vectors.items()}
     named = [[known[m.concept_id] for m in j.matches or () if m.concept_id in known] for _, j, _ in opened]
     spoken = tasks.caption(session.vlm, [p.image for p in photos], named)
-    drawn = run.pictures.explain(session, photos, named, run.enrolled) if run.pictures else [Drawn()] * len(photos)
+    drawn = _explain(run, [j for _, j, _ in opened], photos, known)
     share = (time.monotonic() - began) / len(opened)
     for (i, job, photo), said, heat in zip(opened, spoken, drawn, strict=True):
         notes = (
@@ -273,6 +277,30 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
         account = _account(run, job, photo.facts, said.text, notes)
         done[i] = replace(job, account=account, result=result, seconds=job.seconds + share)
     return done
+
+
+def _explain_names_only(run: _Run, jobs: list[_Job]) -> list[_Job]:
+    """The jobs; those that no VLM describes with pictures of why concepts were recognised, where these are wanted."""
+    open_jobs = [j for j in jobs if run.pictures and j.photo is not None and j.account is not None]
+    photos = [j.photo for j in open_jobs if j.photo is not None]
+    drawn = dict(zip((j.found.path for j in open_jobs), _explain(run, open_jobs, photos, {}), strict=True))
+    done = []
+    for job in jobs:
+        own = drawn.get(job.found.path)
+        if own is not None:
+            result = job.result if isinstance(job.result, Described) else Described(job.found.path, Status.OK)
+            job = replace(job, result=replace(result, pictures=own.pictures, whys=own.whys))
+        done.append(job)
+    return done
+
+
+def _explain(run: _Run, jobs: Sequence[_Job], photos: Sequence[Photo], known: "Mapping[str, Known]") -> list[Drawn]:
+    """Pictures of why the concepts that were asked for are in some photos, and of what they attend to."""
+    if run.pictures is None:
+        return [Drawn()] * len(photos)
+    asked = {c.id: c for c in run.chosen.asked}
+    recognised = [[asked[m.concept_id] for m in j.matches or () if m.concept_id in asked] for j in jobs]
+    return run.pictures.explain(run.session, photos, recognised, known, run.enrolled)
 
 
 def _recognise(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:

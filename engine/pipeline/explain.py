@@ -4,7 +4,7 @@ concept was recognised. Nothing that is not a picture of ours is ever replaced b
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from engine.pipeline.recognition import Enrolled
 from engine.pipeline.session import Session
 from engine.pipeline.why import Why, why
 from engine.pipeline.why_picture import draw_why
+from engine.types import Concept
 
 if TYPE_CHECKING:
     from engine.tasks import Known
@@ -64,19 +65,28 @@ class Pictures:
     written: set[Path] = field(default_factory=set)
 
     def explain(
-        self, session: Session, photos: Sequence[Photo], known: Sequence[Sequence["Known"]], enrolled: Enrolled
+        self,
+        session: Session,
+        photos: Sequence[Photo],
+        recognised: Sequence[Sequence[Concept]],
+        known: Mapping[str, "Known"],
+        enrolled: Enrolled,
     ) -> list[Drawn]:
         """Of each photo two pictures a concept that was recognised: `<stem>-<name>.png`, what it attends to when the
-        VLM was told of it, and `<stem>-<name>-why.png`; photos without concepts get none. `enrolled`: who judged.
+        VLM was told of it, and `<stem>-<name>-why.png`. `known`: what the VLM has learned, by concept id; the first
+        picture is left out for other concepts, and for photos that the VLM does not know. `enrolled`: who judged.
 
         Raises:
             EngineError: the folder cannot be made.
         """
         found = []
-        for photo, own in zip(photos, known, strict=True):  # one at a time: what else is in a batch shows in the bytes
-            whys = [why(session, photo, k.concept, enrolled=enrolled) for k in own]
-            sheets = [*_heat(session, photo, own), *(_Sheet(w.concept.name, draw_why(photo, w), _WHY) for w in whys)]
+        for photo, own in zip(photos, recognised, strict=True):  # one at a time: a whole batch shows in the bytes
+            whys = [why(session, photo, c, enrolled=enrolled) for c in own]
+            told = [known[c.id] for c in own if c.id in known] if session.can_describe(photo.software) else []
+            sheets = [*_heat(session, photo, told), *(_Sheet(w.concept.name, draw_why(photo, w), _WHY) for w in whys)]
             pictures, notes = [], []
+            if len(told) < len(own):
+                notes.append("no picture of attention: the VLM does not know the concept, or not such photos")
             for sheet in sheets:
                 self._make_folder()
                 try:

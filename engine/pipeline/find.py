@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image, UnidentifiedImageError
 
 from engine.boxes import Box
-from engine.errors import EngineError, PhotoError, UsageError
+from engine.errors import EngineError, NotTrainedError, PhotoError, UsageError
 from engine.files import read_bytes, write_atomically
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
@@ -66,22 +66,22 @@ def find(
 
     Raises:
         ConceptError: the concept is unknown, or cannot be recognised with this recogniser.
-        NotTrainedError: it was never trained for this VLM, and the VLM is needed.
+        NotTrainedError: it was never trained for this VLM, and the VLM's own box is asked for.
         UsageError: `draw` names a file that is no drawing of ours, or the VLM does not answer with boxes.
-        NoVlmError: the VLM has to look at the photos, and knows the drawn world only, and one was not drawn.
+        NoVlmError: the VLM's own box is asked for, and it knows the drawn world only, and a photo was not drawn.
     """
-    if method == "refer" or explain:
+    if method == "refer":
         check_vlm(session, paths)
     concept = session.store.get(name)
     session.check_recognisable(concept)
     enrolled = load_enrolled(session, [concept], common_folder(paths))
-    known = _known(session, concept, method) if method == "refer" or explain else None
+    known = _known(session, concept, method) if method == "refer" or explain else {}
     pictures = Pictures(explain) if explain else None
     drawn: set[Path] = set()
     for batch in in_batches(paths, _read, session.vlm_config.batch):
         located = _locate(session, enrolled, batch)
-        if known is not None:
-            located = _refine(session, known, batch, located, method, pictures, enrolled)
+        if method == "refer" or pictures is not None:
+            located = _refine(session, concept, known, batch, located, method, pictures, enrolled)
         for photo, location in zip(batch, located, strict=True):
             if draw and isinstance(photo, Photo) and location.box:
                 target = _target(draw, photo.path, len(paths), drawn)
@@ -99,24 +99,33 @@ def check_vlm(session: Session, paths: Sequence[Path]) -> None:
     """
     if not session.has_vlm:
         raise UsageError(
-            "--vlm none has no box to give and no attention to show", hint="Leave out --method refer and --explain."
+            "--vlm none has no box to give", hint="Leave out --method refer: recognition gives a box without a VLM."
         )
     if session.vlm_config.world:
         check_drawn(session, paths)
 
 
-def _known(session: Session, concept: Concept, method: Method) -> "Known":
+def _known(session: Session, concept: Concept, method: Method) -> "dict[str, Known]":
+    """The concept by its id as the VLM knows it; without it, pictures of attention are left out."""
     from engine import tasks
 
     if method == "refer":
         tasks.check_refers(session.vlm_config)
-    vector = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
-    return tasks.Known(concept, vector)
+    elif not session.has_vlm:
+        return {}
+    try:
+        vector = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
+    except NotTrainedError:
+        if method == "refer":
+            raise
+        return {}
+    return {concept.id: tasks.Known(concept, vector)}
 
 
 def _refine(
     session: Session,
-    known: "Known",
+    concept: Concept,
+    known: "dict[str, Known]",
     batch: Sequence[Photo | Location],
     located: Sequence[Location],
     method: Method,
@@ -133,13 +142,13 @@ def _refine(
         return found
     photos = [p for _, p in some]
     if method == "refer":
-        boxes = tasks.refer(session.vlm, [p.image for p in photos], [known] * len(photos))
+        boxes = tasks.refer(session.vlm, [p.image for p in photos], [known[concept.id]] * len(photos))
         for (i, photo), box in zip(some, boxes, strict=True):
             found[i] = replace(found[i], box=photo.in_photo(box) if box else None)
             if box is None:
                 found[i] = replace(found[i], status=Status.SKIPPED, reason="recognised, but not located by the VLM")
     if pictures is not None:
-        drawn = pictures.explain(session, photos, [[known]] * len(photos), enrolled)
+        drawn = pictures.explain(session, photos, [[concept]] * len(photos), known, enrolled)
         for (i, _), own in zip(some, drawn, strict=True):
             found[i] = replace(found[i], pictures=own.pictures, notes=own.notes)
     share = (time.monotonic() - began) / len(some)
