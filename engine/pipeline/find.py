@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image, UnidentifiedImageError
 
 from engine.boxes import Box
-from engine.errors import EngineError, PhotoError, UsageError
+from engine.errors import EngineError, NoVlmError, PhotoError, UsageError
 from engine.files import write_atomically
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
 from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Pictures
-from engine.pipeline.names_only import check_drawn
+from engine.pipeline.names_only import HOW_TO_GET_A_VLM, UNKNOWN_WORLD, check_drawn
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
 from engine.store.calibrations import common_folder
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.tasks import Known
 
 Method = Literal["regions", "refer"]
+_WITHOUT_REFER = "Leave out --method refer: recognition gives a box without a VLM."
 _SOFTWARE, _MARK = 0x0131, "myvlm locate"
 """EXIF `Software` of our drawings: nothing else is ever replaced by one."""
 
@@ -67,16 +68,18 @@ def find(
         ConceptError: the concept is unknown, or cannot be recognised with this recogniser.
         NotTrainedError: it was never trained for this VLM, and the VLM is needed.
         UsageError: `draw` names a file that is no drawing of ours, or the VLM does not answer with boxes.
-        NoVlmError: the VLM has to look at the photos, and knows the drawn world only, and one was not drawn.
+        NoVlmError: the VLM has to look at the photos and knows the drawn world only, and one was not drawn; where the
+            user chose no VLM, and pictures are not wanted: no photo could be looked at.
     """
     if method == "refer" or explain:
-        check_vlm(session, paths)
+        check_vlm(session, paths, all_known=explain is not None)
     concept = session.store.get(name)
     session.check_recognisable(concept)
     enrolled = load_enrolled(session, [concept], common_folder(paths))
     known = _known(session, concept, method) if method == "refer" or explain else None
     pictures = Pictures(explain) if explain else None
     drawn: set[Path] = set()
+    unknown = located_some = False
     for batch in in_batches(paths, _read, session.vlm_config.batch):
         located = _locate(session, enrolled, batch)
         if known is not None:
@@ -86,11 +89,15 @@ def find(
                 target = _target(draw, photo.path, len(paths), drawn)
                 drawn.add(target)
                 location = _draw(photo, location, target)
+            unknown |= location.reason == UNKNOWN_WORLD
+            located_some |= location.box is not None
             yield location
+    if unknown and not located_some:
+        raise NoVlmError(f"nothing was located: {UNKNOWN_WORLD}", hint=f"{_WITHOUT_REFER} {HOW_TO_GET_A_VLM}")
 
 
-def check_vlm(session: Session, paths: Sequence[Path]) -> None:
-    """Make sure that there is a VLM that knows all of the photos.
+def check_vlm(session: Session, paths: Sequence[Path], *, all_known: bool) -> None:
+    """Make sure that there is a VLM, and that it knows all of the photos if `all_known` or the user chose it.
 
     Raises:
         UsageError: the user asked for none.
@@ -100,8 +107,8 @@ def check_vlm(session: Session, paths: Sequence[Path]) -> None:
         raise UsageError(
             "--vlm none has no box to give and no attention to show", hint="Leave out --method refer and --explain."
         )
-    if session.vlm_config.world:
-        check_drawn(session, paths)
+    if session.vlm_config.world and (all_known or session.choices.vlm):
+        check_drawn(session, paths, way_out="Leave out --explain." if all_known else _WITHOUT_REFER)
 
 
 def _known(session: Session, concept: Concept, method: Method) -> "Known":
@@ -128,6 +135,13 @@ def _refine(
     began = time.monotonic()
     found = list(located)
     some = [(i, p) for i, p in enumerate(batch) if isinstance(p, Photo) and located[i].match]
+    if not some:
+        return found
+    if method == "refer":
+        for i, photo in some:
+            if not session.can_describe(photo.software):
+                found[i] = replace(found[i], box=None, status=Status.SKIPPED, reason=UNKNOWN_WORLD)
+        some = [(i, p) for i, p in some if session.can_describe(p.software)]
     if not some:
         return found
     photos = [p for _, p in some]
