@@ -96,3 +96,28 @@ class DivergedError(EngineError):
 def first_line(err: BaseException) -> str:
     """The first line of what an error of another library says, or its type where it says nothing."""
     return next(iter(str(err).strip().splitlines()), type(err).__name__)
+
+
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "cublas_status_alloc_failed",
+)
+"""What the allocators of torch (CUDA, MPS, CPU), cuBLAS, ONNX Runtime and C++ say."""
+
+
+def is_out_of_memory(err: BaseException) -> bool:
+    """Return whether an exception of any library says that there is no memory left, or was caused by one that does."""
+    cause: BaseException | None = err
+    while cause is not None:
+        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+            return True
+        text = str(cause).lower()
+        if isinstance(cause, Exception) and any(sign in text for sign in _NO_MEMORY):
+            return True
+        cause = cause.__cause__
+    return False

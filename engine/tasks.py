@@ -25,6 +25,7 @@ from engine.vlms.wording import (
     noun_phrases,
     replace_names,
     replace_words,
+    spell_identifiers,
 )
 
 REFER_AGAIN = "[refer] where is {names}?"
@@ -113,7 +114,7 @@ def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequen
         ids = [vlm.encode_prompt(r) for r in asked]
         parts = [ids[i : i + vlm.config.batch] for i in range(0, len(ids), vlm.config.batch)]
         answers = (g for part in parts for g in vlm.generate([rows] * len(part), part))
-        said.append([clean_text(g.text, capped=g.capped) for g in answers])
+        said.append([clean_text(g.text, capped=g.capped, keep_lines=True) for g in answers])
     return said
 
 
@@ -201,7 +202,10 @@ def _encode(vlm: Vlm, images: Sequence[Image.Image]) -> ImageFeatures:
 
 
 def _generate(vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[Known]], requests: Sequence[str]) -> list[str]:
-    return [clean_text(g.text, capped=g.capped) for g in _generate_raw(vlm, seen, known, requests)]
+    """Generated texts without debris, their identifiers spelled as the VLM was told them."""
+    texts = [clean_text(g.text, capped=g.capped) for g in _generate_raw(vlm, seen, known, requests)]
+    told = [[k.concept.identifier for k in own] for own in known]
+    return [spell_identifiers(text, own) for text, own in zip(texts, told, strict=True)]
 
 
 def _generate_raw(

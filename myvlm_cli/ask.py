@@ -33,7 +33,8 @@ def ask(
 
     Example: myvlm ask photo.jpg "What is Rex holding?"
     """
-    from engine.pipeline.respond import UNKNOWN_WORLD, respond
+    from engine.pipeline.names_only import UNKNOWN_WORLD
+    from engine.pipeline.respond import respond
 
     *photos, question = photos_and_question
     _check_question(photos, question)
@@ -60,11 +61,19 @@ def _check_question(photos: list[str], question: str) -> None:
     from engine.errors import UsageError
 
     example = 'Example: myvlm ask photo.jpg "What is Rex holding?"'
-    words = [p for p in photos if not Path(p).exists() and not set(p) & set("/.\\*-")]
+    words = [p for p in photos if not _exists(p) and not set(p) & set("/.\\*-")]
     if len(words) > 1 or (words and len(photos) > len(words)):
         raise UsageError(f"{words[0]!r} is not a photo; quote the question", hint=example)
-    if not photos or Path(question).exists():
+    if not photos or not question.strip() or _exists(question):
         raise UsageError("a photo and a question are needed", hint=example)
+
+
+def _exists(text: str) -> bool:
+    """Whether there is a file of that name; a long question is none."""
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _tell_gaps(session: "Session", unknown: int, untrained: set[str]) -> None:
@@ -94,16 +103,16 @@ def _report(reply: Any, *, many: bool, json: bool, jsonl: bool) -> dict[str, Any
         "concepts": [{**describe_match(m), "task": tasks.get(m.concept_id)} for m in reply.matches],
         "reason": reply.reason,
         "notes": list(reply.notes),
+        "absent": list(reply.absent),
         "seconds": round(reply.seconds, 3),
     }
     if jsonl:
         out.json_line(document)
     elif not json and reply.answer is not None:
         out.text(f"{document['file']}: {reply.answer}" if many else reply.answer)
-    from engine.pipeline.respond import UNKNOWN_WORLD
+    from engine.pipeline.names_only import UNKNOWN_WORLD
 
     if reply.answer is None and reply.reason != UNKNOWN_WORLD:
-        out.say(f"{document['file']}: {reply.reason}")
-    for note in reply.notes:
-        out.say(f"{document['file']}: {note}" if many else note)
+        reason = str(reply.reason).removeprefix(f"{reply.path}: ")
+        out.say(f"{document['file']}: {reason}")
     return document

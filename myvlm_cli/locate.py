@@ -10,6 +10,7 @@ from engine.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
+from myvlm_cli.words import count
 
 
 def locate(
@@ -46,6 +47,7 @@ def locate(
     Example: myvlm locate rex photo.jpg --draw rex.png
     """
     from engine.pipeline.find import find
+    from engine.pipeline.names_only import UNKNOWN_WORLD
 
     selection = o.make_selection(include, exclude, since, until)
     photos = o.gather_photos(paths, files_from, null=null, selection=selection)
@@ -53,18 +55,23 @@ def locate(
         vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=False, names=(name,)
     )
     o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
-    failed, documents = False, []
+    failed, unknown, documents = False, 0, []
     with out.progress("locating", len(photos)) as bar:
         for location in find(session, name, photos, draw=draw, method=method, explain=explain):
             failed = failed or location.status == "failed"
+            unknown += location.reason == UNKNOWN_WORLD
             bar.advance()
             documents.append(_report(location, method, json=json, jsonl=jsonl))
     if json:
         out.json_document({"concept": name, "photos": documents})
+    if unknown:
+        out.warn(f"{count(unknown, 'photo')} without a box: no VLM for real photos is on this machine (myvlm models)")
     raise typer.Exit(SOME_FAILED if failed else OK)
 
 
 def _report(location: Any, method: str, *, json: bool, jsonl: bool) -> dict[str, Any]:
+    from engine.pipeline.names_only import UNKNOWN_WORLD
+
     match = location.match
     document = {
         "file": path_text(location.path),
@@ -84,8 +91,12 @@ def _report(location: Any, method: str, *, json: bool, jsonl: bool) -> dict[str,
     }
     if jsonl:
         out.json_line(document)
-    elif not json:
-        where = " ".join(map(str, document["box"])) if document["box"] else location.reason
+    elif not json and location.reason != UNKNOWN_WORLD:
+        where = (
+            " ".join(map(str, document["box"]))
+            if document["box"]
+            else str(location.reason).removeprefix(f"{location.path}: ")
+        )
         out.text(f"{document['file']}: {where}{describe_confidence(match) if match else ''}")
     for note in location.notes:
         out.warn(note)

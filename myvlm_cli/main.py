@@ -11,7 +11,7 @@ from typer._click.exceptions import ClickException, NoArgsIsHelpError, NoSuchOpt
 
 from engine import __version__
 from engine.config import stay_offline
-from engine.errors import EngineError
+from engine.errors import EngineError, is_out_of_memory
 from myvlm_cli import (
     add_concept,
     ask,
@@ -124,10 +124,10 @@ def _run() -> int:
         code = SOME_FAILED
         out.fail("stopped; nothing was changed", "", code, "Abort")
     except Exception as err:  # of torch, ONNX Runtime, Python: each has a type of its own
-        from engine.vlms.memory import is_out_of_memory, memory_fault
-
         if not is_out_of_memory(err):
             raise
+        from engine.vlms.memory import memory_fault
+
         fault = memory_fault(err)
         code = exit_code(fault)
         out.fail(str(fault), fault.hint, code, "OutOfMemory")

@@ -1,13 +1,27 @@
 """Special tokens, made-up turns and broken characters never reach a caption or an answer."""
 
+import time
+
+import engine.device  # noqa: F401
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine import tasks
 from engine.photos.decode import load_photo
 from engine.vlms.base import Generation
 from engine.vlms.debris import clean_text
-from engine.vlms.wording import capitalise_openings, has_word, mentions, replace_names, replace_words
+from engine.vlms.wording import (
+    capitalise_openings,
+    find_names,
+    has_word,
+    mentions,
+    replace_names,
+    replace_words,
+    spell_identifiers,
+)
 from tests.learned import draw_album
 
 
@@ -37,6 +51,20 @@ from tests.learned import draw_album
         ("Dr. Who and a dog", "Dr. Who and a dog"),
         ("", ""),
         ("</s>", ""),
+        ("<s></s> A dog.", "A dog."),
+        ("[INST] Caption this. [/INST] A dog.", "A dog."),
+        ("Question: What is it? Answer: a dog", "a dog"),
+        ("USER: What is it? ASSISTANT: A dog.", "A dog."),
+        ("ASSISTANT: ASSISTANT: A dog. USER: more", "A dog."),
+        ("### A dog.", "A dog."),
+        ("#1 in the race", "#1 in the race"),
+        ("A dog.\nUser: and now?", "A dog."),
+        ("A dog.</s> A dog.</s>", "A dog."),
+        ("A dog {<12> <30> <45><60>} .", "A dog."),
+        ("[caption] A dog<br/> [UNK].", "A dog."),
+        ("A\u202e dog\ud800\uffff\U000f0000.", "A dog."),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467 here", "\U0001f468\u200d\U0001f469\u200d\U0001f467 here"),
+        ("I <3 dogs", "I <3 dogs"),
     ],
 )
 def test_debris_is_removed_and_words_stay(text, clean):
@@ -50,10 +78,33 @@ def test_debris_is_removed_and_words_stay(text, clean):
         ("A dog sleeps. It is asleep.", "A dog sleeps. It is asleep."),
         ("A dog that sleeps on the", "A dog that sleeps on the"),
         ('He says "Sit." The dog', 'He says "Sit."'),
+        ("A man next to Mr. Smi", "A man next to Mr. Smi"),
+        ("A dog. He is on St. Mary's", "A dog."),
+        ("A dog. It is at {<12><30", "A dog."),
+        ("A dog <p", "A dog"),
+        ("一只狗。它在", "一只狗。"),
     ],
 )
 def test_an_unfinished_last_sentence_is_cut_off(text, clean):
     assert clean_text(text, capped=True) == clean
+
+
+def test_lines_stay_where_one_of_them_is_wanted():
+    assert clean_text("Sure:\n\n Rex  sleeps.</s>", keep_lines=True) == "Sure:\nRex sleeps."
+
+
+@given(st.text(alphabet=st.sampled_from("<>/{}[]|#: \n.,!sp1aUSER\ufffd\x07"), max_size=60), st.booleans())
+def test_cleaning_twice_changes_no_more_and_leaves_no_broken_character(text, capped):
+    clean = clean_text(text, capped=capped)
+    assert not set(clean) & set("\ufffd\x07\n")
+    assert clean == " ".join(clean.split())
+
+
+@pytest.mark.parametrize("text", ["<p> ", "<1>", "{<1>", "[INST]", "USER:", "</s>", " ", "{", "\n", ". "])
+def test_cleaning_takes_no_longer_than_reading(text):
+    began = time.process_time()
+    clean_text(text * 2000 + "x", capped=True)
+    assert time.process_time() - began < 2
 
 
 def test_no_caption_or_answer_has_debris(session, tmp_path, monkeypatch):
@@ -115,8 +166,33 @@ def test_identifiers_are_found_in_capitals(text, words, expected):
         ("Wo ist STRASSE?", "Straße", True),
         ("ipek?", "İpek", True),
         ("Rexford", "Rex", False),
+        ("IŞIL?", "Işıl", True),
+        ("o'brien's hat", "O’Brien", True),
+        ("mary  ann", "Mary Ann", True),
+        ("小白在哪里?", "小白", True),
     ],
 )
 def test_names_are_found_without_case(text, name, found):
     assert mentions(text, name) is found
     assert (replace_names(text, {name: "sks"}) != text) is found
+
+
+def test_of_overlapping_names_the_longest_is_found():
+    names = ["Rex", "Rex II", "Anna", "Anna's cat"]
+    assert [n for *_, n in find_names("Is rex ii with ANNA’S CAT?", names)] == ["Rex II", "Anna's cat"]
+    assert [n for *_, n in find_names("Is Anna's dog with Rex?", names)] == ["Anna", "Rex"]
+
+
+@pytest.mark.parametrize(
+    ("text", "identifiers", "expected"),
+    [
+        ("Here is SKS with Sks.", ["sks"], "Here is sks with sks."),
+        ("bob and his dog", ["Bob"], "Bob and his dog"),  # else a name that nobody has would stay in the caption
+        ("a girl with a bob", ["Bob"], "a girl with a bob"),
+        ("brown bear and Bear", ["Bear"], "brown bear and Bear"),
+        ("a dog", ["A"], "a dog"),
+        ("annabelle", ["Anna"], "annabelle"),
+    ],
+)
+def test_identifiers_are_known_in_any_case(text, identifiers, expected):
+    assert spell_identifiers(text, identifiers) == expected

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from engine.boxes import Box, iou
-from engine.errors import WeightsMissingError
+from engine.errors import WeightsMissingError, is_out_of_memory
 from engine.heads.regions import Region
 
 _SAME_OBJECT = 0.7
@@ -30,6 +30,8 @@ class ObjectDetector:
             self._processor = AutoImageProcessor.from_pretrained(source, local_files_only=True, backend="pil")
             model = AutoModelForObjectDetection.from_pretrained(source, local_files_only=True, dtype=torch.float32)
         except OSError as err:
+            if is_out_of_memory(err):
+                raise
             raise WeightsMissingError(
                 f"the object detector {Path(source).name!r} is not on this disk", hint=f"Fetch {source} first."
             ) from err

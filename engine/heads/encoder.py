@@ -11,7 +11,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from engine.errors import WeightsMissingError, first_line
+from engine.errors import WeightsMissingError, first_line, is_out_of_memory
 
 BATCH = 32
 
@@ -40,6 +40,8 @@ class ImageEncoder:
                 warnings.simplefilter("ignore")
                 model = open_clip.create_model(source.model, source.pretrained, require_pretrained=True)
         except (OSError, RuntimeError, ValueError, FileNotFoundError) as err:
+            if is_out_of_memory(err):
+                raise
             raise WeightsMissingError(
                 f"the image encoder {source.name!r} cannot be loaded: {first_line(err)}",
                 hint=f"Fetch its weights on a machine with network: open_clip model {source.model!r}, "

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from engine.boxes import Box
-from engine.errors import EnvironmentFault, WeightsMissingError
+from engine.errors import EnvironmentFault, WeightsMissingError, is_out_of_memory
 from engine.heads.matching import overlaps
 
 MODULES = ("detection", "recognition")
@@ -149,4 +149,6 @@ def _load(folder: Path, use_cuda: bool) -> Any:
         try:
             return FaceAnalysis(name=str(folder), allowed_modules=list(MODULES), providers=providers)
         except Exception as err:  # onnxruntime and onnx raise types of their own for damaged files
+            if is_out_of_memory(err):
+                raise
             raise EnvironmentFault(f"the face models in {folder} cannot be loaded: {err}") from err

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image, UnidentifiedImageError
 
 from engine.boxes import Box
-from engine.errors import EngineError, NotTrainedError, PhotoError, UsageError
+from engine.errors import EngineError, NotTrainedError, NoVlmError, PhotoError, UsageError
 from engine.files import read_bytes, write_atomically
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
 from engine.photos.reading import LARGEST_FILE
 from engine.pipeline.batches import in_batches
 from engine.pipeline.explain import Pictures
-from engine.pipeline.names_only import check_drawn
+from engine.pipeline.names_only import HOW_TO_GET_A_VLM, UNKNOWN_WORLD, check_drawn
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
 from engine.store.calibrations import common_folder
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from engine.tasks import Known
 
 Method = Literal["regions", "refer"]
+_WITHOUT_REFER = "Leave out --method refer: recognition gives a box without a VLM."
 _SOFTWARE, _MARK = 0x0131, "myvlm locate"
 """EXIF `Software` of our drawings: nothing else is ever replaced by one."""
 
@@ -68,7 +69,8 @@ def find(
         ConceptError: the concept is unknown, or cannot be recognised with this recogniser.
         NotTrainedError: it was never trained for this VLM, and the VLM's own box is asked for.
         UsageError: `draw` names a file that is no drawing of ours, or the VLM does not answer with boxes.
-        NoVlmError: the VLM's own box is asked for, and it knows the drawn world only, and a photo was not drawn.
+        NoVlmError: the VLM's own box is asked for, and it knows the drawn world only: none of the photos was drawn, or
+            the user chose it, and one was not.
     """
     if method == "refer":
         check_vlm(session, paths)
@@ -78,6 +80,7 @@ def find(
     known = _known(session, concept, method) if method == "refer" or explain else {}
     pictures = Pictures(explain) if explain else None
     drawn: set[Path] = set()
+    unknown = located_some = False
     for batch in in_batches(paths, _read, session.vlm_config.batch):
         located = _locate(session, enrolled, batch)
         if method == "refer" or pictures is not None:
@@ -87,22 +90,24 @@ def find(
                 target = _target(draw, photo.path, len(paths), drawn)
                 drawn.add(target)
                 location = _draw(photo, location, target)
+            unknown |= location.reason == UNKNOWN_WORLD
+            located_some |= location.box is not None
             yield location
+    if unknown and not located_some:
+        raise NoVlmError(f"nothing was located: {UNKNOWN_WORLD}", hint=f"{_WITHOUT_REFER} {HOW_TO_GET_A_VLM}")
 
 
 def check_vlm(session: Session, paths: Sequence[Path]) -> None:
-    """Make sure that there is a VLM that knows all of the photos.
+    """Make sure that there is a VLM, and that it knows all of the photos if the user chose it.
 
     Raises:
         UsageError: the user asked for none.
         NoVlmError: it knows the drawn world only, and a photo was not drawn.
     """
     if not session.has_vlm:
-        raise UsageError(
-            "--vlm none has no box to give", hint="Leave out --method refer: recognition gives a box without a VLM."
-        )
-    if session.vlm_config.world:
-        check_drawn(session, paths)
+        raise UsageError("--vlm none has no box to give", hint=_WITHOUT_REFER)
+    if session.vlm_config.world and session.choices.vlm:
+        check_drawn(session, paths, way_out=_WITHOUT_REFER)
 
 
 def _known(session: Session, concept: Concept, method: Method) -> "dict[str, Known]":
@@ -133,8 +138,6 @@ def _refine(
     enrolled: Enrolled,
 ) -> list[Location]:
     """What the VLM adds for the photos with the concept: its own box, pictures of its attention."""
-    from engine import tasks
-
     began = time.monotonic()
     found = list(located)
     some = [(i, p) for i, p in enumerate(batch) if isinstance(p, Photo) and located[i].match]
@@ -142,11 +145,9 @@ def _refine(
         return found
     photos = [p for _, p in some]
     if method == "refer":
-        boxes = tasks.refer(session.vlm, [p.image for p in photos], [known[concept.id]] * len(photos))
-        for (i, photo), box in zip(some, boxes, strict=True):
-            found[i] = replace(found[i], box=photo.in_photo(box) if box else None)
-            if box is None:
-                found[i] = replace(found[i], status=Status.SKIPPED, reason="recognised, but not located by the VLM")
+        for i, box, reason in _boxes(session, known[concept.id], some):
+            status = Status.OK if box else Status.SKIPPED
+            found[i] = replace(found[i], box=box, status=status, reason=reason)
     if pictures is not None:
         drawn = pictures.explain(session, photos, [[concept]] * len(photos), known, enrolled)
         for (i, _), own in zip(some, drawn, strict=True):
@@ -155,6 +156,19 @@ def _refine(
     for i, _ in some:
         found[i] = replace(found[i], seconds=found[i].seconds + share)
     return found
+
+
+def _boxes(
+    session: Session, known: "Known", some: Sequence[tuple[int, Photo]]
+) -> Iterator[tuple[int, Box | None, str | None]]:
+    """The VLM's own boxes, in pixels of the photos, or the reason why there is none; each with its photo's number."""
+    from engine import tasks
+
+    able = [(i, p) for i, p in some if session.can_describe(p.software)]
+    boxes = tasks.refer(session.vlm, [p.image for _, p in able], [known] * len(able)) if able else []
+    for (i, photo), box in zip(able, boxes, strict=True):
+        yield i, photo.in_photo(box) if box else None, None if box else "recognised, but not located by the VLM"
+    yield from ((i, None, UNKNOWN_WORLD) for i, p in some if not session.can_describe(p.software))
 
 
 def _read(path: Path) -> Photo | Location:

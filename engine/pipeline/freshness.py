@@ -19,7 +19,7 @@ from engine.vlms.registry import NO_VLM
 if TYPE_CHECKING:
     from engine.sidecars.json_sidecar import Document
 
-WORDING = 1
+WORDING = 2
 """Raise it when this program's own part in a caption changes (`tasks.py`, `vlms/wording.py`)."""
 
 

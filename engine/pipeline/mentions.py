@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.sidecars.rdf.forms import folded
-
-_UNSPACED = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-"""Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+from engine.vlms.wording import UNSPACED
 
 
 @dataclass
@@ -49,8 +45,8 @@ class Sought:
 
 def _bounded(name: str, letter: str) -> str:
     """A pattern for a name as a whole word; no letters around it, where its script has spaces."""
-    before = "" if _UNSPACED.match(name[0]) else f"(?<!{letter})"
-    after = "" if _UNSPACED.match(name[-1]) else f"(?!{letter})"
+    before = "" if UNSPACED.match(name[0]) else f"(?<!{letter})"
+    after = "" if UNSPACED.match(name[-1]) else f"(?!{letter})"
     return f"{before}{re.escape(name)}{after}"
 
 

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from engine.errors import NoVlmError, SidecarError
+from engine.errors import NoVlmError, PhotoError, SidecarError
+from engine.photos.decode import load_photo
 from engine.photos.discovery import Found
 from engine.photos.exif import read_software
 from engine.pipeline.chosen import choose_concepts
@@ -16,6 +17,8 @@ from engine.types import Match, PhotoFacts
 from engine.vlms.registry import NO_VLM, knows_drawings_only
 from engine.vlms.wording import mentions
 
+UNKNOWN_WORLD = "no VLM on this machine knows such photos"
+"""Why a VLM that knows drawings only says nothing about a photo that was not drawn."""
 HOW_TO_GET_A_VLM = "To get a VLM for real photos: myvlm models."
 
 
@@ -39,8 +42,10 @@ def caption_holds(
     return not any(mentions(known.caption, m.name) for m in known.matches if m.name not in names)
 
 
-def check_drawn(session: Session, photos: Iterable[Path | Found]) -> list[Path | Found]:
-    """The photos, when the chosen VLM knows all of them.
+def check_drawn(
+    session: Session, photos: Iterable[Path | Found], way_out: str = "Without --vlm, caption writes names only."
+) -> list[Path | Found]:
+    """The photos, when the chosen VLM knows all of them. Files that are no readable photos fail by themselves later.
 
     Raises:
         NoVlmError: one was not drawn by the storybook, whose drawings are all that the VLM knows.
@@ -48,10 +53,11 @@ def check_drawn(session: Session, photos: Iterable[Path | Found]) -> list[Path |
     given = list(photos)
     for item in given:
         path = item if isinstance(item, Path) else item.path
-        if (isinstance(item, Path) or item.kind == "photo") and not session.can_describe(read_software(path)):
+        is_photo = isinstance(item, Path) or item.kind == "photo"
+        if is_photo and not session.can_describe(read_software(path)) and _can_be_read(path):
             raise NoVlmError(
                 f"{path}: {session.vlm_config.name} only knows pictures drawn by myvlm, and this is not one of them",
-                hint=f"Without --vlm, caption writes names only. {HOW_TO_GET_A_VLM}",
+                hint=f"{way_out} {HOW_TO_GET_A_VLM}".strip(),
             )
     return given
 
@@ -64,6 +70,14 @@ def _recorded(namer: Namer, found: Found) -> Document | None:
         return read_document(namer.find(found.path).json)
     except SidecarError:
         return None
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        load_photo(path)
+    except PhotoError:
+        return False
+    return True
 
 
 def names_to_lose(session: Session, photos: Iterable[Found], names: tuple[str, ...], naming: Naming) -> Counter[str]:

@@ -1,35 +1,33 @@
 """Answering a question about photos; only what was recognised is called by its name."""
 
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.errors import NotTrainedError, NoVlmError, PhotoError, UsageError
-from engine.kinds import GENERIC
 from engine.photos.decode import Photo, load_photo
 from engine.pipeline.batches import in_batches
-from engine.pipeline.names_only import HOW_TO_GET_A_VLM, check_drawn
+from engine.pipeline.names_only import HOW_TO_GET_A_VLM, UNKNOWN_WORLD, check_drawn
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise
 from engine.pipeline.session import Session
+from engine.pipeline.stand_ins import StandIns, find_stand_ins, not_recognised
 from engine.store.calibrations import common_folder
 from engine.training.questions import Task
-from engine.types import Concept, Kind, Match, Status
-from engine.vlms.wording import mentions, replace_names
+from engine.types import Concept, Match, Status
+from engine.vlms.wording import find_names, has_word
 
 if TYPE_CHECKING:
     from engine.tasks import Known
 
-UNKNOWN_WORLD = "no VLM on this machine knows such photos"
-"""Why a photo that was not drawn gets no answer from a VLM that knows drawings only."""
-
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer about one photo, or the reason why there is none.
+    """An answer about one photo, or the reason why there is none. The answer itself says who was not recognised.
 
     tasks: of each concept that the answer is about, by its id, for what its embedding was trained. absent: the names in
     the question that were not recognised in the photo; untrained: those that were, but that the VLM has not learned.
@@ -49,11 +47,33 @@ class Reply:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The question, the concepts that it names, and by concept id all that the VLM has learned."""
+    """The question, the concepts that it names, and by concept id all that the VLM can be told of. mistakable: ids of
+    those whose identifier the question has for somebody else.
+    """
 
     question: str
     named: tuple[Concept, ...]
     known: "dict[str, tuple[Known, Task]]"
+    mistakable: frozenset[str] = frozenset()
+
+    def absent(self, matches: Sequence[Match]) -> list[Concept]:
+        """Those named that were not recognised."""
+        found = {m.concept_id for m in matches}
+        return [c for c in self.named if c.id not in found]
+
+    def unspoken(self, matches: Sequence[Match]) -> list[Concept]:
+        """Those named that were recognised, but that the VLM cannot be told of."""
+        found = {m.concept_id for m in matches}
+        return [c for c in self.named if c.id in found and c.id not in self.known]
+
+    def told(self, matches: Sequence[Match]) -> "list[tuple[Known, Task]]":
+        """Those that the VLM is told of: whom the question names; everyone recognised when it names nobody."""
+        wanted = {c.id for c in self.named}
+        return [
+            self.known[m.concept_id]
+            for m in matches
+            if m.concept_id in self.known and (m.concept_id in wanted or not wanted)
+        ]
 
 
 def respond(
@@ -61,10 +81,11 @@ def respond(
 ) -> Iterator[Reply]:
     """Ask each photo the question, in order.
 
-    The VLM is told only of concepts that were recognised. A name in the question that was not is asked about by its
-    class word ("a dog"), and the reply says so: the VLM must not take somebody else for Rex. One that was recognised
-    but never trained for this VLM is "the dog" to it. An embedding that was trained for questions is used where there
-    is one, else the one for captions.
+    The VLM is told only of concepts that were recognised. In place of a name that was not, it is asked about what it
+    sees of that class ("the red dog"); where it sees nothing of it, it describes the photo. The answer says so. A
+    recognised one that was never trained for this VLM is "the red dog" to it, too, and gets its name back in the answer
+    where that can mean nobody else. An embedding that was trained for questions is used where there is one, else the
+    one for captions.
 
     Raises:
         ConceptError: an asked-for concept is unknown, or one that the question names cannot be recognised.
@@ -76,14 +97,14 @@ def respond(
     from engine.tasks import check_answers
 
     check_answers(session.vlm_config)
+    if not question.strip():
+        raise UsageError("the question is empty", hint='Example: myvlm ask photo.jpg "What is Rex holding?"')
     if session.choices.vlm and session.vlm_config.world:
-        check_drawn(session, paths)
+        check_drawn(session, paths, way_out="")
     chosen = session.concepts(concepts)
-    named = tuple(c for c in chosen if mentions(question, c.name))
-    for concept in named:
-        session.check_recognisable(concept)
-    asked = _Asked(question, named, _known(session, chosen))
-    enrolled = load_enrolled(session, [c for c in chosen if c in named or c.id in asked.known], common_folder(paths))
+    asked = _asked(session, question, chosen)
+    wanted = [c for c in chosen if c in asked.named or c.id in asked.known or c.id in asked.mistakable]
+    enrolled = load_enrolled(session, wanted, common_folder(paths))
     answered = unknown = 0
     for batch in in_batches(paths, lambda path: _read(session, path), session.vlm_config.batch):
         photos = [p for p in batch if isinstance(p, Photo)]
@@ -107,67 +128,84 @@ def _read(session: Session, path: Path) -> Photo | Reply:
     return photo
 
 
+def _asked(session: Session, question: str, chosen: Sequence[Concept]) -> _Asked:
+    """Find the concepts that a question names, and those that the VLM can be told of.
+
+    A concept whose identifier stands in the question for somebody else ("Is Bob here?", when the VLM knows Anna as Bob)
+    is not told: the VLM would answer about Anna.
+
+    Raises:
+        ConceptError: one that the question names cannot be recognised.
+    """
+    spans = find_names(question, [c.name for c in chosen])
+    names = {name for _, _, name in spans}
+    named = tuple(c for c in chosen if c.name in names)
+    for concept in named:
+        session.check_recognisable(concept)
+    composed = unicodedata.normalize("NFC", question)
+    for start, stop, _ in reversed(spans):
+        composed = f"{composed[:start]}\0{composed[stop:]}"
+    known = _known(session, chosen)
+    mistakable = frozenset(i for i, (k, _) in known.items() if has_word(composed, k.concept.identifier))
+    return _Asked(question, named, {i: k for i, k in known.items() if i not in mistakable}, mistakable)
+
+
 def _answer(session: Session, photos: Sequence[Photo], enrolled: Enrolled, asked: _Asked) -> list[Reply]:
     if not photos:
         return []
-    from engine.tasks import answer
+    from engine import tasks
 
     began = time.monotonic()
     matches = recognise(session, photos, enrolled)
-    about = [_spoken_of(asked, own) for own in matches]
-    known = [[asked.known[m.concept_id][0] for m in own if m.concept_id in asked.known] for own in about]
-    questions = [_question(asked, own) for own in matches]
-    said = answer(session.vlm, [p.image for p in photos], known, questions)
+    told = [asked.told(own) for own in matches]
+    stand_ins, described = _stand_ins(session, photos, matches, asked)
+    open_ones = [i for i, s in enumerate(stand_ins) if not s.unnamed]
+    images = [photos[i].image for i in open_ones]
+    known = [[k for k, _ in told[i]] for i in open_ones]
+    questions = [stand_ins[i].question(asked.question) for i in open_ones]
+    spoken = tasks.answer(session.vlm, images, known, questions) if images else []
+    said = described | {i: s.text for i, s in zip(open_ones, spoken, strict=True)}
     share = (time.monotonic() - began) / len(photos)
-    replies = []
-    for photo, found, own, spoken in zip(photos, matches, about, said, strict=True):
-        tasks = tuple((m.concept_id, asked.known[m.concept_id][1]) for m in own if m.concept_id in asked.known)
-        absent, untrained = _absent(asked, found), _untrained(asked, found)
-        notes = tuple(f"{name} was not recognised in this photo" for name in absent)
-        replies.append(
-            Reply(
-                photo.path,
-                Status.OK,
-                spoken.text,
-                found,
-                notes=notes,
-                seconds=share,
-                tasks=tasks,
-                absent=absent,
-                untrained=untrained,
-            )
-        )
-    return replies
+    return [
+        replace(_reply(asked, photo, own, told[i], stand_ins[i], said[i]), seconds=share)
+        for i, (photo, own) in enumerate(zip(photos, matches, strict=True))
+    ]
 
 
-def _question(asked: _Asked, matches: Sequence[Match]) -> str:
-    """The question as it is put to the VLM about one photo: names that it must not or cannot use are class words."""
-    found = {m.concept_id for m in matches}
-    words = {c.name: _class_word(c, "the") for c in asked.named if c.id in found and c.id not in asked.known}
-    words |= {c.name: _class_word(c, "a") for c in asked.named if c.id not in found}
-    return replace_names(asked.question, words)
+def _stand_ins(
+    session: Session, photos: Sequence[Photo], matches: Sequence[Sequence[Match]], asked: _Asked
+) -> tuple[list[StandIns], dict[int, str]]:
+    """Of each photo the words that stand for names in the question, and descriptions of the photos that need any."""
+    from engine import tasks
+
+    needed = [i for i, own in enumerate(matches) if asked.absent(own) or asked.unspoken(own)]
+    images = [photos[i].image for i in needed]
+    known = [[asked.known[m.concept_id][0] for m in matches[i] if m.concept_id in asked.known] for i in needed]
+    spoken = tasks.caption(session.vlm, images, known) if needed else []
+    described = {i: s.text for i, s in zip(needed, spoken, strict=True)}
+    found = [StandIns({}) for _ in matches]
+    for i, text in described.items():
+        names = [k.concept.name for k, _ in asked.told(matches[i])]
+        found[i] = find_stand_ins(asked.absent(matches[i]), asked.unspoken(matches[i]), names, text)
+    return found, described
 
 
-def _class_word(concept: Concept, article: str) -> str:
-    word = {Kind.PERSON: "person", Kind.PET: "pet", Kind.THING: "object"}[concept.kind]
-    word = word if concept.category in GENERIC else concept.category
-    return f"{'an' if article == 'a' and word[:1].lower() in 'aeiou' else article} {word}"
-
-
-def _absent(asked: _Asked, matches: Sequence[Match]) -> tuple[str, ...]:
-    found = {m.concept_id for m in matches}
-    return tuple(c.name for c in asked.named if c.id not in found)
-
-
-def _untrained(asked: _Asked, matches: Sequence[Match]) -> tuple[str, ...]:
-    found = {m.concept_id for m in matches}
-    return tuple(c.name for c in asked.named if c.id in found and c.id not in asked.known)
-
-
-def _spoken_of(asked: _Asked, matches: Sequence[Match]) -> list[Match]:
-    """Those whom the question names; everyone recognised when it names nobody."""
-    wanted = {c.id for c in asked.named}
-    return [m for m in matches if m.concept_id in wanted or not wanted]
+def _reply(
+    asked: _Asked,
+    photo: Photo,
+    matches: tuple[Match, ...],
+    told: "Sequence[tuple[Known, Task]]",
+    stand_ins: StandIns,
+    said: str,
+) -> Reply:
+    absent = stand_ins.absent
+    notes = tuple(not_recognised([name]) for name in absent)
+    untrained = tuple(c.name for c in asked.unspoken(matches) if c.id not in asked.mistakable)
+    reply = Reply(photo.path, Status.OK, None, matches, notes=notes, absent=absent, untrained=untrained)
+    if not said.strip():
+        return replace(reply, status=Status.FAILED, reason="the VLM said nothing")
+    tasks = () if stand_ins.unnamed else tuple((k.concept.id, task) for k, task in told)
+    return replace(reply, answer=stand_ins.reply(said), tasks=tasks)
 
 
 def _known(session: Session, chosen: Iterable[Concept]) -> "dict[str, tuple[Known, Task]]":

@@ -1,45 +1,57 @@
-"""Running out of memory: how it is told from other failures, and what to say of it."""
+"""What to say when memory runs out: where, and what would fit."""
+
+import os
 
 from engine.errors import EnvironmentFault, first_line
 from engine.vlms.config import VlmConfig, list_configs
 
-_SIGNS = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "failed to allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "cublas_status_alloc_failed",
-)
-"""What the allocators of torch (CUDA, MPS, CPU), cuBLAS, ONNX Runtime and C++ say."""
+_ON_GPU = ("cuda", "cublas", "hip out of memory", "mps backend")
+_USABLE = 0.9
+"""Share of a memory that a model may take: the rest is the system's, and of a GPU the display's."""
 
 
-def is_out_of_memory(err: BaseException) -> bool:
-    """Whether an exception of any library says that there is no memory left."""
-    if isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError":
-        return True
-    text = str(err).lower()
-    return isinstance(err, Exception) and any(sign in text for sign in _SIGNS)
+def memory_fault(err: BaseException, config: VlmConfig | None = None, dtype: str = "") -> EnvironmentFault:
+    """Return the error to show when memory ran out: where, and what would fit.
+
+    config: the VLM that was being loaded, and `dtype` in which format; None when anything else was being done.
+    """
+    on_gpu = type(err).__name__ == "OutOfMemoryError" or any(sign in str(err).lower() for sign in _ON_GPU)
+    memory_gb = _gpu_gb() if on_gpu else _machine_gb()
+    size = f" ({memory_gb:.0f} GB)" if memory_gb else ""
+    where = f"the memory of {'the GPU' if on_gpu else 'this machine'}{size}"
+    what = f"{config.name} does not fit into {where}" if config else f"{where} is full"
+    return EnvironmentFault(f"{what}: {first_line(err)}", hint=_what_fits(memory_gb, config, dtype, on_gpu=on_gpu))
 
 
-def memory_fault(err: BaseException, config: VlmConfig | None = None) -> EnvironmentFault:
-    """The error to show for it: where memory ran out, and what would fit. `config`: the VLM that was being loaded."""
+def _what_fits(memory_gb: float, config: VlmConfig | None, dtype: str, *, on_gpu: bool) -> str:
+    """Ways out, the least loss first: number format, a smaller VLM, the CPU, no VLM. Sizes are those of the configs."""
+    half = "float16" if on_gpu else "bfloat16"
+    room = _USABLE * memory_gb
+    ways = ["close other programs that use memory"]
+    need = config.memory_gb.get("float16") if config else None
+    if not config and (on_gpu or not memory_gb):
+        ways.append(f"use --dtype {half}")
+    elif need and dtype == "float32" and (need <= room or not memory_gb):
+        ways.append(f"use --dtype {half} ({need:g} GB)")
+    limit = min(room or float("inf"), need or float("inf"))
+    small = [c for c in list_configs() if not c.world and c.memory_gb.get("float16", float("inf")) < limit]
+    if small and (config or memory_gb):
+        names = ", ".join(f"{c.name} ({c.memory_gb['float16']:g} GB)" for c in small)
+        ways.append(f"use a smaller VLM with --dtype {half}: {names}")
+    ways += ["use --device cpu (slower)"] if on_gpu else []
+    ways.append("caption without a VLM: --vlm none writes names only")
+    return f"What can help: {'; '.join(ways)}."
+
+
+def _gpu_gb() -> float:
     from engine.device import gpu_memory_gb
 
-    gpu_gb = gpu_memory_gb()
-    where = f"a GPU with {gpu_gb:.0f} GB" if gpu_gb else "this machine"
-    what = f"{config.name} does not fit into the memory of {where}" if config else f"the memory of {where} is full"
-    return EnvironmentFault(f"{what}: {first_line(err)}", hint=_what_fits(gpu_gb, config))
+    return gpu_memory_gb()
 
 
-def _what_fits(gpu_gb: float, config: VlmConfig | None) -> str:
-    """Models that need less, by their own figures in half precision."""
-    advice = "Close other programs that use memory"
-    if not gpu_gb:
-        return f"{advice}, caption fewer photos at a time, or use a smaller VLM (myvlm models)."
-    fitting = [c for c in list_configs() if not c.world and c.memory_gb.get("float16", gpu_gb + 1) <= gpu_gb]
-    names = ", ".join(f"{c.name} ({c.memory_gb['float16']:g} GB)" for c in fitting if c is not config)
-    if names:
-        return f"{advice}, use --dtype float16 or --device cpu, or a VLM that fits: {names}."
-    return f"{advice}, or use --device cpu. No VLM in `myvlm models` fits this GPU; --vlm none writes names only."
+def _machine_gb() -> float:
+    """Memory of this machine in GB; 0.0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    except (AttributeError, OSError, ValueError):
+        return 0.0

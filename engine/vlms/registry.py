@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config import STORYBOOK, home
-from engine.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line
+from engine.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line, is_out_of_memory
 from engine.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
 from engine.vlms.config import VlmConfig, family_of, find_config, model_type_of
-from engine.vlms.memory import is_out_of_memory, memory_fault
+from engine.vlms.memory import memory_fault
 
 if TYPE_CHECKING:
     import torch
@@ -108,7 +108,7 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
         return getattr(import_module(module), name).load(config, folder, device, dtype)
     except (OSError, ValueError, RuntimeError, KeyError, MemoryError, SafetensorError) as err:
         if is_out_of_memory(err):
-            raise memory_fault(err, config) from err
+            raise memory_fault(err, config, str(dtype).removeprefix("torch.")) from err
         raise EnvironmentFault(
             f"{config.name} in {folder} cannot be loaded: {first_line(err)}",
             hint="The files may be incomplete; fetch them again, or see `myvlm doctor`.",

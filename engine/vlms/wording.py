@@ -4,6 +4,21 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+_DETERMINER = r"\b(?:an?|the|one|two|three|some|any|each|every|his|her|its|their|my|our|your|this|that|these|those)"
+_ORDINARY = frozenset(
+    """
+    angel bear bill boots buddy chip coco cookie daisy dusty duke frank ginger grace guy hazel honey hope hunter ivy
+    jack jade joy king lily lucky mark may misty olive oreo patch pearl penny pepper prince princess ray robin rocky
+    rose ruby rusty shadow sky smokey snow spot star sunny teddy tiger violet will willow
+    """.split()
+)
+"""Names that are words, too: in small letters they are not taken for identifiers."""
+_SHORTEST = 3
+"""Letters under which an identifier in small letters is taken for another word."""
 _ARTICLES = r"(?:an?|the|one|his|her|their|my|our|this|that)"
 _TAIL = r"(?: with (?:[\w-]+ ){0,3}(?:hair|fur|stripes|spots|patches))?"
 _ENDS = r"is|are|was|with|and|in|on|at|of|by|to|next|near|that|who|sits|stands|lies|\w+ing"
@@ -35,6 +50,10 @@ def _capital(word: str) -> str:
     return word[:1].upper() + word[1:]
 
 
+def _titled(name: str) -> str:
+    return name[:1].title() + name[1:]
+
+
 def capitalise_openings(text: str, names: Iterable[str]) -> str:
     """The text with a capital where a name in small letters opens a sentence; others stay as their user spells them.
 
@@ -45,7 +64,8 @@ def capitalise_openings(text: str, names: Iterable[str]) -> str:
     if not small:
         return text
     pattern = "|".join(re.escape(n) for n in small)
-    return re.sub(rf"(^|[.!?][\"'”’)]*\s+)({pattern})(?!\w)", lambda m: m[1] + _capital(m[2]), text)
+    opening = r"(?:^|[.!?…][\"'”’)\]]*\s+)[\"'“‘(\[]*"
+    return re.sub(rf"({opening})({pattern})(?!\w)", lambda m: m[1] + _titled(m[2]), text)
 
 
 def replace_names(text: str, identifiers: Mapping[str, str]) -> str:
@@ -53,22 +73,48 @@ def replace_names(text: str, identifiers: Mapping[str, str]) -> str:
 
     A text without any of the names comes back as it is.
     """
-    if not any(mentions(text, name) for name in identifiers):
+    spans = find_names(text, identifiers)
+    if not spans:
         return text
-    names = sorted(identifiers, key=len, reverse=True)
-    pattern = "|".join(f"({re.escape(_folded(n)[0])})" for n in names)
     composed = unicodedata.normalize("NFC", text)
-    folded, places = _folded(text)
     parts, end = [], 0
-    for found in re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", folded):
-        parts += [composed[end : places[found.start()]], identifiers[names[(found.lastindex or 1) - 1]]]
-        end = places[found.end() - 1] + 1
+    for start, stop, name in spans:
+        parts += [composed[end:start], identifiers[name]]
+        end = stop
     return "".join([*parts, composed[end:]])
 
 
 def mentions(text: str, name: str) -> bool:
     """Whether a text holds a name, whatever its case and Unicode form."""
-    return re.search(rf"(?<!\w){re.escape(_folded(name)[0])}(?!\w)", _folded(text)[0]) is not None
+    return bool(find_names(text, [name]))
+
+
+def find_names(text: str, names: Iterable[str]) -> list[tuple[int, int, str]]:
+    """Find where a text holds names: start and end in the composed text (NFC), and the name. Of names that begin at one
+    place the longest counts: "Rex II" is not Rex. Case, Unicode form, the form of apostrophes and the amount of white
+    space do not count; a possessive ("Rex's", "James'") holds the name.
+    """
+    order = sorted((n for n in names if _folded(n)[0].strip()), key=lambda n: len(_folded(n)[0]), reverse=True)
+    if not order:
+        return []
+    pattern = "|".join(f"({_bounded(_folded(n)[0])})" for n in order)
+    folded, places = _folded(text)
+    return [
+        (places[m.start()], places[m.end() - 1] + 1, order[(m.lastindex or 1) - 1])
+        for m in re.finditer(pattern, folded)
+    ]
+
+
+def _bounded(name: str) -> str:
+    """A pattern for a folded name as a whole word; in scripts that put no spaces between words, anywhere."""
+    words = name.split()
+    before = "" if UNSPACED.match(words[0][0]) else r"(?<!\w)"
+    after = "" if UNSPACED.match(words[-1][-1]) else r"(?!\w)"
+    return before + r"\s+".join(map(re.escape, words)) + after
+
+
+_SAME = str.maketrans({"ı": "i", "’": "'", "‘": "'", "ʼ": "'"})
+"""Characters that are typed for one another: Turkish capitals of "i" and "ı" fold to one, apostrophes come in forms."""
 
 
 def _folded(text: str) -> tuple[str, list[int]]:
@@ -76,7 +122,25 @@ def _folded(text: str) -> tuple[str, list[int]]:
     that it is of. The dot that folding leaves of "İ" is dropped, so that "ipek" finds "İpek".
     """
     pairs = [(f, i) for i, c in enumerate(unicodedata.normalize("NFC", text)) for f in c.casefold() if f != "\u0307"]
-    return "".join(f for f, _ in pairs), [i for _, i in pairs]
+    return "".join(f for f, _ in pairs).translate(_SAME), [i for _, i in pairs]
+
+
+def spell_identifiers(text: str, identifiers: Iterable[str]) -> str:
+    """Give identifiers in a VLM's text the case in which it was told them: "SKS" and "Sks" are `sks`, "bob" is `Bob`.
+
+    Small letters do not count for an identifier that is an ordinary word, or behind an article: "a bear" is a bear.
+    """
+    for identifier in identifiers:
+        pattern = rf"({_DETERMINER}\s+)?(?<!\w)({re.escape(identifier)})(?!\w)"
+
+        def spelled(found: re.Match[str], identifier: str = identifier) -> str:
+            before, word = found[1] or "", found[2]
+            is_name = identifier == identifier.lower() or word != word.lower()
+            is_name = is_name or not (before or word in _ORDINARY or len(word) < _SHORTEST)
+            return before + identifier if is_name else found[0]
+
+        text = re.sub(pattern, spelled, text, flags=re.IGNORECASE)
+    return text
 
 
 def has_word(text: str, word: str) -> bool:

@@ -1,0 +1,94 @@
+"""Running out of memory says so and what would fit, wherever it happens; it is never a traceback or a damaged file."""
+
+import engine.device  # noqa: F401
+
+import pytest
+import torch
+
+from engine.errors import EnvironmentFault, is_out_of_memory
+from engine.vlms import memory
+from engine.vlms.config import find_config
+from engine.vlms.memory import memory_fault
+from engine.vlms.registry import load_vlm
+from tests.learned import draw_album
+
+ERRORS = [
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    MemoryError("Unable to allocate 3.00 GiB for an array"),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    OSError(12, "Cannot allocate memory"),
+]
+
+
+@pytest.fixture(params=ERRORS, ids=lambda e: f"{type(e).__name__}-{str(e)[:12]}")
+def failing(request):
+    def fail(*_, **__):
+        raise request.param
+
+    return fail
+
+
+def test_what_is_and_is_not_lack_of_memory():
+    assert all(is_out_of_memory(e) for e in ERRORS)
+    wrapped = ValueError("weights")
+    wrapped.__cause__ = ERRORS[1]
+    assert is_out_of_memory(wrapped)
+    assert not is_out_of_memory(RuntimeError("size mismatch"))
+    assert not is_out_of_memory(OSError(2, "No such file"))
+
+
+def test_loading_a_vlm(failing, monkeypatch):
+    monkeypatch.setattr("engine.vlms.llava_next.LlavaNext.load", failing)
+    with pytest.raises(EnvironmentFault, match="storybook does not fit into the memory of") as caught:
+        load_vlm(find_config("storybook"), torch.device("cpu"), torch.float32)
+    assert "incomplete" not in caught.value.hint
+    assert "--vlm none" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [
+        ("engine.vlms.llava_next.LlavaNext.load", ("caption", "{album}")),
+        ("engine.vlms.llava_next.LlavaNext.generate", ("caption", "{album}")),
+        ("engine.vlms.llava_next.LlavaNext.generate", ("ask", "{album}", "What is in the image?")),
+        ("engine.vlms.llava_next.LlavaNext.encode", ("locate", "rex", "{album}", "--method", "refer")),
+        ("engine.vlms.llava_next.LlavaNext.loss", ("train", "rex", "--steps", "2")),
+        ("engine.heads.encoder.ImageEncoder.encode", ("caption", "{album}")),
+        ("engine.heads.faces.FaceAnalyser.find", ("caption", "{album}")),
+        ("engine.heads.detector.AutoModelForObjectDetection.from_pretrained", ("caption", "{album}")),
+        ("engine.heads.encoder.open_clip.create_model", ("caption", "{album}")),
+    ],
+)
+def test_every_command_says_so(myvlm, session, tmp_path, monkeypatch, place, command):
+    draw_album(tmp_path / "album")
+
+    def fail(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(place, fail)
+    result = myvlm(*(c.format(album=tmp_path / "album") for c in command))
+    assert result.code == 3, result.err
+    assert "out of memory" in result.err
+    assert "What can help" in result.err
+    assert "Traceback" not in result.err
+    assert not list((tmp_path / "album").glob("*.xmp"))
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "error", "gb", "words", "not_words"),
+    [
+        ("llava-1.6", "float32", ERRORS[0], 24, ("--dtype float16 (19.5 GB)", "blip-2 (10.5 GB)", "--device cpu"), ()),
+        ("llava-1.6", "float16", ERRORS[0], 16, ("blip-2 (10.5 GB)", "16 GB"), ("--dtype float16 (", "minigpt")),
+        ("blip-2", "float16", ERRORS[0], 8, ("--vlm none", "--device cpu"), ("smaller VLM",)),
+        ("llava-1.6", "float32", ERRORS[3], 32, ("--dtype bfloat16 (19.5 GB)", "32 GB"), ("--device cpu", "GPU")),
+    ],
+)
+def test_what_would_fit(monkeypatch, name, dtype, error, gb, words, not_words):
+    monkeypatch.setattr(memory, "_gpu_gb", lambda: gb)
+    monkeypatch.setattr(memory, "_machine_gb", lambda: gb)
+    fault = memory_fault(error, find_config(name), dtype)
+    told = f"{fault} {fault.hint}"
+    assert all(w in told for w in words), told
+    assert not any(w in told for w in not_words), told
