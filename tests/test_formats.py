@@ -13,7 +13,7 @@ from engine.boxes import Box
 from engine.errors import PhotoError
 from engine.photos import decode
 from engine.photos.blocks.jpeg import iter_coded
-from engine.photos.decode import NO_END, NO_END_ALONE, load_photo
+from engine.photos.decode import NO_END, DATA_BEHIND, load_photo
 from engine.photos.pixels import _transform
 from tests.photo_files import (
     as_stored,
@@ -568,14 +568,14 @@ TRAILERS = [
     (samsung_trailer(), 0, NO_END),
     (samsung_trailer(), 5, None),
     (samsung_trailer() + bytes(64), 300, None),
-    (samsung_trailer(42), 0, NO_END_ALONE),
-    (samsung_trailer(2**31), 0, NO_END_ALONE),
+    (samsung_trailer(42), 0, DATA_BEHIND),
+    (samsung_trailer(2**31), 0, DATA_BEHIND),
     (b"SEFT", 5, None),
     (VIDEO, 0, NO_END),
     (VIDEO, 5, None),
     (VIDEO, 300, None),
     (VIDEO.replace(b"\xc0", b"\xff") + samsung_trailer(), 5, None),
-    (b"PK\3\4" + CONTENT, 0, NO_END_ALONE),
+    (b"PK\3\4" + CONTENT, 0, DATA_BEHIND),
 ]
 
 

@@ -37,8 +37,9 @@ JPEGs are decoded so, at 1/2, 1/4 or 1/8; others are decoded whole and made smal
 """
 NO_END = "the file lacks its end marker; every pixel is there"
 """Said of a JPEG whose last two bytes were lost, which other programs may refuse."""
-NO_END_ALONE = "the file lacks its end marker, and other data follow the picture; its last pixels may be wrong"
-FILE_NOTES = frozenset({NO_END, NO_END_ALONE})
+DATA_BEHIND = "the file lacks its end marker, and other data follow the picture; its last pixels may be wrong"
+"""Said where nobody can tell at which byte the picture ends and the other data begin."""
+FILE_NOTES = frozenset({NO_END, DATA_BEHIND})
 """What can be said of a file itself."""
 _MOST_SCANNED = 5_000_000_000
 """Pixels times scans of a JPEG in several: an honest 200-megapixel one has ten scans; each takes a second or two."""
@@ -175,7 +176,7 @@ def _decode(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:
     if mended is None:
         raise _cut_short(file.path)
     picture = _decode_picture(replace(file, data=mended.data), blocks, most_pixels)
-    return replace(picture, notes=(NO_END if mended.ends_alone else NO_END_ALONE,))
+    return replace(picture, notes=(NO_END if mended.ends_alone else DATA_BEHIND,))
 
 
 def _pixels(path: Path, most_pixels: int, data: bytes) -> Image.Image:
