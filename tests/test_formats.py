@@ -13,7 +13,7 @@ from engine.boxes import Box
 from engine.errors import PhotoError
 from engine.photos import decode
 from engine.photos.blocks.jpeg import iter_coded
-from engine.photos.decode import NO_END, DATA_BEHIND, load_photo
+from engine.photos.decode import DATA_BEHIND, NO_END, load_photo
 from engine.photos.pixels import _transform
 from tests.photo_files import (
     as_stored,
