@@ -117,7 +117,7 @@ def tell_tally(photos: Photos) -> None:
     unread = sorted(photos.tally.unread.items(), key=lambda item: (-item[1], item[0]))
     listed = ", ".join(f"{n:,} {ending}" for ending, n in unread if n)
     if listed:
-        out.say(f"skipped: {listed} (not read by myvlm)")
+        out.say(f"skipped: {listed} (not searched for in folders)")
     undated = photos.tally.undated
     if undated:
         has = "photo has" if undated == 1 else "photos have"

@@ -44,7 +44,7 @@ def test_dates(ifd0, exif, expected):
     assert exif_of(ifd0, exif).taken == expected
 
 
-def place_of(reference, latitude, longitude_reference="E", longitude=((8, 1), (30, 1), (0, 1))):
+def place_of(reference, latitude, longitude_reference="E", longitude=((8, 1), (30, 1), (0, 1)), *, xmp=b""):
     """The place of a file with these references (None: left out) and ratios; signed ones where one is negative."""
     signed = any(part < 0 for ratio in (*latitude, *longitude) for part in ratio)
     kind, code = (10, ">ii") if signed else (5, ">II")
@@ -62,7 +62,8 @@ def place_of(reference, latitude, longitude_reference="E", longitude=((8, 1), (3
         table += data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(">I", behind)
         values += data if len(data) > 4 else b""
     tiff = struct.pack(">2sHIHHHIII", b"MM", 42, 8, 1, 0x8825, 4, 1, at, 0) + table + bytes(4) + values
-    return read_exif(png_with(encoded(corners(), "PNG"), (b"eXIf", tiff))).place
+    text = [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)] if xmp else []
+    return read_exif(png_with(encoded(corners(), "PNG"), (b"eXIf", tiff), *text)).place
 
 
 PLACES = [
@@ -259,6 +260,12 @@ def test_places_in_xmp():
     for latitude, longitude, expected in XMP_PLACES:
         found = everything(packet(exif__GPSLatitude=latitude, exif__GPSLongitude=longitude)).place
         assert found == expected, (latitude, longitude)
+
+
+def test_the_place_in_xmp_is_that_of_a_photo_whose_exif_holds_none():
+    xmp = packet(exif__GPSLatitude="54,19.5S", exif__GPSLongitude="8,30W")
+    for written, expected in PLACES:
+        assert place_of(*written, xmp=xmp) == (expected or (-54.325, -8.5)), written
 
 
 XMP_PLACES = [

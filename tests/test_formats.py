@@ -13,7 +13,7 @@ from engine.boxes import Box
 from engine.errors import PhotoError
 from engine.photos import decode
 from engine.photos.blocks.jpeg import iter_coded
-from engine.photos.decode import NO_END, load_photo
+from engine.photos.decode import DATA_BEHIND, NO_END, load_photo
 from engine.photos.pixels import _transform
 from tests.photo_files import (
     as_stored,
@@ -552,3 +552,48 @@ def test_the_missing_intervals_of_a_jpeg_with_restarts_are_missed(tmp_path):
         for end in (place, place + 1, place + 2):
             with pytest.raises(PhotoError, match="truncated"):
                 decoded(tmp_path, whole[:end])
+
+
+def samsung_trailer(offset=35):
+    """A trailer with one block, which begins 35 bytes before its directory."""
+    block = b"\0\0\1\x0a" + struct.pack("<I", 14) + b"Image_UTC_Data1500000000000"
+    entries = b"\0\0\1\x0a" + struct.pack("<II", offset, len(block))
+    directory = b"SEFH" + struct.pack("<II", 107, 1) + entries
+    return block + directory + struct.pack("<I", len(directory)) + b"SEFT"
+
+
+CONTENT = bytes(range(200)) * 20
+VIDEO = struct.pack(">I", 24) + b"ftypmp42" + bytes(12) + struct.pack(">I", 8 + len(CONTENT)) + b"mdat" + CONTENT
+TRAILERS = [
+    (samsung_trailer(), 0, NO_END),
+    (samsung_trailer(), 5, None),
+    (samsung_trailer() + bytes(64), 300, None),
+    (samsung_trailer(42), 0, DATA_BEHIND),
+    (samsung_trailer(2**31), 0, DATA_BEHIND),
+    (b"SEFT", 5, None),
+    (VIDEO, 0, NO_END),
+    (VIDEO, 5, None),
+    (VIDEO, 300, None),
+    (VIDEO.replace(b"\xc0", b"\xff") + samsung_trailer(), 5, None),
+    (b"PK\3\4" + CONTENT, 0, DATA_BEHIND),
+]
+
+
+@pytest.mark.parametrize(("trailer", "cut", "note"), TRAILERS)
+def test_data_behind_a_jpeg_without_end_marker_are_not_its_pixels(tmp_path, trailer, cut, note):
+    whole = encoded(scene(), "JPEG")
+    data = whole[: -2 - cut] + trailer
+    if note is None:
+        with pytest.raises(PhotoError, match="truncated"):
+            decoded(tmp_path, data)
+        return
+    found = decoded(tmp_path, data)
+    assert found.notes == (note,)
+    assert found.image.tobytes() == decoded(tmp_path, whole).image.tobytes()
+    assert decoded(tmp_path, whole + trailer).notes == ()
+
+
+def test_bitmaps_without_their_file_header_are_read(tmp_path):
+    for data in (encoded(corners(), "DIB"), encoded(corners(), "BMP")):
+        (tmp_path / "a.dib").write_bytes(data)
+        assert load_photo(tmp_path / "a.dib").image.tobytes() == corners().convert("RGB").tobytes()

@@ -37,10 +37,15 @@ JPEGs are decoded so, at 1/2, 1/4 or 1/8; others are decoded whole and made smal
 """
 NO_END = "the file lacks its end marker; every pixel is there"
 """Said of a JPEG whose last two bytes were lost, which other programs may refuse."""
+DATA_BEHIND = "the file lacks its end marker, and other data follow the picture; its last pixels may be wrong"
+"""Said where nobody can tell at which byte the picture ends and the other data begin."""
+FILE_NOTES = frozenset({NO_END, DATA_BEHIND})
+"""What can be said of a file itself."""
 _MOST_SCANNED = 5_000_000_000
 """Pixels times scans of a JPEG in several: an honest 200-megapixel one has ten scans; each takes a second or two."""
-_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "PSD")
-"""What is decoded, whatever a file's name says. AVIF before HEIF, whose reader opens AVIF files but cannot decode them.
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "PSD", "DIB")
+"""What is decoded, whatever a file's name says. AVIF before HEIF, whose reader opens AVIF files but cannot decode them;
+last DIB, which is BMP without its file header and is known by four bytes only.
 
 Left out are formats of Pillow's that run other programs (EPS) or hold no photos.
 """
@@ -170,7 +175,8 @@ def _decode(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:
     mended = with_end(file.data, partial(_pixels, file.path, most_pixels))
     if mended is None:
         raise _cut_short(file.path)
-    return replace(_decode_picture(replace(file, data=mended), blocks, most_pixels), notes=(NO_END,))
+    picture = _decode_picture(replace(file, data=mended.data), blocks, most_pixels)
+    return replace(picture, notes=(NO_END if mended.ends_alone else DATA_BEHIND,))
 
 
 def _pixels(path: Path, most_pixels: int, data: bytes) -> Image.Image:

@@ -4,41 +4,85 @@ libjpeg fills in what is missing and tells nobody but by a warning, which Pillow
 decoded with several continuations behind the file's last byte: if it is the same with all of them, no pixel depends on
 what is missing. Pillow itself refuses such a file, unless something follows its data, such as the zeros of a
 preallocated file: then it takes the file, whatever is missing.
+
+Other data behind the picture are decoded as if they were the picture's. A motion photo's video and Samsung's trailer
+say where they begin and are left out. With others, it stays open whether the picture's last bytes are its own.
 """
 
 import hashlib
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from PIL import Image
 
 from engine.photos.blocks import jpeg
+from engine.photos.blocks.bmff import iter_boxes
 
 _END = bytes((0xFF, jpeg.END))
 _NOISE = 512
 """Bytes that stand in for what may be missing: enough to spoil a block that is not whole."""
 _COEFFICIENTS = 64
+_TAIL = 8
+"""Bytes at the end of which a picture without anything behind it needs some: they hold its last blocks."""
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A JPEG with its end marker put in; ends_alone: nothing followed the picture that may be taken for its pixels."""
+
+    data: bytes
+    ends_alone: bool
 
 
 def lacks_end(data: bytes) -> bool:
     """Whether a file is a JPEG that ends in the data of a picture, without an end marker."""
-    return _last_coded(data) is not None
+    return _last_coded(_without_trailers(data)) is not None
 
 
-def with_end(data: bytes, decode: Callable[[bytes], Image.Image]) -> bytes | None:
+def with_end(data: bytes, decode: Callable[[bytes], Image.Image]) -> Mended | None:
     """A JPEG with the end marker that it lacks; None for other files, and where pixels are missing.
 
     decode: from a whole file to pixels; it may raise what Pillow raises.
     """
+    data = _without_trailers(data)
     coded = _last_coded(data)
     if coded is None or not _has_all_scans(data):
         return None
     kept = _without_filling(data)
-    try:
-        pictures = {_digest(decode(kept + more + _END)) for more in _continuations(data[coded.start :])}
-    except (OSError, ValueError, SyntaxError):
+    continuations = _continuations(data[coded.start :])
+    if len({_digest(kept + more, decode) for more in continuations}) > 1:
         return None
-    return kept + _END if len(pictures) == 1 else None
+    whole = _digest(kept, decode)
+    if not whole:
+        return None
+    needs_tail = any(_digest(kept[:-_TAIL] + more, decode) != whole for more in reversed(continuations))
+    return Mended(kept + _END, ends_alone=needs_tail)
+
+
+def _without_trailers(data: bytes) -> bytes:
+    """A file without a Samsung trailer and without an MP4 video whose boxes reach to the file's end."""
+    data = _without_samsung(data)
+    at = data.find(b"ftyp") - 4
+    boxes = list(iter_boxes(data, at, len(data))) if at > 2 else []
+    return data[:at] if len(boxes) > 1 and boxes[-1].stop == len(data) else data
+
+
+def _without_samsung(data: bytes) -> bytes:
+    """A file without the trailer of Samsung's phones. A directory at its end, `SEFH` to `SEFT`, says of each block how
+    far before it the block begins; both begin with the same four bytes (as in ExifTool, `Samsung.pm`). A trailer in
+    which they do not stays.
+    """
+    at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    if data[-4:] != b"SEFT" or at < 0 or data[at : at + 4] != b"SEFH":
+        return data
+    count = int.from_bytes(data[at + 8 : at + 12], "little")
+    entries = data[at + 12 : min(at + 12 + 12 * count, len(data) - 8)]
+    parts = [entries[k : k + 12] for k in range(0, len(entries), 12)]
+    blocks = [(at - int.from_bytes(part[4:8], "little"), part[:4]) for part in parts]
+    start = min((k for k, _ in blocks), default=at)
+    is_sound = start >= 2 and all(data[k : k + 4] == kind for k, kind in blocks)
+    return data[:start] if is_sound else data
 
 
 def _last_coded(data: bytes) -> jpeg.Segment | None:
@@ -98,5 +142,9 @@ def _continuations(coded: bytes) -> tuple[bytes, ...]:
     )
 
 
-def _digest(image: Image.Image) -> bytes:
-    return hashlib.sha256(image.tobytes()).digest()
+def _digest(coded: bytes, decode: Callable[[bytes], Image.Image]) -> bytes:
+    """What tells the picture of a file without its end marker from others; b"" where it cannot be decoded."""
+    try:
+        return hashlib.sha256(decode(coded + _END).tobytes()).digest()
+    except (OSError, ValueError, SyntaxError):
+        return b""

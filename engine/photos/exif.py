@@ -134,8 +134,9 @@ def _iptc_date(iptc: dict[int, tuple[str, ...]], number: int) -> str:
 def _place(tags: dict[str, Any], blocks: Blocks) -> tuple[float, float] | None:
     values = [getattr(tags.get(f"GPS GPS{name}"), "values", ()) for name in ("Latitude", "Longitude")]
     references = [_text(tags, f"GPS GPS{name}Ref") for name in ("Latitude", "Longitude")]
-    if all(values):
-        return place_of_exif((values[0], references[0]), (values[1], references[1]))
+    place = place_of_exif((values[0], references[0]), (values[1], references[1]))
+    if place is not None:
+        return place
     names = (f"{_XMP_EXIF}GPSLatitude", f"{_XMP_EXIF}GPSLongitude")
     xmp = read_properties(blocks.xmp, names)
     return place_of_xmp(*(xmp.get(name, "") for name in names))

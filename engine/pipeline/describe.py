@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from engine.errors import PhotoError, SidecarError
 from engine.files import finish_first
 from engine.photos.blocks.containers import read_blocks
-from engine.photos.decode import NO_END, Photo, PhotoFile, decode_photo, read_photo
+from engine.photos.decode import FILE_NOTES, Photo, PhotoFile, decode_photo, read_photo
 from engine.photos.discovery import Found
 from engine.photos.embedded import Embedded, embedded_of
 from engine.photos.exif import exif_of
@@ -229,7 +229,7 @@ def _file_notes(job: _Job) -> tuple[str, ...]:
     """What is wrong with the photo's file, from decoding it now or before."""
     if job.photo is not None:
         return job.photo.notes
-    return tuple(n for n in (job.document.notes if job.document else ()) if n == NO_END)
+    return tuple(n for n in (job.document.notes if job.document else ()) if n in FILE_NOTES)
 
 
 def _account(run: _Run, job: _Job, facts: PhotoFacts, caption: str | None, notes: Iterable[str]) -> Account:

@@ -11,7 +11,8 @@ def decode_text(data: bytes, encoding: str = "") -> str:
     """Text without blanks around it, in a declared encoding (a codec's name); "" for none: UTF-8, else Windows-1252.
 
     Windows-1252 is also read where Latin-1 is declared: the two differ in the control characters U+0080–U+009F only,
-    which nobody writes. A character that a limit of length cut in two at the end is left out.
+    which nobody means. In any other encoding, too, they stand for the characters of Windows-1252: a program took these
+    for Latin-1 before. A character that a limit of length cut in two at the end is left out.
     """
     if not encoding:
         text = _whole_utf8(data)
@@ -20,7 +21,7 @@ def decode_text(data: bytes, encoding: str = "") -> str:
         text = _declared_utf8(data)
     else:
         text = _from_windows(data) if encoding in ("latin-1", "cp1252") else data.decode(encoding, "replace")
-    return text.strip(_BLANKS)
+    return text.translate(_WINDOWS).strip(_BLANKS)
 
 
 def _whole_utf8(data: bytes) -> str | None:
@@ -44,7 +45,7 @@ def _declared_utf8(data: bytes) -> str:
 
 
 def _from_windows(data: bytes) -> str:
-    return data.decode("latin-1").translate(_WINDOWS)
+    return data.decode("latin-1")  # `decode_text` does the rest
 
 
 _WINDOWS = {n: _UNDEFINED.get(n) or bytes([n]).decode("cp1252") for n in range(0x80, 0xA0)}
