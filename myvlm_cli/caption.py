@@ -137,7 +137,10 @@ def _run(session: "Session", photos: o.Photos, request: "Request", report: Repor
     o.warn_of_slow_faces(session)
     chosen = choose_concepts(session, request.concepts)
     _tell_left_out(chosen)
-    report.untrained = {c.id for c in chosen.untrained}
+    report.untrained = {c.id for c in chosen.untrained} if session.has_vlm else set()
+    _check_vlm(session, photos)
+    if not session.store.all():
+        out.say("No concepts yet, so nobody is named. Start with: myvlm add-concept NAME PHOTOS")
     if chosen.asked:
         calibrate_unseen(session, photos, chosen.asked, kept=request.write, some=request.limit is not None)
     if request.concepts is not None:
@@ -150,8 +153,20 @@ def _run(session: "Session", photos: o.Photos, request: "Request", report: Repor
     if report.json:
         out.json_document({"photos": report.documents, "summary": report.counts})
     report.summarise(session.vlm_config.name)
-    o.tell_tally(photos)
+    if request.limit is None:  # else the folders were not searched to their ends
+        o.tell_tally(photos)
     return SOME_FAILED if report.counts.get("failed") else OK
+
+
+def _check_vlm(session: "Session", photos: o.Photos) -> None:
+    """Refuse at once what captioning would refuse: a chosen VLM that is not on disk, or does not know the photos."""
+    from engine.pipeline.names_only import check_drawn
+    from engine.vlms.registry import check_weights
+
+    if session.has_vlm:
+        check_weights(session.vlm_config)
+    if session.choices.vlm and session.vlm_config.world:
+        check_drawn(session, photos)
 
 
 def _tell_left_out(chosen: "ChosenConcepts") -> None:
@@ -174,7 +189,8 @@ def _tell_lost(session: "Session", photos: o.Photos, request: "Request") -> None
         takes = "takes" if request.write else "would take"
         where = "" if request.only else "the captions of "
         keywords = "" if request.only else " (keywords stay)"
+        most = "up to " if request.limit is not None else ""
         out.warn(
-            f"this run {takes} names out of {where}{count(photos_lost, 'photo')}{keywords}: {names}."
+            f"this run {takes} names out of {where}{most}{count(photos_lost, 'photo')}{keywords}: {names}."
             " myvlm undo brings them back"
         )

@@ -40,6 +40,7 @@ class Report:
     names_only: int = 0
     nobody: int = 0
     removed: int = 0
+    told: bool = False
     displaced: "list[Displaced]" = field(default_factory=list)
     documents: list[dict[str, Any]] = field(default_factory=list)
 
@@ -80,8 +81,9 @@ class Report:
         self.both += bool(both)
         self.kept += any(note.startswith("kept the description") for note in result.notes)
         if result.caption is None and result.status in ("ok", "dry-run", "unchanged"):
-            if not self.names_only and self.has_vlm:
+            if self.has_vlm and not self.told and result.status != "unchanged":
                 out.warn(NO_VLM_FOR_PHOTOS)
+                self.told = True
             self.names_only += 1
             self.nobody += not result.matches
         elif result.caption is not None:

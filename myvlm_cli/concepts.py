@@ -17,6 +17,7 @@ from myvlm_cli.output import out, path_text
 from myvlm_cli.remove_photos import remove_photos
 from myvlm_cli.show import describe_concept, show, vlm_name
 from myvlm_cli.tables import Column, print_table
+from myvlm_cli.words import count
 
 app = App(invoke_without_command=True)
 
@@ -188,13 +189,15 @@ def _tell_forgotten(done: Any) -> None:
             out.detail(f"{s.outcome}: {path_text(s.path)}")
     human = [s for s in done.sidecars if s.human]
     if human:
-        out.say(f"{len(human)} sidecars name {done.name} in words that are not myvlm's; these stay (-v lists them)")
+        out.say(
+            f"{count(len(human), 'sidecar')} with {done.name} in words that are not myvlm's; these stay (-v lists them)"
+        )
     for s in human:
         out.detail(f"{path_text(s.path)}: words that are not myvlm's name {done.name}")
     if done.looked_at:
         counts = Counter(s.outcome for s in done.sidecars)
         told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items())) or "none named it"
-        out.say(f"{done.looked_at} sidecars looked at: {told}")
+        out.say(f"{count(done.looked_at, 'sidecar')} looked at: {told}")
     if done.journal_entries:
         out.say(f"{done.journal_entries} older writes can no longer be undone byte for byte")
     if not done.complete:

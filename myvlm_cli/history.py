@@ -240,7 +240,7 @@ def status(
     elif not jsonl:
         _list_by_state([s for s in standings if everything or s.state != "current"])
     o.tell_tally(photos)
-    _tell_what_next(counts, photos.given)
+    _tell_what_next(counts, [p for p in photos.given if p not in photos.missing])
     raise typer.Exit(SOME_FAILED if counts["failed"] else OK)
 
 

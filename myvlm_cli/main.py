@@ -130,7 +130,7 @@ def _run() -> int:
 
         fault = memory_fault(err)
         code = exit_code(fault)
-        out.fail(str(fault), fault.hint, code, "OutOfMemory")
+        out.fail(str(fault), fault.hint, code, type(fault).__name__)
     return code if isinstance(code, int) else 0
 
 

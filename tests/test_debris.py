@@ -48,6 +48,8 @@ from tests.learned import draw_album
         ("<extra_id_0> A dog", "A dog"),
         ("3 < 4 and 5 > 4", "3 < 4 and 5 > 4"),
         ("The user: a man.", "The user: a man."),
+        ("A whiteboard with ### notes on it", "A whiteboard with ### notes on it"),
+        ("A screen says USER: login", "A screen says USER: login"),
         ("Dr. Who and a dog", "Dr. Who and a dog"),
         ("", ""),
         ("</s>", ""),
@@ -75,6 +77,9 @@ def test_debris_is_removed_and_words_stay(text, clean):
     ("text", "clean"),
     [
         ("A dog sleeps. It is on the", "A dog sleeps."),
+        ("The U.S. flag is on the", "The U.S. flag is on the"),
+        ("The U.S. Army is on the", "The U.S. Army is on the"),
+        ("A dog at 10 a.m. in the park", "A dog at 10 a.m. in the park"),
         ("A dog sleeps. It is asleep.", "A dog sleeps. It is asleep."),
         ("A dog that sleeps on the", "A dog that sleeps on the"),
         ('He says "Sit." The dog', 'He says "Sit."'),

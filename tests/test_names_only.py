@@ -9,6 +9,7 @@ from PIL import Image
 from engine.photos.discovery import Found
 from engine.pipeline.describe import Request, describe
 from engine.pipeline.names_only import caption_holds
+from engine.pipeline.session import DRAWN_BY
 from engine.pipeline.standing import stand
 from engine.sidecars.json_sidecar import parse_document, render_account
 from engine.sidecars.naming import Naming
@@ -111,16 +112,17 @@ def test_vlm_none_is_for_captions_only(myvlm, album, monkeypatch, command):
     assert "none" in result.err
 
 
-def test_noise_of_an_earlier_run_is_removed_and_said(myvlm, session, photos):
-    path = photos / "both.jpg"
+def test_noise_of_an_earlier_run_is_removed_and_said(myvlm, session, album):
+    path = album / "both.jpg"
     myvlm("caption", path)
-    noise = replace(recorded(path), caption="A black dog is jumping in the black dog.", vlm="embedded:vlm")
-    record(path, replace(noise, key="k"))
-    assert states(session, photos)["both.jpg"] == "stale"
+    assert words(path)[0]
+    path.write_bytes(path.read_bytes().replace(DRAWN_BY.encode(), b"Some camera 123"))
+    assert states(session, album)["both.jpg"] == "stale"
     result = myvlm("caption", path)
     assert "1 caption of an earlier run removed" in result.err
     assert recorded(path).caption is None
-    assert words(path)[0] is None
+    assert words(path) == (None, ["Anna", "Rex"], ["Anna"])
+    assert states(session, album)["both.jpg"] == "current"
 
 
 def test_a_caption_of_a_vlm_that_is_gone_stays_while_it_holds(myvlm, session, photos):
@@ -157,6 +159,45 @@ def test_when_a_caption_holds(session, album, change, holds):
     assert caption_holds(session, replace(known, **change), facts, result.matches, "a camera") is holds
     gone = [m for m in result.matches if m.name != "Rex"]
     assert not caption_holds(session, known, result.facts, gone, "a camera")
+
+
+def test_a_renamed_concept_keeps_its_captions_without_a_vlm(myvlm, album):
+    myvlm("caption", album)
+    before = words(album / "both.jpg")[0]
+    assert "Rex" in before
+    myvlm("concepts", "rename", "Rex", "Waldo")
+    result = myvlm("caption", album, "--vlm", "none")
+    assert "removed" not in result.err
+    assert words(album / "both.jpg") == (before.replace("Rex", "Waldo"), ["Anna", "Waldo"], ["Anna"])
+
+
+def test_only_counts_what_the_xmp_sidecars_say_too(myvlm, album):
+    myvlm("caption", album)
+    for path in album.glob("*.myvlm.json"):
+        path.unlink()
+    result = myvlm("caption", album, "--concepts", "Rex", "--only")
+    assert "takes names out of 1 photo: Anna (1)" in result.err
+
+
+def test_without_concepts_and_vlm_nothing_is_written(myvlm, session, photos):
+    for name in ("Rex", "Anna"):
+        session.store.forget(name)
+    before = everything_in(photos)
+    result = myvlm("caption", photos)
+    assert (result.code, everything_in(photos)) == (0, before)
+    assert "No concepts yet" in result.err
+
+
+def test_what_is_refused_is_refused_before_calibration(myvlm, photos, tmp_path):
+    result = myvlm("caption", photos, "--vlm", "llava-1.6")
+    assert (result.code, "are not on this disk" in result.err) == (3, True)
+    assert not list(photos.glob("*.xmp"))
+
+
+def test_one_damaged_file_fails_alone(myvlm, album):
+    (album / "empty.jpg").write_bytes(b"")
+    result = myvlm("caption", album, "--vlm", "storybook", "--json")
+    assert (result.code, result.json["summary"]) == (1, {"failed": 1, "ok": 3})
 
 
 def test_a_concept_that_the_vlm_has_not_learned_is_named_in_keywords(myvlm, session, album):

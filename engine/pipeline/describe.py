@@ -23,13 +23,14 @@ from engine.pipeline.chosen import ChosenConcepts, choose_concepts
 from engine.pipeline.displaced import Displaced
 from engine.pipeline.explain import Drawn, Pictures
 from engine.pipeline.freshness import Digests, digests, known_matches, read_names_taken_out
-from engine.pipeline.names_only import caption_holds, check_drawn, names_only_account
+from engine.pipeline.names_only import caption_holds, check_drawn, names_only_account, with_new_names
 from engine.pipeline.recognition import Enrolled, load_enrolled, recognise_all
 from engine.pipeline.session import Session
 from engine.pipeline.sidecar_plans import Finding, Manner, Others, plan_companions, plan_sidecars
 from engine.pipeline.why import Why
 from engine.pipeline.writing import Sidecars, Writer, Written, preview
 from engine.sidecars.json_sidecar import Account, Document, read_document
+from engine.sidecars.merging.ownership import DESCRIPTION, LABELS
 from engine.sidecars.naming import Namer, Naming, SidecarPaths
 from engine.sidecars.xmp import Change
 from engine.types import Match, PhotoFacts, PhotoResult, Status
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 VIDEO, LIVE_HALF = "a video", "the moving half of a Live Photo"
 """Why videos are skipped."""
+NOTHING_TO_SAY = "no concept is looked for, and no VLM describes it"
+"""Why a photo gets no sidecars."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,10 @@ def _without_caption(run: _Run, job: _Job, facts: PhotoFacts) -> _Job:
     known, matches = job.document, job.matches or ()
     recognition = run.digests.recognition(facts.content_hash, job.declined)
     if known is not None and caption_holds(run.session, known, facts, matches, job.software):
-        return replace(job, account=replace(known, facts=facts, matches=matches, recognition=recognition))
+        text = with_new_names(known, matches)
+        return replace(job, account=replace(known, caption=text, facts=facts, matches=matches, recognition=recognition))
+    if known is None and not run.chosen.asked:
+        return replace(job, photo=None, result=PhotoResult(job.found.path, Status.SKIPPED, reason=NOTHING_TO_SAY))
     account = replace(names_only_account(run.digests, facts, matches, recognition), notes=_file_notes(job))
     if known is not None and known.key == account.key:
         return replace(job, account=account)
@@ -366,6 +372,9 @@ def _tell(run: _Run, job: _Job, plan: Sidecars, outcome: Written) -> PhotoResult
         ),
         changes=tuple(c for m in outcome.merges for c in m.changes),
         displaced=job.displaced,
+        removed=base.removed
+        if LABELS[DESCRIPTION] in {c.property for m in outcome.merges for c in m.changes}
+        else None,
         seconds=job.seconds,
     )
     if outcome.error is not None:

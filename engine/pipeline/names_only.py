@@ -13,9 +13,11 @@ from engine.pipeline.freshness import Digests, names_only_settings
 from engine.pipeline.session import DRAWN_BY, Session
 from engine.sidecars.json_sidecar import Account, Document, read_document
 from engine.sidecars.naming import Namer, Naming
+from engine.sidecars.reading import read_sidecar
+from engine.sidecars.xmp import name_key, own_names
 from engine.types import Match, PhotoFacts
 from engine.vlms.registry import NO_VLM, knows_drawings_only
-from engine.vlms.wording import mentions
+from engine.vlms.wording import find_names, replace_names
 
 UNKNOWN_WORLD = "no VLM on this machine knows such photos"
 """Why a VLM that knows drawings only says nothing about a photo that was not drawn."""
@@ -32,14 +34,22 @@ def caption_holds(
     session: Session, known: Document, facts: PhotoFacts, matches: Iterable[Match], software: str
 ) -> bool:
     """Whether a photo's recorded caption may stay where no VLM can write another: it was written by a VLM that knows
-    such photos, the picture is the same, and it says no name that is not recognised any more.
+    such photos, the picture is the same, and it says nobody's name who is not recognised any more.
     """
     if known.caption is None or known.facts.content_hash != facts.content_hash:
         return False
     if knows_drawings_only(known.vlm) and not software.startswith(DRAWN_BY):
         return False
-    names = {m.name for m in matches}
-    return not any(mentions(known.caption, m.name) for m in known.matches if m.name not in names)
+    there = {m.concept_id for m in matches}
+    gone = {m.name for m in known.matches if m.concept_id not in there}
+    return not any(name in gone for _, _, name in find_names(known.caption, [m.name for m in known.matches]))
+
+
+def with_new_names(known: Document, matches: Iterable[Match]) -> str | None:
+    """A recorded caption in which concepts that were renamed since have their new names."""
+    now = {m.concept_id: m.name for m in matches}
+    renamed = {m.name: now[m.concept_id] for m in known.matches if now.get(m.concept_id, m.name) != m.name}
+    return known.caption if known.caption is None else replace_names(known.caption, renamed)
 
 
 def check_drawn(
@@ -81,12 +91,30 @@ def _can_be_read(path: Path) -> bool:
 
 
 def names_to_lose(session: Session, photos: Iterable[Found], names: tuple[str, ...], naming: Naming) -> Counter[str]:
-    """How many photos have each name that captioning only some concepts takes out; the key "" counts the photos."""
-    asked = {c.id for c in choose_concepts(session, names).asked}
+    """How many photos have each name that captioning only some concepts takes out; the key "" counts the photos.
+
+    Without `names`, captions lose names and keywords stay, so XMP sidecars are not looked at.
+    """
+    asked = choose_concepts(session, names).asked
+    ids, keys = {c.id for c in asked}, {name_key(c.name) for c in asked}
     namer, lost = Namer(naming), Counter[str]()
     for found in photos:
         document = _recorded(namer, found)
-        own = [m.name for m in document.matches if m.concept_id not in asked] if document else []
+        own = {m.name for m in document.matches if m.concept_id not in ids} if document else set()
+        if names:
+            own |= {n for n in _written(namer, found) if name_key(n) not in keys}
         lost.update(own)
         lost[""] += bool(own)
     return lost
+
+
+def _written(namer: Namer, found: Found) -> set[str]:
+    """The names that earlier runs wrote into the XMP sidecars of a photo and its companions."""
+    names: set[str] = set()
+    for path in (found.path, *found.companions) if found.kind == "photo" else ():
+        try:
+            data = read_sidecar(namer.find(path).xmp)
+            names |= set(own_names(data)) if data is not None else set()
+        except SidecarError:  # captioning will say so
+            continue
+    return names

@@ -133,8 +133,8 @@ def _stale(look: "_Look", document: Document, file: PhotoFile, declined: frozens
     if document.caption is not None and not described:
         if not caption_holds(session, document, document.facts, matches, software):
             return "no VLM on this machine can describe it, and the caption that it has does not hold"
-        same = {(m.concept_id, m.name) for m in matches} == {(m.concept_id, m.name) for m in document.matches}
-        return "" if same else "concepts changed: somebody else is recognised now"
+        names = [{(m.concept_id, m.name) for m in own} for own in (matches, document.matches)]
+        return "" if names[0] == names[1] else "concepts changed: who is recognised, or what they are called"
     if document.key == now.key(file.content_hash, matches, described=described):
         return ""
     same = {m.concept_id for m in matches} == {m.concept_id for m in document.matches}

@@ -54,6 +54,7 @@ __all__ = [
     "caption_hash",
     "merge_words",
     "name_key",
+    "own_names",
     "read_declined",
     "read_standing",
     "remove_words",
@@ -153,6 +154,15 @@ def merge_words(
         after = _values(packet)
     changes = tuple(Change(k, before.get(k, ""), after[k]) for k in after if before.get(k, "") != after[k])
     return Merge(data, notes, changes)
+
+
+def own_names(data: bytes) -> tuple[str, ...]:
+    """The names that we wrote into a sidecar's keywords.
+
+    Raises:
+        SidecarError: it cannot be read.
+    """
+    return tuple(Packet(data).items(MYVLM, RECORDS[SUBJECT]))
 
 
 def wants_embedded(existing: bytes) -> bool:

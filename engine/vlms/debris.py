@@ -26,15 +26,23 @@ _HALF_TOKEN = re.compile(r"(?:\{\s*(?:<-?\d{1,4}>\s*)*<?-?\d{0,4}|<[|/\w]*)$")
 _ROLES = r"ASSISTANT|USER|HUMAN|SYSTEM"
 _SPEAKERS = r"Assistant|User|Human|Answer|Question"
 _OPENING = re.compile(rf"^\s*(?:#{{1,6}}\s+|#{{3,}}|\b(?:{_ROLES}|Assistant|Answer)\s*:\s*)+")
-_TURN = re.compile(rf"\s*(?:###|\b(?:{_ROLES})\s*:|(?:^|(?<=\n)|(?<=[.!?]))\s*(?:{_SPEAKERS})\s*:).*", re.DOTALL)
-"""Where the text goes on with another turn, which the VLM made up."""
+_TURN = re.compile(
+    rf"(?:^|(?<=\n)|(?<=[.!?\"”]))\s*(?:###|(?:{_ROLES}|{_SPEAKERS})\s*:).*"
+    rf"|\s*###\s*(?:{_ROLES}|{_SPEAKERS}|Instruction|Response)\b.*",
+    re.DOTALL,
+)
+"""Where the text goes on with another turn, which the VLM made up. Within a sentence the same marks may be what a sign
+or a screen in the photo says.
+"""
 _BROKEN = frozenset({"Cc", "Cs", "Co", "Cn"})
 _UNSEEN = frozenset("\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff\ufffd")
 """Marks of width and direction, and the replacement character. Joiners stay: Persian, Indic scripts, emoji."""
 _GONE = "\0"
 """Stands for a token that was removed; the text has no such character any more."""
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s|$)|[。！？][」』”’）]*")
-_ABBREVIATED = re.compile(r"(?:^|[\s(\"“])(?:[A-Z]|\d+|Mr|Mrs|Ms|Dr|Prof|St|Mt|Jr|Sr|No|vs|etc|e\.g|i\.e|approx)\.$")
+_ABBREVIATED = re.compile(
+    r"(?:^|[\s(\"“])(?:[A-Z]|(?:[A-Za-z]\.)+[A-Za-z]|\d+|Mr|Mrs|Ms|Dr|Prof|St|Mt|Jr|Sr|No|vs|etc|e\.g|i\.e|approx)\.$"
+)
 
 
 def clean_text(text: str, *, capped: bool = False, keep_lines: bool = False) -> str:
@@ -80,5 +88,9 @@ def _without_tokens(text: str) -> str:
 
 def _finished(text: str) -> str:
     """The text up to the end of its last whole sentence; all of it where there is none."""
-    ends = [m.end() for m in _SENTENCE_END.finditer(text) if not _ABBREVIATED.search(text[: m.start() + 1])]
+    ends = [
+        m.end()
+        for m in _SENTENCE_END.finditer(text)
+        if not _ABBREVIATED.search(text[: m.start() + 1]) and not text[m.end() :].lstrip(" \"'“‘(")[:1].islower()
+    ]
     return text[: ends[-1]] if ends else text

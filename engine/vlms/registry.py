@@ -82,6 +82,21 @@ def revision_of(config: VlmConfig, folder: Path) -> str:
     return sha256_of(b"\0".join(parts))[:12]
 
 
+def check_weights(config: VlmConfig) -> Path:
+    """The folder with a VLM's weights.
+
+    Raises:
+        WeightsMissingError: they are not on this disk; the hint says how to get them.
+    """
+    folder = find_weights(config)
+    if folder is None:
+        raise WeightsMissingError(
+            f"the weights of {config.name} ({config.repo_id}) are not on this disk",
+            hint=how_to_get(config),
+        )
+    return folder
+
+
 def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") -> "Vlm":
     """Load a VLM.
 
@@ -94,12 +109,7 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
         raise UsageError(
             "this needs a VLM, and --vlm none asks for none", hint="Leave out --vlm none, or name a VLM: myvlm models."
         )
-    folder = find_weights(config)
-    if folder is None:
-        raise WeightsMissingError(
-            f"the weights of {config.name} ({config.repo_id}) are not on this disk",
-            hint=how_to_get(config),
-        )
+    folder = check_weights(config)
     _check_family(config, folder)
     module, name = BACKENDS[config.backend].split(":")
     from safetensors import SafetensorError
