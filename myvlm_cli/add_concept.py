@@ -89,7 +89,7 @@ def _is_empty(photos: list[Path], name: str, *, json: bool) -> bool:
 
     if next(iter_photos(photos), None) is not None:
         return False
-    out.say(f"{o.NO_PHOTOS} {name} is not enrolled.")
+    out.say(f"{o.NO_PHOTOS} Nothing was enrolled.")
     if json:
         out.json_document({"name": name, "references": [], "photos": []})
     return True

@@ -106,7 +106,7 @@ def caption(
     session = o.open_session(
         vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run, names=names
     )
-    report = Report(json=json, jsonl=jsonl, show_all=show_all or dry_run, has_vlm=session.has_vlm)
+    report = Report(json=json, jsonl=jsonl, show_all=show_all, has_vlm=session.has_vlm)
     raise typer.Exit(_run(session, photos, request, report))
 
 
@@ -139,6 +139,7 @@ def _run(session: "Session", photos: o.Photos, request: "Request", report: Repor
     _tell_left_out(chosen)
     report.untrained = {c.id for c in chosen.untrained} if session.has_vlm else set()
     _check_vlm(session, photos)
+    _warn_of_doubles(session, chosen)
     if not session.store.all():
         out.say("No concepts yet, so nobody is named. Start with: myvlm add-concept NAME PHOTOS")
     if chosen.asked:
@@ -153,9 +154,20 @@ def _run(session: "Session", photos: o.Photos, request: "Request", report: Repor
     if report.json:
         out.json_document({"photos": report.documents, "summary": report.counts})
     report.summarise(session.vlm_config.name)
+    if report.told and report.nobody and session.recogniser_config.drawn_only and chosen.asked:
+        out.say(f"The recogniser in use, {session.recogniser_config.name}, only knows drawings. Next: myvlm doctor")
     if request.limit is None:  # else the folders were not searched to their ends
         o.tell_tally(photos)
     return SOME_FAILED if report.counts.get("failed") else OK
+
+
+def _warn_of_doubles(session: "Session", chosen: "ChosenConcepts") -> None:
+    """Say which two names stand for one individual: then neither is written."""
+    from engine.pipeline.alike import find_same_pairs, same_words
+
+    for a, b in find_same_pairs(session):
+        if a in chosen.asked or b in chosen.asked:
+            out.warn(same_words(a, b))
 
 
 def _check_vlm(session: "Session", photos: o.Photos) -> None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from engine.types import PhotoResult
 
 NO_VLM_FOR_PHOTOS = (
-    "no VLM for real photos is on this machine, so they get names only: keywords, people and JSON, no description."
-    " To get one: myvlm models"
+    "no VLM for real photos is on this machine: writing names only (keywords, people, JSON), no descriptions."
+    " To choose one: myvlm models"
 )
 _WORDS = {"unchanged": "up to date", "dry-run": "would change"}
 
@@ -79,7 +79,8 @@ class Report:
         if both and not self.both:
             out.warn(f"{path_text(result.path)}: {both[0]} (said once; -v says it of every photo)")
         self.both += bool(both)
-        self.kept += any(note.startswith("kept the description") for note in result.notes)
+        if result.status != "unchanged":
+            self.kept += any(note.startswith("kept the description") for note in result.notes)
         if result.caption is None and result.status in ("ok", "dry-run", "unchanged"):
             if self.has_vlm and not self.told and result.status != "unchanged":
                 out.warn(NO_VLM_FOR_PHOTOS)
@@ -109,7 +110,8 @@ class Report:
         elif counts:
             out.say(", ".join(f"{n:,} {_WORDS.get(status, status)}" for status, n in sorted(counts.items())))
         if self.names_only:
-            out.say(f"{count(self.names_only, 'photo')} without a description, {self.nobody:,} of them without a name")
+            named = self.names_only - self.nobody
+            out.say(f"Names only: {count(named, 'photo')} with names, {self.nobody:,} with nobody recognised")
         if self.removed:
             out.say(
                 f"{count(self.removed, 'caption')} of an earlier run removed: they do not hold, and no VLM could"
@@ -124,7 +126,7 @@ class Report:
                 f" Run: myvlm train {' '.join(map(quote, names))}"
             )
         if self.kept:
-            out.say(f"{count(self.kept, 'description')} that others wrote kept (-v lists them)")
+            out.say(f"Kept {count(self.kept, 'description')} that myvlm did not write (-v lists them)")
 
     def _displaced_lines(self) -> tuple[str, ...]:
         from engine.pipeline.displaced import displaced_words

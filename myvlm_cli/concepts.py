@@ -1,6 +1,5 @@
 """`myvlm concepts`: list, show, rename, merge, forget, import."""
 
-import shlex
 from collections import Counter
 from inspect import cleandoc
 from pathlib import Path
@@ -65,7 +64,7 @@ def _list(*, json: bool) -> None:
     if not documents:
         out.say("No concepts yet. Start with: myvlm add-concept NAME PHOTOS")
     elif untrained:
-        out.say(f"Next: myvlm train {shlex.quote(untrained[0])} teaches the VLM to use the name in sentences.")
+        out.say("Next: myvlm train, so that sentences use the names; without it they are written as keywords.")
     else:
         out.say("Next: myvlm caption FOLDER, or myvlm concepts show NAME")
 
@@ -199,7 +198,7 @@ def _tell_forgotten(done: Any) -> None:
         told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items())) or "none named it"
         out.say(f"{count(done.looked_at, 'sidecar')} looked at: {told}")
     if done.journal_entries:
-        out.say(f"{done.journal_entries} older writes can no longer be undone byte for byte")
+        out.say(f"{count(done.journal_entries, 'earlier change')} can now be undone only in part")
     if not done.complete:
         what = f"{done.name} is not forgotten yet" if done.known else "the name may still be there"
         out.warn(f"{what}: run the same command again when this is mended, or with --anyway")

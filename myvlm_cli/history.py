@@ -271,7 +271,7 @@ def _tell_what_next(counts: Mapping[str, int], given: "Sequence[Path]") -> None:
         where = " ".join(shlex.quote(path_text(p)) for p in given) if len(given) <= _FEW else "and the same paths"
         out.say(f"Next: myvlm caption {where}")
     elif counts["failed"]:
-        out.say("Next: mend or exclude what failed. Everything else is up to date.")
+        out.say("Next: fix or exclude the photos that failed. Everything else is up to date.")
     else:
         out.say("Everything is up to date.")
 

@@ -257,7 +257,7 @@ def read_day(text: str | None, *, option: str, after: bool) -> datetime | None:
     except ValueError as err:
         from engine.errors import UsageError
 
-        raise UsageError(f"{option}: {text!r} is no date", hint="Write it as 2024-01-31.") from err
+        raise UsageError(f"{option}: {text!r} is not a date (YYYY-MM-DD)", hint="Example: 2024-01-31.") from err
     return moment + timedelta(days=1) if after and len(text) == len("2024-01-31") else moment
 
 
@@ -295,7 +295,7 @@ def confirm(question: str, *, yes: bool) -> None:
     from myvlm_cli.output import escaped
 
     if not sys.stdin.isatty():
-        raise UsageError(f"there is no terminal to ask on: {question}", hint="Add --yes to go on without the question.")
+        raise UsageError(f"no terminal to ask on: {question}", hint="To answer yes, add --yes.")
     print(f"{escaped(question)} [y/N] ", end="", file=sys.stderr, flush=True)  # typer.confirm writes to stdout, too
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise typer.Abort

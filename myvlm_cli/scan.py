@@ -9,6 +9,7 @@ import typer
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
+from myvlm_cli.words import count
 
 Limit = Annotated[
     int | None,
@@ -119,6 +120,6 @@ class _Report:
             out.say(f"{self.videos} videos skipped")
         told = self.counts - Counter(skipped=self.videos)
         if set(told) == {"unchanged"}:
-            out.say(f"Nothing to do: {told['unchanged']} photos were scanned before.")
+            out.say(f"Nothing to do: {count(told['unchanged'], 'photo')} indexed already.")
         elif told:
             out.say(", ".join(f"{n} {status}" for status, n in sorted(told.items())))

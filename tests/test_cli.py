@@ -242,13 +242,13 @@ def test_locate_gives_a_box_or_says_not_there(myvlm, album, tmp_path):
     result = myvlm("locate", "rex", album, "--draw", tmp_path / "located", "--json")
     found = {Path(p["file"]).stem: p for p in result.json["photos"]}
     assert found["nobody"]["box"] is None
-    assert found["nobody"]["reason"] == "not in this photo"
+    assert found["nobody"]["reason"] == "not recognised in this photo"
     x0, y0, x1, y1 = found["rex"]["box"]
     assert 0 <= x0 < x1 <= found["rex"]["width"]
     assert 0 <= y0 < y1 <= found["rex"]["height"]
     assert Path(found["rex"]["drawing"]).is_file()
     text = myvlm("locate", "rex", album / "nobody.jpg")
-    assert text.out.strip().endswith("not in this photo")
+    assert text.out.strip().endswith("not recognised in this photo")
 
 
 def test_locate_never_draws_over_a_photo(myvlm, album):

@@ -433,7 +433,7 @@ def test_files_can_be_chosen(myvlm, album):
     kept = myvlm("caption", album, "--until", "2300-01-01", "--dry-run", "--json").json["photos"]
     assert {p["file"] for p in kept} == set(taken)
     result = myvlm("caption", album, "--since", "yesterday")
-    assert (result.code, "--since: 'yesterday' is no date" in result.err) == (2, True)
+    assert (result.code, "--since: 'yesterday' is not a date" in result.err) == (2, True)
 
 
 def test_a_second_run_at_once_is_told_who_is_writing(myvlm, album):

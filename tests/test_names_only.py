@@ -250,6 +250,19 @@ def test_after_forget_the_photos_of_others_are_current(myvlm, session, album):
     assert set(states(session, album).values()) == {"current"}
 
 
+def test_forgetting_a_second_name_brings_the_first_one_back(myvlm, session, album):
+    photos = [r.path for r in session.store.get("Rex").references]
+    assert myvlm("add-concept", "Double", *photos, "--kind", "pet").code == 0
+    result = myvlm("caption", album)
+    assert "concepts merge" in result.err
+    assert words(album / "rex.jpg")[1] == []
+    assert myvlm("forget", "Double", "--yes").code == 0
+    assert states(session, album)["rex.jpg"] == "stale"
+    myvlm("caption", album)
+    assert words(album / "rex.jpg")[1] == ["Rex"]
+    assert set(states(session, album).values()) == {"current"}
+
+
 def test_a_description_that_was_there_from_the_start_is_not_called_edited(myvlm, session, album):
     xmp = album / "rex.jpg.xmp"
     xmp.write_text(

@@ -46,7 +46,7 @@ def test_the_vlm_locates_whom_it_recognised(myvlm, session, album, tmp_path):
     found = {Path(p["file"]).stem: p for p in result.json["photos"]}
     assert {p["method"] for p in found.values()} == {"refer"}
     assert found["nobody"]["box"] is None
-    assert found["nobody"]["reason"] == "not in this photo"
+    assert found["nobody"]["reason"] == "not recognised in this photo"
     for name in ("rex", "both"):
         x0, y0, x1, y1 = found[name]["box"]
         assert 0 <= x0 < x1 <= found[name]["width"]

@@ -180,7 +180,7 @@ def test_files_can_be_chosen_and_listed(myvlm, album, tmp_path):
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
     talkative = myvlm("-v", "scan", album)
     assert "rex.jpg: scanned already" in talkative.err
-    assert "Nothing to do: 3 photos were scanned before." in talkative.err
+    assert "Nothing to do: 3 photos indexed already." in talkative.err
 
 
 def test_faces_alone_and_regions_alone_make_a_whole(myvlm, album, decoded):

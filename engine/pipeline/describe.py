@@ -363,7 +363,7 @@ def _tell(run: _Run, job: _Job, plan: Sidecars, outcome: Written) -> PhotoResult
         caption=account.caption,
         matches=account.matches,
         facts=account.facts,
-        sidecars=tuple(i.path for i in plan.intents) if run.writer else (),
+        sidecars=tuple(i.path for i in plan.intents if i.path.exists()) if run.writer else (),
         notes=(
             *account.notes,
             *past,
@@ -380,7 +380,8 @@ def _tell(run: _Run, job: _Job, plan: Sidecars, outcome: Written) -> PhotoResult
     if outcome.error is not None:
         return replace(result, status=Status.FAILED, reason=str(outcome.error), sidecars=())
     if job.result is None and not outcome.paths:
-        return replace(result, status=Status.UNCHANGED, reason="up to date", notes=(*account.notes, *past))
+        kept = (n for m in outcome.merges for n in m.notes if n.startswith("kept the description"))
+        return replace(result, status=Status.UNCHANGED, reason="up to date", notes=(*account.notes, *past, *kept))
     if run.writer is None:
         return replace(result, status=Status.DRY_RUN)
     return replace(result, reason="written again" if job.result is None else None)

@@ -189,7 +189,7 @@ def _locate(session: Session, enrolled: Enrolled, batch: Sequence[Photo | Locati
             found.append(photo)
             continue
         own = next(iter(next(matches)), None)
-        reason = None if own else "not in this photo"
+        reason = None if own else "not recognised in this photo"
         status = Status.OK if own else Status.SKIPPED
         size = (photo.facts.width, photo.facts.height)
         found.append(Location(photo.path, status, own, own.box if own else None, size, reason=reason, seconds=share))

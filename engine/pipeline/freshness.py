@@ -46,10 +46,11 @@ class Digests:
         """
         return self._recognition(self.everyone, content_hash, declined)
 
-    def is_current(self, digest: str, content_hash: str, declined: frozenset[str]) -> bool:
-        """Whether the matches recorded with a `recognition` digest are those of now."""
-        states = (self.everyone, *self.earlier)
-        return any(digest == self._recognition(s, content_hash, declined) for s in states)
+    def still_holds(self, digest: str, content_hash: str, declined: frozenset[str]) -> bool:
+        """Whether the matches recorded with a `recognition` digest are those of a past state that differs from now in
+        forgotten concepts only.
+        """
+        return any(digest == self._recognition(s, content_hash, declined) for s in self.earlier)
 
     def _recognition(self, everyone: str, content_hash: str, declined: frozenset[str]) -> str:
         said = sorted((d.concept_id, str(d.verdict), _corners(d.box)) for d in self.rulings.about(content_hash))
@@ -101,19 +102,26 @@ def known_matches(
     document: "Document",
     content_hash: str,
     declined: frozenset[str],
+    *,
+    after_forgetting: bool = False,
 ) -> Found | None:
     """Who is in a photo and may be named, as far as that is known without looking at a pixel: from its JSON sidecar
     while nobody's head changed, else from cached features; None when it is not. `declined` as `read_declined` has it.
+
+    after_forgetting: where there are no features any more, because a concept was forgotten, the JSON sidecar serves;
+    captioning looks again instead, because the concept may have taken another's place.
     """
     facts = document.facts
     same = facts.content_hash == content_hash
-    if same and now.is_current(document.recognition, content_hash, declined):
-        still = {*now.state.wanted, *now.unasked} if now.state else {m.concept_id for m in document.matches}
-        return Found(tuple(m for m in document.matches if m.concept_id in still))
+    still = {*now.state.wanted, *now.unasked} if now.state else {m.concept_id for m in document.matches}
+    recorded = Found(tuple(m for m in document.matches if m.concept_id in still))
+    if same and document.recognition == now.recognition(content_hash, declined):
+        return recorded
     whole = Box(0.0, 0.0, float(facts.width), float(facts.height)) if same else None
     found = look_up(session, content_hash, enrolled, whole)
     if found is None:
-        return None
+        trusted = same and after_forgetting and now.still_holds(document.recognition, content_hash, declined)
+        return recorded if trusted else None
     names = now.with_kept(now.allowed(found.names, content_hash, declined), document, content_hash, declined)
     return replace(found, names=names)
 

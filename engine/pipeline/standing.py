@@ -126,7 +126,7 @@ def _stale(look: "_Look", document: Document, file: PhotoFile, declined: frozens
     if described and document.settings != now.settings:
         names_only = document.settings == names_only_settings()
         return "no caption yet, only names" if names_only else "captioned by another VLM or with other prompts"
-    found = known_matches(session, now, look.enrolled, document, file.content_hash, declined)
+    found = known_matches(session, now, look.enrolled, document, file.content_hash, declined, after_forgetting=True)
     if found is None:
         return "concepts changed, and who is in the photo was not looked up again yet"
     matches = found.names
@@ -138,7 +138,7 @@ def _stale(look: "_Look", document: Document, file: PhotoFile, declined: frozens
     if document.key == now.key(file.content_hash, matches, described=described):
         return ""
     same = {m.concept_id for m in matches} == {m.concept_id for m in document.matches}
-    return "what a concept is called changed" if same else "concepts changed: somebody else is recognised now"
+    return "a concept was trained again or renamed" if same else "concepts changed: different names are recognised"
 
 
 def _standing(paths: SidecarPaths) -> Standing | None:

@@ -190,12 +190,14 @@ class ConceptStore:
             )
         return self.get(new)
 
-    def forget(self, name: str) -> Concept:
-        """Delete a concept with its references, heads, embeddings and their files; returns what it was."""
+    def forget(self, name: str, *, had_double: bool = False) -> Concept:
+        """Delete a concept with its references, heads, embeddings and their files; returns what it was. had_double: it
+        looked like another concept, which may be named in more photos now.
+        """
         concept = self.get(name)
         with transaction(self._db.conn, self.path) as db:
             db.execute("delete from concepts where id = ?", [concept.id])
-            forget_in_states(db, [concept.id])
+            forget_in_states(db, [concept.id], had_double=had_double)
         self._erase(concept)
         return concept
 

@@ -64,8 +64,13 @@ class RecognitionStates:
         return tuple(row["digest"] for row in rows if _state(row["state"]).covers(now))
 
 
-def forget_in_states(db: sqlite3.Connection, concept_ids: Collection[str]) -> None:
-    """Take concepts out of all states; to be called in the transaction that deletes them."""
+def forget_in_states(db: sqlite3.Connection, concept_ids: Collection[str], *, had_double: bool) -> None:
+    """Take concepts out of all states; to be called in the transaction that deletes them.
+
+    had_double: one of them looked like another concept and kept it from being named, so that no state holds any more.
+    """
+    if had_double:
+        db.execute("delete from recognition_states")
     for digest, text in db.execute("select digest, state from recognition_states").fetchall():
         state = _state(text)
         for concept_id in concept_ids:
