@@ -54,7 +54,7 @@ def add_concept(
 ) -> None:
     """Enrol a concept, or add photos to it.
 
-    A person, a pet or a thing is recognised from then on. Photos of a name that is enrolled are added to those it has.
+    A person, a pet or a thing is recognised from then on. If the name is already enrolled, the photos are added.
 
     Example: myvlm add-concept rex ./rex_photos --category dog
 

@@ -31,8 +31,8 @@ Rate = Annotated[
         "--false-names-per-1000",
         min=0.01,
         max=1000,
-        help="Wrong names to allow in 1,000 photos, for all concepts together. Default: what this library had before,"
-        " else 1.",
+        help="Wrong names to allow in 1,000 photos, for all concepts together. Default: the library's last value,"
+        " or 1.",
         show_default=False,
     ),
 ]

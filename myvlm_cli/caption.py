@@ -25,7 +25,7 @@ Limit = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Caption and show what would change, but write nothing at all.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Caption again what is up to date. A human's words stay.")]
+Force = Annotated[bool, typer.Option("--force", help="Caption up-to-date photos again. Human edits are kept.")]
 OnExisting = Annotated[
     Literal["keep", "replace-all"],
     typer.Option(
@@ -80,7 +80,7 @@ def caption(
 ) -> None:
     """Caption photos and write the result to sidecar files.
 
-    Photos that no VLM on this machine knows get names only: keywords, people, JSON, no description.
+    Without a VLM for real photos, only names are written: keywords, people, JSON, no description.
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """

@@ -89,8 +89,8 @@ _Paths = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="[PATHS]...",
-        help="With --scrub-sidecars: photos and folders whose sidecars to look at, too; those in the folders where"
-        " runs on this machine wrote are looked at anyway.",
+        help="With --scrub-sidecars: more photos or folders to check. Folders that runs on this machine wrote to are"
+        " always checked.",
         show_default=False,
     ),
 ]
@@ -125,9 +125,9 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: o.Json = False,
 ) -> None:
-    """Delete a concept: references, head, embeddings, what can be undone of it. Photos and human words stay.
+    """Delete a concept: references, head, embeddings, its undo history. Photos and human words stay.
 
-    With --scrub-sidecars it is deleted when all its sidecars are scrubbed; until then the same command goes on.
+    With --scrub-sidecars it is deleted when all its sidecars are scrubbed; if interrupted, run it again to continue.
 
     Example: myvlm forget rex --scrub-sidecars --yes
     """
@@ -206,8 +206,9 @@ def _tell_forgotten(done: Any) -> None:
 
 @app.command("clear-cache")
 def clear_cache(json: o.Json = False) -> None:
-    """Empty the feature cache, and what was calibrated (both may hold faces of bystanders). Costs time at the next run,
-    nothing else.
+    """Empty the feature cache and the calibrations. Both may hold faces of bystanders.
+
+    The next run takes longer.
 
     Example: myvlm concepts clear-cache
     """
@@ -243,7 +244,7 @@ def import_concept(
         typer.Option("--head", help="Linear head: classifier.weight, classifier.bias.", show_default=False),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Put it in the place of an embedding or head that the concept has.")
+        bool, typer.Option("--replace", help="Replace an embedding or head that the concept has.")
     ] = False,
     vlm: o.Vlm = None,
     recogniser: o.Recogniser = None,

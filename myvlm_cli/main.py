@@ -73,7 +73,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None] | typer.Typer, str], ...] =
     (_PHOTOS, "caption", caption.caption, "Caption photos and write sidecar files"),
     (_PHOTOS, "ask", ask.ask, "Ask a question about photos"),
     (_PHOTOS, "locate", locate.locate, "Find where a concept is in photos"),
-    (_PHOTOS, "scan", scan.scan, "Index photos for concepts to come"),
+    (_PHOTOS, "scan", scan.scan, "Index photos for future concepts"),
     (_PHOTOS, "calibrate", calibrate.calibrate, "Set the thresholds on your own photos"),
     (_SUGGESTIONS, "review", review.review, "List uncertain matches to decide"),
     (_SUGGESTIONS, "confirm", decide.confirm, "Say that a concept is in a photo"),

@@ -73,8 +73,8 @@ Vlm = Annotated[
     str | None,
     typer.Option(
         "--vlm",
-        help="storybook, llava-1.6, minigpt-v2, blip-2, each also as NAME+VARIANT; a hub id, or a folder. Default: the"
-        " best that is on disk and fits.",
+        help="A VLM (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id or a folder; none for"
+        " names only. Default: the best that is on disk and fits.",
         autocompletion=complete_vlm,
         show_default=False,
     ),
@@ -87,7 +87,7 @@ Heads = Annotated[
     Literal["open-set", "paper"],
     typer.Option(
         "--heads",
-        help="open-set: calibrated on your photos, with a maybe. paper: as MyVLM had it.",
+        help="open-set: calibrated on your photos, with a maybe. paper: the fixed thresholds of the MyVLM paper.",
         rich_help_panel=ADVANCED,
     ),
 ]

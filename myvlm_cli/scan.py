@@ -43,7 +43,7 @@ def scan(
 ) -> None:
     """Index photos, so that new concepts are found without reading them again.
 
-    Nothing is written beside the photos. You can stop it at any time: the next scan goes on where this one ended.
+    Nothing is written beside the photos. You can stop it at any time: the next scan continues where this one stopped.
 
     Example: myvlm scan ~/Pictures
     """

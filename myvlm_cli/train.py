@@ -12,8 +12,8 @@ from myvlm_cli.output import out, path_text
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Concepts to train, also again. Default: all that are not trained for this VLM, or have other photos"
-        " since.",
+        help="Concepts to train or retrain. Default: all that are not trained for this VLM, or whose photos have"
+        " changed since.",
         autocompletion=o.complete_concept,
         show_default=False,
     ),
@@ -102,7 +102,7 @@ def _named(session: Any, names: list[str]) -> list[Any]:
     for concept in concepts:
         if concept.references and not vlm_knows(session, concept):
             raise NoVlmError(
-                f"{session.vlm_config.name} only knows drawn photos and learns nothing from those of {concept.name}",
+                f"{session.vlm_config.name} only knows drawings and cannot learn from photos of {concept.name}",
                 hint=HOW_TO_GET_A_VLM,
             )
     return concepts

@@ -51,7 +51,8 @@ def with_end(data: bytes, decode: Callable[[bytes], Image.Image]) -> Mended | No
         return None
     kept = _without_filling(data)
     continuations = _continuations(data[coded.start :])
-    if len({_digest(kept + more, decode) for more in continuations}) > 1:
+    first = _digest(kept + continuations[0], decode)
+    if any(_digest(kept + more, decode) != first for more in continuations[1:]):  # stops at the first that differs
         return None
     whole = _digest(kept, decode)
     if not whole:

@@ -117,7 +117,7 @@ def find_same_pairs(session: Session) -> tuple[tuple[Concept, Concept], ...]:
 
 def same_words(concept: Concept, other: Concept) -> str:
     """That two concepts seem to be one, and what to do: the first stays."""
-    told = f"{other.name} looks like the same individual as {concept.name}, and two names for one silence each other."
+    told = f"{other.name} looks like the same individual as {concept.name}, so that neither may be named."
     if concept.kind is other.kind:
         names = f"{shlex.quote(concept.name)} {shlex.quote(other.name)}"
         return f"{told} If they are one, run: myvlm concepts merge {names}"

@@ -114,7 +114,7 @@ def respond(
             unknown += reply.reason == UNKNOWN_WORLD
             yield reply
     if unknown and not answered:
-        raise NoVlmError(f"nothing was answered: {UNKNOWN_WORLD}", hint=HOW_TO_GET_A_VLM)
+        raise NoVlmError("no VLM on this machine can answer questions about real photos", hint=HOW_TO_GET_A_VLM)
 
 
 def _read(session: Session, path: Path) -> Photo | Reply:

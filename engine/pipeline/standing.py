@@ -128,7 +128,7 @@ def _stale(look: "_Look", document: Document, file: PhotoFile, declined: frozens
         return "no caption yet, only names" if names_only else "captioned by another VLM or with other prompts"
     found = known_matches(session, now, look.enrolled, document, file.content_hash, declined, after_forgetting=True)
     if found is None:
-        return "concepts changed, and who is in the photo was not looked up again yet"
+        return "concepts changed, and this photo has not been checked again"
     matches = found.names
     if document.caption is not None and not described:
         if not caption_holds(session, document, document.facts, matches, software):
