@@ -71,11 +71,11 @@ def test_every_command_takes_q_and_v_behind_it(path):
 def test_v_and_q_behind_a_command_count_before_those_in_front_of_it(myvlm, drawn):
     folder = drawn.path.parent
     assert "regions" in myvlm("scan", folder, "-v").err
-    assert "scanned before" in myvlm("-q", "scan", folder, "-v").err
+    assert "indexed already" in myvlm("-q", "scan", folder, "-v").err
     assert myvlm("scan", folder, "-q").err == ""
     assert myvlm("-v", "scan", folder, "--quiet").err == ""
     assert myvlm("scan", folder, "-q", "-v").code == 2
-    assert "scanned before" in myvlm("scan", folder).err
+    assert "indexed already" in myvlm("scan", folder).err
 
 
 ERRORS = [

@@ -181,7 +181,7 @@ def test_concepts_are_a_table_with_a_next_step(myvlm, session):
     assert [r[0] for r in rows] == ["Anna", "Rex"]
     assert {(r[3], r[4]) for r in rows} == {("4", "storybook")}
     session.store.put("Big Mug", session.store.get("Rex").kind, "mug", ("mug",), ())
-    assert "Next: myvlm train 'Big Mug'" in myvlm("concepts").err
+    assert "Next: myvlm train, so that sentences use the names" in myvlm("concepts").err
     assert "Big Mug\tpet\tmug\t0\tnothing yet" in myvlm("concepts").out
     shown = myvlm("concepts", "show", "rex")
     assert "trained for storybook: task caption" in shown.out
