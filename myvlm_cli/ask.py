@@ -1,6 +1,7 @@
 """`myvlm ask`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
-from myvlm_cli.words import count, listed, quote
+from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
     from engine.pipeline.session import Session

@@ -1,5 +1,6 @@
 """`myvlm caption`."""
 
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -9,7 +10,7 @@ from myvlm_cli.calibrate import calibrate_unseen
 from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out
-from myvlm_cli.words import count, listed, quote
+from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
     from engine.pipeline.chosen import ChosenConcepts
@@ -167,7 +168,7 @@ def _warn_of_doubles(session: "Session", chosen: "ChosenConcepts") -> None:
 
     for a, b in find_same_pairs(session):
         if a in chosen.asked or b in chosen.asked:
-            out.warn(same_words(a, b))
+            out.say(same_words(a, b))  # -q silences it: two enrolled twins are no mistake
 
 
 def _check_vlm(session: "Session", photos: o.Photos) -> None:

@@ -1,11 +1,12 @@
 """What `myvlm caption` prints: one line a photo that changed, then a summary."""
 
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from myvlm_cli.output import out, path_text
 from myvlm_cli.show import describe_why
-from myvlm_cli.words import count, listed, quote
+from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
     from engine.pipeline.displaced import Displaced

@@ -1,6 +1,5 @@
 """Small pieces of English for messages."""
 
-import shlex
 from collections.abc import Sequence
 
 
@@ -20,8 +19,3 @@ def listed(names: Sequence[str]) -> str:
     'Anna, Max and Rex'
     """
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def quote(name: str) -> str:
-    """A name as a shell takes it."""
-    return shlex.quote(name)

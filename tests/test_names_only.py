@@ -156,9 +156,9 @@ def test_when_a_caption_holds(session, album, change, holds):
     facts = result.facts
     if "facts" in change:
         facts, change = replace(facts, content_hash="0"), {}
-    assert caption_holds(session, replace(known, **change), facts, result.matches, "a camera") is holds
+    assert caption_holds(replace(known, **change), facts, result.matches, "a camera") is holds
     gone = [m for m in result.matches if m.name != "Rex"]
-    assert not caption_holds(session, known, result.facts, gone, "a camera")
+    assert not caption_holds(known, result.facts, gone, "a camera")
 
 
 def test_a_renamed_concept_keeps_its_captions_without_a_vlm(myvlm, album):

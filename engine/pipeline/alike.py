@@ -105,7 +105,7 @@ def find_same(session: Session, concept: Concept) -> tuple[SameIndividual, ...]:
 
 
 def find_same_pairs(session: Session) -> tuple[tuple[Concept, Concept], ...]:
-    """All pairs of enrolled concepts that seem to be the same individual, by name: they silence each other."""
+    """Return the pairs of enrolled concepts that seem to be the same individual, by name: neither may be named."""
     known = [(c, v) for c in session.store.all() if (v := _plain_views_of(session, c)) is not None]
     return tuple(
         (a, b)
@@ -116,7 +116,7 @@ def find_same_pairs(session: Session) -> tuple[tuple[Concept, Concept], ...]:
 
 
 def same_words(concept: Concept, other: Concept) -> str:
-    """That two concepts seem to be one, and what to do: the first stays."""
+    """Return a message that two concepts seem to be the same individual, with the command that merges them."""
     told = f"{other.name} looks like the same individual as {concept.name}, so that neither may be named."
     if concept.kind is other.kind:
         names = f"{shlex.quote(concept.name)} {shlex.quote(other.name)}"

@@ -25,12 +25,12 @@ class ChosenConcepts:
 
     @property
     def untrained(self) -> tuple[Concept, ...]:
-        """Those to look for whom the VLM cannot mention yet."""
+        """The requested concepts that the VLM has not learned."""
         return tuple(c for c in self.asked if c not in self.vectors)
 
 
 def choose_concepts(session: Session, names: tuple[str, ...] | None) -> ChosenConcepts:
-    """The concepts of some names; None stands for all that are enrolled, () for none.
+    """Choose the concepts of a run by name; None stands for all that are enrolled, () for none.
 
     Raises:
         ConceptError: a name is unknown, or one asked for by name cannot be recognised.

@@ -102,7 +102,7 @@ class _Job:
 
     @property
     def counts(self) -> bool:
-        """Whether this is one of the photos that `limit` counts: not up to date."""
+        """Whether `limit` counts this photo: it is not up to date."""
         return self.photo is not None or (self.result is not None and self.result.status is Status.OK)
 
 
@@ -204,8 +204,8 @@ def _reuse(run: _Run, job: _Job, known: Document, file: PhotoFile) -> _Job:
 
 
 def _settle(run: _Run, job: _Job, facts: PhotoFacts, content_hash: str, matches: tuple[Match, ...]) -> _Job:
-    """The job with its matches; and with its account where no VLM has to run, because the recorded caption is what it
-    would say now, or because there is no VLM for this photo.
+    """Add a photo's matches to its job. Add its account, too, where no VLM has to run: the recorded caption is what the
+    VLM would write now, or no VLM knows such photos.
     """
     known, job = job.document, replace(job, matches=matches)
     if not run.session.can_describe(job.software):
@@ -216,10 +216,12 @@ def _settle(run: _Run, job: _Job, facts: PhotoFacts, content_hash: str, matches:
 
 
 def _without_caption(run: _Run, job: _Job, facts: PhotoFacts) -> _Job:
-    """Names only. A caption that a VLM wrote before stays while it says nothing that is known to be wrong."""
+    """Finish a photo that no VLM describes: with its earlier caption unless that is known to be wrong, else with names
+    only.
+    """
     known, matches = job.document, job.matches or ()
     recognition = run.digests.recognition(facts.content_hash, job.declined)
-    if known is not None and caption_holds(run.session, known, facts, matches, job.software):
+    if known is not None and caption_holds(known, facts, matches, job.software):
         text = with_new_names(known, matches)
         return replace(job, account=replace(known, caption=text, facts=facts, matches=matches, recognition=recognition))
     if known is None and not run.chosen.asked:
@@ -232,7 +234,7 @@ def _without_caption(run: _Run, job: _Job, facts: PhotoFacts) -> _Job:
 
 
 def _file_notes(job: _Job) -> tuple[str, ...]:
-    """What is wrong with the photo's file, from decoding it now or before."""
+    """Return the notes about the photo's file, from decoding it now or from its JSON sidecar."""
     if job.photo is not None:
         return job.photo.notes
     return tuple(n for n in (job.document.notes if job.document else ()) if n in FILE_NOTES)
@@ -286,7 +288,7 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
 
 
 def _explain_names_only(run: _Run, jobs: list[_Job]) -> list[_Job]:
-    """The jobs; those that no VLM describes with pictures of why concepts were recognised, where these are wanted."""
+    """Add pictures of why concepts were recognised to the jobs that no VLM describes, if `explain` is set."""
     open_jobs = [j for j in jobs if run.pictures and j.photo is not None and j.account is not None]
     photos = [j.photo for j in open_jobs if j.photo is not None]
     drawn = dict(zip((j.found.path for j in open_jobs), _explain(run, open_jobs, photos, {}), strict=True))
@@ -301,7 +303,7 @@ def _explain_names_only(run: _Run, jobs: list[_Job]) -> list[_Job]:
 
 
 def _explain(run: _Run, jobs: Sequence[_Job], photos: Sequence[Photo], known: "Mapping[str, Known]") -> list[Drawn]:
-    """Pictures of why the concepts that were asked for are in some photos, and of what they attend to."""
+    """Draw why the requested concepts were recognised in some photos, and what each attends to in the VLM."""
     if run.pictures is None:
         return [Drawn()] * len(photos)
     asked = {c.id: c for c in run.chosen.asked}

@@ -1,4 +1,4 @@
-"""Names that an enrolled concept which nobody asked for takes away from one that was asked for: they are told."""
+"""Find concepts that are not named because another enrolled concept, which was not requested, looks the same."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -40,8 +40,10 @@ def find_displaced(
     said: Sequence[Decision],
     placed: Sequence[Placement],
 ) -> tuple[Displaced, ...]:
-    """Who is displaced in a photo. alone: the judge as it would be if only the concepts that were asked for were
-    enrolled; features: (R, D) of the regions; placed: who is named with all concepts that are enrolled.
+    """Find the displaced concepts of a photo.
+
+    alone: the judge as it would be if only the requested concepts were enrolled. features: (R, D) of the regions.
+    placed: who is named with all enrolled concepts.
     """
     columns = [[c.id for c in judge.concepts].index(c.id) for c in alone.concepts]
     near = _near_rival(scored, columns, placed)
@@ -96,7 +98,7 @@ def _rival(scored: Scored, region: int, columns: Sequence[int], placed: Sequence
 
 
 def displaced_words(found: Iterable[Displaced]) -> tuple[str, ...]:
-    """A line for each pair of a concept and its rival, with the number of regions (one a photo), and what to do."""
+    """Return a line for each pair of a concept and its rival: in how many photos, and what to do."""
     pairs: dict[tuple[str, str], list[Displaced]] = {}
     for d in found:
         pairs.setdefault((d.name, d.rival), []).append(d)

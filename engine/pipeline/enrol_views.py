@@ -12,13 +12,13 @@ from engine.kinds import kind_of_word
 from engine.pipeline.alike import SameIndividual, SharedPhoto, find_odd, find_same, find_shared, plain_views, same_words
 from engine.pipeline.bank import load_bank
 from engine.pipeline.body_views import save_bodies
-from engine.pipeline.dates import dates_of, join_dates, read_dates
 from engine.pipeline.earlier import Earlier, earlier_of
 from engine.pipeline.known_views import PhotoViews, facts_of, join_rows, restore_views, views_by_photo
 from engine.pipeline.nearest import references_of
 from engine.pipeline.negatives import encode_folders
 from engine.pipeline.object_heads import Lesson, Negatives, count_negatives, retrain_rivals, train_object_head
 from engine.pipeline.recognition import head_id
+from engine.pipeline.reference_dates import dates_of, join_dates, read_dates
 from engine.pipeline.session import Session
 from engine.pipeline.taught import Taught, gather_taught, rank_by_views
 from engine.pipeline.views import Finding, View

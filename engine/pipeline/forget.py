@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.errors import AmbiguousSidecarsError, SidecarError
 from engine.files import finish_first, read_bytes, remove_file, remove_leftovers, write_atomically
 from engine.photos.discovery import find_files
-from engine.pipeline.alike import find_same_pairs
+from engine.pipeline.alike import find_same
 from engine.pipeline.mentions import Sought
 from engine.pipeline.session import Session
 from engine.pipeline.writing import clear_up
@@ -107,8 +107,7 @@ def forget(
         cached = session.cache.clear()
         session.store.calibrations.forget(_giveaway(session, sought, concept))
         if concept is not None:
-            doubles = {c.id for pair in find_same_pairs(session) for c in pair}
-            session.store.forget(concept.name, had_double=concept.id in doubles)
+            session.store.forget(concept.name, had_double=bool(find_same(session, concept)))
     references = len(concept.references) if concept else 0
     return Forgotten(
         told, concept is not None, True, references, entries, cached, scrubber.looked_at, sidecars=outcomes

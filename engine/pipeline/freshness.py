@@ -47,8 +47,8 @@ class Digests:
         return self._recognition(self.everyone, content_hash, declined)
 
     def still_holds(self, digest: str, content_hash: str, declined: frozenset[str]) -> bool:
-        """Whether the matches recorded with a `recognition` digest are those of a past state that differs from now in
-        forgotten concepts only.
+        """Whether a `recognition` digest is of a past state that differs from the present one only in concepts
+        forgotten since.
         """
         return any(digest == self._recognition(s, content_hash, declined) for s in self.earlier)
 
@@ -66,9 +66,9 @@ class Digests:
     def with_kept(
         self, matches: Sequence[Match], known: "Document | None", content_hash: str, declined: frozenset[str]
     ) -> tuple[Match, ...]:
-        """The matches with those of an earlier run for concepts that are not looked for this time, by name.
+        """Add the matches of an earlier run for concepts that this run does not look for; sorted by name.
 
-        What the user rejected since, or removed from the sidecar, is left out.
+        Those that the user rejected since, or removed from the sidecar, are left out.
         """
         if known is None or known.facts.content_hash != content_hash:
             return tuple(matches)
@@ -91,7 +91,7 @@ class Digests:
 
 
 def names_only_settings() -> str:
-    """The settings of photos that no VLM describes."""
+    """Return the settings digest of photos that no VLM describes."""
     return _digest(NO_VLM)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from engine.errors import UsageError
 from engine.heads.config import list_recognisers
 from engine.pipeline.body_views import merge_bodies
-from engine.pipeline.dates import join_dates, read_dates
 from engine.pipeline.known_views import UNKNOWN, PhotoViews, Rows, facts_of, join_rows, stored_views
 from engine.pipeline.object_heads import Lesson, retrain_rivals, train_object_head
+from engine.pipeline.reference_dates import join_dates, read_dates
 from engine.pipeline.session import Session
 from engine.pipeline.taught import Taught, key_of
 from engine.store.concepts import Head

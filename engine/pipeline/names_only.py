@@ -1,4 +1,4 @@
-"""Photos that no VLM describes: they get names, and keep an earlier caption while it is not known to be wrong."""
+"""Handle photos that no VLM describes: they get names, and keep an earlier caption unless it is known to be wrong."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -25,16 +25,16 @@ HOW_TO_GET_A_VLM = "To get a VLM for real photos: myvlm models."
 
 
 def names_only_account(digests: Digests, facts: PhotoFacts, matches: tuple[Match, ...], recognition: str) -> Account:
-    """What is known of a photo that no VLM describes."""
+    """Make the account of a photo that no VLM describes: its matches, and no caption."""
     key = digests.key(facts.content_hash, matches, described=False)
     return Account(facts, None, matches, NO_VLM, "", key, recognition, names_only_settings())
 
 
-def caption_holds(
-    session: Session, known: Document, facts: PhotoFacts, matches: Iterable[Match], software: str
-) -> bool:
-    """Whether a photo's recorded caption may stay where no VLM can write another: it was written by a VLM that knows
-    such photos, the picture is the same, and it says nobody's name who is not recognised any more.
+def caption_holds(known: Document, facts: PhotoFacts, matches: Iterable[Match], software: str) -> bool:
+    """Whether a photo may keep its recorded caption where no VLM can write another one.
+
+    It may if a VLM wrote it that knows such photos, the picture is the same, and every concept that it names is still
+    recognised. software: the EXIF `Software` of the photo.
     """
     if known.caption is None or known.facts.content_hash != facts.content_hash:
         return False
@@ -46,7 +46,7 @@ def caption_holds(
 
 
 def with_new_names(known: Document, matches: Iterable[Match]) -> str | None:
-    """A recorded caption in which concepts that were renamed since have their new names."""
+    """Return a recorded caption with the new names of concepts that were renamed since."""
     now = {m.concept_id: m.name for m in matches}
     renamed = {m.name: now[m.concept_id] for m in known.matches if now.get(m.concept_id, m.name) != m.name}
     return known.caption if known.caption is None else replace_names(known.caption, renamed)
@@ -55,7 +55,7 @@ def with_new_names(known: Document, matches: Iterable[Match]) -> str | None:
 def check_drawn(
     session: Session, photos: Iterable[Path | Found], way_out: str = "Without --vlm, caption writes names only."
 ) -> list[Path | Found]:
-    """The photos, when the chosen VLM knows all of them. Files that are no readable photos fail by themselves later.
+    """Check that the chosen VLM knows all photos, and return them as a list. Unreadable files pass: reading them fails.
 
     Raises:
         NoVlmError: one was not drawn by the storybook, whose drawings are all that the VLM knows.
@@ -73,7 +73,7 @@ def check_drawn(
 
 
 def _recorded(namer: Namer, found: Found) -> Document | None:
-    """A photo's JSON sidecar; None also where it cannot be read, which captioning will say."""
+    """Read a photo's JSON sidecar; None also where it cannot be read, which captioning reports."""
     if found.kind != "photo":
         return None
     try:
@@ -91,9 +91,9 @@ def _can_be_read(path: Path) -> bool:
 
 
 def names_to_lose(session: Session, photos: Iterable[Found], names: tuple[str, ...], naming: Naming) -> Counter[str]:
-    """How many photos have each name that captioning only some concepts takes out; the key "" counts the photos.
+    """Count, for each name that a run with `names` alone removes, the photos that lose it; key "" counts the photos.
 
-    Without `names`, captions lose names and keywords stay, so XMP sidecars are not looked at.
+    Without `names`, captions lose names and keywords stay, so XMP sidecars are not read.
     """
     asked = choose_concepts(session, names).asked
     ids, keys = {c.id for c in asked}, {name_key(c.name) for c in asked}
@@ -109,7 +109,7 @@ def names_to_lose(session: Session, photos: Iterable[Found], names: tuple[str, .
 
 
 def _written(namer: Namer, found: Found) -> set[str]:
-    """The names that earlier runs wrote into the XMP sidecars of a photo and its companions."""
+    """Return the names that earlier runs wrote into the XMP sidecars of a photo and its companions."""
     names: set[str] = set()
     for path in (found.path, *found.companions) if found.kind == "photo" else ():
         try:

@@ -11,9 +11,9 @@ import numpy as np
 from engine.boxes import Box
 from engine.pipeline.bodies import SOURCE
 from engine.pipeline.body_views import photos_of_body
-from engine.pipeline.dates import read_dates
 from engine.pipeline.features import known_faces, known_regions
 from engine.pipeline.judges import photos_of, views_of
+from engine.pipeline.reference_dates import read_dates
 from engine.pipeline.session import Session
 from engine.pipeline.taught import Taught, key_of
 from engine.store.concepts import Head

@@ -10,10 +10,10 @@ import numpy as np
 from engine.errors import PhotoError, UsageError
 from engine.photos.decode import read_photo
 from engine.pipeline.body_views import remove_bodies
-from engine.pipeline.dates import join_dates, read_dates
 from engine.pipeline.known_views import UNKNOWN, PhotoViews, facts_of, join_rows, stored_views
 from engine.pipeline.merge_concepts import recogniser_sessions
 from engine.pipeline.object_heads import Lesson, retrain_rivals, train_object_head
+from engine.pipeline.reference_dates import join_dates, read_dates
 from engine.pipeline.session import Session
 from engine.pipeline.taught import Taught
 from engine.store.concepts import Head

@@ -131,7 +131,7 @@ def _stale(look: "_Look", document: Document, file: PhotoFile, declined: frozens
         return "concepts changed, and this photo has not been checked again"
     matches = found.names
     if document.caption is not None and not described:
-        if not caption_holds(session, document, document.facts, matches, software):
+        if not caption_holds(document, document.facts, matches, software):
             return "no VLM on this machine can describe it, and the caption that it has does not hold"
         names = [{(m.concept_id, m.name) for m in own} for own in (matches, document.matches)]
         return "" if names[0] == names[1] else "concepts changed: who is recognised, or what they are called"

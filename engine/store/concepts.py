@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -25,7 +26,6 @@ from engine.store.rows import (
     free_identifier,
     model_words,
     now,
-    quoted,
     read_reference,
     reference_row,
     stem_of,
@@ -197,7 +197,7 @@ class ConceptStore:
         concept = self.get(name)
         with transaction(self._db.conn, self.path) as db:
             db.execute("delete from concepts where id = ?", [concept.id])
-            forget_in_states(db, [concept.id], had_double=had_double)
+            forget_in_states(db, concept.id, had_double=had_double)
         self._erase(concept)
         return concept
 
@@ -303,7 +303,7 @@ class ConceptStore:
         extra = "" if task == "caption" else f" --task {task}"
         raise NotTrainedError(
             f"{concept.name} is not trained yet for {model_words(vlm)}",
-            hint=f"Run: myvlm train {quoted(concept.name)}{extra}",
+            hint=f"Run: myvlm train {quote(concept.name)}{extra}",
         )
 
     def facts(self, concept: Concept) -> dict[str, list[dict]]:

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,7 +27,7 @@ class RecognitionState:
     judges: tuple[str, ...] | None
 
     def without(self, concept_id: str) -> "RecognitionState":
-        """The state once a concept is forgotten."""
+        """Return the state without a concept that is forgotten."""
         if concept_id not in (e[0] for e in self.enrolled):
             return self
         wanted = tuple(i for i in self.wanted if i != concept_id)
@@ -49,7 +48,7 @@ class RecognitionStates:
         self._db, self._path = db, path
 
     def save(self, digest: str, state: RecognitionState) -> None:
-        """Keep a state; the oldest go."""
+        """Store a state, and delete the oldest beyond `_MOST`."""
         with transaction(self._db.conn, self._path) as db:
             db.execute("insert or replace into recognition_states values (?, ?)", [digest, json.dumps(asdict(state))])
             db.execute(
@@ -59,22 +58,20 @@ class RecognitionStates:
             )
 
     def covering(self, now: RecognitionState) -> tuple[str, ...]:
-        """The digests of past states whose results hold now."""
+        """Return the digests of past states whose results still hold."""
         rows = self._db.query("select digest, state from recognition_states order by digest")
         return tuple(row["digest"] for row in rows if _state(row["state"]).covers(now))
 
 
-def forget_in_states(db: sqlite3.Connection, concept_ids: Collection[str], *, had_double: bool) -> None:
-    """Take concepts out of all states; to be called in the transaction that deletes them.
+def forget_in_states(db: sqlite3.Connection, concept_id: str, *, had_double: bool) -> None:
+    """Remove a concept from all states; call it in the transaction that deletes the concept.
 
-    had_double: one of them looked like another concept and kept it from being named, so that no state holds any more.
+    had_double: it looked like another concept and may have kept that from being named, so that no state holds any more.
     """
     if had_double:
         db.execute("delete from recognition_states")
     for digest, text in db.execute("select digest, state from recognition_states").fetchall():
-        state = _state(text)
-        for concept_id in concept_ids:
-            state = state.without(concept_id)
+        state = _state(text).without(concept_id)
         db.execute("update recognition_states set state = ? where digest = ?", [json.dumps(asdict(state)), digest])
 
 

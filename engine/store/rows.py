@@ -1,7 +1,6 @@
 """Rows of the concept store: references, identifiers, and the names of files."""
 
 import os
-import shlex
 import sqlite3
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -48,11 +47,6 @@ def digest_of(parts: Iterable[str]) -> str:
 def now() -> str:
     """The time, ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def quoted(name: str) -> str:
-    """A name as a shell takes it."""
-    return shlex.quote(name)
 
 
 def model_words(vlm: str) -> str:
