@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database, Migrations
 
-from engine.pipeline.mentions import Sought
-from engine.store.journal import Journal, Write
-from engine.store.migrations import journal_migrations
+from engine.sidecars.journal import Journal, Write
+from engine.sidecars.migrations import journal_migrations
+from engine.sidecars.name_search import NameSearch
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 XMP = '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:li a="{1}">{0}</rdf:li></rdf:RDF>'
@@ -43,11 +43,11 @@ SAID = [
 
 @pytest.mark.parametrize(("name", "text", "expected"), SAID)
 def test_names_are_found_as_words_of_texts(name, text, expected):
-    assert Sought({name}, frozenset()).in_data(text.encode()) == expected
+    assert NameSearch({name}, frozenset()).in_data(text.encode()) == expected
 
 
 def test_names_are_found_in_other_encodings():
-    sought = Sought({"José"}, frozenset())
+    sought = NameSearch({"José"}, frozenset())
     for encoding in ("utf-16", "latin-1", "utf-8-sig"):
         declared = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?><a>José</a>'
         assert sought.in_data(declared.encode(encoding)), encoding
@@ -72,7 +72,7 @@ PATHS = [
 @pytest.mark.parametrize(("path", "expected"), PATHS)
 def test_names_are_found_in_paths_but_not_in_that_of_home(monkeypatch, path, expected):
     monkeypatch.setenv("HOME", "/home/rex")
-    assert Sought({"Rex"}, frozenset()).in_path(Path(path)) == expected
+    assert NameSearch({"Rex"}, frozenset()).in_path(Path(path)) == expected
 
 
 def bytes_of(folder):
@@ -96,7 +96,7 @@ def test_forgetting_leaves_the_undo_of_others_alone(home, monkeypatch):
         ("/home/rex/Rexford/Rex.jpg.xmp", None),
         ("/home/rex/Rex/d.jpg.xmp", b"x"),
     )
-    sought = Sought({"Rex"}, frozenset())
+    sought = NameSearch({"Rex"}, frozenset())
     assert journal.forget(sought.is_told, sought.in_path) == 3
     left = {w.path.name: (w.before, w.lost) for w in journal.writes("r1")}
     assert left.keys() == {"a.jpg.xmp", "b.jpg.xmp", "c.jpg.xmp"}
@@ -116,7 +116,7 @@ def test_folders_stay_known_when_all_runs_are_pruned(home):
 
 
 def test_journals_of_the_first_version_are_brought_up_to_date(home):
-    from engine.store.migrations import j001_runs, j002_folders
+    from engine.sidecars.migrations import j001_runs, j002_folders
 
     home.mkdir()
     old = Database(home / "journal.db")
