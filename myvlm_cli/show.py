@@ -104,7 +104,7 @@ def _dated(taken: str | None) -> str:
 
 def describe_concept(session: Any, concept: Any) -> dict[str, Any]:
     """What is stored of a concept, as plain data."""
-    from engine.concepts.reference_dates import read_dates
+    from engine.store.heads import read_dates
 
     facts = session.store.facts(concept)
     taken = {content: day for h in facts["heads"] for content, day in read_dates(h["facts"]).items()}

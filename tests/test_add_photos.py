@@ -17,6 +17,7 @@ from engine.photos.decode import load_photo
 from engine.recognition.displaced import displaced_words
 from engine.recognition.recognise import load_gallery, recognise_all
 from engine.session import Session, SessionOptions
+from engine.store.heads import ObjectHead
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual
@@ -54,7 +55,7 @@ def test_photos_of_a_known_name_are_added(session, tmp_path, name, who):
     assert done.concept.references[-1].path == path
     assert (done.concept.identifier, done.concept.name) == (before.identifier, before.name)
     kind = "templates" if who is ANNA else "views"
-    earlier, now = views.tensors[kind], head_of(session, name).tensors[kind]
+    earlier, now = views.encode()[0][kind], head_of(session, name).encode()[0][kind]
     assert np.array_equal(now[: len(earlier)], earlier)
     assert len(now) == len(earlier) * 5 // 4
     assert not done.warnings
@@ -66,17 +67,17 @@ def test_known_photos_change_nothing(session):
     assert (done.added, done.kept) == (0, 4)
     assert {(f.used, f.known) for f in done.findings} == {(True, True)}
     assert session.store.get("Rex") == before
-    assert head_of(session, "Rex").facts == head.facts
+    assert head_of(session, "Rex").encode()[1] == head.encode()[1]
 
 
 def test_nothing_is_lost_when_the_earlier_photos_and_the_cache_are_gone(session, tmp_path):
     enrol(session, "Mug", draw(tmp_path / "old", MUG, 3))
-    before = head_of(session, "Mug").tensors["views"]
+    before = head_of(session, "Mug").encode()[0]["views"]
     (tmp_path / "old").rename(tmp_path / "moved")
     session.cache.clear()
     done = enrol(session, "Mug", draw(tmp_path / "new", MUG, 1, 51))
     assert len(done.concept.references) == 4
-    assert np.array_equal(head_of(session, "Mug").tensors["views"][: len(before)], before)
+    assert np.array_equal(head_of(session, "Mug").encode()[0]["views"][: len(before)], before)
     again = enrol(session, "Mug", [tmp_path / "moved"])
     assert (again.added, again.kept) == (0, 4)
     assert {p.parent for p in paths_of(session, "Mug")[:3]} == {tmp_path / "moved"}, "where they are now"
@@ -91,10 +92,10 @@ def test_what_a_head_lacks_is_looked_at_again(session, tmp_path, forgotten):
         shutil.rmtree(tmp_path / "old")
     enrol(session, "Mug", draw(tmp_path / "new", MUG, 1, 51))
     head = head_of(session, "Mug")
-    assert sorted(head.facts["references"].split()) == sorted(
+    assert sorted(head.encode()[1]["references"].split()) == sorted(
         r.content_hash for r in session.store.get("Mug").references
     )
-    per_photo = np.bincount(head.tensors["photos"])
+    per_photo = np.bincount(head.encode()[0]["photos"])
     assert per_photo.tolist() == ([9, 9, 9, 9] if forgotten == "head" else [1, 1, 1, 9])
 
 
@@ -159,16 +160,15 @@ def test_a_photo_is_taken_away_with_all_that_was_learned_from_it(session, tmp_pa
     assert [r.path for r in removed.references] == [mug]
     now = head_of(session, "Rex")
     for what in ("views", "background"):
-        assert np.array_equal(np.unique(now.tensors[what], axis=0), np.unique(head.tensors[what], axis=0)), what
+        assert np.array_equal(np.unique(now.encode()[0][what], axis=0), np.unique(head.encode()[0][what], axis=0)), what
     assert len(removed.concept.references) == 4
 
 
 def make_earlier(session, name):
     """Make a head one of an earlier version, which does not tell of which photos its rows are."""
     head = head_of(session, name)
-    tensors = {k: v for k, v in head.tensors.items() if k != "background_of"}
-    facts = {k: v for k, v in head.facts.items() if k != "references"}
-    session.store.renew_head(replace(head, tensors=tensors, facts=facts))
+    owners = {"background_of": None} if isinstance(head, ObjectHead) else {}
+    session.store.renew_head(replace(head, references=(), **owners))
 
 
 def test_the_last_photo_is_not_taken_away(session):
@@ -184,11 +184,11 @@ def test_the_last_photo_is_not_taken_away(session):
 def test_decisions_survive_adding_and_taking_away(myvlm, session, tmp_path):
     photo, added = draw(tmp_path, REX, 2)
     assert myvlm("confirm", photo, "Rex").code == 0
-    confirmed = head_of(session, "Rex").tensors["confirmed"]
+    confirmed = head_of(session, "Rex").encode()[0]["confirmed"]
     enrol(session, "Rex", [added])
-    assert np.array_equal(head_of(session, "Rex").tensors["confirmed"], confirmed)
+    assert np.array_equal(head_of(session, "Rex").encode()[0]["confirmed"], confirmed)
     remove_photos(session, "Rex", [added])
-    assert np.array_equal(head_of(session, "Rex").tensors["confirmed"], confirmed)
+    assert np.array_equal(head_of(session, "Rex").encode()[0]["confirmed"], confirmed)
 
 
 @pytest.mark.parametrize(("name", "who"), [("Rex", REX), ("Anna", ANNA)])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from engine.captioning.staleness import compute_cache_keys
-from engine.concepts.body_crops import photos_of_body, save_bodies
+from engine.concepts.body_crops import save_bodies
 from engine.concepts.decide import DecisionRequest, decide
 from engine.concepts.enrol import enrol
 from engine.concepts.merge import merge_concepts
@@ -119,10 +119,10 @@ def test_enrolling_a_person_keeps_the_body_beside_the_face(plain):
     anna = plain.store.get("Anna")
     head = plain.store.load_head(anna.id, plain.recogniser_config.id)
     assert head.kind == "body"
-    assert set(photos_of_body(head)) == {r.content_hash for r in anna.references}
-    assert sorted(set(head.tensors["photos"].tolist())) == [0, 1, 2, 3]
+    assert set(head.references) == {r.content_hash for r in anna.references}
+    assert sorted(set(head.encode()[0]["photos"].tolist())) == [0, 1, 2, 3]
     faces = plain.store.load_head(anna.id, plain.recogniser_config.faces_id)
-    assert len(faces.tensors["templates"]) == 4
+    assert len(faces.encode()[0]["templates"]) == 4
 
 
 @pytest.mark.parametrize("detector", [None, "/not/there/detector"])
@@ -285,8 +285,8 @@ def test_merging_keeps_dates_and_bodies(plain, known, myvlm, tmp_path):
     enrol(plain, "Annie", [tmp_path / "b"])
     merged = merge_concepts(plain, "Anna", "Annie").concept
     body = plain.store.load_head(merged.id, plain.recogniser_config.id)
-    assert set(photos_of_body(body)) == {r.content_hash for r in merged.references}
-    assert len(photos_of_body(body)) == 5
+    assert set(body.references) == {r.content_hash for r in merged.references}
+    assert len(body.references) == 5
     document = myvlm("concepts", "show", "Anna", "--vlm", "storybook", "--json").json
     taken = [r["taken"] for r in document["references"]]
     assert sorted(t[:4] for t in taken) == ["2019", "2020", "2021", "2022", "2023"]

@@ -17,10 +17,10 @@ from engine.core.types import Decision, Kind, Verdict
 from engine.photos.decode import load_photo
 from engine.recognition.assignment import face_scores
 from engine.recognition.feedback import Placement, Scored, place
-from engine.recognition.feedback_features import FeedbackFeatures
 from engine.recognition.recognise import head_id, load_gallery, recognise_known
 from engine.session import Session, SessionOptions
 from engine.store.concepts import ConceptStore
+from engine.store.heads import FeedbackFeatures
 from engine.store.migrations import migrations
 from engine.storybook.album import REX
 from tests.learned import draw_album, draw_references
@@ -124,7 +124,7 @@ def test_a_decision_outlives_enrolling_renaming_and_merging(myvlm, album, tmp_pa
     wanted = {"both.jpg": ["Anna", "Rex"], "nobody.jpg": ["Rex"], "rex.jpg": []}
     assert names(captioned(myvlm, album)) == wanted
     kept = head_of("Rex")
-    rows = {k: kept.tensors[k] for k in ("confirmed", "rejected")}
+    rows = {k: kept.encode()[0][k] for k in ("confirmed", "rejected")}
     shutil.copytree(album, tmp_path / "safe")
     for photo in ("rex.jpg", "nobody.jpg"):
         (album / photo).unlink()
@@ -134,7 +134,7 @@ def test_a_decision_outlives_enrolling_renaming_and_merging(myvlm, album, tmp_pa
     assert result.code == 0, result.err
     assert "nothing can be learned" not in result.err
     again = head_of("Rex")
-    assert all(np.array_equal(again.tensors[k], rows[k]) for k in rows), "without the photos and the cache"
+    assert all(np.array_equal(again.encode()[0][k], rows[k]) for k in rows), "without the photos and the cache"
     for photo in ("rex.jpg", "nobody.jpg"):
         shutil.copy(tmp_path / "safe" / photo, album / photo)
     assert names(captioned(myvlm, album)) == wanted
@@ -152,8 +152,8 @@ def test_a_decision_outlives_enrolling_renaming_and_merging(myvlm, album, tmp_pa
     assert merged == {"both.jpg": ["Anna"], "nobody.jpg": ["Max"], "rex.jpg": ["Max"]}, "the later decision stays"
     assert not any(b"Puppy" in d for d in tree(album).values())
     head = head_of("Max")
-    assert len(head.tensors["views"]) == 2 * len(kept.tensors["views"])
-    assert set(head.facts["confirmed"].split()) >= set(kept.facts["confirmed"].split())
+    assert len(head.encode()[0]["views"]) == 2 * len(kept.encode()[0]["views"])
+    assert set(head.encode()[1]["confirmed"].split()) >= set(kept.encode()[1]["confirmed"].split())
 
 
 def test_decisions_teach_the_head_and_undo_makes_it_as_it_was(myvlm, album):
@@ -162,20 +162,20 @@ def test_decisions_teach_the_head_and_undo_makes_it_as_it_was(myvlm, album):
     version = opened().store.get("Rex").version
     assert myvlm("confirm", album / "nobody.jpg", "Rex").code == 0
     confirmed = head_of("Rex")
-    assert len(confirmed.tensors["confirmed"]) == 3
+    assert len(confirmed.encode()[0]["confirmed"]) == 3
     result = myvlm("reject", album / "nobody.jpg", "Rex")
     assert "before: confirm" in result.out
     assert myvlm("reject", album / "rex.jpg", "Rex").code == 0
     rejected = head_of("Rex")
-    assert "confirmed" not in rejected.tensors
-    assert len(rejected.tensors["rejected"]) == 6
+    assert "confirmed" not in rejected.encode()[0]
+    assert len(rejected.encode()[0]["rejected"]) == 6
 
     def score(head, features):
-        logits = head.facts["scale"] * features @ head.tensors["weight"].T + head.tensors["bias"]
+        logits = head.encode()[1]["scale"] * features @ head.encode()[0]["weight"].T + head.encode()[0]["bias"]
         return float((logits[:, 1] - logits[:, 0]).mean())
 
-    right = confirmed.tensors["confirmed"]
-    wrong = next(rows for key, rows in FeedbackFeatures.beside(rejected).rejected.items() if not key.startswith(nobody))
+    right = confirmed.encode()[0]["confirmed"]
+    wrong = next(rows for key, rows in FeedbackFeatures.of(rejected).rejected.items() if not key.startswith(nobody))
     assert score(before, right) < score(confirmed, right)
     assert score(rejected, wrong) < score(before, wrong)
     assert myvlm("reject", album / "rex.jpg", "Rex", "--undo").code == 0
@@ -190,13 +190,13 @@ def test_a_rejected_face_is_an_anti_template(myvlm, album):
     anna = head_of("Anna")
     assert myvlm("reject", album / "both.jpg", "Anna").code == 0
     head = head_of("Anna")
-    assert head.tensors["rejected"].shape == (1, anna.tensors["templates"].shape[1])
-    assert np.array_equal(head.tensors["templates"], anna.tensors["templates"])
+    assert head.encode()[0]["rejected"].shape == (1, anna.encode()[0]["templates"].shape[1])
+    assert np.array_equal(head.encode()[0]["templates"], anna.encode()[0]["templates"])
     assert names(captioned(myvlm, album))["both.jpg"] == ["Rex"]
     shutil.copy(album / "both.jpg", album / "copy.jpg")
     assert names(captioned(myvlm, album))["copy.jpg"] == ["Rex"], "the same photo anywhere"
     assert myvlm("confirm", album / "both.jpg", "Anna").code == 0
-    assert head_of("Anna").tensors["confirmed"].shape == head.tensors["rejected"].shape
+    assert head_of("Anna").encode()[0]["confirmed"].shape == head.encode()[0]["rejected"].shape
     assert names(captioned(myvlm, album))["both.jpg"] == ["Anna", "Rex"]
 
 
@@ -347,11 +347,11 @@ def test_merging_people_keeps_both_faces(myvlm, album, session, tmp_path):
     references = sorted({r.path.parent for r in session.store.get("Anna").references})
     shutil.copytree(references[0], tmp_path / "again")
     assert myvlm("add-concept", "Anne", tmp_path / "again").code == 0
-    twice = head_of("Anna").tensors["templates"]
+    twice = head_of("Anna").encode()[0]["templates"]
     result = myvlm("concepts", "merge", "Anna", "Anne", "--yes")
     assert result.code == 0, result.err
     assert "Anne is Anna now: 0 references" in result.out, "they are the same photos"
-    assert np.array_equal(head_of("Anna").tensors["templates"], twice)
+    assert np.array_equal(head_of("Anna").encode()[0]["templates"], twice)
     assert names(captioned(myvlm, album))["both.jpg"] == ["Anna", "Rex"]
 
 
@@ -400,11 +400,11 @@ def test_an_imported_head_keeps_what_was_decided(myvlm, album):
     from engine.concepts.import_published import _save_head
 
     assert myvlm("reject", album / "rex.jpg", "Rex").code == 0
-    session, taught = opened(), head_of("Rex").tensors["rejected"]
+    session, taught = opened(), head_of("Rex").encode()[0]["rejected"]
     weight = np.zeros((2, taught.shape[1]), np.float32)
     _save_head(session, session.store.get("Rex"), weight, np.zeros(2, np.float32))
-    assert np.array_equal(head_of("Rex").tensors["rejected"], taught)
+    assert np.array_equal(head_of("Rex").encode()[0]["rejected"], taught)
     assert myvlm("confirm", album / "nobody.jpg", "Rex").code == 0
     head = head_of("Rex")
-    assert np.array_equal(head.tensors["weight"], weight), "it was not trained here"
-    assert len(head.tensors["confirmed"]) == 3
+    assert np.array_equal(head.encode()[0]["weight"], weight), "it was not trained here"
+    assert len(head.encode()[0]["confirmed"]) == 3

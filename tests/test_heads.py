@@ -118,4 +118,4 @@ def test_what_a_detector_takes_for_a_person_without_a_face_is_a_thing(session, t
     done = enrol_crops(session, "can", views, findings, Guess(Kind.THING, None, kind_guessed=True))
     assert (done.concept.kind, done.concept.category) == (Kind.THING, "thing")
     head = session.store.load_head(done.concept.id, session.recogniser_config.id)
-    assert "weight" in head.tensors
+    assert "weight" in head.encode()[0]

@@ -17,8 +17,8 @@ from engine.core.errors import UsageError
 from engine.core.types import Kind
 from engine.recognition.linear_head import LinearHead
 from engine.session import Session, SessionOptions
-from engine.store.concepts import Head
 from engine.store.published import read_classifier, read_embeddings
+from tests.heads import object_head
 from tests.learned import draw_album
 from tests.tiny_blip2 import save_tiny_blip2
 from tests.tiny_llava import save_tiny_llava
@@ -37,10 +37,10 @@ def published(session, tmp_path):
         {25: {"keys": torch.ones(1, 4), "values": -values}, 100: {"keys": torch.ones(1, 4), "values": 7 * values}},
         tmp_path / NAME,
     )
-    scale = float(head.facts["scale"])
+    scale = float(head.encode()[1]["scale"])
     classifier = {
-        "classifier.weight": scale * torch.from_numpy(head.tensors["weight"]),
-        "classifier.bias": torch.from_numpy(head.tensors["bias"]),
+        "classifier.weight": scale * torch.from_numpy(head.encode()[0]["weight"]),
+        "classifier.bias": torch.from_numpy(head.encode()[0]["bias"]),
     }
     torch.save(classifier, tmp_path / "head.pt")
     session.store.forget("Rex")
@@ -254,7 +254,7 @@ def test_a_stray_head_never_stops_captions(myvlm, session, published):
     person = session.store.put("Guest", Kind.PERSON, "person", ("guest",), ())
     weight = np.zeros((2, 8), np.float32)
     model = session.recogniser_config.id
-    session.store.save_head(Head(person.id, model, "linear", 0.5, {"weight": weight}, {"scale": 1.0}))
+    session.store.save_head(object_head(person.id, model, 8, weight=weight))
     anna = session.store.load_embedding(session.store.get("Anna"), session.vlm_id, session.vlm_revision)
     session.store.save_embedding(replace(anna, concept_id=person.id, identifier="guest"))
     assert not session.can_recognise(person)
@@ -278,7 +278,7 @@ def test_a_width_is_known_without_the_weights(tmp_path, monkeypatch, backend, sa
 def test_an_imported_head_is_not_trained_over_by_its_rivals(myvlm, session, published):
     myvlm("concepts", "import", published / NAME, "--name", "Toy", "--kind", "pet", "--head", published / "head.pt")
     concept, model = session.store.get("Toy"), session.recogniser_config.id
-    before = session.store.load_head(concept.id, model).tensors["weight"]
+    before = session.store.load_head(concept.id, model).encode()[0]["weight"]
     rival = session.store.put("Other", concept.kind, concept.category, ("Max",), ())
     assert retrain_rivals(session, rival) == []
-    assert np.array_equal(session.store.load_head(concept.id, model).tensors["weight"], before)
+    assert np.array_equal(session.store.load_head(concept.id, model).encode()[0]["weight"], before)

@@ -16,6 +16,7 @@ from engine.core.types import Kind, Verdict
 from engine.recognition.explain.explanation import RecognitionOutcome, explain_recognition
 from engine.recognition.explain.nearest import KnownPhotos
 from engine.session import Session
+from engine.store.heads import BodyHead
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_lookalike
@@ -85,8 +86,7 @@ def as_before(session: Session) -> None:
     """Make the heads those of an earlier version, which did not tell of which photos their views are."""
     for concept in session.store.all():
         head = session.store.load_head(concept.id, session.recogniser_config.head_id(concept.kind))
-        facts = {k: v for k, v in head.facts.items() if k != "references"}
-        session.store.renew_head(replace(head, facts=facts))
+        session.store.renew_head(replace(head, references=()))
 
 
 def by_box(session: Session, content_hash: str) -> dict:
@@ -101,12 +101,11 @@ def test_a_photo_that_two_numbers_are_of_is_not_taken_for_another(session, album
     anna = merge_concepts(session, "Anna", "Annie").concept
     model = session.recogniser_config.head_id(anna.kind)
     head = session.store.load_head(anna.id, model)
-    templates, numbers = head.tensors["templates"], head.tensors["photos"]
+    templates, numbers = head.encode()[0]["templates"], head.encode()[0]["photos"]
     assert (len(anna.references), sorted(numbers.tolist())) == (7, [0, 1, 2, 3, 4, 5, 6])
     rows = [templates[numbers == n][0] for n in (0, 1, 2, 3, 1, 4, 5)]
     rows[4] = rows[4] + np.float32(1e-4)
-    wrong = {**head.tensors, "templates": np.stack(rows), "photos": np.arange(7)}
-    session.store.renew_head(replace(head, tensors=wrong))
+    session.store.renew_head(replace(head, views=np.stack(rows), photos=np.arange(7)))
     as_before(session)
     session.cache.clear()
     settle(album)
@@ -134,9 +133,17 @@ def test_bodies_have_references_of_their_own(session):
     """By content, whatever number a body's photo has; a reference that is gone is not made up."""
     anna = session.store.get("Anna")
     head = session.store.load_head(anna.id, session.recogniser_config.head_id(anna.kind))
-    contents = [anna.references[2].content_hash, "gone", anna.references[0].content_hash]
-    tensors = {"views": np.eye(3, dtype=np.float32), "photos": np.arange(3)}
-    body = replace(head, kind="body", tensors=tensors, facts={"photos": " ".join(contents)})
+    contents = (anna.references[2].content_hash, "gone", anna.references[0].content_hash)
+    views = np.eye(3, dtype=np.float32)
+    body = BodyHead(
+        concept_id=anna.id,
+        encoder="enc",
+        threshold=0.0,
+        views=views,
+        photos=np.arange(3),
+        references=contents,
+        background=views[:0],
+    )
     found = list(KnownPhotos.of_body(anna, head, body).ranked(np.array([0.5, 0.8, 0.1], np.float32)))
     expected = [None, anna.references[2].path, anna.references[0].path]
     assert [(f.path, round(f.cosine, 3)) for f in found] == list(zip(expected, [0.8, 0.5, 0.1], strict=True))

@@ -14,8 +14,9 @@ from engine.core.boxes import Box
 from engine.core.errors import ArtefactError, ConceptError, NotTrainedError, StoreError
 from engine.core.tensors import load_tensors, save_tensors
 from engine.core.types import Kind, Reference
-from engine.store.concepts import ConceptStore, Embedding, Head
+from engine.store.concepts import ConceptStore, Embedding
 from engine.vision.cache import FeatureCache
+from tests.heads import object_head
 
 REFERENCE = Reference(Path("/photos/\udcff odd.jpg"), "ab" * 32, Box(1, 2, 3, 4))
 
@@ -47,7 +48,7 @@ def test_two_concepts_get_different_identifiers(store):
 def test_version_rises_with_matches_and_words(store):
     concept = put(store)
     versions = [concept.version]
-    store.save_head(Head(concept.id, "enc", "linear", 0.5, {"weight": np.ones(4, np.float32)}, {}))
+    store.save_head(object_head(concept.id))
     versions.append(store.get("Rex").version)
     store.rename("Rex", "Max")
     versions.append(store.get("Max").version)
@@ -69,8 +70,8 @@ def test_embeddings_of_another_vlm_or_revision_are_refused(store):
 
 def test_heads_of_another_encoder_are_not_returned(store):
     concept = put(store)
-    store.save_head(Head(concept.id, "enc", "linear", 0.5, {"weight": np.ones(4, np.float32)}, {"scale": 1.0}))
-    assert store.load_head(concept.id, "enc").facts == {"scale": 1.0}
+    store.save_head(object_head(concept.id))
+    assert store.load_head(concept.id, "enc").scale == 1.0
     assert store.load_head(concept.id, "other") is None
 
 
@@ -198,7 +199,7 @@ def test_heads_and_the_voice_in_captions_have_fingerprints_of_their_own(store):
     store.save_embedding(embedding(concept, vlm="other/vlm"))
     store.save_embedding(replace(embedding(concept), task="vqa"))
     assert (store.voice_fingerprint(concept, "some/vlm", "r1"), store.head_fingerprint(concept)) == before
-    store.save_head(Head(concept.id, "enc", "linear", 0.5, {"weight": np.ones(4, np.float32)}, {}))
+    store.save_head(object_head(concept.id))
     assert store.head_fingerprint(concept) != before[1]
     renamed = store.rename("Rex", "Max")
     assert store.voice_fingerprint(renamed, "some/vlm", "r1") != before[0]

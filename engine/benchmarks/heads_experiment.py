@@ -18,7 +18,7 @@ from engine.core.types import Kind
 from engine.photos.decode import load_photo
 from engine.photos.photo_file import LARGEST_FILE
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead, FaceHead, HeadKind, ObjectHead
 from engine.vision.cached_extractor import find_faces, find_regions
 
 NEVER = 2.0
@@ -63,47 +63,64 @@ def measure_heads(session: Session, cases: Sequence[Case], seed: int) -> Part:
         rivals = [i for c in known if c.name != case.name and _alike(c.kind, kind) for i in c.validation]
         rivals = [i for i in rivals if contents[i.path] not in shown]
         others = [_score(eyes, head, item)["score"] for item in rivals]
-        row = {"concept": case.name, "kind": str(kind), "threshold": head.threshold, "head": head.kind}
+        row = {"concept": case.name, "kind": str(kind), "threshold": head.threshold, "head": str(head.kind)}
         row |= {"untrained": reason} if reason else {}
         rows.append({**row, "own": own, "strangers": strangers, "others": others})
     return {"heads": rows}
 
 
-def _learn(session: Session, case: Case, cases: Sequence[Case], seed: int) -> tuple[Head, Kind, str]:
+def _learn(session: Session, case: Case, cases: Sequence[Case], seed: int) -> tuple[ConceptHead, Kind, str]:
     """A case's head; one that never fires, and why, where it cannot be trained."""
     try:
         return *learn_head(session, case, cases, seed), ""
     except (NoUsablePhotoError, UsageError) as err:
         kind = case.kind or kind_of_word(case.category)
-        return Head(case.name, "", "face" if kind is Kind.PERSON else "linear", NEVER, {}, {}), kind, str(err)
+        return _never(case.name, kind), kind, str(err)
+
+
+def _never(name: str, kind: Kind) -> ConceptHead:
+    """Return a head without any view, which never fires."""
+    none = np.zeros((0, 1), np.float32)
+    if kind is Kind.PERSON:
+        return FaceHead(concept_id=name, encoder="", threshold=NEVER, views=none)
+    return ObjectHead(
+        concept_id=name,
+        encoder="",
+        threshold=NEVER,
+        views=none,
+        weight=np.zeros((2, 1), np.float32),
+        bias=np.zeros(2, np.float32),
+        scale=1.0,
+        background=none,
+    )
 
 
 def _alike(a: Kind | None, b: Kind) -> bool:
     return (a is Kind.PERSON) == (b is Kind.PERSON)
 
 
-def _score(eyes: Eyes, head: Head, item: Item) -> dict[str, Any]:
+def _score(eyes: Eyes, head: ConceptHead, item: Item) -> dict[str, Any]:
     """The best score in a photo, and whether it is where the concept is (None when nobody knows)."""
     row: dict[str, Any] = {"id": item.truth.id, "split": item.truth.split, "score": None, "right": None}
-    if not head.tensors:
+    if not len(head.views):
         return row
-    seen = eyes.faces(item.path) if head.kind == "face" else eyes.regions(item.path)
+    seen = eyes.faces(item.path) if head.kind is HeadKind.FACE else eyes.regions(item.path)
     if not seen:
         return row
     scores = _scores(head, np.stack([f for _, f in seen]))
     best = int(np.argmax(scores))
-    corners = item.truth.face if head.kind == "face" else item.truth.frame
+    corners = item.truth.face if head.kind is HeadKind.FACE else item.truth.frame
     right = None if corners is None else _inside(seen[best][0], box_of(corners))
     return {**row, "score": round(float(scores[best]), 4), "right": right}
 
 
-def _scores(head: Head, features: np.ndarray) -> np.ndarray:
+def _scores(head: ConceptHead, features: np.ndarray) -> np.ndarray:
     from engine.recognition.assignment import face_scores
     from engine.recognition.linear_head import LinearHead
 
-    if head.kind == "face":
-        return face_scores(features, [head.tensors["templates"]])[:, 0]
-    return LinearHead(head.tensors["weight"], head.tensors["bias"], float(head.facts["scale"])).scores(features)
+    if not isinstance(head, ObjectHead):
+        return face_scores(features, [head.views])[:, 0]
+    return LinearHead(head.weight, head.bias, head.scale).scores(features)
 
 
 def _inside(found: Box, truth: Box) -> bool:

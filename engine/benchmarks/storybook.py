@@ -182,11 +182,9 @@ def _fires(session: Session, concept: Concept, test: Test) -> bool:
         faces = find_faces(session, [photo], keep=True)[0]
         if not faces:
             return False
-        return bool(
-            face_scores(np.stack([f.embedding for f in faces]), [head.tensors["templates"]]).max() >= head.threshold
-        )
+        return bool(face_scores(np.stack([f.embedding for f in faces]), [head.views]).max() >= head.threshold)
     found = find_regions(session, [photo], keep=True)[0]
-    linear = LinearHead(head.tensors["weight"], head.tensors["bias"], float(head.facts["scale"]))
+    linear = LinearHead(head.weight, head.bias, head.scale)
     return bool(linear.scores(found.features).max() >= head.threshold)
 
 

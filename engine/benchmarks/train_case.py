@@ -16,7 +16,7 @@ from engine.photos.decode import load_photo
 from engine.photos.photo_file import LARGEST_FILE
 from engine.recognition.recognise import load_head
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead
 from engine.training.captions import name_in_caption, vary
 from engine.training.train import settings_for
 from engine.vision.feature_bank import load_bank
@@ -41,7 +41,7 @@ def identifier_of(session: Session, kind: Kind | None) -> str:
     return session.vlm_config.identifiers["person" if kind is Kind.PERSON else "thing"][0]
 
 
-def learn_head(session: Session, case: Case, others: Sequence[Case], seed: int) -> tuple[Head, Kind]:
+def learn_head(session: Session, case: Case, others: Sequence[Case], seed: int) -> tuple[ConceptHead, Kind]:
     """Train a case's head alone, with nobody else enrolled, at the paper's threshold.
 
     Where the recogniser has no bank of negatives, the training photos of the `others` take its place, without copies

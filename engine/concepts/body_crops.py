@@ -1,6 +1,6 @@
 """What enrolling people keeps of their bodies, so that `--allow-body` can know them; their faces are not touched."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +9,9 @@ from engine.concepts.reference_crops import ReferenceCrop, complete_crop, make_c
 from engine.core.errors import EngineError
 from engine.core.types import Concept
 from engine.photos.decode import Photo
-from engine.recognition.bodies import SOURCE, body_around
+from engine.recognition.bodies import body_around
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import BodyHead
 from engine.vision.cached_extractor import find_regions
 from engine.vision.config import list_recognisers
 
@@ -46,68 +46,69 @@ def save_bodies(session: Session, concept: Concept, views: Sequence[ReferenceCro
     """Store the head of a person's body: of these views alone, or `adding` them to what it has; none where no body was
     seen.
     """
-    model = session.recogniser_config.id
     bodies = [v.body for v in views if v.body is not None]
-    before = session.store.load_head(concept.id, model)
-    if before is not None and before.kind != SOURCE:
-        before = None
+    before = _load(session, concept, session.recogniser_config.id)
     photos = _views_by_photo(before) if before and adding else {}
     photos |= {b.reference.content_hash: b.features for b in bodies if b.features is not None}
-    background = [before.tensors["background"]] if before and adding else []
+    background = [before.background] if before and adding else []
     background += [b.background for b in bodies if b.background is not None]
     if photos:
-        _save(session, concept, model, _tensors(list(photos.values()), background), list(photos))
+        session.store.renew_head(_head(concept, session.recogniser_config.id, photos, background))
     elif before is not None:
-        _save(session, concept, model, {k: v[:0] for k, v in before.tensors.items()}, [])
+        session.store.renew_head(_emptied(before))
 
 
 def remove_bodies(session: Session, concept: Concept, contents: Collection[str]) -> None:
     """Take photos out of the heads of a person's body, for every recogniser."""
     for model in {c.id for c in (session.recogniser_config, *list_recognisers())}:
-        head = session.store.load_head(concept.id, model)
-        if head is None or head.kind != SOURCE or not set(contents) & set(photos_of_body(head)):
+        head = _load(session, concept, model)
+        if head is None or not set(contents) & set(head.references):
             continue
         photos = {c: v for c, v in _views_by_photo(head).items() if c not in contents}
-        tensors = {k: v[:0] for k, v in head.tensors.items()}
-        if photos:
-            tensors = _tensors(list(photos.values()), [head.tensors["background"]])
-        _save(session, concept, model, tensors, list(photos))
-
-
-def _views_by_photo(head: Head) -> dict[str, np.ndarray]:
-    """A body's views (V, D) by the content of the photos."""
-    return {c: head.tensors["views"][head.tensors["photos"] == n] for n, c in enumerate(photos_of_body(head))}
+        session.store.renew_head(_head(concept, model, photos, [head.background]) if photos else _emptied(head))
 
 
 def merge_bodies(session: Session, kept: Concept, gone: Concept) -> None:
     """Give one person's bodies the other's, for every recogniser; photos of both count once."""
     for model in {c.id for c in (session.recogniser_config, *list_recognisers())}:
-        a, b = (session.store.load_head(c.id, model) for c in (kept, gone))
-        if b is None or b.kind != SOURCE or (a is not None and a.kind != SOURCE):
+        a, b = (_load(session, c, model) for c in (kept, gone))
+        if b is None:
             continue
         heads = [h for h in (a, b) if h is not None]
         photos: dict[str, np.ndarray] = {}
         for head in heads:
             for content, views in _views_by_photo(head).items():
                 photos.setdefault(content, views)
-        if a is not None and len(photos) == len(photos_of_body(a)):
-            continue
-        tensors = _tensors(list(photos.values()), [h.tensors["background"] for h in heads])
-        _save(session, kept, model, tensors, list(photos))
+        if a is None or len(photos) > len(a.references):
+            session.store.renew_head(_head(kept, model, photos, [h.background for h in heads]))
 
 
-def photos_of_body(head: Head) -> list[str]:
-    """The content hashes of the photos that a body's views are of, by the photos' numbers."""
-    return str(head.facts["photos"]).split()
+def _load(session: Session, concept: Concept, model: str) -> BodyHead | None:
+    """Load a concept's body for a recogniser, or None."""
+    head = session.store.load_head(concept.id, model)
+    return head if isinstance(head, BodyHead) else None
 
 
-def _tensors(views: Sequence[np.ndarray], background: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    numbers = np.repeat(np.arange(len(views)), [len(v) for v in views])
-    rows = {"views": np.concatenate(views), "background": np.concatenate(background)}
-    return {**{k: r.astype(np.float32) for k, r in rows.items()}, "photos": numbers}
+def _views_by_photo(head: BodyHead) -> dict[str, np.ndarray]:
+    """Return a body's views (V, D) by the content of the photos."""
+    numbers = head.photo_numbers(0)
+    return {content: head.views[numbers == n] for n, content in enumerate(head.references)}
 
 
-def _save(
-    session: Session, concept: Concept, model: str, tensors: dict[str, np.ndarray], photos: Sequence[str]
-) -> None:
-    session.store.renew_head(Head(concept.id, model, SOURCE, 0.0, tensors, {"photos": " ".join(photos)}))
+def _head(concept: Concept, model: str, views: Mapping[str, np.ndarray], background: Sequence[np.ndarray]) -> BodyHead:
+    """Make a body's head of the views (V, D) of each photo, by content."""
+    return BodyHead(
+        concept_id=concept.id,
+        encoder=model,
+        threshold=0.0,
+        views=np.concatenate(list(views.values())).astype(np.float32),
+        photos=np.repeat(np.arange(len(views)), [len(v) for v in views.values()]),
+        references=tuple(views),
+        background=np.concatenate(background).astype(np.float32),
+    )
+
+
+def _emptied(head: BodyHead) -> BodyHead:
+    """Return a body of which nothing is known any more."""
+    photos = None if head.photos is None else head.photos[:0]
+    return replace(head, views=head.views[:0], photos=photos, references=(), background=head.background[:0])

@@ -14,9 +14,10 @@ from engine.core.boxes import Box
 from engine.core.errors import ConceptError, EngineError, PhotoError, UsageError
 from engine.core.types import Concept, Decision, Verdict
 from engine.photos.decode import load_photo, read_photo
-from engine.recognition.feedback_features import FeedbackFeatures, gather_feedback, rank_by_head
+from engine.recognition.feedback_features import gather_feedback, rank_by_head
 from engine.recognition.recognise import head_id
 from engine.session import Session
+from engine.store.heads import FeedbackFeatures
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _teach(session: Session, concept: Concept) -> list[tuple[Decision, str]]:
             f"it holds for that photo; {concept.name} has no head for {session.recogniser_config.name} that could learn"
         )
         return [(d, why) for d in decisions]
-    taught, lost = gather_feedback(session, concept, decisions, rank_by_head(head), FeedbackFeatures.beside(head))
+    taught, lost = gather_feedback(session, concept, decisions, rank_by_head(head), FeedbackFeatures.of(head))
     session.store.renew_head(retrain_head(session, concept, head, taught))
     return [(d, not_learned(d)) for d in lost]
 

@@ -13,7 +13,6 @@ from engine.concepts.existing import ExistingConcept, find_existing
 from engine.concepts.negatives import encode_folders
 from engine.concepts.object_heads import HeadExamples, Negatives, count_negatives, retrain_rivals, train_object_head
 from engine.concepts.reference_crops import PhotoFinding, ReferenceCrop
-from engine.concepts.reference_dates import dates_of, join_dates, read_dates
 from engine.concepts.similarity import (
     LikelySame,
     SharedPhoto,
@@ -23,15 +22,15 @@ from engine.concepts.similarity import (
     plain_views,
     same_words,
 )
-from engine.concepts.stored_crops import StoredCrop, facts_of, join_rows, restore_crops, to_stored_crop
+from engine.concepts.stored_crops import StoredCrop, face_head, join_rows, restore_crops, to_stored_crop
 from engine.core.class_words import kind_of_word
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Decision, Kind, Reference
 from engine.recognition.explain.nearest import references_of
-from engine.recognition.feedback_features import FeedbackFeatures, gather_feedback, rank_by_views
+from engine.recognition.feedback_features import gather_feedback, rank_by_views
 from engine.recognition.recognise import head_id
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures, ObjectHead
 from engine.store.names import check_name
 from engine.vision.feature_bank import load_bank
 
@@ -191,27 +190,24 @@ def _train_head(session: Session, concept: Concept, taken: _Taken, seed: int) ->
     before = session.store.load_head(concept.id, model)
     decisions = session.store.decisions.of(concept.id)
     taught, lost = gather_feedback(
-        session, concept, decisions, rank_by_views(rows.features), FeedbackFeatures.beside(before)
+        session, concept, decisions, rank_by_views(rows.features), FeedbackFeatures.of(before)
     )
     if concept.kind is Kind.PERSON:
         threshold = session.recogniser_config.faces.threshold
-        tensors = {"templates": rows.features, "photos": rows.photos, **taught.tensors()}
-        facts = taught.facts() | facts_of(rows) | _dates(taken, before)
-        session.store.save_head(Head(concept.id, model, "face", threshold, tensors, {**facts}))
+        session.store.save_head(face_head(concept, model, threshold, rows, taught, _dates(taken, before)))
         save_bodies(session, concept, taken.views, adding=taken.earlier is not None)
         return Negatives(), lost
-    own = (rows.background_of, facts_of(rows)["references"])
+    own = (rows.background_of, rows.contents)
     lesson = HeadExamples(rows.features, rows.photos, rows.background, taught, (), *own)
     session.store.save_head(train_object_head(session, concept, lesson, seed))
     retrain_rivals(session, concept)
     return count_negatives(session, concept, lesson), lost
 
 
-def _dates(taken: _Taken, before: Head | None) -> dict[str, str]:
-    """When the photos were taken, as a fact of the head."""
-    known = read_dates(before.facts) if before and taken.earlier else {}
-    known |= read_dates(dates_of(taken.views))
-    return {"taken": join_dates(known)} if known else {}
+def _dates(taken: _Taken, before: ConceptHead | None) -> dict[str, str]:
+    """Return when a person's reference photos were taken, ISO 8601 by content hash, as far as it is known."""
+    known = before.taken if isinstance(before, FaceHead) and taken.earlier else {}
+    return {**known, **{v.reference.content_hash: v.taken for v in taken.views if v.taken}}
 
 
 def _lost_words(session: Session, lost: Sequence[Reference]) -> list[str]:
@@ -226,7 +222,7 @@ def _lost_words(session: Session, lost: Sequence[Reference]) -> list[str]:
 def _unchanged(session: Session, earlier: ExistingConcept, findings: Sequence[PhotoFinding]) -> Enrolment:
     """What there is to say when nothing new was given."""
     concept = session.store.get(earlier.concept.name)
-    negatives = int(earlier.head.facts.get("negatives", 0)) if earlier.head else 0
+    negatives = earlier.head.negatives if isinstance(earlier.head, ObjectHead) else 0
     kept = len(concept.references)
     done = Enrolment(concept, tuple(findings), False, False, negatives, kept=kept)
     return _compared(session, done)

@@ -11,7 +11,7 @@ from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Reference
 from engine.recognition.recognise import head_id
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ExistingConcept:
     """
 
     concept: Concept
-    head: Head | None
+    head: ConceptHead | None
     shown: tuple[StoredCrop, ...]
     loose: np.ndarray
 

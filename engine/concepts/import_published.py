@@ -9,7 +9,8 @@ import numpy as np
 from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line
 from engine.core.types import Concept, Kind
 from engine.session import Session
-from engine.store.concepts import Embedding, Head
+from engine.store.concepts import Embedding
+from engine.store.heads import ConceptHead, ObjectHead
 from engine.store.names import check_name
 from engine.training.questions import Task
 from engine.vlms.config import VlmConfig, list_configs
@@ -53,7 +54,7 @@ class ImportResult:
 
     concept: Concept
     embedding: Embedding
-    head: Head | None
+    head: ConceptHead | None
     warnings: tuple[str, ...]
 
 
@@ -151,18 +152,26 @@ def _create(session: Session, who: Identity, kind: Kind) -> tuple[Concept, list[
     return concept, [told] if same else []
 
 
-def _save_head(session: Session, concept: Concept, weight: np.ndarray, bias: np.ndarray) -> Head:
+def _save_head(session: Session, concept: Concept, weight: np.ndarray, bias: np.ndarray) -> ConceptHead:
     """Store a head as if it had been trained here, without the views that it was trained on; what the user decided
     stays beside it.
     """
-    from engine.concepts.object_heads import retrain_head
-    from engine.recognition.feedback_features import FeedbackFeatures
+    from engine.store.heads import FeedbackFeatures
 
     config = session.recogniser_config
     none = np.zeros((0, weight.shape[1]), np.float32)
-    tensors = {"weight": weight, "bias": bias, "views": none, "background": none}
-    head = Head(concept.id, config.id, "linear", 0.5, tensors, {"scale": 1.0, "negatives": 0, "seed": 0})
-    head = retrain_head(session, concept, head, FeedbackFeatures.beside(session.store.load_head(concept.id, config.id)))
+    feedback = FeedbackFeatures.of(session.store.load_head(concept.id, config.id))
+    head = ObjectHead(
+        concept_id=concept.id,
+        encoder=config.id,
+        threshold=0.5,
+        views=none,
+        feedback=feedback,
+        weight=weight,
+        bias=bias,
+        scale=1.0,
+        background=none,
+    )
     session.store.save_head(head)
     return head
 

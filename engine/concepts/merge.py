@@ -7,13 +7,12 @@ import numpy as np
 
 from engine.concepts.body_crops import merge_bodies
 from engine.concepts.object_heads import HeadExamples, retrain_rivals, train_object_head
-from engine.concepts.reference_dates import join_dates, read_dates
-from engine.concepts.stored_crops import UNKNOWN, CropRows, StoredCrop, facts_of, join_rows, load_stored_crops
+from engine.concepts.stored_crops import UNKNOWN, CropRows, StoredCrop, face_head, join_rows, load_stored_crops
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Decision, Kind, Verdict
-from engine.recognition.feedback_features import FeedbackFeatures, key_of
+from engine.recognition.feedback_features import key_of
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures, ObjectHead
 from engine.vision.config import list_recognisers
 
 
@@ -62,11 +61,11 @@ def _merge_heads(session: Session, kept: Concept, gone: Concept) -> Iterator[str
         a, b = (own.store.load_head(c.id, model) for c in (kept, gone))
         if b is None:
             continue
-        if a is not None and a.kind == "linear" and not len(a.tensors["views"]):
+        if isinstance(a, ObjectHead) and a.is_imported:
             used = own.recogniser_config.name
             yield f"{kept.name}'s head for {used} was imported and cannot learn what {gone.name} looks like"
             continue
-        taught = _still_decided(FeedbackFeatures.beside(b, a), decisions)
+        taught = _still_decided(FeedbackFeatures.of(b, a), decisions)
         own.store.save_head(_merged_head(own, kept, gone, taught, a, b))
 
 
@@ -100,16 +99,14 @@ def _still_decided(taught: FeedbackFeatures, last: dict[str, Decision]) -> Feedb
 
 
 def _merged_head(
-    session: Session, kept: Concept, gone: Concept, taught: FeedbackFeatures, a: Head | None, b: Head
-) -> Head:
+    session: Session, kept: Concept, gone: Concept, taught: FeedbackFeatures, a: ConceptHead | None, b: ConceptHead
+) -> ConceptHead:
     heads = [h for h in (a, b) if h is not None]
     model = session.recogniser_config.head_id(kept.kind)
     rows = _all_rows(session, [(kept, a), (gone, b)])
     if kept.kind is Kind.PERSON:
-        tensors = {"templates": rows.features, "photos": rows.photos, **taught.tensors()}
-        dates = {content: day for h in heads for content, day in read_dates(h.facts).items()}
-        facts = taught.facts() | facts_of(rows) | ({"taken": join_dates(dates)} if dates else {})
-        return Head(kept.id, model, "face", heads[0].threshold, tensors, {**facts})
+        dates = {content: day for h in heads if isinstance(h, FaceHead) for content, day in h.taken.items()}
+        return face_head(kept, model, heads[0].threshold, rows, taught, dates)
     lesson = HeadExamples(
         rows.features,
         rows.photos,
@@ -117,12 +114,13 @@ def _merged_head(
         taught,
         (gone.id,),
         rows.background_of,
-        facts_of(rows)["references"],
+        rows.contents,
     )
-    return train_object_head(session, kept, lesson, int(heads[0].facts["seed"]))
+    seed = heads[0].seed if isinstance(heads[0], ObjectHead) else 0
+    return train_object_head(session, kept, lesson, seed)
 
 
-def _all_rows(session: Session, heads: list[tuple[Concept, Head | None]]) -> CropRows:
+def _all_rows(session: Session, heads: list[tuple[Concept, ConceptHead | None]]) -> CropRows:
     """The views of both concepts, each photo once: a merge that was killed may be done again."""
     shown: list[StoredCrop] = []
     loose = []

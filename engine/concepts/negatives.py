@@ -51,7 +51,7 @@ def other_concepts(session: Session, same: Collection[str], width: int) -> np.nd
         if other.id not in same and other.kind is not Kind.PERSON:
             head = session.store.load_head(other.id, head_id(session, other.kind))
             if head is not None:
-                found += [head.tensors["views"], head.tensors.get("confirmed", found[0])]
+                found += [head.views, head.feedback.confirmed_rows(width)]
     return np.concatenate(found)
 
 

@@ -7,12 +7,10 @@ import numpy as np
 
 from engine.concepts.negatives import NEAREST, RANDOM, draw_from_bank, other_concepts
 from engine.core.types import Concept, Kind
-from engine.recognition.classifier import photos_of
-from engine.recognition.feedback_features import FeedbackFeatures
 from engine.recognition.linear_head import HeadTraining, train_head
 from engine.recognition.recognise import head_id
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead, FeedbackFeatures, ObjectHead
 from engine.vision.feature_bank import load_bank
 
 
@@ -31,7 +29,7 @@ class HeadExamples:
     taught: FeedbackFeatures = field(default_factory=FeedbackFeatures)
     same: tuple[str, ...] = ()
     background_of: np.ndarray | None = None
-    references: str = ""
+    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,26 +50,34 @@ class Negatives:
         return self.photos + self.given + self.concepts + self.bank + self.rejected
 
 
-def train_object_head(session: Session, concept: Concept, lesson: HeadExamples, seed: int) -> Head:
+def train_object_head(session: Session, concept: Concept, lesson: HeadExamples, seed: int) -> ObjectHead:
     """Train a head; it is not stored. Its fact `negatives` says how many it saw."""
     config = session.recogniser_config
-    views, learned = lesson.views, lesson.taught.tensors()
-    none = np.zeros((0, views.shape[1]), np.float32)
+    views, width = lesson.views, lesson.views.shape[1]
     bank = load_bank(config)
     rng = np.random.default_rng(seed)
     parts = [lesson.background, other_concepts(session, (concept.id, *lesson.same), views.shape[1])]
     if len(bank.features):
         parts.append(draw_from_bank(bank, views, rng))
-    negatives = np.concatenate([*parts, learned.get("rejected", none)]).astype(np.float32)
-    positives = np.concatenate([views, learned.get("confirmed", none)])
+    negatives = np.concatenate([*parts, lesson.taught.rejected_rows(width)]).astype(np.float32)
+    positives = np.concatenate([views, lesson.taught.confirmed_rows(width)])
     head = train_head(positives, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]
-    tensors = {"weight": head.weight, "bias": head.bias, "views": views, "photos": lesson.photos}
-    tensors |= {"background": lesson.background, **learned}
-    if lesson.background_of is not None:
-        tensors["background_of"] = lesson.background_of
-    facts: dict[str, float | int | str] = {"scale": head.scale, "negatives": len(negatives), "seed": seed}
-    facts |= lesson.taught.facts() | ({"references": lesson.references} if lesson.references else {})
-    return Head(concept.id, head_id(session, concept.kind), "linear", config.threshold, tensors, facts)
+    return ObjectHead(
+        concept_id=concept.id,
+        encoder=head_id(session, concept.kind),
+        threshold=config.threshold,
+        views=views,
+        photos=lesson.photos,
+        references=lesson.references,
+        feedback=lesson.taught,
+        weight=head.weight,
+        bias=head.bias,
+        scale=head.scale,
+        background=lesson.background,
+        background_of=lesson.background_of,
+        negatives=len(negatives),
+        seed=seed,
+    )
 
 
 def count_negatives(session: Session, concept: Concept, lesson: HeadExamples) -> Negatives:
@@ -83,26 +89,18 @@ def count_negatives(session: Session, concept: Concept, lesson: HeadExamples) ->
         given=given,
         concepts=len(other_concepts(session, (concept.id, *lesson.same), width)),
         bank=min(len(load_bank(session.recogniser_config).features), NEAREST + RANDOM),
-        rejected=len(lesson.taught.tensors().get("rejected", ())),
+        rejected=len(lesson.taught.rejected_rows(width)),
     )
 
 
-def retrain_head(session: Session, concept: Concept, head: Head, taught: FeedbackFeatures) -> Head:
+def retrain_head(session: Session, concept: Concept, head: ConceptHead, taught: FeedbackFeatures) -> ConceptHead:
     """A concept's head with what the user decided, trained again where it was trained here; it is not stored."""
-    t = head.tensors
-    if "views" in t and len(t["views"]):
-        lesson = HeadExamples(
-            t["views"],
-            photos_of(head, session.recogniser_config.augmentations),
-            t["background"],
-            taught,
-            background_of=t.get("background_of"),
-            references=str(head.facts.get("references", "")),
-        )
-        return train_object_head(session, concept, lesson, int(head.facts["seed"]))
-    tensors = {k: v for k, v in t.items() if k not in ("confirmed", "rejected")} | taught.tensors()
-    facts = {k: v for k, v in head.facts.items() if k not in ("confirmed", "rejected")} | taught.facts()
-    return replace(head, tensors=tensors, facts=facts)
+    if isinstance(head, ObjectHead) and not head.is_imported:
+        numbers = head.photo_numbers(session.recogniser_config.augmentations)
+        own = (head.background_of, head.references)
+        lesson = HeadExamples(head.views, numbers, head.background, taught, (), *own)
+        return train_object_head(session, concept, lesson, head.seed)
+    return replace(head, feedback=taught)
 
 
 def retrain_rivals(session: Session, concept: Concept) -> Sequence[Concept]:
@@ -115,7 +113,7 @@ def retrain_rivals(session: Session, concept: Concept) -> Sequence[Concept]:
     trained = []
     for rival in rivals:
         head = session.store.load_head(rival.id, head_id(session, rival.kind))
-        if head is not None and len(head.tensors["views"]):  # an imported head has none
-            session.store.save_head(retrain_head(session, rival, head, FeedbackFeatures.beside(head)))
+        if isinstance(head, ObjectHead) and not head.is_imported:  # an imported head has none
+            session.store.save_head(retrain_head(session, rival, head, head.feedback))
             trained.append(rival)
     return trained

@@ -10,14 +10,12 @@ import numpy as np
 from engine.concepts.body_crops import remove_bodies
 from engine.concepts.merge import recogniser_sessions
 from engine.concepts.object_heads import HeadExamples, retrain_rivals, train_object_head
-from engine.concepts.reference_dates import join_dates, read_dates
-from engine.concepts.stored_crops import UNKNOWN, StoredCrop, facts_of, join_rows, load_stored_crops
+from engine.concepts.stored_crops import UNKNOWN, StoredCrop, face_head, join_rows, load_stored_crops
 from engine.core.errors import PhotoError, UsageError
 from engine.core.types import Concept, Kind, Reference
 from engine.photos.decode import read_photo
-from engine.recognition.feedback_features import FeedbackFeatures
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead, FaceHead, ObjectHead
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,9 @@ def _find(concept: Concept, path: Path) -> Reference:
     return found[0]
 
 
-def _without(session: Session, concept: Concept, gone: Collection[Reference]) -> tuple[Head | None, Head | None]:
+def _without(
+    session: Session, concept: Concept, gone: Collection[Reference]
+) -> tuple[ConceptHead | None, ConceptHead | None]:
     """A concept's head for the recogniser in use as it is, and without some photos. The second is None when nothing is
     left, or nothing of the photos was in it.
     """
@@ -104,13 +104,12 @@ def _without(session: Session, concept: Concept, gone: Collection[Reference]) ->
     return head, _trained(session, concept, head, kept, loose)
 
 
-def _trained(session: Session, concept: Concept, head: Head, kept: Sequence[StoredCrop], loose: np.ndarray) -> Head:
-    rows, taught = join_rows(kept, loose), FeedbackFeatures.beside(head)
-    if concept.kind is Kind.PERSON:
-        dates = {c: day for c, day in read_dates(head.facts).items() if c in rows.contents}
-        facts = taught.facts() | facts_of(rows) | ({"taken": join_dates(dates)} if dates else {})
-        tensors = {"templates": rows.features, "photos": rows.photos, **taught.tensors()}
-        return Head(concept.id, head.encoder, "face", head.threshold, tensors, {**facts})
-    own = (rows.background_of, facts_of(rows)["references"])
-    lesson = HeadExamples(rows.features, rows.photos, rows.background, taught, (), *own)
-    return train_object_head(session, concept, lesson, int(head.facts["seed"]))
+def _trained(
+    session: Session, concept: Concept, head: ConceptHead, kept: Sequence[StoredCrop], loose: np.ndarray
+) -> ConceptHead:
+    rows = join_rows(kept, loose)
+    if isinstance(head, FaceHead):
+        return face_head(concept, head.encoder, head.threshold, rows, head.feedback, head.taken)
+    own = (rows.background_of, rows.contents)
+    lesson = HeadExamples(rows.features, rows.photos, rows.background, head.feedback, (), *own)
+    return train_object_head(session, concept, lesson, head.seed if isinstance(head, ObjectHead) else 0)

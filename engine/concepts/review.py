@@ -19,7 +19,7 @@ from engine.recognition.explain.runner_up import RunnerUp, find_runner_up, row_o
 from engine.recognition.recognise import Gallery, known_scenes, load_gallery, load_head, look_up, score_scene
 from engine.recognition.scan import ScanRequest, scan
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead
 
 EXAMPLES = 3
 """Photos of the concept that a maybe is shown beside."""
@@ -193,5 +193,5 @@ class _Explainer:
         return KnownPhotos.of(self._session, concept, head)
 
     @cached_property
-    def _bodies(self) -> dict[str, Head]:
+    def _bodies(self) -> dict[str, ConceptHead]:
         return {c.id: head for c, head in load_bodies(self._session).items()}

@@ -23,10 +23,9 @@ import numpy as np
 
 from engine.core.boxes import iou
 from engine.core.types import Concept, Kind, Reference
-from engine.recognition.classifier import photos_of, views_of
 from engine.recognition.recognise import head_id
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead
 
 ODD = 0.7
 """A photo whose likeness to the mean of the others is under this share of their median is pointed out."""
@@ -53,9 +52,9 @@ class SharedPhoto:
     same_part: bool
 
 
-def plain_views(head: Head, augmentations: int) -> np.ndarray:
+def plain_views(head: ConceptHead, augmentations: int) -> np.ndarray:
     """The plain view (P, D) of each reference photo of a head, in the order of the photos' numbers."""
-    views, photos = views_of(head), photos_of(head, augmentations)
+    views, photos = head.views, head.photo_numbers(augmentations)
     return views[np.unique(photos, return_index=True)[1]]
 
 
@@ -128,7 +127,7 @@ def same_words(concept: Concept, other: Concept) -> str:
 def _plain_views_of(session: Session, concept: Concept) -> np.ndarray | None:
     """The plain views (P, D) of a concept's head for the recogniser in use; None where it has none."""
     head = session.store.load_head(concept.id, head_id(session, concept.kind))
-    if head is None or not len(views_of(head)):
+    if head is None or not len(head.views):
         return None
     return plain_views(head, session.recogniser_config.augmentations)
 

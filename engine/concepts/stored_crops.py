@@ -12,10 +12,9 @@ from engine.core.boxes import Box, iou
 from engine.core.errors import PhotoError
 from engine.core.types import Concept, Kind, Reference
 from engine.photos.decode import Photo, decode_photo, read_photo
-from engine.recognition.classifier import photos_of, views_of
 from engine.recognition.explain.nearest import references_of
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures
 from engine.vision.cached_extractor import find_faces, find_regions, known_faces, known_regions
 
 UNKNOWN = "?"
@@ -56,16 +55,18 @@ def to_stored_crop(view: ReferenceCrop) -> StoredCrop:
     return StoredCrop(view.reference.content_hash, views, background)
 
 
-def load_stored_crops(session: Session, concept: Concept, head: Head | None) -> tuple[list[StoredCrop], np.ndarray]:
+def load_stored_crops(
+    session: Session, concept: Concept, head: ConceptHead | None
+) -> tuple[list[StoredCrop], np.ndarray]:
     """What a head keeps of each reference photo, in its order, and the background (B, D) that belongs to no particular
     photo: negatives that the user gave, and in heads of earlier versions what the cache does not tell of.
     """
-    if head is None or not len(views_of(head)):
+    if head is None or not len(head.views):
         return [], np.zeros((0, 1), np.float32)
-    views, photos = views_of(head), photos_of(head, session.recogniser_config.augmentations)
-    background = head.tensors.get("background", views[:0])
+    views, photos = head.views, head.photo_numbers(session.recogniser_config.augmentations)
+    background = head.background
     contents = references_of(session, concept, head)
-    owners = head.tensors.get("background_of")
+    owners = head.background_of
     if owners is None:
         owners = _owners(session, concept, contents, background)
     known = [
@@ -105,9 +106,27 @@ def join_rows(shown: Sequence[StoredCrop], loose: np.ndarray) -> CropRows:
     )
 
 
-def facts_of(rows: CropRows) -> dict[str, str]:
-    """Which photos rows are of, as facts of a head."""
-    return {"references": " ".join(rows.contents)}
+def face_head(
+    concept: Concept,
+    encoder: str,
+    threshold: float,
+    rows: CropRows,
+    feedback: FeedbackFeatures,
+    taken: Mapping[str, str],
+) -> FaceHead:
+    """Make a person's head of the rows of some photos. taken: ISO 8601 dates by content; dates of other photos are
+    left out.
+    """
+    return FaceHead(
+        concept_id=concept.id,
+        encoder=encoder,
+        threshold=threshold,
+        views=rows.features,
+        photos=rows.photos,
+        references=rows.contents,
+        feedback=feedback,
+        taken={content: day for content, day in taken.items() if content in rows.contents},
+    )
 
 
 def restore_crops(

@@ -10,9 +10,8 @@ import numpy as np
 from engine.core.boxes import Box, iou
 from engine.core.class_words import kind_of_word
 from engine.core.types import Concept, Kind, Match
-from engine.recognition.classifier import views_of
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead, HeadKind
 from engine.vision.regions import RegionFeatures
 
 SOURCE = "body"
@@ -23,16 +22,16 @@ _SAME_THING = 0.5
 """Regions that overlap more (IoU) cannot show two concepts."""
 
 
-def load_bodies(session: Session) -> dict[Concept, Head]:
+def load_bodies(session: Session) -> dict[Concept, ConceptHead]:
     """The heads of all people's bodies, by name, with those of pets and things, which are their rivals; nothing where
     the user did not allow bodies, or nobody's is known.
     """
     if not session.choices.allow_body:
         return {}
-    found = {}
+    found: dict[Concept, ConceptHead] = {}
     for concept in session.store.all():
         head = session.store.load_head(concept.id, session.recogniser_config.id)
-        if head is not None and (head.kind == SOURCE) == (concept.kind is Kind.PERSON) and len(views_of(head)):
+        if head is not None and (head.kind is HeadKind.BODY) == (concept.kind is Kind.PERSON) and len(head.views):
             found[concept] = head
     return found if any(c.kind is Kind.PERSON for c in found) else {}
 

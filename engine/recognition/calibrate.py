@@ -21,7 +21,6 @@ from engine.recognition.classifier import (
     judged_as,
     make_reference_set,
     model_of,
-    views_of,
 )
 from engine.recognition.recognise import Gallery, known_scenes, load_gallery, load_heads
 from engine.recognition.scan import ScanRequest, ScanResult, scan
@@ -30,7 +29,7 @@ from engine.recognition.thresholds import best_in_photos, learn_from_decisions
 from engine.recognition.thresholds import calibrate as fit_thresholds
 from engine.session import Session
 from engine.store.calibrations import StoredCalibration, Thresholds
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead
 from engine.vision.feature_bank import load_bank
 
 PER_1000 = 1.0
@@ -108,7 +107,7 @@ def calibrated_on(session: Session, library: Path, kinds: Collection[Kind] = tup
         return math.inf
     galleries = [load_bodies(session)]
     for concepts in _by_kind(c for c in recognisable(session) if c.kind in kinds):
-        galleries.append({c: h for c, h in load_heads(session, concepts).items() if len(views_of(h))})
+        galleries.append({c: h for c, h in load_heads(session, concepts).items() if len(h.views)})
     photos = session.store.calibrations.photos
     counts = (photos(model_of(session, h), gallery_digest(session, h), library) for h in galleries if h)
     return min(counts, default=math.inf)
@@ -144,7 +143,7 @@ def _calibrate(
         if judge is None:
             continue
         own = bodies if kind == "bodies" else load_heads(session, judge.concepts)
-        heads = {c: h for c, h in own.items() if len(views_of(h))}
+        heads = {c: h for c, h in own.items() if len(h.views)}
         scenes = list(enumerate(s[id(judge)] for s in seen if id(judge) in s))
         if len(scenes) < FEWEST:
             continue  # another process cleared the cache meanwhile
@@ -152,7 +151,7 @@ def _calibrate(
         rows = [(i, s.features[s.usable]) for i, s in scenes if s.usable.any()]
         if not heads:
             continue
-        width = views_of(next(iter(heads.values()))).shape[1]
+        width = next(iter(heads.values())).width
         features = np.concatenate([np.zeros((0, width), np.float32), *(f for _, f in rows)])
         owner = np.repeat([i for i, _ in rows], [len(f) for _, f in rows]).astype(np.int64)
         share = rate * (by_body if kind == "bodies" else len(heads)) / everyone
@@ -173,7 +172,13 @@ class _Seen:
 
 
 def _settle(
-    session: Session, kind: str, heads: dict[Concept, Head], seen: _Seen, library: Path, rate: float, share: float
+    session: Session,
+    kind: str,
+    heads: dict[Concept, ConceptHead],
+    seen: _Seen,
+    library: Path,
+    rate: float,
+    share: float,
 ) -> CalibrationReport:
     """Fit scorer and thresholds of one kind of concepts, and keep them."""
     concepts = tuple(heads)
@@ -205,7 +210,7 @@ def _settle(
     return CalibrationReport(kind, concepts, found.photos, share, found.expected, alike, thresholds)
 
 
-def _strangers(session: Session, heads: dict[Concept, Head], seen: _Seen) -> np.ndarray:
+def _strangers(session: Session, heads: dict[Concept, ConceptHead], seen: _Seen) -> np.ndarray:
     """Features of the library that surely show nobody enrolled, evenly spread: (N, D), as they are stored. Of regions
     only where the recogniser has no bank: beside one they changed nothing (recall -2 to +4 points by library).
     """

@@ -14,7 +14,7 @@ from engine.recognition.scoring import ReferenceSet, Scorer, Template, fit, rest
 from engine.recognition.thresholds import learn_from_decisions, prior_thresholds
 from engine.session import Session
 from engine.store.calibrations import StoredCalibration, Thresholds
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead, FaceHead, FeatureKind, HeadKind, ObjectHead
 from engine.vision.feature_bank import load_bank, load_face_bank
 
 _METHOD = 4
@@ -67,33 +67,34 @@ def open_set_size(judge: ConceptClassifier) -> int:
     return len(judge.scorer.gallery.concepts) if judge.scorer is not None else 0
 
 
-def paper_classifier(heads: Mapping[Concept, Head]) -> ConceptClassifier:
+def paper_classifier(heads: Mapping[Concept, ConceptHead]) -> ConceptClassifier:
     """The paper's heads with their own thresholds; they know no maybe."""
     rows = list(heads.values())
-    faces = bool(rows) and "templates" in rows[0].tensors
+    faces = [h for h in rows if isinstance(h, FaceHead)]
     names = np.array([h.threshold for h in rows])
-    score = _face_scores(rows) if faces else _linear_scores(rows)
+    score = _face_scores(faces) if faces else _linear_scores([h for h in rows if isinstance(h, ObjectHead)])
     everything, scale = np.ones(len(rows), bool), Scale.COSINE if faces else Scale.PROBABILITY
     return ConceptClassifier(tuple(heads), score, names, np.full(len(rows), np.inf), everything, "paper", scale=scale)
 
 
-def _face_scores(heads: Sequence[Head]) -> Callable[[np.ndarray], np.ndarray]:
-    templates = [np.concatenate([h.tensors[k] for k in ("templates", "confirmed") if k in h.tensors]) for h in heads]
-    none = np.zeros((0, 1), np.float32)
-    rejected = [h.tensors.get("rejected", none) for h in heads]
+def _face_scores(heads: Sequence[FaceHead]) -> Callable[[np.ndarray], np.ndarray]:
+    templates = [np.concatenate([h.views, h.feedback.confirmed_rows(h.width)]) for h in heads]
+    rejected = [h.feedback.rejected_rows(h.width) for h in heads]
     return lambda features: face_scores(features, templates, rejected)
 
 
-def _linear_scores(heads: Sequence[Head]) -> Callable[[np.ndarray], np.ndarray]:
-    linear = [LinearHead(h.tensors["weight"], h.tensors["bias"], float(h.facts["scale"])) for h in heads]
+def _linear_scores(heads: Sequence[ObjectHead]) -> Callable[[np.ndarray], np.ndarray]:
+    linear = [LinearHead(h.weight, h.bias, h.scale) for h in heads]
     return lambda features: np.stack([h.scores(features) for h in linear], axis=1)
 
 
-def open_set_classifier(session: Session, heads: Mapping[Concept, Head], library: Path | None) -> ConceptClassifier:
+def open_set_classifier(
+    session: Session, heads: Mapping[Concept, ConceptHead], library: Path | None
+) -> ConceptClassifier:
     """The open-set head with the thresholds of the nearest calibration, or with the usual ones. A concept that was
     imported without views has its linear head, as in the paper.
     """
-    known = {c: h for c, h in heads.items() if len(views_of(h))}
+    known = {c: h for c, h in heads.items() if len(h.views)}
     if not known:
         return paper_classifier(heads)
     found = session.store.calibrations.pick(model_of(session, known), gallery_digest(session, known), library)
@@ -103,7 +104,7 @@ def open_set_classifier(session: Session, heads: Mapping[Concept, Head], library
 
 
 def calibrated_classifier(
-    session: Session, heads: Mapping[Concept, Head], found: StoredCalibration | None
+    session: Session, heads: Mapping[Concept, ConceptHead], found: StoredCalibration | None
 ) -> ConceptClassifier:
     """The open-set judge of concepts with views, with a calibration's thresholds or without one."""
     concepts = tuple(heads)
@@ -121,7 +122,7 @@ def calibrated_classifier(
     return ConceptClassifier(concepts, scorer.scores, names, maybes, separable, what, found, scorer)
 
 
-def _usual(session: Session, heads: Mapping[Concept, Head], scorer: Scorer) -> dict[str, Thresholds]:
+def _usual(session: Session, heads: Mapping[Concept, ConceptHead], scorer: Scorer) -> dict[str, Thresholds]:
     """By concept id, where thresholds are in most libraries."""
     found = prior_thresholds(scorer.held_out(), session.recogniser_config.usual(judged_as(heads)))
     names = learn_from_decisions(*found[:2], decided_scores(scorer, heads))
@@ -130,7 +131,7 @@ def _usual(session: Session, heads: Mapping[Concept, Head], scorer: Scorer) -> d
 
 
 def make_reference_set(
-    session: Session, heads: Mapping[Concept, Head], strangers: np.ndarray | Sequence
+    session: Session, heads: Mapping[Concept, ConceptHead], strangers: np.ndarray | Sequence
 ) -> ReferenceSet:
     """The enrolled as templates, and who is none of them: the shipped bank, what else is in the reference photos, and
     some strangers (N, D) of the library.
@@ -140,36 +141,35 @@ def make_reference_set(
     config = session.recogniser_config
     bank = (load_face_bank if people else load_bank)(config).features
     width = templates[0].views.shape[1]
-    parts = [bank, *(h.tensors.get("background", bank[:0]) for h in heads.values()), np.asarray(strangers)]
+    parts = [bank, *(h.background for h in heads.values()), np.asarray(strangers)]
     kept = [p.astype(np.float32) for p in parts if p.ndim == 2 and p.shape[1] == width]
     return ReferenceSet(templates, np.concatenate([np.zeros((0, width), np.float32), *kept]))
 
 
-def make_template(head: Head, augmentations: int) -> Template:
+def make_template(head: ConceptHead, augmentations: int) -> Template:
     """What a stored head knows of its concept; every confirmation is one more photo of it."""
-    views, photos = views_of(head), photos_of(head, augmentations)
-    confirmed = head.tensors.get("confirmed", views[:0])
-    counts = _confirmations(head)
+    views, photos = head.views, head.photo_numbers(augmentations)
+    confirmed, counts = head.feedback.confirmed_rows(head.width), head.feedback.confirmed_counts
     later = np.repeat(np.arange(len(counts)), counts) + int(photos.max(initial=-1)) + 1
-    rejected = head.tensors.get("rejected", views[:0])
+    rejected = head.feedback.rejected_rows(head.width)
     return Template(
         np.concatenate([views, confirmed]), np.concatenate([photos, later]).astype(np.int64), rejected, len(counts)
     )
 
 
-def judged_as(heads: Mapping[Concept, Head]) -> Kind:
+def judged_as(heads: Mapping[Concept, ConceptHead]) -> Kind:
     """The kind whose features heads of one judge are of: a person stands for faces; bodies are regions, as things."""
-    return Kind.PERSON if "templates" in next(iter(heads.values())).tensors else Kind.THING
+    return Kind.PERSON if next(iter(heads.values())).features is FeatureKind.FACES else Kind.THING
 
 
-def model_of(session: Session, heads: Mapping[Concept, Head]) -> str:
+def model_of(session: Session, heads: Mapping[Concept, ConceptHead]) -> str:
     """The id under which heads of one judge are calibrated: with bodies the promise is shared among more judges."""
     model = session.recogniser_config.head_id(judged_as(heads))
-    bodies = any(h.kind == "body" for h in heads.values())
+    bodies = any(h.kind is HeadKind.BODY for h in heads.values())
     return model + ("+beside-bodies" if session.choices.allow_body else "") + ("+bodies" if bodies else "")
 
 
-def gallery_digest(session: Session, heads: Mapping[Concept, Head]) -> str:
+def gallery_digest(session: Session, heads: Mapping[Concept, ConceptHead]) -> str:
     """Tells sets of enrolled concepts with their heads apart, and what else thresholds depend on."""
     config = session.recogniser_config
     own = sorted((c.id, session.store.head_fingerprint(c, h.encoder)) for c, h in heads.items())
@@ -177,29 +177,11 @@ def gallery_digest(session: Session, heads: Mapping[Concept, Head]) -> str:
     return sha256_of(repr((_METHOD, own, config.faces.gate, config.open_set, banks)).encode())[:24]
 
 
-def decided_scores(scorer: Scorer, heads: Mapping[Concept, Head]) -> list[tuple[np.ndarray, np.ndarray]]:
+def decided_scores(scorer: Scorer, heads: Mapping[Concept, ConceptHead]) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each concept the log-odds of what was confirmed, each scored without itself, and of what was rejected."""
-    counts = [len(_confirmations(h)) for h in heads.values()]
+    counts = [len(h.feedback.confirmed) for h in heads.values()]
     held_out = [h[len(h) - n :] for h, n in zip(scorer.held_out(), counts, strict=True)]
     return list(zip(held_out, scorer.rejected(), strict=True))
-
-
-def _confirmations(head: Head) -> list[int]:
-    """How many views each confirmation has, in their order."""
-    return [int(item.rpartition("=")[2]) for item in str(head.facts.get("confirmed", "")).split()]
-
-
-def photos_of(head: Head, augmentations: int) -> np.ndarray:
-    """Which reference photo each view of a stored head is of: (V,) int. Heads of before did not tell."""
-    count = len(views_of(head))
-    each = 1 if "templates" in head.tensors else 1 + augmentations
-    known: np.ndarray = head.tensors.get("photos", np.arange(count) // each)
-    return known
-
-
-def views_of(head: Head) -> np.ndarray:
-    """The features (V, D) of a stored head's references; none of an imported one."""
-    return head.tensors["templates" if "templates" in head.tensors else "views"]
 
 
 def _beside(a: ConceptClassifier, b: ConceptClassifier) -> ConceptClassifier:

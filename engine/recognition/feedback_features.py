@@ -1,7 +1,6 @@
 """Features of what the user decided: kept beside a head, so that it can be trained again without photo and cache."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -13,7 +12,7 @@ from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.recognition.feedback import nearest_region
 from engine.recognition.linear_head import LinearHead
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead, FeedbackFeatures, ObjectHead
 from engine.vision.cached_extractor import find_faces, find_regions, known_faces, known_regions
 
 Rank: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -28,48 +27,16 @@ _THERE = 0.1
 """A decided box and a region that overlap less (IoU) are of different things."""
 
 
-@dataclass(frozen=True)
-class FeedbackFeatures:
-    """Features (N, D) of decided regions, by what tells the decisions apart (`key_of`)."""
-
-    confirmed: Mapping[str, np.ndarray] = field(default_factory=dict)
-    rejected: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    @classmethod
-    def beside(cls, *heads: Head | None) -> "FeedbackFeatures":
-        """What is kept beside some heads of one encoder."""
-        found: dict[str, dict[str, np.ndarray]] = {"confirmed": {}, "rejected": {}}
-        for head in heads:
-            for what, rows in found.items():
-                at = 0
-                for item in str(head.facts.get(what, "")).split() if head else ():
-                    key, _, count = item.rpartition("=")
-                    rows[key] = head.tensors[what][at : at + int(count)]  # type: ignore[union-attr]
-                    at += int(count)
-        return cls(found["confirmed"], found["rejected"])
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """The features as a head's tensors; none where nothing was decided."""
-        return {w: np.concatenate([r for _, r in sorted(rows.items())]) for w, rows in self._sides() if rows}
-
-    def facts(self) -> dict[str, str]:
-        """Whose rows the tensors hold, as facts of a head: `key=rows` in order."""
-        return {w: " ".join(f"{k}={len(r)}" for k, r in sorted(rows.items())) for w, rows in self._sides() if rows}
-
-    def _sides(self) -> tuple[tuple[str, Mapping[str, np.ndarray]], ...]:
-        return ("confirmed", self.confirmed), ("rejected", self.rejected)
-
-
 def rank_by_views(views: np.ndarray) -> Rank:
     """By the likeness to the nearest of a concept's views (V, D)."""
     return lambda features: (features @ views.T).max(axis=1)
 
 
-def rank_by_head(head: Head) -> Rank:
+def rank_by_head(head: ConceptHead) -> Rank:
     """As a head ranks regions or faces."""
-    if "templates" in head.tensors:
-        return rank_by_views(head.tensors["templates"])
-    return LinearHead(head.tensors["weight"], head.tensors["bias"], float(head.facts["scale"])).scores
+    if isinstance(head, ObjectHead):
+        return LinearHead(head.weight, head.bias, head.scale).scores
+    return rank_by_views(head.views)
 
 
 def gather_feedback(

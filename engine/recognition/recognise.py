@@ -15,7 +15,7 @@ from engine.recognition.classifier import ConceptClassifier, open_set_classifier
 from engine.recognition.displaced import DisplacedConcept, find_displaced
 from engine.recognition.feedback import Placement, Scored, UserLabels, place, place_maybes
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead
 from engine.vision.cached_extractor import corners, find_faces, find_regions, known_faces, known_regions
 from engine.vision.config import FaceQuality
 from engine.vision.faces import Face
@@ -107,7 +107,7 @@ def _judge(
     heads = load_heads(session, wanted)
     own = {c: h for c, h in heads.items() if c in wanted}
 
-    def make(heads: Mapping[Concept, Head]) -> ConceptClassifier:
+    def make(heads: Mapping[Concept, ConceptHead]) -> ConceptClassifier:
         return (
             paper_classifier(heads)
             if session.choices.heads == "paper"
@@ -287,7 +287,7 @@ def _asked_for(matches: Sequence[Match], enrolled: Gallery) -> tuple[Match, ...]
     return tuple(sorted((m for m in matches if m.concept_id in enrolled.asked), key=lambda m: m.name.casefold()))
 
 
-def load_heads(session: Session, wanted: Sequence[Concept]) -> dict[Concept, Head]:
+def load_heads(session: Session, wanted: Sequence[Concept]) -> dict[Concept, ConceptHead]:
     """The heads of some concepts of one kind, and those of their rivals that have one, by name.
 
     Raises:
@@ -310,7 +310,7 @@ def head_id(session: Session, kind: Kind) -> str:
     return session.recogniser_config.head_id(kind)
 
 
-def load_head(session: Session, concept: Concept) -> Head:
+def load_head(session: Session, concept: Concept) -> ConceptHead:
     """A concept's head for the recogniser in use.
 
     Raises:

@@ -20,6 +20,7 @@ from engine.core.tensors import add_tensors, load_tensors
 from engine.core.types import Concept, Kind, Reference
 from engine.store.calibrations import Calibrations
 from engine.store.decisions import Decisions
+from engine.store.heads import ConceptHead, HeadKind, decode_head
 from engine.store.migrations import migrations
 from engine.store.names import check_name, name_key
 from engine.store.recognition_states import RecognitionStates, forget_in_states
@@ -32,20 +33,6 @@ from engine.store.rows import (
     reference_row,
     stem_of,
 )
-
-
-@dataclass(frozen=True)
-class Head:
-    """A stored recogniser: for faces `templates` (T, D), for objects `weight` (2, D) and `bias` (2,); for both, where
-    there are any, `confirmed` and `rejected` (N, D): features of what the user decided.
-    """
-
-    concept_id: str
-    encoder: str
-    kind: str
-    threshold: float
-    tensors: dict[str, np.ndarray]
-    facts: dict[str, float | int | str]
 
 
 @dataclass(frozen=True)
@@ -224,28 +211,22 @@ class ConceptStore:
         self._db.conn.execute("vacuum")
         self._db.conn.execute("pragma wal_checkpoint(truncate)")
 
-    def save_head(self, head: Head) -> None:
+    def save_head(self, head: ConceptHead) -> None:
         """Store a concept's head for one encoder; the concept's version rises."""
         self._put_head(head, "update concepts set version = version + 1 where id = ?")
 
-    def renew_head(self, head: Head) -> None:
+    def renew_head(self, head: ConceptHead) -> None:
         """Store what a head learned from the user's decisions; its concept is the same, and so is its version."""
         self._put_head(head, "select 1 from concepts where id = ?")
 
-    def _put_head(self, head: Head, about_concept: str) -> None:
-        facts = {"encoder": head.encoder, "kind": head.kind}
-        with self._replacing(head.concept_id, "head", head.encoder, head.tensors, facts) as (db, file):
+    def _put_head(self, head: ConceptHead, about_concept: str) -> None:
+        tensors, facts = head.encode()
+        header = {"encoder": head.encoder, "kind": str(head.kind)}
+        with self._replacing(head.concept_id, "head", head.encoder, tensors, header) as (db, file):
             db.execute(about_concept, [head.concept_id])
+            row = [head.concept_id, head.encoder, str(head.kind), head.threshold, file]
             db.execute(
-                "insert or replace into heads values (?, ?, ?, ?, ?, ?)",
-                [
-                    head.concept_id,
-                    head.encoder,
-                    head.kind,
-                    head.threshold,
-                    file,
-                    json.dumps(head.facts, sort_keys=True),
-                ],
+                "insert or replace into heads values (?, ?, ?, ?, ?, ?)", [*row, json.dumps(facts, sort_keys=True)]
             )
 
     def drop_head(self, concept: Concept, encoder: str) -> None:
@@ -261,12 +242,18 @@ class ConceptStore:
         query = "select 1 from heads where concept_id = ? and encoder = ?"
         return any(self._db.query(query, [concept_id, encoder]))
 
-    def load_head(self, concept_id: str, encoder: str) -> Head | None:
+    def load_head(self, concept_id: str, encoder: str) -> ConceptHead | None:
         """The concept's head for an encoder, or None; heads of other encoders are never returned."""
         rows = self._db.query("select * from heads where concept_id = ? and encoder = ?", [concept_id, encoder])
         for row in rows:
-            tensors = load_tensors(self.folder / row["file"])
-            return Head(concept_id, encoder, row["kind"], row["threshold"], tensors, json.loads(row["facts"]))
+            return decode_head(
+                concept_id,
+                encoder,
+                HeadKind(row["kind"]),
+                threshold=row["threshold"],
+                tensors=load_tensors(self.folder / row["file"]),
+                facts=json.loads(row["facts"]),
+            )
         return None
 
     def save_embedding(self, embedding: Embedding) -> None:

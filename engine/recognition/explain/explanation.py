@@ -36,7 +36,7 @@ from engine.sidecars.locate import Namer
 from engine.sidecars.removed_names import read_removed_names
 from engine.sidecars.xmp import name_key
 from engine.store.calibrations import common_folder
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead
 from engine.vision.cached_extractor import find_faces, find_regions, known_faces
 from engine.vision.regions import Region
 
@@ -224,7 +224,9 @@ def _alone(enrolled: Gallery, concept: Concept) -> Gallery:
     return Gallery(asked, *judges, enrolled.rulings, enrolled.gate)
 
 
-def _by_body(session: Session, content_hash: str, whole: Box, enrolled: Gallery, head: Head) -> Explanation | None:
+def _by_body(
+    session: Session, content_hash: str, whole: Box, enrolled: Gallery, head: ConceptHead
+) -> Explanation | None:
     """Why somebody of whom no face says it is named, or may be, by the body; None who is not."""
     if not enrolled.bodies:
         return None

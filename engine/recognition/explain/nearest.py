@@ -8,15 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from engine.concepts.body_crops import photos_of_body
-from engine.concepts.reference_dates import read_dates
 from engine.core.boxes import Box
 from engine.core.types import Concept, Decision, Kind, Reference
 from engine.recognition.bodies import SOURCE
-from engine.recognition.classifier import photos_of, views_of
-from engine.recognition.feedback_features import FeedbackFeatures, key_of
+from engine.recognition.feedback_features import key_of
 from engine.session import Session
-from engine.store.concepts import Head
+from engine.store.heads import ConceptHead, FaceHead
 from engine.vision.cached_extractor import known_faces, known_regions
 
 _SAME = 0.995
@@ -38,9 +35,9 @@ class Likeness:
     taken: str | None = None
 
 
-def mean_likeness(head: Head, feature: np.ndarray) -> float | None:
+def mean_likeness(head: ConceptHead, feature: np.ndarray) -> float | None:
     """Cosine of a region's feature (D,) to the mean of all views of a head; None of an imported one without."""
-    views = np.concatenate([views_of(head), *FeedbackFeatures.beside(head).confirmed.values()])
+    views = np.concatenate([head.views, head.feedback.confirmed_rows(head.width)])
     if not len(views):
         return None
     mean = views.mean(axis=0)
@@ -54,19 +51,19 @@ class KnownPhotos:
         self._photos, self._dates = [p for p in photos if len(p.views)], dates
 
     @classmethod
-    def of(cls, session: Session, concept: Concept, head: Head) -> "KnownPhotos":
+    def of(cls, session: Session, concept: Concept, head: ConceptHead) -> "KnownPhotos":
         """References and confirmed photos; none of an imported head that nobody taught."""
-        confirmed = _decided(session, concept, "confirmed", FeedbackFeatures.beside(head).confirmed)
-        return cls([*_references(session, concept, head), *confirmed], read_dates(head.facts))
+        confirmed = _decided(session, concept, "confirmed", head.feedback.confirmed)
+        return cls([*_references(session, concept, head), *confirmed], _dates(head))
 
     @classmethod
-    def of_body(cls, concept: Concept, head: Head, body: Head) -> "KnownPhotos":
+    def of_body(cls, concept: Concept, head: ConceptHead, body: ConceptHead) -> "KnownPhotos":
         """References with bodies, by a person's two heads."""
-        views, numbers = views_of(body), body.tensors["photos"]
+        views, numbers = body.views, body.photo_numbers(0)
         own = {r.content_hash: r for r in concept.references}
-        known = enumerate(photos_of_body(body))
+        known = enumerate(body.references)
         photos = [_Known("reference", views[numbers == n], partial(own.get, content)) for n, content in known]
-        return cls(photos, read_dates(head.facts))
+        return cls(photos, _dates(head))
 
     def ranked(self, feature: np.ndarray) -> Iterator[Likeness]:
         """Those most like a region's feature (D,) first; each photo once, as far as it is known which they are."""
@@ -95,34 +92,34 @@ class _Known:
     owner: Callable[[], Reference | Decision | None]
 
 
-def find_nearest(session: Session, concept: Concept, head: Head, feature: np.ndarray) -> Likeness | None:
+def find_nearest(session: Session, concept: Concept, head: ConceptHead, feature: np.ndarray) -> Likeness | None:
     """The reference or confirmed photo with the view most like a region's feature (D,); None where a head has none."""
     return next(KnownPhotos.of(session, concept, head).ranked(feature), None)
 
 
-def find_nearest_body(concept: Concept, head: Head, body: Head, feature: np.ndarray) -> Likeness | None:
+def find_nearest_body(concept: Concept, head: ConceptHead, body: ConceptHead, feature: np.ndarray) -> Likeness | None:
     """The reference photo with the body most like that of a region's feature (D,), by a person's two heads."""
     return next(KnownPhotos.of_body(concept, head, body).ranked(feature), None)
 
 
-def find_rejection(session: Session, concept: Concept, head: Head, feature: np.ndarray) -> Likeness | None:
+def find_rejection(session: Session, concept: Concept, head: ConceptHead, feature: np.ndarray) -> Likeness | None:
     """What is most like a region's feature (D,) of all that the user said is not the concept."""
-    rejected = _decided(session, concept, "rejected", FeedbackFeatures.beside(head).rejected)
+    rejected = _decided(session, concept, "rejected", head.feedback.rejected)
     return next(KnownPhotos(rejected, {}).ranked(feature), None)
 
 
-def references_of(session: Session, concept: Concept, head: Head) -> dict[int, str]:
+def references_of(session: Session, concept: Concept, head: ConceptHead) -> dict[int, str]:
     """The content hashes of a head's photos by number, as far as it is known which they are."""
-    told = _told(head)
+    told = head.references
     if told:
         return dict(enumerate(told))
     found = {n: p.owner() for n, p in zip(*_numbered(session, concept, head), strict=True)}
     return {n: owner.content_hash for n, owner in found.items() if owner is not None}
 
 
-def _told(head: Head) -> list[str]:
-    """The content hashes of a head's photos in the order of their numbers; heads of earlier versions tell none."""
-    return str(head.facts.get("references", "")).split()
+def _dates(head: ConceptHead) -> Mapping[str, str]:
+    """When a person's reference photos were taken, ISO 8601 by content hash; empty for pets and things."""
+    return head.taken if isinstance(head, FaceHead) else {}
 
 
 def _decided(
@@ -133,17 +130,17 @@ def _decided(
     return [_Known(of, views, partial(known.get, key)) for key, views in sorted(rows.items())]
 
 
-def _references(session: Session, concept: Concept, head: Head) -> list[_Known]:
+def _references(session: Session, concept: Concept, head: ConceptHead) -> list[_Known]:
     return _numbered(session, concept, head)[1]
 
 
-def _numbered(session: Session, concept: Concept, head: Head) -> tuple[list[int], list[_Known]]:
+def _numbered(session: Session, concept: Concept, head: ConceptHead) -> tuple[list[int], list[_Known]]:
     """The numbers of a head's photos, and what is known of each."""
-    views, photos = views_of(head), photos_of(head, session.recogniser_config.augmentations)
+    views, photos = head.views, head.photo_numbers(session.recogniser_config.augmentations)
     by_number = {int(n): views[photos == n] for n in np.unique(photos)}
     numbering = _Numbering(session, concept, {n: rows[0] for n, rows in by_number.items()})
     owners: dict[int, Callable[[], Reference | None]] = {n: cache(partial(numbering.reference, n)) for n in by_number}
-    told = _told(head)
+    told = head.references
     if told:
         own = {r.content_hash: r for r in concept.references}
         owners = {n: partial(own.get, told[n]) for n in by_number}
