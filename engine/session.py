@@ -26,6 +26,7 @@ from engine.vlms.registry import (
 if TYPE_CHECKING:
     import torch
 
+    from engine.vision.cached_extractor import CachedExtractor
     from engine.vision.extractor import FeatureExtractor
     from engine.vlms.base import Vlm
 
@@ -130,7 +131,7 @@ class Session:
 
     @cached_property
     def recogniser(self) -> "FeatureExtractor":
-        """The recogniser; its parts load when needed."""
+        """The recogniser's models; its parts load when needed."""
         from engine.vision.extractor import FeatureExtractor
 
         cuda = self.device.type == "cuda"
@@ -138,10 +139,17 @@ class Session:
             self.recogniser_config, self.device, self.dtype, faces_on_cuda=cuda and faces_can_use_cuda()
         )
 
+    @cached_property
+    def extractor(self) -> "CachedExtractor":
+        """The recogniser's detections, cached; models load when first needed."""
+        from engine.vision.cached_extractor import CachedExtractor
+
+        return CachedExtractor(self.recogniser_config, self.cache, lambda: self.recogniser)
+
     def with_recogniser(self, name: str) -> "Session":
         """A session on the same open store with another recogniser."""
         other = Session(replace(self.choices, recogniser=name), self.folder, create=self._create)
-        other.__dict__["store"] = self.store
+        other.__dict__ |= {"store": self.store, "cache": self.cache}
         return other
 
     def can_recognise(self, concept: Concept) -> bool:

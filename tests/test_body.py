@@ -31,7 +31,6 @@ from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_person
 from engine.storybook.world.scenes import compose
-from engine.vision.cached_extractor import find_faces, find_regions
 from engine.vision.regions import Region, RegionFeatures
 
 PLACES = ("beach", "forest", "city", "garden")
@@ -57,7 +56,7 @@ def draw(path, who, seed, *, covered=False, place="snow", taken=None):
 def faceless(session, folder, seeds):
     """Photos of Anna in which no face is found."""
     photos = [load_photo(draw(folder / f"covered{s}.jpg", ANNA, s, covered=True)) for s in seeds]
-    found = [p for p, faces in zip(photos, find_faces(session, photos, keep=True), strict=True) if not faces]
+    found = [p for p, faces in zip(photos, session.extractor.find_faces(photos, keep=True), strict=True) if not faces]
     assert len(found) >= 3
     return found
 
@@ -65,7 +64,7 @@ def faceless(session, folder, seeds):
 def person_views(session, photos):
     """Views of the detector's regions of people, as enrolling makes them of bodies."""
     for photo in photos:
-        found = find_regions(session, [photo], keep=True)[0]
+        found = session.extractor.find_regions([photo], keep=True)[0]
         row = next(i for i, r in enumerate(found.regions) if r.source == "detector")
         body = make_crop(photo, found.regions[row].box, found.features[row])
         yield complete_crop(session, photo, body, found, np.random.default_rng(0))
@@ -170,7 +169,7 @@ def test_a_visible_face_that_is_not_the_persons_is_never_named_by_the_body(plain
     learn_bodies(plain, bobs[:5])
     judges = enrolled(allowing)
     column = [c.name for c in judges.bodies.concepts].index("Anna")
-    scores = [judges.bodies.score(find_regions(allowing, [p], keep=True)[0].features)[:, column] for p in bobs]
+    scores = [judges.bodies.score(allowing.extractor.find_regions([p], keep=True)[0].features)[:, column] for p in bobs]
     assert max(s.max() for s in scores) > judges.bodies.names[column]
     for photo in bobs:
         assert named(allowing, photo) == []

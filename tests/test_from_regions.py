@@ -94,7 +94,6 @@ def test_a_tagged_person_becomes_a_concept(session, library):
 
 def test_the_face_in_the_region_is_taken_and_not_the_one_beside_it(session, library):
     from engine.photos.decode import load_photo
-    from engine.vision.cached_extractor import find_faces
 
     for name in ("Anna Berg", "Friend"):
         search = search_regions(name, [library])
@@ -105,7 +104,7 @@ def test_the_face_in_the_region_is_taken_and_not_the_one_beside_it(session, libr
             centre = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
             assert region.x0 < centre[0] < region.x1
             assert region.y0 < centre[1] < region.y1
-            assert len(find_faces(session, [photo], keep=True)[0]) >= 1
+            assert len(session.extractor.find_faces([photo], keep=True)[0]) >= 1
 
 
 def test_a_tagged_pet_is_learned_from_its_regions(session, library):

@@ -21,7 +21,6 @@ from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_lookalike
 from engine.storybook.world.scenes import compose
-from engine.vision.cached_extractor import known_faces
 from tests.learned import draw_album, draw_references
 from tests.test_review import settle
 
@@ -90,7 +89,7 @@ def as_before(session: Session) -> None:
 
 
 def by_box(session: Session, content_hash: str) -> dict:
-    return {f.box.rounded(): f.embedding for f in known_faces(session, content_hash)}
+    return {f.box.rounded(): f.embedding for f in session.extractor.cached_faces(content_hash)}
 
 
 def test_a_photo_that_two_numbers_are_of_is_not_taken_for_another(session, album, tmp_path):

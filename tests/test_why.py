@@ -24,7 +24,6 @@ from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual, draw_lookalike
 from engine.storybook.world.scenes import compose
-from engine.vision.cached_extractor import known_faces
 from tests.learned import draw_album, draw_references
 
 
@@ -90,10 +89,10 @@ def test_the_nearest_reference_is_the_true_one(session, album):
     """By the faces in the references themselves, not by the head."""
     found = look(session, "anna", album / "both.jpg")
     content = load_photo(album / "both.jpg").facts.content_hash
-    face = next(f for f in known_faces(session, content) if f.box.rounded() == found.box.rounded())
+    face = next(f for f in session.extractor.cached_faces(content) if f.box.rounded() == found.box.rounded())
     likeness = {}
     for reference in session.store.get("anna").references:
-        own = {f.box.rounded(): f.embedding for f in known_faces(session, reference.content_hash)}
+        own = {f.box.rounded(): f.embedding for f in session.extractor.cached_faces(reference.content_hash)}
         likeness[reference.path] = float(own[reference.box.rounded()] @ face.embedding)
     assert found.nearest.path == max(likeness, key=likeness.get)
     assert found.nearest.cosine == pytest.approx(max(likeness.values()), abs=1e-4)

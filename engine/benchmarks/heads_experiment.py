@@ -19,7 +19,6 @@ from engine.photos.decode import load_photo
 from engine.photos.photo_file import LARGEST_FILE
 from engine.session import Session
 from engine.store.heads import ConceptHead, FaceHead, HeadKind, ObjectHead
-from engine.vision.cached_extractor import find_faces, find_regions
 
 NEVER = 2.0
 """Threshold of a head that could not be trained."""
@@ -38,14 +37,14 @@ class Eyes:
     def faces(self, path: Path) -> Seen:
         """Faces of a photo, largest first."""
         if path not in self._faces:
-            found = find_faces(self._session, [load_photo(path)], keep=True)[0]
+            found = self._session.extractor.find_faces([load_photo(path)], keep=True)[0]
             self._faces[path] = [(f.box, f.embedding) for f in found]
         return self._faces[path]
 
     def regions(self, path: Path) -> Seen:
         """Objects and other regions of a photo."""
         if path not in self._regions:
-            found = find_regions(self._session, [load_photo(path)], keep=True)[0]
+            found = self._session.extractor.find_regions([load_photo(path)], keep=True)[0]
             self._regions[path] = [(r.box, f) for r, f in zip(found.regions, found.features, strict=True)]
         return self._regions[path]
 

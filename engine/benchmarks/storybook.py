@@ -24,7 +24,6 @@ from engine.store.concepts import Embedding
 from engine.storybook.world.attributes import OBJECTS, PEOPLE
 from engine.storybook.world.language import PLACE_PHRASES, questions
 from engine.training.train import train_concept
-from engine.vision.cached_extractor import find_faces, find_regions
 from engine.vlms.wording import has_word
 
 Tell = Callable[[str], None]
@@ -179,11 +178,11 @@ def _fires(session: Session, concept: Concept, test: Test) -> bool:
     photo = load_photo(test.photo.path)
     head = load_head(session, concept)
     if concept.kind is Kind.PERSON:
-        faces = find_faces(session, [photo], keep=True)[0]
+        faces = session.extractor.find_faces([photo], keep=True)[0]
         if not faces:
             return False
         return bool(face_scores(np.stack([f.embedding for f in faces]), [head.views]).max() >= head.threshold)
-    found = find_regions(session, [photo], keep=True)[0]
+    found = session.extractor.find_regions([photo], keep=True)[0]
     linear = LinearHead(head.weight, head.bias, head.scale)
     return bool(linear.scores(found.features).max() >= head.threshold)
 

@@ -12,7 +12,6 @@ from engine.photos.decode import Photo
 from engine.recognition.bodies import body_around
 from engine.session import Session
 from engine.store.heads import BodyHead
-from engine.vision.cached_extractor import find_regions
 from engine.vision.config import list_recognisers
 
 
@@ -32,7 +31,7 @@ def with_bodies(
 
 
 def _with_body(session: Session, photo: Photo, view: ReferenceCrop, *, keep: bool) -> ReferenceCrop:
-    found = find_regions(session, [photo], keep=keep)[0]
+    found = session.extractor.find_regions([photo], keep=keep)[0]
     assert view.reference.box is not None  # a face's
     row = body_around(found, view.reference.box)
     if row is None:

@@ -17,7 +17,6 @@ from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import iter_photos
 from engine.session import Session
 from engine.store.names import check_name
-from engine.vision.cached_extractor import find_faces
 
 __all__ = ["FEWEST_NEGATIVES", "KNOWN", "Enrolment", "Guess", "enrol", "enrol_crops", "not_learned", "told"]
 
@@ -141,5 +140,5 @@ def _load(paths: Iterable[Path]) -> tuple[list[Photo], list[PhotoFinding]]:
 
 def _kind_by_faces(session: Session, photos: Sequence[Photo]) -> Kind:
     """A person when most photos have a face, else a thing (the category may say pet)."""
-    counts = [len(f) for f in find_faces(session, photos, keep=True)]
+    counts = [len(f) for f in session.extractor.find_faces(photos, keep=True)]
     return Kind.PERSON if sum(c > 0 for c in counts) > len(counts) / 2 else Kind.THING

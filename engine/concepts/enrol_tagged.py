@@ -27,7 +27,6 @@ from engine.core.errors import NoUsablePhotoError, PhotoError
 from engine.core.types import Kind
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.session import Session
-from engine.vision.cached_extractor import find_faces, find_regions
 from engine.vision.faces import Face
 from engine.vision.regions import RegionFeatures
 
@@ -184,7 +183,7 @@ class _Chooser:
         self.findings.append(PhotoFinding(path, False, found, advice))
 
     def _use_face(self, photo: Photo, region: Box) -> None:
-        faces = find_faces(self._session, [photo], keep=self._keep)[0]
+        faces = self._session.extractor.find_faces([photo], keep=self._keep)[0]
         face = _face_in(faces, region)
         if face is None:
             inside = sum(_holds(region, f.box) for f in faces)
@@ -199,7 +198,7 @@ class _Chooser:
         if min(region.x1 - region.x0, region.y1 - region.y0) < SMALLEST_REGION:
             self._note(photo.path, "the region is too small")
             return
-        regions = find_regions(self._session, [photo], keep=self._keep)[0]
+        regions = self._session.extractor.find_regions([photo], keep=self._keep)[0]
         best = max(regions.regions, key=lambda r: iou(r.box, region))
         word = best.word if iou(best.box, region) >= _FITS else ""
         view = make_crop(photo, region, np.zeros(0, np.float32), word)

@@ -12,7 +12,6 @@ from engine.photos.decode import load_photo
 from engine.photos.discovery import iter_photos
 from engine.recognition.recognise import head_id
 from engine.session import Session
-from engine.vision.cached_extractor import find_regions
 from engine.vision.feature_bank import FeatureBank
 from engine.vision.regions import RegionFeatures
 
@@ -40,7 +39,7 @@ def encode_folders(session: Session, folders: Sequence[Path], width: int) -> np.
             photo = load_photo(path)
         except PhotoError:
             continue
-        found.append(find_regions(session, [photo], keep=True)[0].features)
+        found.append(session.extractor.find_regions([photo], keep=True)[0].features)
     return np.concatenate(found)
 
 

@@ -11,7 +11,6 @@ from engine.core.boxes import Box
 from engine.core.types import Reference
 from engine.photos.decode import Photo
 from engine.session import Session
-from engine.vision.cached_extractor import find_faces, find_regions
 from engine.vision.regions import RegionFeatures
 
 SMALLEST_FACE = 24.0
@@ -94,7 +93,7 @@ def crop_faces(
     """Of each photo the face that the other photos share, and the views (V, D) of each photo known before."""
     from engine.recognition.assignment import choose_views
 
-    found = find_faces(session, photos, keep=True)
+    found = session.extractor.find_faces(photos, keep=True)
     findings, usable = [], []
     for photo, faces in zip(photos, found, strict=True):
         large = [f for f in faces if min(f.box.x1 - f.box.x0, f.box.y1 - f.box.y0) >= SMALLEST_FACE]
@@ -135,7 +134,7 @@ def crop_regions(
     """Of each photo the region that the other photos share, and the views (V, D) of each photo known before."""
     from engine.recognition.assignment import choose_views
 
-    found = find_regions(session, photos, keep=True)
+    found = session.extractor.find_regions(photos, keep=True)
     sizes = [
         np.array([r.box.area for r in f.regions]) / (p.image.width * p.image.height)
         for p, f in zip(photos, found, strict=True)

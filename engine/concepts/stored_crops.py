@@ -15,7 +15,6 @@ from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.recognition.explain.nearest import references_of
 from engine.session import Session
 from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures
-from engine.vision.cached_extractor import find_faces, find_regions, known_faces, known_regions
 
 UNKNOWN = "?"
 """Stands for the content hash of a photo that a head of an earlier version does not tell."""
@@ -150,7 +149,7 @@ def restore_crops(
 
 def _background_of(session: Session, reference: Reference) -> np.ndarray | None:
     """What else the cache has in a reference photo, (B, D); None when it does not know the photo."""
-    regions = known_regions(session, reference.content_hash)
+    regions = session.extractor.cached_regions(reference.content_hash)
     if regions is None or reference.box is None:
         return None
     return find_background([regions], [reference.box])
@@ -171,9 +170,9 @@ def _look(
     if photo is None:
         return None
     if kind is Kind.PERSON:
-        find_faces(session, [photo], keep=True)
+        session.extractor.find_faces([photo], keep=True)
         return _recall(session, kind, reference)
-    regions = find_regions(session, [photo], keep=True)[0]
+    regions = session.extractor.find_regions([photo], keep=True)[0]
     box = reference.box or Box(0.0, 0.0, *map(float, photo.image.size))
     views = session.recogniser.encode_views(photo.image, box, rng).astype(np.float32)
     return StoredCrop(reference.content_hash, views, find_background([regions], [box]))
@@ -182,10 +181,10 @@ def _look(
 def _recall(session: Session, kind: Kind, reference: Reference) -> StoredCrop | None:
     """What the cache has of a reference; it keeps no altered views."""
     if kind is Kind.PERSON:
-        faces = known_faces(session, reference.content_hash) or []
+        faces = session.extractor.cached_faces(reference.content_hash) or []
         boxes, features = [f.box for f in faces], [f.embedding for f in faces]
     else:
-        regions = known_regions(session, reference.content_hash)
+        regions = session.extractor.cached_regions(reference.content_hash)
         boxes, features = ([r.box for r in regions.regions], list(regions.features)) if regions else ([], [])
     if reference.box is None or not boxes:
         return None

@@ -13,7 +13,6 @@ from engine.recognition.feedback import nearest_region
 from engine.recognition.linear_head import LinearHead
 from engine.session import Session
 from engine.store.heads import ConceptHead, FeedbackFeatures, ObjectHead
-from engine.vision.cached_extractor import find_faces, find_regions, known_faces, known_regions
 
 Rank: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """How likely regions with features (R, D) show a concept: (R,)."""
@@ -69,13 +68,13 @@ def _look(session: Session, concept: Concept, decision: Decision, rank: Rank) ->
     photo = _load(decision)
     if concept.kind is Kind.PERSON:
         if photo is not None:
-            find_faces(session, [photo], keep=True)
-        faces = known_faces(session, decision.content_hash) or []
+            session.extractor.find_faces([photo], keep=True)
+        faces = session.extractor.cached_faces(decision.content_hash) or []
         i = _choose([f.box for f in faces], np.array([f.embedding for f in faces]), decision.box, rank)
         return None if i is None else faces[i].embedding[None].astype(np.float32)
     if photo is not None:
-        find_regions(session, [photo], keep=True)
-    found = known_regions(session, decision.content_hash)
+        session.extractor.find_regions([photo], keep=True)
+    found = session.extractor.cached_regions(decision.content_hash)
     if found is None:
         return None
     boxes = [r.box for r in found.regions]

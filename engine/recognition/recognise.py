@@ -16,7 +16,7 @@ from engine.recognition.displaced import DisplacedConcept, find_displaced
 from engine.recognition.feedback import Placement, Scored, UserLabels, place, place_maybes
 from engine.session import Session
 from engine.store.heads import ConceptHead
-from engine.vision.cached_extractor import corners, find_faces, find_regions, known_faces, known_regions
+from engine.vision.cached_extractor import corners
 from engine.vision.config import FaceQuality
 from engine.vision.faces import Face
 from engine.vision.regions import Region, RegionFeatures, overlaps
@@ -138,8 +138,10 @@ def recognise_all(
     session: Session, photos: Sequence[Photo], enrolled: Gallery, *, keep: bool = True
 ) -> list[Recognition]:
     """As `recognise`, with those that may be there, and with who is displaced."""
-    faces = find_faces(session, photos, keep=keep) if enrolled.needs_faces and photos else [None] * len(photos)
-    regions = find_regions(session, photos, keep=keep) if enrolled.needs_regions and photos else [None] * len(photos)
+    faces = session.extractor.find_faces(photos, keep=keep) if enrolled.needs_faces and photos else [None] * len(photos)
+    regions = (
+        session.extractor.find_regions(photos, keep=keep) if enrolled.needs_regions and photos else [None] * len(photos)
+    )
     results = []
     for photo, own_faces, own_regions in zip(photos, faces, regions, strict=True):
         scenes = _scenes(enrolled, own_faces, own_regions, photo.facts.width / photo.image.width)
@@ -230,8 +232,8 @@ def known_scenes(
     session: Session, content_hash: str, enrolled: Gallery
 ) -> list[tuple[ConceptClassifier, "_Scene | None"]]:
     """What the cache has of a photo for each judge; boxes in the photo's pixels."""
-    faces = known_faces(session, content_hash) if enrolled.needs_faces else None
-    regions = known_regions(session, content_hash) if enrolled.needs_regions else None
+    faces = session.extractor.cached_faces(content_hash) if enrolled.needs_faces else None
+    regions = session.extractor.cached_regions(content_hash) if enrolled.needs_regions else None
     return _scenes(enrolled, faces, regions)
 
 

@@ -17,7 +17,6 @@ from engine.core.types import Status
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import FoundFile
 from engine.session import Session
-from engine.vision.cached_extractor import find_faces, find_regions
 
 BATCH = 8
 """Photos that share the models' calls and a write to the cache."""
@@ -122,9 +121,11 @@ def _compute(session: Session, request: ScanRequest, jobs: Sequence[_Job]) -> li
     """The result of every job; faces and regions of those that were decoded are found and cached."""
     began = time.monotonic()
     photos = [j.photo for j in jobs if j.photo is not None]
-    faces = [len(f) for f in find_faces(session, photos, keep=True)] if request.faces else [None] * len(photos)
+    faces = [len(f) for f in session.extractor.find_faces(photos, keep=True)] if request.faces else [None] * len(photos)
     regions = (
-        [len(f.regions) for f in find_regions(session, photos, keep=True)] if request.regions else [None] * len(photos)
+        [len(f.regions) for f in session.extractor.find_regions(photos, keep=True)]
+        if request.regions
+        else [None] * len(photos)
     )
     share = (time.monotonic() - began) / max(1, len(photos))
     counts = iter(zip(faces, regions, strict=True))

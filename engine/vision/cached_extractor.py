@@ -1,42 +1,94 @@
-"""Faces and region features of photos: from the cache where they are known, else computed once and kept."""
+"""Faces and regions of photos with their features: from the cache where they are known, else computed and kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from engine.core.boxes import Box
 from engine.photos.decode import Photo
-from engine.session import Session
+from engine.vision.cache import FeatureCache
+from engine.vision.config import RecogniserConfig
 from engine.vision.faces import Face
 from engine.vision.regions import Region, RegionFeatures
 
+if TYPE_CHECKING:
+    from engine.vision.extractor import FeatureExtractor
 
-def find_faces(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[list[Face]]:
-    """Faces of each photo, from the cache where they are known; boxes are in the picture's pixels."""
-    model = session.recogniser_config.found_faces_id
-    results: list[list[Face]] = []
-    fresh = []
-    for photo in photos:
-        faces = known_faces(session, photo.facts.content_hash)
-        if faces is None:
-            faces = session.recogniser.find_faces(photo.image)
-            fresh.append((photo.facts.content_hash, _pack_faces(photo, faces)))
-        else:
-            faces = [replace(f, box=photo.in_image(f.box)) for f in faces]
-        results.append(faces)
-    if keep and fresh:
-        session.cache.save(model, fresh)
-    return results
+_SOURCES = ("detector", "photo", "grid")
+"""Where a region came from, by the number that the cache stores."""
 
 
-def known_faces(session: Session, content_hash: str) -> list[Face] | None:
-    """Faces of the cache; their boxes are in the photo's pixels."""
-    known = session.cache.load(content_hash, session.recogniser_config.found_faces_id)
-    if known is None:
-        return None
-    rows = zip(*(known[k] for k in ("boxes", "scores", "embeddings", "sharpness", "turn")), strict=True)
-    return [Face(Box(*map(float, b)), float(s), e, float(blur), float(turn)) for b, s, e, blur, turn in rows]
+class CachedExtractor:
+    """A recogniser's detections; its models load only for photos that the cache does not know.
+
+    Boxes of the `find_…` methods are in pixels of the decoded picture (`Photo.image`), which may be smaller than the
+    photo; those of the `cached_…` methods are in pixels of the upright photo.
+    """
+
+    def __init__(
+        self, config: RecogniserConfig, cache: FeatureCache, load_models: Callable[[], "FeatureExtractor"]
+    ) -> None:
+        self.config = config
+        self.cache = cache
+        self._load_models = load_models
+
+    @cached_property
+    def models(self) -> "FeatureExtractor":
+        """The models, loaded when first needed."""
+        return self._load_models()
+
+    def find_faces(self, photos: Sequence[Photo], *, keep: bool) -> list[list[Face]]:
+        """Find the faces of each photo. `keep` writes new ones to the cache."""
+        results: list[list[Face]] = []
+        new = []
+        for photo in photos:
+            faces = self.cached_faces(photo.facts.content_hash)
+            if faces is None:
+                faces = self.models.find_faces(photo.image)
+                new.append((photo.facts.content_hash, _pack_faces(photo, faces)))
+            else:
+                faces = [replace(f, box=photo.in_image(f.box)) for f in faces]
+            results.append(faces)
+        if keep and new:
+            self.cache.save(self.config.found_faces_id, new)
+        return results
+
+    def cached_faces(self, content_hash: str) -> list[Face] | None:
+        """Return the faces that the cache has of a photo, or None where it does not know the photo."""
+        arrays = self.cache.load(content_hash, self.config.found_faces_id)
+        if arrays is None:
+            return None
+        rows = zip(*(arrays[k] for k in ("boxes", "scores", "embeddings", "sharpness", "turn")), strict=True)
+        return [Face(Box(*map(float, b)), float(s), e, float(blur), float(turn)) for b, s, e, blur, turn in rows]
+
+    def find_regions(self, photos: Sequence[Photo], *, keep: bool) -> list[RegionFeatures]:
+        """Find the regions of each photo with their features. `keep` writes new ones to the cache."""
+        cached = [self.cached_regions(p.facts.content_hash) for p in photos]
+        missing = [i for i, regions in enumerate(cached) if regions is None]
+        computed = self.models.find_regions([photos[i].image for i in missing]) if missing else []
+        new = dict(zip(missing, computed, strict=True))
+        if keep and new:
+            packed = ((photos[i].facts.content_hash, _pack_regions(photos[i], f)) for i, f in new.items())
+            self.cache.save(self.config.regions_id, packed)
+        return [new[i] if regions is None else _in_image(photos[i], regions) for i, regions in enumerate(cached)]
+
+    def cached_regions(self, content_hash: str) -> RegionFeatures | None:
+        """Return the regions that the cache has of a photo, or None where it does not know the photo."""
+        arrays = self.cache.load(content_hash, self.config.regions_id)
+        return None if arrays is None else _unpack_regions(arrays)
+
+    def encode_views(self, image: Image.Image, box: Box, rng: np.random.Generator) -> np.ndarray:
+        """Compute unit features of a region and of altered views of it, (1 + A, D) float32; never cached."""
+        return self.models.encode_views(image, box, rng)
+
+
+def corners(box: Box) -> tuple[float, float, float, float]:
+    """Return x0, y0, x1, y1."""
+    return box.x0, box.y0, box.x1, box.y1
 
 
 def _pack_faces(photo: Photo, faces: Sequence[Face]) -> dict[str, np.ndarray]:
@@ -50,54 +102,21 @@ def _pack_faces(photo: Photo, faces: Sequence[Face]) -> dict[str, np.ndarray]:
     }
 
 
-def find_regions(session: Session, photos: Sequence[Photo], *, keep: bool) -> list[RegionFeatures]:
-    """Regions and features of each photo, from the cache where they are known; boxes are in the picture's pixels."""
-    known = [known_regions(session, p.facts.content_hash) for p in photos]
-    missing = [i for i, k in enumerate(known) if k is None]
-    fresh = (
-        dict(zip(missing, session.recogniser.find_regions([photos[i].image for i in missing]), strict=True))
-        if missing
-        else {}
-    )
-    if keep and fresh:
-        packed = ((photos[i].facts.content_hash, _pack_regions(photos[i], f)) for i, f in fresh.items())
-        session.cache.save(_regions_id(session), packed)
-    return [fresh[i] if k is None else _in_image(photos[i], k) for i, k in enumerate(known)]
+def _in_image(photo: Photo, regions: RegionFeatures) -> RegionFeatures:
+    return replace(regions, regions=tuple(replace(r, box=photo.in_image(r.box)) for r in regions.regions))
 
 
-def _in_image(photo: Photo, found: RegionFeatures) -> RegionFeatures:
-    return replace(found, regions=tuple(replace(r, box=photo.in_image(r.box)) for r in found.regions))
-
-
-def _regions_id(session: Session) -> str:
-    return session.recogniser_config.regions_id
-
-
-def known_regions(session: Session, content_hash: str) -> RegionFeatures | None:
-    """Regions of the cache; their boxes are in the photo's pixels."""
-    known = session.cache.load(content_hash, _regions_id(session))
-    return None if known is None else _unpack_regions(known)
-
-
-_SOURCES = ("detector", "photo", "grid")
-
-
-def _pack_regions(photo: Photo, found: RegionFeatures) -> dict[str, np.ndarray]:
+def _pack_regions(photo: Photo, regions: RegionFeatures) -> dict[str, np.ndarray]:
     return {
-        "boxes": np.array([corners(photo.in_photo(r.box)) for r in found.regions], np.float32),
-        "sources": np.array([_SOURCES.index(r.source) for r in found.regions], np.uint8),
-        "features": found.features.astype(np.float32),
-        "words": np.frombuffer("\n".join(r.word for r in found.regions).encode(), np.uint8),
+        "boxes": np.array([corners(photo.in_photo(r.box)) for r in regions.regions], np.float32),
+        "sources": np.array([_SOURCES.index(r.source) for r in regions.regions], np.uint8),
+        "features": regions.features.astype(np.float32),
+        "words": np.frombuffer("\n".join(r.word for r in regions.regions).encode(), np.uint8),
     }
 
 
 def _unpack_regions(arrays: dict[str, np.ndarray]) -> RegionFeatures:
     words = bytes(arrays["words"]).decode().split("\n")
-    facts = zip(arrays["boxes"], arrays["sources"], words, strict=True)
-    regions = tuple(Region(Box(*map(float, b)), _SOURCES[int(s)], w) for b, s, w in facts)
+    rows = zip(arrays["boxes"], arrays["sources"], words, strict=True)
+    regions = tuple(Region(Box(*map(float, b)), _SOURCES[int(s)], w) for b, s, w in rows)
     return RegionFeatures(regions, arrays["features"])
-
-
-def corners(box: Box) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1."""
-    return box.x0, box.y0, box.x1, box.y1

@@ -37,7 +37,6 @@ from engine.sidecars.removed_names import read_removed_names
 from engine.sidecars.xmp import name_key
 from engine.store.calibrations import common_folder
 from engine.store.heads import ConceptHead
-from engine.vision.cached_extractor import find_faces, find_regions, known_faces
 from engine.vision.regions import Region
 
 
@@ -66,8 +65,9 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class PairFeature:
-    """One of `engine.recognition.scoring.PAIR_FEATURES`, or "rejected" for the nearest rejected region: a cosine similarity, and
-    what it adds to the log-odds.
+    """One of `engine.recognition.scoring.PAIR_FEATURES`, or "rejected" for the nearest rejected region.
+
+    value: a cosine similarity; contribution: what it adds to the log-odds.
     """
 
     name: str
@@ -168,9 +168,9 @@ def explain_recognition(
     alone = _alone(enrolled, concept)
     if isinstance(photo, Photo):
         if concept.kind is Kind.PERSON:
-            find_faces(session, [photo], keep=True)
+            session.extractor.find_faces([photo], keep=True)
         if concept.kind is not Kind.PERSON or enrolled.bodies:
-            find_regions(session, [photo], keep=True)
+            session.extractor.find_regions([photo], keep=True)
         content_hash = photo.facts.content_hash
         whole = Box(0.0, 0.0, float(photo.facts.width), float(photo.facts.height))
     else:
@@ -252,7 +252,7 @@ def _look(session: Session, content_hash: str, enrolled: Gallery, concept: Conce
     scores = score_scene(judge, scene)
     raw = scores if scene.usable.all() else judge.score(scene.features)
     gate = enrolled.gate
-    faces = known_faces(session, content_hash) or [] if enrolled.people and gate else []
+    faces = session.extractor.cached_faces(content_hash) or [] if enrolled.people and gate else []
     flaws = [flaws_of(f, gate) for f in faces] if gate and faces else [""] * len(scene.regions)
     column = [c.id for c in judge.concepts].index(concept.id)
     return _Seen(judge, column, scene.regions, scene.features, raw, scores, flaws)

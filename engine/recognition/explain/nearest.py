@@ -14,7 +14,6 @@ from engine.recognition.bodies import SOURCE
 from engine.recognition.feedback_features import key_of
 from engine.session import Session
 from engine.store.heads import ConceptHead, FaceHead
-from engine.vision.cached_extractor import known_faces, known_regions
 
 _SAME = 0.995
 """Cosine from which on a cached region is the one that a view was made of: numbers differ by batch and device."""
@@ -188,9 +187,9 @@ def _shows(session: Session, kind: Kind, reference: Reference, plain: np.ndarray
     no region just there, because a person marked it.
     """
     if kind is Kind.PERSON:
-        faces = known_faces(session, reference.content_hash)
+        faces = session.extractor.cached_faces(reference.content_hash)
         return None if faces is None else any(float(f.embedding @ plain) > _SAME for f in faces)
-    found = known_regions(session, reference.content_hash)
+    found = session.extractor.cached_regions(reference.content_hash)
     if found is None or reference.box is None:
         return None
     there = [r.box.rounded() == reference.box.rounded() for r in found.regions]
