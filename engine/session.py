@@ -5,9 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from engine.core.errors import ConceptError, UsageError
 from engine.core.paths import home
-from engine.core.types import Concept
+from engine.core.types import RecognitionOptions
 from engine.store.concepts import ConceptStore
 from engine.vision.cache import FeatureCache
 from engine.vision.config import RecogniserConfig, find_recogniser
@@ -125,6 +124,11 @@ class Session:
         return revision_of(self.vlm_config, folder) if folder else self.vlm_config.revision
 
     @cached_property
+    def recognition(self) -> RecognitionOptions:
+        """How concepts are recognised."""
+        return RecognitionOptions(paper_heads=self.choices.heads == "paper", allow_body=self.choices.allow_body)
+
+    @cached_property
     def recogniser_config(self) -> RecogniserConfig:
         """The recogniser in use: the one that belongs to the VLM unless another was chosen."""
         return find_recogniser(self.choices.recogniser or self.vlm_config.recogniser)
@@ -151,40 +155,6 @@ class Session:
         other = Session(replace(self.choices, recogniser=name), self.folder, create=self._create)
         other.__dict__ |= {"store": self.store, "cache": self.cache}
         return other
-
-    def can_recognise(self, concept: Concept) -> bool:
-        """Whether a concept can be looked for in photos: all that have references can, one that was imported
-        only with a head of its kind for the recogniser in use.
-        """
-        model = self.recogniser_config.head_id(concept.kind)
-        return bool(concept.references) or self.store.has_head(concept.id, model)
-
-    def check_recognisable(self, concept: Concept) -> None:
-        """Make sure that a concept can be looked for in photos.
-
-        Raises:
-            ConceptError: it was imported without a head for the recogniser in use.
-        """
-        if not self.can_recognise(concept):
-            raise ConceptError(
-                f"{concept.name!r} cannot be recognised: it was imported without a head for"
-                f" {self.recogniser_config.name}",
-                hint="Give it photos with myvlm add-concept, or import its head.",
-            )
-
-    def concepts(self, names: tuple[str, ...] | None) -> tuple[Concept, ...]:
-        """The concepts of some names, or all of them, in the order of their names.
-
-        Raises:
-            ConceptError: a name is unknown.
-            UsageError: no name at all was given.
-        """
-        if names is None:
-            return self.store.all()
-        if not names:
-            raise UsageError("no concept names given", hint="Example: --concepts rex,anna")
-        found = {c.id: c for c in (self.store.get(n) for n in names)}
-        return tuple(sorted(found.values(), key=lambda c: c.name.casefold()))
 
 
 def faces_can_use_cuda() -> bool:

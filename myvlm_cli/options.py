@@ -206,7 +206,7 @@ def open_session(
     if device not in ("auto", "cpu"):
         _ = session.device
     if names:
-        session.concepts(names)
+        session.store.select(names)
     if allow_body:
         _check_bodies(session)
     return session

@@ -98,7 +98,7 @@ def _named(session: Any, names: list[str]) -> list[Any]:
     from engine.concepts.drawn_photos import vlm_knows
     from engine.core.errors import NoVlmError
 
-    concepts = list(session.concepts(tuple(names)))
+    concepts = list(session.store.select(tuple(names)))
     for concept in concepts:
         if concept.references and not vlm_knows(session, concept):
             raise NoVlmError(

@@ -198,7 +198,7 @@ def test_a_second_name_is_told_and_whom_it_silences(session, tmp_path, name, who
     assert any(f"myvlm concepts merge {name} Max" in w for w in done.warnings)
     assert [{a.name, b.name} for a, b in find_same_pairs(session)] == [{name, "Max"}]
     photos = [load_photo(p.path) for p in draw_album(tmp_path / "album").values()]
-    found = recognise_all(session, photos, load_gallery(session, session.concepts((name,))))
+    found = recognise_all(session, photos, load_gallery(session, session.store.select((name,))))
     named = sum(any(m.name == name for m in f.names) for f in found)
     displaced = [d for f in found for d in f.displaced]
     assert {(d.name, d.rival) for d in displaced} <= {(name, "Max")}
@@ -211,7 +211,7 @@ def test_a_second_name_is_told_and_whom_it_silences(session, tmp_path, name, who
 def test_nobody_is_displaced_by_somebody_else(session, tmp_path):
     enrol(session, "Mug", draw(tmp_path / "mug", MUG, 3))
     photos = [load_photo(p.path) for p in draw_album(tmp_path / "album").values()]
-    found = recognise_all(session, photos, load_gallery(session, session.concepts(("Rex",))))
+    found = recognise_all(session, photos, load_gallery(session, session.store.select(("Rex",))))
     assert [f.displaced for f in found] == [(), (), ()]
     assert sum(bool(f.names) for f in found) == 2
 

@@ -16,6 +16,7 @@ from engine.concepts.object_heads import retrain_rivals
 from engine.core.errors import UsageError
 from engine.core.types import Kind
 from engine.recognition.linear_head import LinearHead
+from engine.recognition.recognise import can_recognise
 from engine.session import Session, SessionOptions
 from engine.store.published import read_classifier, read_embeddings
 from tests.heads import object_head
@@ -257,7 +258,7 @@ def test_a_stray_head_never_stops_captions(myvlm, session, published):
     session.store.save_head(object_head(person.id, model, 8, weight=weight))
     anna = session.store.load_embedding(session.store.get("Anna"), session.vlm_id, session.vlm_revision)
     session.store.save_embedding(replace(anna, concept_id=person.id, identifier="guest"))
-    assert not session.can_recognise(person)
+    assert not can_recognise(session.store, session.recogniser_config, person)
     result = myvlm("caption", published / "album", "--dry-run", "--jsonl")
     assert result.code == 0, result.err
     assert any("Anna" in p["caption"] for p in result.lines)

@@ -15,7 +15,7 @@ from engine.core.batches import in_batches
 from engine.core.errors import NotTrainedError, NoVlmError, PhotoError, UsageError
 from engine.core.types import Concept, Match, Status
 from engine.photos.decode import Photo, load_photo
-from engine.recognition.recognise import Gallery, load_gallery, recognise
+from engine.recognition.recognise import Gallery, can_recognise, check_recognisable, load_gallery, recognise
 from engine.session import Session
 from engine.store.calibrations import common_folder
 from engine.training.questions import Task
@@ -101,7 +101,7 @@ def answer_question(
         raise UsageError("the question is empty", hint='Example: myvlm ask photo.jpg "What is Rex holding?"')
     if session.choices.vlm and session.vlm_config.world:
         check_drawn(session, paths, way_out="")
-    chosen = session.concepts(concepts)
+    chosen = session.store.select(concepts)
     asked = _asked(session, question, chosen)
     wanted = [c for c in chosen if c in asked.named or c.id in asked.known or c.id in asked.mistakable]
     enrolled = load_gallery(session, wanted, common_folder(paths))
@@ -141,7 +141,7 @@ def _asked(session: Session, question: str, chosen: Sequence[Concept]) -> _Asked
     names = {name for _, _, name in spans}
     named = tuple(c for c in chosen if c.name in names)
     for concept in named:
-        session.check_recognisable(concept)
+        check_recognisable(session.store, session.recogniser_config, concept)
     composed = unicodedata.normalize("NFC", question)
     for start, stop, _ in reversed(spans):
         composed = f"{composed[:start]}\0{composed[stop:]}"
@@ -220,7 +220,7 @@ def _known(session: Session, chosen: Iterable[Concept]) -> "dict[str, tuple[Pers
             task, vector = _load(session, concept)
         except NotTrainedError:
             continue
-        if session.can_recognise(concept):
+        if can_recognise(session.store, session.recogniser_config, concept):
             found[concept.id] = (PersonalisedConcept(concept, vector), task)
     return found
 

@@ -19,7 +19,7 @@ from engine.core.types import Concept, Match, Status
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
 from engine.photos.photo_file import LARGEST_FILE
-from engine.recognition.recognise import Gallery, load_gallery, recognise
+from engine.recognition.recognise import Gallery, check_recognisable, load_gallery, recognise
 from engine.session import Session
 from engine.store.calibrations import common_folder
 
@@ -75,7 +75,7 @@ def locate_concept(
     if method == "refer":
         check_vlm(session, paths)
     concept = session.store.get(name)
-    session.check_recognisable(concept)
+    check_recognisable(session.store, session.recogniser_config, concept)
     enrolled = load_gallery(session, [concept], common_folder(paths))
     known = _known(session, concept, method) if method == "refer" or explain else {}
     pictures = Pictures(explain) if explain else None

@@ -7,6 +7,7 @@ import numpy as np
 
 from engine.core.errors import NotTrainedError
 from engine.core.types import Concept
+from engine.recognition.recognise import check_recognisable
 from engine.session import Session
 
 
@@ -37,10 +38,10 @@ def choose_requested(session: Session, names: tuple[str, ...] | None) -> Request
     """
     if names == ():
         return RequestedConcepts()
-    chosen = session.concepts(names)
+    chosen = session.store.select(names)
     if names is not None:
         for concept in chosen:
-            session.check_recognisable(concept)
+            check_recognisable(session.store, session.recogniser_config, concept)
     asked = tuple(c for c in chosen if names is not None or _has_head(session, c))
     return RequestedConcepts(asked, _vectors(session), tuple(c for c in chosen if c not in asked))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line
 from engine.core.types import Concept, Kind
+from engine.recognition.recognise import can_recognise
 from engine.session import Session
 from engine.store.concepts import Embedding
 from engine.store.heads import ConceptHead, ObjectHead
@@ -112,7 +113,7 @@ def import_published(session: Session, source: Source, who: Identity, *, replaci
     session.store.save_embedding(embedding)
     head = _save_head(session, concept, *numbers) if numbers else None
     concept = session.store.get(who.name)
-    if not session.can_recognise(concept):
+    if not can_recognise(session.store, session.recogniser_config, concept):
         warnings.append(f"{concept.name} has no head and is not recognised yet: give --head, or add-concept photos")
     return ImportResult(concept, embedding, head, tuple(warnings))
 

@@ -16,7 +16,15 @@ from engine.photos.discovery import FoundFile
 from engine.recognition.bodies import SOURCE, load_bodies
 from engine.recognition.explain.nearest import KnownPhotos
 from engine.recognition.explain.runner_up import RunnerUp, find_runner_up, row_of
-from engine.recognition.recognise import Gallery, known_scenes, load_gallery, load_head, look_up, score_scene
+from engine.recognition.recognise import (
+    Gallery,
+    check_recognisable,
+    known_scenes,
+    load_gallery,
+    load_head,
+    look_up,
+    score_scene,
+)
 from engine.recognition.scan import ScanRequest, scan
 from engine.session import Session
 from engine.store.heads import ConceptHead
@@ -122,9 +130,9 @@ def _pick(session: Session, names: tuple[str, ...] | None) -> tuple[tuple[Concep
     """The concepts to look for: all that can be, with those that cannot, or those of some names, which must be."""
     concepts: list[Concept] = []
     left_out: list[NotLookedFor] = []
-    for concept in session.concepts(names):
+    for concept in session.store.select(names):
         try:
-            session.check_recognisable(concept)
+            check_recognisable(session.store, session.recogniser_config, concept)
             load_head(session, concept)
         except ConceptError as err:
             if names is not None:
@@ -190,7 +198,7 @@ class _Explainer:
         head = load_head(self._session, concept)
         if bodies and concept.kind is Kind.PERSON:
             return KnownPhotos.of_body(concept, head, self._bodies[concept.id])
-        return KnownPhotos.of(self._session, concept, head)
+        return KnownPhotos.of(self._session.store, self._session.extractor, concept, head)
 
     @cached_property
     def _bodies(self) -> dict[str, ConceptHead]:

@@ -79,6 +79,18 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class RecognitionOptions:
+    """How concepts are recognised.
+
+    paper_heads: by the heads and thresholds of the paper instead of the open-set classifier. allow_body: people whose
+    face does not show may be named by their body.
+    """
+
+    paper_heads: bool = False
+    allow_body: bool = False
+
+
+@dataclass(frozen=True)
 class Match:
     """A concept recognised in a region. score: higher is better, with the threshold from which it is named; scale: what
     both are, None of a match that was read from a sidecar, which does not say.

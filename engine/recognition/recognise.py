@@ -15,9 +15,10 @@ from engine.recognition.classifier import ConceptClassifier, open_set_classifier
 from engine.recognition.displaced import DisplacedConcept, find_displaced
 from engine.recognition.feedback import Placement, Scored, UserLabels, place, place_maybes
 from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
 from engine.vision.cached_extractor import corners
-from engine.vision.config import FaceQuality
+from engine.vision.config import FaceQuality, RecogniserConfig
 from engine.vision.faces import Face
 from engine.vision.regions import Region, RegionFeatures, overlaps
 
@@ -325,6 +326,26 @@ def load_head(session: Session, concept: Concept) -> ConceptHead:
             hint="Run myvlm add-concept again with the same photos and the VLM you want to use.",
         )
     return head
+
+
+def can_recognise(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> bool:
+    """Whether a concept can be looked for in photos: all that have references can, one that was imported only with a
+    head of its kind for this recogniser.
+    """
+    return bool(concept.references) or store.has_head(concept.id, config.head_id(concept.kind))
+
+
+def check_recognisable(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> None:
+    """Make sure that a concept can be looked for in photos.
+
+    Raises:
+        ConceptError: it was imported without a head for this recogniser.
+    """
+    if not can_recognise(store, config, concept):
+        raise ConceptError(
+            f"{concept.name!r} cannot be recognised: it was imported without a head for {config.name}",
+            hint="Give it photos with myvlm add-concept, or import its head.",
+        )
 
 
 def score_scene(judge: ConceptClassifier, scene: _Scene) -> np.ndarray:

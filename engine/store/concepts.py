@@ -14,7 +14,7 @@ from shlex import quote
 import numpy as np
 
 from engine.core.database import open_database, open_empty, transaction
-from engine.core.errors import ArtefactError, ConceptError, NotTrainedError
+from engine.core.errors import ArtefactError, ConceptError, NotTrainedError, UsageError
 from engine.core.files import make_private_folder, sha256_of
 from engine.core.tensors import add_tensors, load_tensors
 from engine.core.types import Concept, Kind, Reference
@@ -109,6 +109,20 @@ class ConceptStore:
         near = [names[k] for k in get_close_matches(name_key(name), names, n=3)]
         meant = f"Did you mean {' or '.join(near)}? " if near else ""
         return f"{meant}Known: {', '.join(names.values())}."
+
+    def select(self, names: tuple[str, ...] | None) -> tuple[Concept, ...]:
+        """The concepts of some names, or all of them, in the order of their names.
+
+        Raises:
+            ConceptError: a name is unknown.
+            UsageError: no name at all was given.
+        """
+        if names is None:
+            return self.all()
+        if not names:
+            raise UsageError("no concept names given", hint="Example: --concepts rex,anna")
+        by_id = {c.id: c for c in (self.get(n) for n in names)}
+        return tuple(sorted(by_id.values(), key=lambda c: c.name.casefold()))
 
     def find(self, name: str) -> Concept | None:
         """The concept of a name, or None."""

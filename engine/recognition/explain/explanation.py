@@ -23,6 +23,7 @@ from engine.recognition.feedback import SAME_PLACE
 from engine.recognition.recognise import (
     Gallery,
     Recognition,
+    check_recognisable,
     flaws_of,
     known_scenes,
     load_gallery,
@@ -189,7 +190,8 @@ def explain_recognition(
         told = _told(seen, verdict)
         feature = None if verdict.row is None else seen.features[verdict.row]
         if feature is not None:
-            nearest, rejection = (f(session, concept, head, feature) for f in (find_nearest, find_rejection))
+            nearest = find_nearest(session, concept, head, feature)
+            rejection = find_rejection(session, concept, head, feature)
             told = replace(told, nearest=nearest, likeness=mean_likeness(head, feature), rejection=rejection)
     if told.outcome is RecognitionOutcome.NAMED and name_key(concept.name) in declined:
         taken_out = "the name was taken out of the photo's sidecar"
@@ -205,7 +207,7 @@ def explain_photo(session: Session, name: str, path: Path) -> tuple[Photo, Expla
         ConceptError: the concept is unknown, or has no head for the recogniser in use.
     """
     concept, photo = session.store.get(name), load_photo(path)
-    session.check_recognisable(concept)
+    check_recognisable(session.store, session.recogniser_config, concept)
     try:
         declined = read_removed_names(Namer().find(path).xmp)
     except SidecarError:

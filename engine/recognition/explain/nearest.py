@@ -13,7 +13,9 @@ from engine.core.types import Concept, Decision, Kind, Reference
 from engine.recognition.bodies import SOURCE
 from engine.recognition.feedback_features import key_of
 from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FaceHead
+from engine.vision.cached_extractor import CachedExtractor
 
 _SAME = 0.995
 """Cosine from which on a cached region is the one that a view was made of: numbers differ by batch and device."""
@@ -50,10 +52,10 @@ class KnownPhotos:
         self._photos, self._dates = [p for p in photos if len(p.views)], dates
 
     @classmethod
-    def of(cls, session: Session, concept: Concept, head: ConceptHead) -> "KnownPhotos":
+    def of(cls, store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead) -> "KnownPhotos":
         """References and confirmed photos; none of an imported head that nobody taught."""
-        confirmed = _decided(session, concept, "confirmed", head.feedback.confirmed)
-        return cls([*_references(session, concept, head), *confirmed], _dates(head))
+        confirmed = _decided(store, concept, "confirmed", head.feedback.confirmed)
+        return cls([*_references(store, extractor, concept, head), *confirmed], _dates(head))
 
     @classmethod
     def of_body(cls, concept: Concept, head: ConceptHead, body: ConceptHead) -> "KnownPhotos":
@@ -93,7 +95,7 @@ class _Known:
 
 def find_nearest(session: Session, concept: Concept, head: ConceptHead, feature: np.ndarray) -> Likeness | None:
     """The reference or confirmed photo with the view most like a region's feature (D,); None where a head has none."""
-    return next(KnownPhotos.of(session, concept, head).ranked(feature), None)
+    return next(KnownPhotos.of(session.store, session.extractor, concept, head).ranked(feature), None)
 
 
 def find_nearest_body(concept: Concept, head: ConceptHead, body: ConceptHead, feature: np.ndarray) -> Likeness | None:
@@ -103,7 +105,7 @@ def find_nearest_body(concept: Concept, head: ConceptHead, body: ConceptHead, fe
 
 def find_rejection(session: Session, concept: Concept, head: ConceptHead, feature: np.ndarray) -> Likeness | None:
     """What is most like a region's feature (D,) of all that the user said is not the concept."""
-    rejected = _decided(session, concept, "rejected", head.feedback.rejected)
+    rejected = _decided(session.store, concept, "rejected", head.feedback.rejected)
     return next(KnownPhotos(rejected, {}).ranked(feature), None)
 
 
@@ -122,22 +124,22 @@ def _dates(head: ConceptHead) -> Mapping[str, str]:
 
 
 def _decided(
-    session: Session, concept: Concept, of: Literal["confirmed", "rejected"], rows: Mapping[str, np.ndarray]
+    store: ConceptStore, concept: Concept, of: Literal["confirmed", "rejected"], rows: Mapping[str, np.ndarray]
 ) -> list[_Known]:
     """What the user decided, by the features that are kept of it."""
-    known = {key_of(d): d for d in session.store.decisions.of(concept.id)} if rows else {}
+    known = {key_of(d): d for d in store.decisions.of(concept.id)} if rows else {}
     return [_Known(of, views, partial(known.get, key)) for key, views in sorted(rows.items())]
 
 
-def _references(session: Session, concept: Concept, head: ConceptHead) -> list[_Known]:
-    return _numbered(session, concept, head)[1]
+def _references(store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead) -> list[_Known]:
+    return _numbered(store, extractor, concept, head)[1]
 
 
 def _numbered(session: Session, concept: Concept, head: ConceptHead) -> tuple[list[int], list[_Known]]:
     """The numbers of a head's photos, and what is known of each."""
     views, photos = head.views, head.photo_numbers(session.recogniser_config.augmentations)
     by_number = {int(n): views[photos == n] for n in np.unique(photos)}
-    numbering = _Numbering(session, concept, {n: rows[0] for n, rows in by_number.items()})
+    numbering = _Numbering(session.store, session.extractor, concept, {n: rows[0] for n, rows in by_number.items()})
     owners: dict[int, Callable[[], Reference | None]] = {n: cache(partial(numbering.reference, n)) for n in by_number}
     told = head.references
     if told:
@@ -149,8 +151,10 @@ def _numbered(session: Session, concept: Concept, head: ConceptHead) -> tuple[li
 class _Numbering:
     """Which reference a head's photo is, by its number and its plain view (D,)."""
 
-    def __init__(self, session: Session, concept: Concept, plain: Mapping[int, np.ndarray]) -> None:
-        self._session, self._concept, self._plain = session, concept, plain
+    def __init__(
+        self, store: ConceptStore, extractor: CachedExtractor, concept: Concept, plain: Mapping[int, np.ndarray]
+    ) -> None:
+        self._store, self._extractor, self._concept, self._plain = store, extractor, concept, plain
 
     def reference(self, number: int) -> Reference | None:
         """The one of that number if the cache has the view in it, or does not tell and the head must be of these
@@ -170,7 +174,7 @@ class _Numbering:
         common), and the cache contradicts none.
         """
         own = self._concept.references
-        heads = [h for h in self._session.store.facts(self._concept)["heads"] if h["kind"] != SOURCE]
+        heads = [h for h in self._store.facts(self._concept)["heads"] if h["kind"] != SOURCE]
         if len(heads) != 1 or set(self._plain) != set(range(len(own))):
             return False
         plain = np.stack([self._plain[n] for n in range(len(own))])
@@ -179,17 +183,17 @@ class _Numbering:
         return all(self._shows(n, reference) is not False for n, reference in enumerate(own))
 
     def _shows(self, number: int, reference: Reference) -> bool | None:
-        return _shows(self._session, self._concept.kind, reference, self._plain[number])
+        return _shows(self._extractor, self._concept.kind, reference, self._plain[number])
 
 
-def _shows(session: Session, kind: Kind, reference: Reference, plain: np.ndarray) -> bool | None:
+def _shows(extractor: CachedExtractor, kind: Kind, reference: Reference, plain: np.ndarray) -> bool | None:
     """Whether a view was made of a reference photo; None when the cache does not tell: it forgot the photo, or it has
     no region just there, because a person marked it.
     """
     if kind is Kind.PERSON:
-        faces = session.extractor.cached_faces(reference.content_hash)
+        faces = extractor.cached_faces(reference.content_hash)
         return None if faces is None else any(float(f.embedding @ plain) > _SAME for f in faces)
-    found = session.extractor.cached_regions(reference.content_hash)
+    found = extractor.cached_regions(reference.content_hash)
     if found is None or reference.box is None:
         return None
     there = [r.box.rounded() == reference.box.rounded() for r in found.regions]
