@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from engine.core.paths import home
-from engine.core.types import RecognitionOptions
+from engine.core.types import Kind, RecognitionOptions
 from engine.store.concepts import ConceptStore
 from engine.vision.cache import FeatureCache
-from engine.vision.config import RecogniserConfig, find_recogniser
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig, find_recogniser, list_recognisers
 from engine.vlms.config import VlmConfig, find_config
 from engine.vlms.registry import (
     DEFAULT,
@@ -25,7 +26,6 @@ from engine.vlms.registry import (
 if TYPE_CHECKING:
     import torch
 
-    from engine.vision.cached_extractor import CachedExtractor
     from engine.vision.extractor import FeatureExtractor
     from engine.vlms.base import Vlm
 
@@ -144,17 +144,20 @@ class Session:
         )
 
     @cached_property
-    def extractor(self) -> "CachedExtractor":
+    def extractor(self) -> CachedExtractor:
         """The recogniser's detections, cached; models load when first needed."""
-        from engine.vision.cached_extractor import CachedExtractor
-
         return CachedExtractor(self.recogniser_config, self.cache, lambda: self.recogniser)
 
     def with_recogniser(self, name: str) -> "Session":
-        """A session on the same open store with another recogniser."""
+        """Return a session on the same open store and cache with another recogniser."""
         other = Session(replace(self.choices, recogniser=name), self.folder, create=self._create)
         other.__dict__ |= {"store": self.store, "cache": self.cache}
         return other
+
+    def extractors(self, kind: Kind) -> tuple[CachedExtractor, ...]:
+        """Return this and every other recogniser that makes heads of its own for a kind of concept; loads no model."""
+        configs = {c.head_id(kind): c for c in reversed((self.recogniser_config, *list_recognisers()))}
+        return tuple(self.with_recogniser(c.name).extractor for c in reversed(configs.values()))
 
 
 def faces_can_use_cuda() -> bool:

@@ -203,7 +203,7 @@ def _next(session: Any, done: Any) -> tuple[str, str, str]:
     from engine.vlms.registry import find_weights
 
     train = f"myvlm train {shlex.quote(done.concept.name)}"
-    ready = find_weights(session.vlm_config) is not None and vlm_knows(session, done.concept)
+    ready = find_weights(session.vlm_config) is not None and vlm_knows(session.vlm_config, done.concept)
     need = training_need(session, done.concept) if ready else Need.NOTHING
     if need is Need.NEW_PHOTOS:
         return "Recognised with all its photos from now on. Run:", train, "to use the new photos in captions, too"

@@ -118,7 +118,7 @@ def calibrate_unseen(
     from engine.core.types import Kind
     from engine.recognition.calibrate import FEWEST, MOST, calibrated_on, recognisable
 
-    known = recognisable(session)
+    known = recognisable(session.store, session.recogniser_config)
     wanted = {c.kind is Kind.PERSON for c in (known if concepts is None else concepts) if c in known}
     kinds = [k for k in Kind if (k is Kind.PERSON) in wanted]
     if photos.folder is None or not kinds:

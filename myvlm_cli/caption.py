@@ -168,7 +168,7 @@ def _warn_of_doubles(session: "Session", chosen: "RequestedConcepts") -> None:
     """Say which two names stand for one individual: then neither is written."""
     from engine.concepts.similarity import find_same_pairs, same_words
 
-    for a, b in find_same_pairs(session):
+    for a, b in find_same_pairs(session.store, session.recogniser_config):
         if a in chosen.asked or b in chosen.asked:
             out.say(same_words(a, b))  # -q silences it: two enrolled twins are no mistake
 

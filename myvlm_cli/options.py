@@ -220,7 +220,7 @@ def _check_bodies(session: "Session") -> None:
 
     if session.choices.heads == "paper":
         raise UsageError("the paper's heads know people by their faces only", hint="Leave out --allow-body.")
-    if not load_bodies(session):
+    if not load_bodies(session.store, session.recogniser_config, session.recognition):
         out.warn(
             "--allow-body changes nothing: nobody's body is known. A recogniser with an object detector"
             f" keeps it when people are enrolled ({session.recogniser_config.name} has"

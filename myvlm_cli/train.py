@@ -100,7 +100,7 @@ def _named(session: Any, names: list[str]) -> list[Any]:
 
     concepts = list(session.store.select(tuple(names)))
     for concept in concepts:
-        if concept.references and not vlm_knows(session, concept):
+        if concept.references and not vlm_knows(session.vlm_config, concept):
             raise NoVlmError(
                 f"{session.vlm_config.name} only knows drawings and cannot learn from photos of {concept.name}",
                 hint=HOW_TO_GET_A_VLM,
@@ -118,7 +118,7 @@ def _needing(session: Any, task: str) -> list[Any]:
         need = training_need(session, concept, task)
         if need is Need.NO_PHOTOS:
             out.warn(f"{concept.name} has no photos to learn from (it was imported) and is left out")
-        elif need is not Need.NOTHING and not vlm_knows(session, concept):
+        elif need is not Need.NOTHING and not vlm_knows(session.vlm_config, concept):
             out.warn(
                 f"{concept.name} is left out: {session.vlm_config.name} only knows drawn photos and learns nothing from"
                 " these. `myvlm models` lists VLMs for real photos"

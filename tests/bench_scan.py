@@ -144,9 +144,11 @@ def match(home: Path, name: str, hashes: list[str], repeat: int, *, grid: bool) 
 
     def once() -> Iterator[bool]:
         session = open_session(home, grid=grid)
-        enrolled = load_gallery(session, [session.store.get(name)])
+        enrolled = load_gallery(
+            session.store, session.recogniser_config, session.recognition, [session.store.get(name)]
+        )
         for content_hash in hashes:
-            matches = recognise_known(session, content_hash, enrolled)
+            matches = recognise_known(session.extractor, content_hash, enrolled)
             assert matches is not None
             yield bool(matches)
         session.store.close()

@@ -196,9 +196,13 @@ def test_a_second_name_is_told_and_whom_it_silences(session, tmp_path, name, who
     done = enrol(session, "Max", draw(tmp_path / "max", who, 3))
     assert [s.concept.name for s in done.same_as] == [name]
     assert any(f"myvlm concepts merge {name} Max" in w for w in done.warnings)
-    assert [{a.name, b.name} for a, b in find_same_pairs(session)] == [{name, "Max"}]
+    assert [{a.name, b.name} for a, b in find_same_pairs(session.store, session.recogniser_config)] == [{name, "Max"}]
     photos = [load_photo(p.path) for p in draw_album(tmp_path / "album").values()]
-    found = recognise_all(session, photos, load_gallery(session, session.store.select((name,))))
+    found = recognise_all(
+        session.extractor,
+        photos,
+        load_gallery(session.store, session.recogniser_config, session.recognition, session.store.select((name,))),
+    )
     named = sum(any(m.name == name for m in f.names) for f in found)
     displaced = [d for f in found for d in f.displaced]
     assert {(d.name, d.rival) for d in displaced} <= {(name, "Max")}
@@ -211,7 +215,11 @@ def test_a_second_name_is_told_and_whom_it_silences(session, tmp_path, name, who
 def test_nobody_is_displaced_by_somebody_else(session, tmp_path):
     enrol(session, "Mug", draw(tmp_path / "mug", MUG, 3))
     photos = [load_photo(p.path) for p in draw_album(tmp_path / "album").values()]
-    found = recognise_all(session, photos, load_gallery(session, session.store.select(("Rex",))))
+    found = recognise_all(
+        session.extractor,
+        photos,
+        load_gallery(session.store, session.recogniser_config, session.recognition, session.store.select(("Rex",))),
+    )
     assert [f.displaced for f in found] == [(), (), ()]
     assert sum(bool(f.names) for f in found) == 2
 

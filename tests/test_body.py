@@ -67,7 +67,7 @@ def person_views(session, photos):
         found = session.extractor.find_regions([photo], keep=True)[0]
         row = next(i for i, r in enumerate(found.regions) if r.source == "detector")
         body = make_crop(photo, found.regions[row].box, found.features[row])
-        yield complete_crop(session, photo, body, found, np.random.default_rng(0))
+        yield complete_crop(session.extractor, photo, body, found, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +102,15 @@ def learn_bodies(session, photos):
     anna = session.store.get("Anna")
     views = [make_crop(load_photo(r.path), r.box, np.zeros(1)) for r in anna.references]
     bodies = list(person_views(session, photos))
-    save_bodies(session, anna, [replace(views[0], body=b) for b in bodies])
+    save_bodies(session.store, session.recogniser_config, anna, [replace(views[0], body=b) for b in bodies])
 
 
 def enrolled(session):
-    return load_gallery(session, session.store.all())
+    return load_gallery(session.store, session.recogniser_config, session.recognition, session.store.all())
 
 
 def named(session, photo):
-    (found,) = recognise(session, [photo], enrolled(session))
+    (found,) = recognise(session.extractor, [photo], enrolled(session))
     return [(m.name, m.source) for m in found]
 
 
@@ -131,7 +131,7 @@ def test_without_a_detector_only_the_face_is_kept(known, tmp_path, detector):
     done = enrol(session, "Anna", [known / "Anna"])
     assert len(done.concept.references) == 4
     assert [h["kind"] for h in session.store.facts(done.concept)["heads"]] == ["face"]
-    assert load_bodies(session) == {}
+    assert load_bodies(session.store, session.recogniser_config, session.recognition) == {}
     assert enrolled(session).bodies is None
 
 
@@ -149,13 +149,15 @@ def test_every_way_of_looking_agrees(plain, allowing, tmp_path):
     photos = faceless(plain, tmp_path / "asked", range(50, 58))
     photos.append(load_photo(draw(tmp_path / "both.jpg", (ANNA, REX), 8)))
     judges = enrolled(allowing)
-    found = recognise(allowing, photos, judges)
+    found = recognise(allowing.extractor, photos, judges)
     hashes = [(p.facts.content_hash, None) for p in photos]
-    for known, matches in zip(look_up_all(allowing, hashes, judges), found, strict=True):
+    for known, matches in zip(look_up_all(allowing.extractor, hashes, judges), found, strict=True):
         assert [(m.name, m.source) for m in known.names] == [(m.name, m.source) for m in matches]
     outcomes = set()
     for photo, matches in zip(photos, found, strict=True):
-        told = explain_recognition(allowing, photo, allowing.store.get("Anna"), enrolled=judges)
+        told = explain_recognition(
+            allowing.store, allowing.extractor, allowing.recognition, photo, allowing.store.get("Anna"), enrolled=judges
+        )
         outcomes.add(told.source if told.outcome is RecognitionOutcome.NAMED else None)
         match = next((m for m in matches if m.name == "Anna"), None)
         assert (told.outcome is RecognitionOutcome.NAMED) == (match is not None)
@@ -181,7 +183,7 @@ def test_whose_face_shows_is_not_named_by_a_body_as_well(plain, allowing, tmp_pa
     judges = enrolled(allowing)
     without = replace(judges, people=None)
     by_face = [p for p in photos if named(plain, p) == [("Anna", "face")]]
-    by_body = recognise(allowing, by_face, without)
+    by_body = recognise(allowing.extractor, by_face, without)
     assert [("Anna", "body")] in [[(m.name, m.source) for m in found] for found in by_body]
     assert [named(allowing, p) for p in by_face] == [[("Anna", "face")]] * len(by_face)
 
@@ -210,11 +212,14 @@ def test_allowing_bodies_makes_captions_out_of_date(plain, allowing):
 def test_review_asks_about_bodies_that_may_be_somebody(plain, allowing, tmp_path):
     photos = faceless(plain, tmp_path / "asked", range(50, 58))
     learn_bodies(plain, faceless(plain, tmp_path / "taught", range(300, 308)))
-    heads = load_bodies(allowing)
-    scorer = fit(make_reference_set(allowing, heads, ()))
+    heads = load_bodies(allowing.store, allowing.recogniser_config, allowing.recognition)
+    scorer = fit(make_reference_set(allowing.recogniser_config, heads, ()))
     tensors = {**scorer.tensors(), "strangers": scorer.gallery.strangers[:0]}
     never = {c.id: Thresholds(99.0, 0.0 if c.name == "Anna" else 99.0, True) for c in heads}
-    keys = model_of(allowing, heads), gallery_digest(allowing, heads)
+    keys = (
+        model_of(allowing.recogniser_config, allowing.recognition, heads),
+        gallery_digest(allowing.store, allowing.recogniser_config, heads),
+    )
     allowing.store.calibrations.save(StoredCalibration(tmp_path, *keys, 1.0, 100, 0.0, never, tensors))
     told = find_suggestions(allowing, [p.path for p in photos], None, tmp_path).maybes
     assert {(m.match.name, m.match.source) for m in told} == {("Anna", "body")}
@@ -237,7 +242,12 @@ def test_bodies_are_calibrated_on_their_own(plain, allowing, tmp_path):
     assert sum(p.per_1000 for p in promises) == pytest.approx(1.0)
     assert is_calibrated(allowing, library)
     assert is_calibrated(plain, library)
-    assert [j.fingerprint for j in load_gallery(plain, plain.store.all(), library).judges] == before
+    assert [
+        j.fingerprint
+        for j in load_gallery(
+            plain.store, plain.recogniser_config, plain.recognition, plain.store.all(), library
+        ).judges
+    ] == before
 
 
 def test_the_body_of_a_face_is_the_smallest_person_around_it():

@@ -149,7 +149,13 @@ def test_thresholds_outlast_a_decision(myvlm, session, library):
     myvlm("calibrate", library)
 
     def thresholds():
-        judges = load_gallery(session, recognisable(session), library)
+        judges = load_gallery(
+            session.store,
+            session.recogniser_config,
+            session.recognition,
+            recognisable(session.store, session.recogniser_config),
+            library,
+        )
         return [j.names.tolist() for j in (judges.people, judges.things) if j is not None]
 
     before = thresholds()
@@ -172,7 +178,19 @@ def test_nothing_comes_back_after_forgetting(session, library):
 
 def test_without_a_calibration_of_its_own_a_photo_has_that_of_another_library(session, library, tmp_path):
     calibrate(session, list(find_files([library])), library)
-    (judge,) = [j for j in (load_gallery(session, recognisable(session), tmp_path / "x").things,) if j]
+    (judge,) = [
+        j
+        for j in (
+            load_gallery(
+                session.store,
+                session.recogniser_config,
+                session.recognition,
+                recognisable(session.store, session.recogniser_config),
+                tmp_path / "x",
+            ).things,
+        )
+        if j
+    ]
     assert judge.calibration is not None
     assert judge.calibration.root == library
 
@@ -195,10 +213,14 @@ def test_paper_heads_are_not_calibrated(session, library):
 
 
 def test_a_digest_tells_galleries_apart(session):
-    heads = {c: load_head(session, c) for c in session.store.all()}
+    heads = {c: load_head(session.store, session.recogniser_config, c) for c in session.store.all()}
     rex, anna = session.store.get("Rex"), session.store.get("Anna")
-    assert gallery_digest(session, {rex: heads[rex]}) != gallery_digest(session, heads)
-    assert gallery_digest(session, {anna: heads[anna], rex: heads[rex]}) == gallery_digest(session, heads)
+    assert gallery_digest(session.store, session.recogniser_config, {rex: heads[rex]}) != gallery_digest(
+        session.store, session.recogniser_config, heads
+    )
+    assert gallery_digest(
+        session.store, session.recogniser_config, {anna: heads[anna], rex: heads[rex]}
+    ) == gallery_digest(session.store, session.recogniser_config, heads)
     assert list(heads) == [anna, rex]
 
 

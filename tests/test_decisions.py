@@ -57,7 +57,7 @@ def opened():
 def head_of(name):
     session = opened()
     concept = session.store.get(name)
-    return session.store.load_head(concept.id, head_id(session, concept.kind))
+    return session.store.load_head(concept.id, head_id(session.recogniser_config, concept.kind))
 
 
 def test_who_is_rejected_is_named_no_more_and_other_photos_stay(myvlm, album):
@@ -359,10 +359,10 @@ def test_known_features_and_opened_photos_give_the_same(session, album, myvlm):
     myvlm("confirm", album / "both.jpg", "Rex", "--box", "1,1,60,60")
     captioned(myvlm, album)
     own = opened()
-    enrolled = load_gallery(own, own.store.all())
+    enrolled = load_gallery(own.store, own.recogniser_config, own.recognition, own.store.all())
     for photo in sorted(album.glob("*.jpg")):
         document = json.loads(photo.with_name(f"{photo.name}.myvlm.json").read_text())
-        found = recognise_known(own, document["photo"]["content_hash"], enrolled)
+        found = recognise_known(own.extractor, document["photo"]["content_hash"], enrolled)
         assert [(m.name, list(m.box.rounded())) for m in found] == [(c["name"], c["box"]) for c in document["concepts"]]
 
 
@@ -402,7 +402,7 @@ def test_an_imported_head_keeps_what_was_decided(myvlm, album):
     assert myvlm("reject", album / "rex.jpg", "Rex").code == 0
     session, taught = opened(), head_of("Rex").encode()[0]["rejected"]
     weight = np.zeros((2, taught.shape[1]), np.float32)
-    _save_head(session, session.store.get("Rex"), weight, np.zeros(2, np.float32))
+    _save_head(session.store, session.recogniser_config, session.store.get("Rex"), weight, np.zeros(2, np.float32))
     assert np.array_equal(head_of("Rex").encode()[0]["rejected"], taught)
     assert myvlm("confirm", album / "nobody.jpg", "Rex").code == 0
     head = head_of("Rex")

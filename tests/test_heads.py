@@ -113,7 +113,7 @@ def test_what_a_detector_takes_for_a_person_without_a_face_is_a_thing(session, t
     from engine.concepts.reference_crops import crop_regions
 
     photo = load_photo(save_photo(compose(np.random.default_rng(4), (MUG,), place="beach"), tmp_path / "a.jpg").path)
-    views, findings = crop_regions(session, [photo], np.random.default_rng(0))
+    views, findings = crop_regions(session.extractor, [photo], np.random.default_rng(0))
     views = [replace(v, word="woman") for v in views]
     done = enrol_crops(session, "can", views, findings, Guess(Kind.THING, None, kind_guessed=True))
     assert (done.concept.kind, done.concept.category) == (Kind.THING, "thing")

@@ -281,5 +281,5 @@ def test_an_imported_head_is_not_trained_over_by_its_rivals(myvlm, session, publ
     concept, model = session.store.get("Toy"), session.recogniser_config.id
     before = session.store.load_head(concept.id, model).encode()[0]["weight"]
     rival = session.store.put("Other", concept.kind, concept.category, ("Max",), ())
-    assert retrain_rivals(session, rival) == []
+    assert retrain_rivals(session.store, session.recogniser_config, rival) == []
     assert np.array_equal(session.store.load_head(concept.id, model).encode()[0]["weight"], before)

@@ -36,7 +36,14 @@ def same_as_why(session: Session, album: Path) -> list[Suggestion]:
     """The maybes of a folder, after a look whether `why` tells the same of them."""
     maybes = find_suggestions(session, sorted(album.glob("*.jpg")), library=album).maybes
     for maybe in maybes:
-        told = explain_recognition(session, maybe.content_hash, session.store.get(maybe.match.name), album)
+        told = explain_recognition(
+            session.store,
+            session.extractor,
+            session.recognition,
+            maybe.content_hash,
+            session.store.get(maybe.match.name),
+            album,
+        )
         assert (told.outcome, told.score, told.box) == (RecognitionOutcome.MAYBE, maybe.match.score, maybe.match.box)
         assert told.runner_up == maybe.runner_up
         nearest = maybe.nearest[0]

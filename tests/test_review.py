@@ -40,16 +40,18 @@ def settle(library: Path, maybe: float = EVERYTHING, name: float = NOTHING) -> N
     """Calibrate a folder by hand: with these thresholds nobody is named, and whoever is most alike is a maybe."""
     session = Session(SessionOptions("storybook"), Path(os.environ["MYVLM_HOME"]))
     for people in (True, False):
-        concepts = [c for c in recognisable(session) if (c.kind is Kind.PERSON) is people]
+        concepts = [
+            c for c in recognisable(session.store, session.recogniser_config) if (c.kind is Kind.PERSON) is people
+        ]
         if not concepts:
             continue
-        heads = load_heads(session, concepts)
-        scorer = fit(make_reference_set(session, heads, ()))
+        heads = load_heads(session.store, session.recogniser_config, concepts)
+        scorer = fit(make_reference_set(session.recogniser_config, heads, ()))
         width = len(next(iter(scorer.gallery.concepts)).views[0])
         tensors = {**scorer.tensors(), "strangers": np.zeros((0, width), np.float16)}
         model = session.recogniser_config.head_id(concepts[0].kind)
         thresholds = {c.id: Thresholds(name, maybe, True) for c in concepts}
-        digest = gallery_digest(session, heads)
+        digest = gallery_digest(session.store, session.recogniser_config, heads)
         session.store.calibrations.save(StoredCalibration(library, model, digest, 1.0, 400, 1.0, thresholds, tensors))
     session.store.close()
 

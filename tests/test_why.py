@@ -55,14 +55,18 @@ def test_it_is_what_recognition_decided(session, tmp_path, heads):
         save_photo(compose(rng, cast, place="garden"), tmp_path / "small" / f"{n}.jpg", orientation=1 + 5 * (n % 2))
     photos = [load_photo(p) for p in sorted((tmp_path / "small").iterdir())]
     concepts = session.store.all()
-    enrolled = load_gallery(session, concepts)
+    enrolled = load_gallery(session.store, session.recogniser_config, session.recognition, concepts)
     outcomes = set()
-    for photo, matches in zip(photos, recognise(session, photos, enrolled), strict=True):
+    for photo, matches in zip(photos, recognise(session.extractor, photos, enrolled), strict=True):
         named = {m.name: m for m in matches}
-        maybes = {m.name: m for m in look_up(session, photo.facts.content_hash, enrolled).maybes}
+        maybes = {m.name: m for m in look_up(session.extractor, photo.facts.content_hash, enrolled).maybes}
         for concept in concepts:
-            found = explain_recognition(session, photo, concept, enrolled=enrolled)
-            assert found == explain_recognition(session, photo.facts.content_hash, concept)
+            found = explain_recognition(
+                session.store, session.extractor, session.recognition, photo, concept, enrolled=enrolled
+            )
+            assert found == explain_recognition(
+                session.store, session.extractor, session.recognition, photo.facts.content_hash, concept
+            )
             outcomes.add(found.outcome)
             assert (found.outcome is RecognitionOutcome.NAMED) == (concept.name in named)
             assert (found.outcome is RecognitionOutcome.MAYBE) == (concept.name in maybes)
@@ -131,7 +135,11 @@ def test_no_reference_is_better_than_a_wrong_one(session, album, tmp_path):
         assert before.path in [r.path for r in concept.references]
         others = [tmp_path / "others" / f"{k}.jpg" for k in range(4)]
         fresh = [load_photo(p) for p in others]
-        recognise(session, fresh, load_gallery(session, session.store.all()))
+        recognise(
+            session.extractor,
+            fresh,
+            load_gallery(session.store, session.recogniser_config, session.recognition, session.store.all()),
+        )
         boxes = [f.facts.content_hash for f in fresh]
         references = tuple(
             replace(r, path=p, content_hash=h) for r, p, h in zip(concept.references, others, boxes, strict=True)
@@ -231,7 +239,12 @@ def test_decided(session, album):
     assert (confirmed.outcome, confirmed.source, confirmed.score) == (RecognitionOutcome.CONFIRMED, "photo", None)
     photo = load_photo(album / "nobody.jpg")
     assert confirmed.box.rounded() == (0, 0, photo.facts.width, photo.facts.height)
-    assert explain_recognition(session, photo.facts.content_hash, session.store.get("anna")).box is None
+    assert (
+        explain_recognition(
+            session.store, session.extractor, session.recognition, photo.facts.content_hash, session.store.get("anna")
+        ).box
+        is None
+    )
 
 
 def test_a_confirmed_photo_can_be_the_nearest(session, tmp_path):
@@ -271,7 +284,13 @@ def test_the_papers_heads(session, album):
 
 def test_a_photo_that_was_not_looked_at(session, album):
     with pytest.raises(UsageError, match="not looked at"):
-        explain_recognition(session, load_photo(album / "rex.jpg").facts.content_hash, session.store.get("rex"))
+        explain_recognition(
+            session.store,
+            session.extractor,
+            session.recognition,
+            load_photo(album / "rex.jpg").facts.content_hash,
+            session.store.get("rex"),
+        )
 
 
 def test_the_command(myvlm, session, album, tmp_path):

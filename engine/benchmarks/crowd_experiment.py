@@ -29,10 +29,10 @@ def measure_crowds(
     concepts = _learn(session, cases, seed, steps, folder)
     found: Part = {"crowds": _describe(session, concepts, crowds)}
     rows, boxes = [], []
-    enrolled = load_gallery(session, tuple(concepts.values()))
+    enrolled = load_gallery(session.store, session.recogniser_config, session.recognition, tuple(concepts.values()))
     for case in cases:
         for item, own in ((i, own) for items, own in ((case.validation, True), (case.strangers, False)) for i in items):
-            matches = recognise(session, [load_photo(item.path)], enrolled)[0]
+            matches = recognise(session.extractor, [load_photo(item.path)], enrolled)[0]
             false = sum(m.name != case.name or not own for m in matches)
             rows.append({"id": item.truth.id, "split": item.truth.split, "false": false})
             match = next((m for m in matches if own and m.name == case.name), None)

@@ -58,7 +58,10 @@ class RecognitionSettings:
     def digest(self, what: str, seed: int) -> str:
         """What decides a library's measurements: another digest, and it is measured again."""
         session = Session(self.choices)
-        config, method = session.recogniser_config, (_METHOD, gallery_digest(session, {}))
+        config, method = (
+            session.recogniser_config,
+            (_METHOD, gallery_digest(session.store, session.recogniser_config, {})),
+        )
         known = (method, what, seed, self.photos, config.regions_id, config.found_faces_id)
         return sha256_of(repr(known).encode())[:16]
 

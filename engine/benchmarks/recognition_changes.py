@@ -69,8 +69,14 @@ def measure_eleventh(ready: ScannedLibrary) -> Part:
         watch.lap("enrol")
         calibrate(session, ready.files, ready.root)
         watch.lap("calibrate")
-        enrolled = load_gallery(session, recognisable(session), ready.root)
-        found = look_up_all(session, [(p.content_hash, None) for p in ready.photos.values()], enrolled)
+        enrolled = load_gallery(
+            session.store,
+            session.recogniser_config,
+            session.recognition,
+            recognisable(session.store, session.recogniser_config),
+            ready.root,
+        )
+        found = look_up_all(session.extractor, [(p.content_hash, None) for p in ready.photos.values()], enrolled)
         watch.lap("match")
     named = sum(m.concept_id == concept.id for f in found if f is not None for m in f.names)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -86,8 +92,14 @@ def measure_eleventh(ready: ScannedLibrary) -> Part:
 
 def _look_at(session: Session, ready: ScannedLibrary, shots: Sequence[Shot]) -> list[Recognition]:
     """What is found in some photos, with the heads and thresholds as they are now."""
-    enrolled = load_gallery(session, recognisable(session), ready.root)
-    found = look_up_all(session, [(ready.photos[s.number].content_hash, None) for s in shots], enrolled)
+    enrolled = load_gallery(
+        session.store,
+        session.recogniser_config,
+        session.recognition,
+        recognisable(session.store, session.recogniser_config),
+        ready.root,
+    )
+    found = look_up_all(session.extractor, [(ready.photos[s.number].content_hash, None) for s in shots], enrolled)
     return [f for f in found if f is not None]  # all photos were scanned
 
 

@@ -67,7 +67,9 @@ def measure_said(
     Returns "names" and "maybes", per photo [concept, IoU or None]; "margins", per photo [concept, margin] of who would
     be named if all thresholds were lowered by up to -`FURTHEST`, in log-odds; "apart": who is never named.
     """
-    enrolled = load_gallery(session, [c for c in concepts if c is not None], root)
+    enrolled = load_gallery(
+        session.store, session.recogniser_config, session.recognition, [c for c in concepts if c is not None], root
+    )
     lowered = replace(enrolled, people=_lowered(enrolled.people), things=_lowered(enrolled.things))
     judges = [j for j in (enrolled.people, enrolled.things) if j is not None]
     known = {c.id: float(t) for j in judges for c, t in zip(j.concepts, j.names, strict=True)}
@@ -120,7 +122,7 @@ def outcome_of_part(part: Part, heads: str) -> LibraryOutcome:
 
 
 def _looked_up(session: Session, contents: Sequence[str], enrolled: Gallery) -> list[Recognition]:
-    known = [f for f in look_up_all(session, [(c, None) for c in contents], enrolled) if f is not None]
+    known = [f for f in look_up_all(session.extractor, [(c, None) for c in contents], enrolled) if f is not None]
     if len(known) < len(contents):
         raise UsageError("a photo of the library was not scanned", hint="Scan it before it is measured.")
     return known

@@ -176,7 +176,7 @@ def _fires(session: Session, concept: Concept, test: Test) -> bool:
     from engine.recognition.linear_head import LinearHead
 
     photo = load_photo(test.photo.path)
-    head = load_head(session, concept)
+    head = load_head(session.store, session.recogniser_config, concept)
     if concept.kind is Kind.PERSON:
         faces = session.extractor.find_faces([photo], keep=True)[0]
         if not faces:

@@ -51,7 +51,7 @@ def learn_head(session: Session, case: Case, others: Sequence[Case], seed: int) 
     negatives = [] if known >= FEWEST_NEGATIVES else _negatives(case, others)
     category = case.category if case.kind else None
     done = enrol(session, case.name, case.training, kind=case.kind, category=category, negatives=negatives, seed=seed)
-    head = load_head(session, done.concept)
+    head = load_head(session.store, session.recogniser_config, done.concept)
     session.store.forget(case.name)
     kind = done.concept.kind
     return (head if kind is Kind.PERSON else replace(head, threshold=HEAD_THRESHOLD)), kind

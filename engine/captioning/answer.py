@@ -104,7 +104,7 @@ def answer_question(
     chosen = session.store.select(concepts)
     asked = _asked(session, question, chosen)
     wanted = [c for c in chosen if c in asked.named or c.id in asked.known or c.id in asked.mistakable]
-    enrolled = load_gallery(session, wanted, common_folder(paths))
+    enrolled = load_gallery(session.store, session.recogniser_config, session.recognition, wanted, common_folder(paths))
     answered = unknown = 0
     for batch in in_batches(paths, lambda path: _read(session, path), session.vlm_config.batch):
         photos = [p for p in batch if isinstance(p, Photo)]
@@ -156,7 +156,7 @@ def _answer(session: Session, photos: Sequence[Photo], enrolled: Gallery, asked:
     from engine.vlms import generate
 
     began = time.monotonic()
-    matches = recognise(session, photos, enrolled)
+    matches = recognise(session.extractor, photos, enrolled)
     told = [asked.told(own) for own in matches]
     stand_ins, described = _stand_ins(session, photos, matches, asked)
     open_ones = [i for i, s in enumerate(stand_ins) if not s.unnamed]

@@ -135,7 +135,9 @@ def caption_photos(
     chosen = choose_requested(session, request.concepts)
     if session.choices.vlm and session.vlm_config.world:
         photos = check_drawn(session, photos)
-    enrolled = load_gallery(session, chosen.asked, request.library)
+    enrolled = load_gallery(
+        session.store, session.recogniser_config, session.recognition, chosen.asked, request.library
+    )
     now = compute_cache_keys(session, chosen.asked, enrolled, only=request.only)
     others = UnrequestedConcepts.of(session.store.all(), session.store.all() if request.only else chosen.asked)
     writer = Writer(session.folder, "caption") if request.write else None
@@ -318,7 +320,7 @@ def _explain(
 
 def _recognise(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
     unknown = [j.photo for j in jobs if j.matches is None and j.photo is not None]
-    fresh = iter(recognise_all(run.session, unknown, run.enrolled, keep=run.request.write))
+    fresh = iter(recognise_all(run.session.extractor, unknown, run.enrolled, keep=run.request.write))
     done = []
     for job in jobs:
         if job.matches is None and job.photo is not None:

@@ -22,6 +22,7 @@ from engine.photos.photo_file import LARGEST_FILE
 from engine.recognition.recognise import Gallery, check_recognisable, load_gallery, recognise
 from engine.session import Session
 from engine.store.calibrations import common_folder
+from engine.vision.cached_extractor import CachedExtractor
 
 if TYPE_CHECKING:
     from engine.vlms.generate import PersonalisedConcept
@@ -76,13 +77,15 @@ def locate_concept(
         check_vlm(session, paths)
     concept = session.store.get(name)
     check_recognisable(session.store, session.recogniser_config, concept)
-    enrolled = load_gallery(session, [concept], common_folder(paths))
+    enrolled = load_gallery(
+        session.store, session.recogniser_config, session.recognition, [concept], common_folder(paths)
+    )
     known = _known(session, concept, method) if method == "refer" or explain else {}
     pictures = Pictures(explain) if explain else None
     drawn: set[Path] = set()
     unknown = located_some = False
     for batch in in_batches(paths, _read, session.vlm_config.batch):
-        located = _locate(session, enrolled, batch)
+        located = _locate(session.extractor, enrolled, batch)
         if method == "refer" or pictures is not None:
             located = _refine(session, concept, known, batch, located, method, pictures, enrolled)
         for photo, location in zip(batch, located, strict=True):
@@ -178,10 +181,10 @@ def _read(path: Path) -> Photo | LocateResult:
         return LocateResult(path, Status.FAILED, reason=str(err))
 
 
-def _locate(session: Session, enrolled: Gallery, batch: Sequence[Photo | LocateResult]) -> list[LocateResult]:
+def _locate(extractor: CachedExtractor, enrolled: Gallery, batch: Sequence[Photo | LocateResult]) -> list[LocateResult]:
     began = time.monotonic()
     photos = [p for p in batch if isinstance(p, Photo)]
-    matches = iter(recognise(session, photos, enrolled))
+    matches = iter(recognise(extractor, photos, enrolled))
     share = (time.monotonic() - began) / max(1, len(photos))
     found = []
     for photo in batch:

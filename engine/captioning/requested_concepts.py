@@ -9,6 +9,8 @@ from engine.core.errors import NotTrainedError
 from engine.core.types import Concept
 from engine.recognition.recognise import check_recognisable
 from engine.session import Session
+from engine.store.concepts import ConceptStore
+from engine.vision.config import RecogniserConfig
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,12 @@ def choose_requested(session: Session, names: tuple[str, ...] | None) -> Request
     if names is not None:
         for concept in chosen:
             check_recognisable(session.store, session.recogniser_config, concept)
-    asked = tuple(c for c in chosen if names is not None or _has_head(session, c))
+    asked = tuple(c for c in chosen if names is not None or _has_head(session.store, session.recogniser_config, c))
     return RequestedConcepts(asked, _vectors(session), tuple(c for c in chosen if c not in asked))
 
 
-def _has_head(session: Session, concept: Concept) -> bool:
-    return session.store.has_head(concept.id, session.recogniser_config.head_id(concept.kind))
+def _has_head(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> bool:
+    return store.has_head(concept.id, config.head_id(concept.kind))
 
 
 def _vectors(session: Session) -> dict[Concept, np.ndarray]:

@@ -116,7 +116,7 @@ def known_matches(
     if same and document.recognition == now.recognition(content_hash, declined):
         return recorded
     whole = Box(0.0, 0.0, float(facts.width), float(facts.height)) if same else None
-    found = look_up(session, content_hash, enrolled, whole)
+    found = look_up(session.extractor, content_hash, enrolled, whole)
     if found is None:
         trusted = same and after_forgetting and now.still_holds(document.recognition, content_hash, declined)
         return recorded if trusted else None

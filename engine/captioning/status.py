@@ -74,7 +74,7 @@ def read_status(
         EngineError: a concept is unknown, or cannot be recognised.
     """
     concepts = choose_requested(session, names).asked
-    enrolled = load_gallery(session, concepts, library)
+    enrolled = load_gallery(session.store, session.recogniser_config, session.recognition, concepts, library)
     look = _Look(session, enrolled, compute_cache_keys(session, concepts, enrolled), Namer(naming))
     stills = (f for f in photos if f.kind == "photo")
     for group in read_ahead(stills, lambda f: _look(look, f), ahead=8):

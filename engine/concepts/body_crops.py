@@ -10,67 +10,75 @@ from engine.core.errors import EngineError
 from engine.core.types import Concept
 from engine.photos.decode import Photo
 from engine.recognition.bodies import body_around
-from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import BodyHead
-from engine.vision.config import list_recognisers
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig, list_recognisers
 
 
 def with_bodies(
-    session: Session, photos: Sequence[Photo], views: Sequence[ReferenceCrop], *, keep: bool = True
+    extractor: CachedExtractor, photos: Sequence[Photo], views: Sequence[ReferenceCrop], *, keep: bool = True
 ) -> list[ReferenceCrop]:
     """Views of faces with those of the bodies that the detector has around them, as far as it has: without a detector,
     or its weights, they stay as they are. `keep` lets features go to the cache.
     """
-    if session.recogniser_config.detector is None:
+    if extractor.config.detector is None:
         return list(views)
     by_content = {p.facts.content_hash: p for p in photos}
     try:
-        return [_with_body(session, by_content[v.reference.content_hash], v, keep=keep) for v in views]
+        return [_with_body(extractor, by_content[v.reference.content_hash], v, keep=keep) for v in views]
     except EngineError:  # people are known by their faces; what stands in the way of more is no reason to fail
         return list(views)
 
 
-def _with_body(session: Session, photo: Photo, view: ReferenceCrop, *, keep: bool) -> ReferenceCrop:
-    found = session.extractor.find_regions([photo], keep=keep)[0]
+def _with_body(extractor: CachedExtractor, photo: Photo, view: ReferenceCrop, *, keep: bool) -> ReferenceCrop:
+    found = extractor.find_regions([photo], keep=keep)[0]
     assert view.reference.box is not None  # a face's
     row = body_around(found, view.reference.box)
     if row is None:
         return view
     rng = np.random.default_rng(int(photo.facts.content_hash[:8], 16))
     body = make_crop(photo, found.regions[row].box, found.features[row], found.regions[row].word)
-    return replace(view, body=complete_crop(session, photo, body, found, rng))
+    return replace(view, body=complete_crop(extractor, photo, body, found, rng))
 
 
-def save_bodies(session: Session, concept: Concept, views: Sequence[ReferenceCrop], *, adding: bool = False) -> None:
+def save_bodies(
+    store: ConceptStore,
+    config: RecogniserConfig,
+    concept: Concept,
+    views: Sequence[ReferenceCrop],
+    *,
+    adding: bool = False,
+) -> None:
     """Store the head of a person's body: of these views alone, or `adding` them to what it has; none where no body was
     seen.
     """
     bodies = [v.body for v in views if v.body is not None]
-    before = _load(session, concept, session.recogniser_config.id)
+    before = _load(store, concept, config.id)
     photos = _views_by_photo(before) if before and adding else {}
     photos |= {b.reference.content_hash: b.features for b in bodies if b.features is not None}
     background = [before.background] if before and adding else []
     background += [b.background for b in bodies if b.background is not None]
     if photos:
-        session.store.renew_head(_head(concept, session.recogniser_config.id, photos, background))
+        store.renew_head(_head(concept, config.id, photos, background))
     elif before is not None:
-        session.store.renew_head(_emptied(before))
+        store.renew_head(_emptied(before))
 
 
-def remove_bodies(session: Session, concept: Concept, contents: Collection[str]) -> None:
+def remove_bodies(store: ConceptStore, config: RecogniserConfig, concept: Concept, contents: Collection[str]) -> None:
     """Take photos out of the heads of a person's body, for every recogniser."""
-    for model in {c.id for c in (session.recogniser_config, *list_recognisers())}:
-        head = _load(session, concept, model)
+    for model in {c.id for c in (config, *list_recognisers())}:
+        head = _load(store, concept, model)
         if head is None or not set(contents) & set(head.references):
             continue
         photos = {c: v for c, v in _views_by_photo(head).items() if c not in contents}
-        session.store.renew_head(_head(concept, model, photos, [head.background]) if photos else _emptied(head))
+        store.renew_head(_head(concept, model, photos, [head.background]) if photos else _emptied(head))
 
 
-def merge_bodies(session: Session, kept: Concept, gone: Concept) -> None:
+def merge_bodies(store: ConceptStore, config: RecogniserConfig, kept: Concept, gone: Concept) -> None:
     """Give one person's bodies the other's, for every recogniser; photos of both count once."""
-    for model in {c.id for c in (session.recogniser_config, *list_recognisers())}:
-        a, b = (_load(session, c, model) for c in (kept, gone))
+    for model in {c.id for c in (config, *list_recognisers())}:
+        a, b = (_load(store, c, model) for c in (kept, gone))
         if b is None:
             continue
         heads = [h for h in (a, b) if h is not None]
@@ -79,12 +87,12 @@ def merge_bodies(session: Session, kept: Concept, gone: Concept) -> None:
             for content, views in _views_by_photo(head).items():
                 photos.setdefault(content, views)
         if a is None or len(photos) > len(a.references):
-            session.store.renew_head(_head(kept, model, photos, [h.background for h in heads]))
+            store.renew_head(_head(kept, model, photos, [h.background for h in heads]))
 
 
-def _load(session: Session, concept: Concept, model: str) -> BodyHead | None:
+def _load(store: ConceptStore, concept: Concept, model: str) -> BodyHead | None:
     """Load a concept's body for a recogniser, or None."""
-    head = session.store.load_head(concept.id, model)
+    head = store.load_head(concept.id, model)
     return head if isinstance(head, BodyHead) else None
 
 

@@ -17,7 +17,9 @@ from engine.photos.decode import load_photo, read_photo
 from engine.recognition.feedback_features import gather_feedback, rank_by_head
 from engine.recognition.recognise import head_id
 from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import FeedbackFeatures
+from engine.vision.cached_extractor import CachedExtractor
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,15 @@ def decide(session: Session, wishes: Iterable[DecisionRequest | UsageError]) -> 
             continue
         try:
             concept = session.store.get(wish.concept)
-            results.append((_take_back if wish.undo else _record)(session, wish, concept))
+            results.append((_take_back if wish.undo else _record)(session.store, wish, concept))
             touched[concept.id] = concept
         except (PhotoError, ConceptError, UsageError) as err:
             results.append(DecisionResult(wish, error=err))
-    notes = {(d.concept_id, d.content_hash): n for c in touched.values() for d, n in _teach(session, c)}
+    notes = {
+        (d.concept_id, d.content_hash): n
+        for c in touched.values()
+        for d, n in _teach(session.store, session.extractor, c)
+    }
     return [_noted(r, notes) for r in results]
 
 
@@ -133,7 +139,7 @@ def standing(decision: Decision) -> str:
     return "holds" if same else "changed"
 
 
-def _record(session: Session, wish: DecisionRequest, concept: Concept) -> DecisionResult:
+def _record(store: ConceptStore, wish: DecisionRequest, concept: Concept) -> DecisionResult:
     photo = load_photo(wish.photo)
     box = wish.box.clipped(photo.facts.width, photo.facts.height) if wish.box else None
     if box is not None and not (box.x0 < box.x1 and box.y0 < box.y1):
@@ -142,12 +148,12 @@ def _record(session: Session, wish: DecisionRequest, concept: Concept) -> Decisi
     now = datetime.now(UTC).isoformat(timespec="seconds")
     path = wish.photo.absolute()
     decision = Decision(concept.id, photo.facts.content_hash, path, box, wish.verdict, now)
-    return DecisionResult(wish, decision, session.store.decisions.put(decision))
+    return DecisionResult(wish, decision, store.decisions.put(decision))
 
 
-def _take_back(session: Session, wish: DecisionRequest, concept: Concept) -> DecisionResult:
+def _take_back(store: ConceptStore, wish: DecisionRequest, concept: Concept) -> DecisionResult:
     """Take back what was decided about this photo's content, else about what the file once held."""
-    decisions, path = session.store.decisions, wish.photo.absolute()
+    decisions, path = store.decisions, wish.photo.absolute()
     known = decisions.of(concept.id)
     try:
         content_hash = read_photo(wish.photo).content_hash
@@ -160,17 +166,15 @@ def _take_back(session: Session, wish: DecisionRequest, concept: Concept) -> Dec
     return DecisionResult(wish, decisions.remove(concept.id, own[-1].content_hash))
 
 
-def _teach(session: Session, concept: Concept) -> list[tuple[Decision, str]]:
+def _teach(store: ConceptStore, extractor: CachedExtractor, concept: Concept) -> list[tuple[Decision, str]]:
     """Train a concept's head with what was decided; decisions that it did not learn from, with why."""
-    head = session.store.load_head(concept.id, head_id(session, concept.kind))
-    decisions = session.store.decisions.of(concept.id)
+    head = store.load_head(concept.id, head_id(extractor.config, concept.kind))
+    decisions = store.decisions.of(concept.id)
     if head is None:
-        why = (
-            f"it holds for that photo; {concept.name} has no head for {session.recogniser_config.name} that could learn"
-        )
+        why = f"it holds for that photo; {concept.name} has no head for {extractor.config.name} that could learn"
         return [(d, why) for d in decisions]
-    taught, lost = gather_feedback(session, concept, decisions, rank_by_head(head), FeedbackFeatures.of(head))
-    session.store.renew_head(retrain_head(session, concept, head, taught))
+    taught, lost = gather_feedback(extractor, concept, decisions, rank_by_head(head), FeedbackFeatures.of(head))
+    store.renew_head(retrain_head(store, extractor.config, concept, head, taught))
     return [(d, not_learned(d)) for d in lost]
 
 

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 
 from engine.core.types import Concept, Reference
 from engine.photos.metadata.exif import read_software
-from engine.session import DRAWN_BY, Session
+from engine.session import DRAWN_BY
+from engine.vision.config import RecogniserConfig
+from engine.vlms.config import VlmConfig
 
 
 def are_drawn(references: Iterable[Reference]) -> bool:
@@ -13,11 +15,11 @@ def are_drawn(references: Iterable[Reference]) -> bool:
     return there is None or read_software(there).startswith(DRAWN_BY)
 
 
-def vlm_knows(session: Session, concept: Concept) -> bool:
-    """Whether the session's VLM can make sense of a concept's photos."""
-    return not session.vlm_config.world or are_drawn(concept.references)
+def vlm_knows(config: VlmConfig, concept: Concept) -> bool:
+    """Whether a VLM can make sense of a concept's photos."""
+    return not config.world or are_drawn(concept.references)
 
 
-def recogniser_knows(session: Session, concept: Concept) -> bool:
-    """Whether the session's recogniser can make sense of a concept's photos."""
-    return not session.recogniser_config.drawn_only or are_drawn(concept.references)
+def recogniser_knows(config: RecogniserConfig, concept: Concept) -> bool:
+    """Whether a recogniser can make sense of a concept's photos."""
+    return not config.drawn_only or are_drawn(concept.references)

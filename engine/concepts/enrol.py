@@ -17,6 +17,7 @@ from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import iter_photos
 from engine.session import Session
 from engine.store.names import check_name
+from engine.vision.cached_extractor import CachedExtractor
 
 __all__ = ["FEWEST_NEGATIVES", "KNOWN", "Enrolment", "Guess", "enrol", "enrol_crops", "not_learned", "told"]
 
@@ -42,7 +43,7 @@ def enrol(
         UsageError: there are too few negatives to tell a thing from others, or the concept is of another kind.
     """
     check_name(name)
-    earlier = find_existing(session, name, replace=replace)
+    earlier = find_existing(session.store, session.extractor, name, replace=replace)
     check_kind(earlier, kind, category)
     photos, findings = _load(iter_photos(paths))
     if not photos:
@@ -50,14 +51,14 @@ def enrol(
     known = earlier.contents if earlier else frozenset()
     fresh = [p for p in photos if p.facts.content_hash not in known]
     findings += [PhotoFinding(p.path, True, KNOWN, known=True) for p in photos if p.facts.content_hash in known]
-    guess = _guess(session, photos, earlier, kind, category)
-    views, more = _find_views(session, guess.kind, fresh, earlier, seed) if fresh else ([], [])
+    guess = _guess(session.extractor, photos, earlier, kind, category)
+    views, more = _find_views(session.extractor, guess.kind, fresh, earlier, seed) if fresh else ([], [])
     findings = sorted([*findings, *more], key=lambda f: str(f.path))
     if not views and len(fresh) == len(photos):
         hint = told(findings) + (f". {another_kind_hint(earlier.concept)}" if earlier else "")
         raise NoUsablePhotoError(f"none of the photos shows {name!r}", hint=hint)
     if earlier is not None and kind is None and not category:
-        _check_looks(session, earlier, fresh, views)
+        _check_looks(session.extractor, earlier, fresh, views)
     given = {p.facts.content_hash: p.path for p in photos}
     return enrol_crops(
         session, name, views, findings, guess, negatives=negatives, seed=seed, replace=replace, given=given
@@ -65,30 +66,34 @@ def enrol(
 
 
 def _guess(
-    session: Session, photos: Sequence[Photo], earlier: ExistingConcept | None, kind: Kind | None, category: str | None
+    extractor: CachedExtractor,
+    photos: Sequence[Photo],
+    earlier: ExistingConcept | None,
+    kind: Kind | None,
+    category: str | None,
 ) -> Guess:
     """The kind: that which the concept has, the user's, that of the class word, or else by the faces in the photos."""
     if earlier is not None:
         return Guess(earlier.concept.kind, category)
     if kind is not None:
         return Guess(kind, category)
-    by_photos = kind_of_word(category) if category else _kind_by_faces(session, photos)
+    by_photos = kind_of_word(category) if category else _kind_by_faces(extractor, photos)
     return Guess(by_photos, category, kind_guessed=True)
 
 
 def _find_views(
-    session: Session, kind: Kind, photos: Sequence[Photo], earlier: ExistingConcept | None, seed: int
+    extractor: CachedExtractor, kind: Kind, photos: Sequence[Photo], earlier: ExistingConcept | None, seed: int
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
     """What shows the concept in each photo."""
     known = earlier.views if earlier else ()
     if kind is not Kind.PERSON:
-        return crop_regions(session, photos, np.random.default_rng(seed), known)
-    views, findings = crop_faces(session, photos, known)
-    return with_bodies(session, photos, views), findings
+        return crop_regions(extractor, photos, np.random.default_rng(seed), known)
+    views, findings = crop_faces(extractor, photos, known)
+    return with_bodies(extractor, photos, views), findings
 
 
 def _check_looks(
-    session: Session, earlier: ExistingConcept, photos: Sequence[Photo], views: Sequence[ReferenceCrop]
+    extractor: CachedExtractor, earlier: ExistingConcept, photos: Sequence[Photo], views: Sequence[ReferenceCrop]
 ) -> None:
     """Make sure that photos are not of another kind than the pet or thing that they are added to.
 
@@ -99,9 +104,9 @@ def _check_looks(
     if kind is Kind.PERSON or not views or not earlier.shown:
         return
     plain = np.stack([v.feature if v.features is None else v.features[0] for v in views])
-    if not looks_odd_beside(plain, earlier.plain, session.recogniser_config.alike_of(kind)).all():
+    if not looks_odd_beside(plain, earlier.plain, extractor.config.alike_of(kind)).all():
         return
-    seen = _kind_by_faces(session, photos)
+    seen = _kind_by_faces(extractor, photos)
     if seen is not Kind.PERSON:
         seen = kind_of_word(guess_category(seen, views))
     if seen is not kind:
@@ -138,7 +143,7 @@ def _load(paths: Iterable[Path]) -> tuple[list[Photo], list[PhotoFinding]]:
     return photos, findings
 
 
-def _kind_by_faces(session: Session, photos: Sequence[Photo]) -> Kind:
+def _kind_by_faces(extractor: CachedExtractor, photos: Sequence[Photo]) -> Kind:
     """A person when most photos have a face, else a thing (the category may say pet)."""
-    counts = [len(f) for f in session.extractor.find_faces(photos, keep=True)]
+    counts = [len(f) for f in extractor.find_faces(photos, keep=True)]
     return Kind.PERSON if sum(c > 0 for c in counts) > len(counts) / 2 else Kind.THING

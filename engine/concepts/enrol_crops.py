@@ -30,8 +30,11 @@ from engine.recognition.explain.nearest import references_of
 from engine.recognition.feedback_features import gather_feedback, rank_by_views
 from engine.recognition.recognise import head_id
 from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures, ObjectHead
 from engine.store.names import check_name
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig
 from engine.vision.feature_bank import load_bank
 
 FEWEST_NEGATIVES = 30
@@ -101,32 +104,36 @@ def enrol_crops(
         UsageError: there are too few negatives to tell a thing from others, or the concept is of another kind.
     """
     check_name(name)
-    known, earlier = session.store.find(name), find_existing(session, name, replace=replace)
+    known, earlier = session.store.find(name), find_existing(session.store, session.extractor, name, replace=replace)
     if earlier is not None:
-        _move_references(session, earlier.concept, given or {})
+        _move_references(session.store, earlier.concept, given or {})
         if not (views or negatives or earlier.missing) and guess.category in (None, earlier.concept.category):
-            return _unchanged(session, earlier, findings)
+            return _unchanged(session.store, session.extractor, earlier, findings)
     kind, word = _kind_and_word(guess, views, earlier)
     rng = np.random.default_rng(seed)
-    restored, lost = restore_crops(session, kind, earlier.missing, given or {}, rng) if earlier else ([], [])
+    restored, lost = restore_crops(session.extractor, kind, earlier.missing, given or {}, rng) if earlier else ([], [])
     shown = [*(earlier.shown if earlier else ()), *restored, *map(to_stored_crop, views)]
     loose = earlier.loose if earlier else np.zeros((0, 1), np.float32)
     if kind is not Kind.PERSON:
         width = shown[0].views.shape[1]
-        loose = np.concatenate([loose.reshape(-1, width), encode_folders(session, negatives, width)])
-        _check_negatives(session, name, sum(len(p.background) for p in shown) + len(loose))
+        loose = np.concatenate([loose.reshape(-1, width), encode_folders(session.extractor, negatives, width)])
+        _check_negatives(
+            session.store, session.recogniser_config, name, sum(len(p.background) for p in shown) + len(loose)
+        )
     references = (*(session.store.get(name).references if earlier else ()), *(v.reference for v in views))
     identifiers = tuple(session.vlm_config.identifiers["person" if kind is Kind.PERSON else "thing"])
     concept = session.store.put(name, kind, word, identifiers, references)
-    negatives_from, untaught = _train_head(session, concept, _Taken(shown, loose, views, earlier), seed)
+    negatives_from, untaught = _train_head(
+        session.store, session.extractor, concept, _Taken(shown, loose, views, earlier), seed
+    )
     imported = earlier is not None and earlier.imported
-    notes = [*_lost_words(session, lost), *map(not_learned, untaught)]
+    notes = [*_lost_words(session.recogniser_config, lost), *map(not_learned, untaught)]
     notes += ["the imported head is replaced by one that was trained on your photos"] if imported else []
     counts = {"added": len(views), "kept": len(earlier.concept.references) if earlier else 0}
     counts["replaced"] = len(known.references) if known and replace else 0
     guessed = (guess.kind_guessed and earlier is None, guess.category is None and earlier is None)
     done = Enrolment(concept, tuple(findings), *guessed, negatives_from.total, tuple(notes), negatives_from, **counts)
-    return _compared(session, done)
+    return _compared(session.store, session.extractor, done)
 
 
 def not_learned(decision: Decision) -> str:
@@ -157,13 +164,13 @@ def guess_category(kind: Kind, views: Sequence[ReferenceCrop]) -> str:
     return max(sorted(set(words)), key=words.count)
 
 
-def _check_negatives(session: Session, name: str, known: int) -> None:
+def _check_negatives(store: ConceptStore, config: RecogniserConfig, name: str, known: int) -> None:
     """A head that has seen next to nothing else takes everything for the concept (measured: 99 % of unrelated
     features with three negatives); a wrong name is worse than no name.
     """
-    same = session.store.find(name)
-    others = sum(c.kind is not Kind.PERSON and c != same for c in session.store.all())
-    known += len(load_bank(session.recogniser_config).features)
+    same = store.find(name)
+    others = sum(c.kind is not Kind.PERSON and c != same for c in store.all())
+    known += len(load_bank(config).features)
     if known + others < FEWEST_NEGATIVES:
         raise UsageError(
             f"there is too little that {name!r} could be told from: {known + others} views of other things",
@@ -171,7 +178,7 @@ def _check_negatives(session: Session, name: str, known: int) -> None:
         )
 
 
-def _move_references(session: Session, concept: Concept, given: Mapping[str, Path]) -> None:
+def _move_references(store: ConceptStore, concept: Concept, given: Mapping[str, Path]) -> None:
     """Remember where reference photos are now that are no longer where they were."""
     moved = {
         r.content_hash: given[r.content_hash].absolute()
@@ -179,29 +186,31 @@ def _move_references(session: Session, concept: Concept, given: Mapping[str, Pat
         if r.content_hash in given and not r.path.exists()
     }
     if moved:
-        session.store.move_references(concept, moved)
+        store.move_references(concept, moved)
 
 
-def _train_head(session: Session, concept: Concept, taken: _Taken, seed: int) -> tuple[Negatives, tuple[Decision, ...]]:
+def _train_head(
+    store: ConceptStore, extractor: CachedExtractor, concept: Concept, taken: _Taken, seed: int
+) -> tuple[Negatives, tuple[Decision, ...]]:
     """Train and store the head, and those of its rivals; returns what negatives it saw, and of the user's earlier
     decisions those that it could not learn from.
     """
-    model, rows = head_id(session, concept.kind), join_rows(taken.shown, taken.loose)
-    before = session.store.load_head(concept.id, model)
-    decisions = session.store.decisions.of(concept.id)
+    model, rows = head_id(extractor.config, concept.kind), join_rows(taken.shown, taken.loose)
+    before = store.load_head(concept.id, model)
+    decisions = store.decisions.of(concept.id)
     taught, lost = gather_feedback(
-        session, concept, decisions, rank_by_views(rows.features), FeedbackFeatures.of(before)
+        extractor, concept, decisions, rank_by_views(rows.features), FeedbackFeatures.of(before)
     )
     if concept.kind is Kind.PERSON:
-        threshold = session.recogniser_config.faces.threshold
-        session.store.save_head(face_head(concept, model, threshold, rows, taught, _dates(taken, before)))
-        save_bodies(session, concept, taken.views, adding=taken.earlier is not None)
+        threshold = extractor.config.faces.threshold
+        store.save_head(face_head(concept, model, threshold, rows, taught, _dates(taken, before)))
+        save_bodies(store, extractor.config, concept, taken.views, adding=taken.earlier is not None)
         return Negatives(), lost
     own = (rows.background_of, rows.contents)
     lesson = HeadExamples(rows.features, rows.photos, rows.background, taught, (), *own)
-    session.store.save_head(train_object_head(session, concept, lesson, seed))
-    retrain_rivals(session, concept)
-    return count_negatives(session, concept, lesson), lost
+    store.save_head(train_object_head(store, extractor.config, concept, lesson, seed))
+    retrain_rivals(store, extractor.config, concept)
+    return count_negatives(store, extractor.config, concept, lesson), lost
 
 
 def _dates(taken: _Taken, before: ConceptHead | None) -> dict[str, str]:
@@ -210,8 +219,8 @@ def _dates(taken: _Taken, before: ConceptHead | None) -> dict[str, str]:
     return {**known, **{v.reference.content_hash: v.taken for v in taken.views if v.taken}}
 
 
-def _lost_words(session: Session, lost: Sequence[Reference]) -> list[str]:
-    used = session.recogniser_config.name
+def _lost_words(config: RecogniserConfig, lost: Sequence[Reference]) -> list[str]:
+    used = config.name
     return [
         f"{r.path.name} is gone, and nothing of it is stored for the recogniser {used}: it stays a reference photo, but"
         " does not help here"
@@ -219,27 +228,29 @@ def _lost_words(session: Session, lost: Sequence[Reference]) -> list[str]:
     ]
 
 
-def _unchanged(session: Session, earlier: ExistingConcept, findings: Sequence[PhotoFinding]) -> Enrolment:
+def _unchanged(
+    store: ConceptStore, extractor: CachedExtractor, earlier: ExistingConcept, findings: Sequence[PhotoFinding]
+) -> Enrolment:
     """What there is to say when nothing new was given."""
-    concept = session.store.get(earlier.concept.name)
+    concept = store.get(earlier.concept.name)
     negatives = earlier.head.negatives if isinstance(earlier.head, ObjectHead) else 0
     kept = len(concept.references)
     done = Enrolment(concept, tuple(findings), False, False, negatives, kept=kept)
-    return _compared(session, done)
+    return _compared(store, extractor, done)
 
 
-def _compared(session: Session, done: Enrolment) -> Enrolment:
+def _compared(store: ConceptStore, extractor: CachedExtractor, done: Enrolment) -> Enrolment:
     """The enrolment with what comparing the concept's photos with one another, and with other concepts, shows."""
-    concept, config = session.store.get(done.concept.name), session.recogniser_config
-    head = session.store.load_head(concept.id, head_id(session, concept.kind))
+    concept, config = store.get(done.concept.name), extractor.config
+    head = store.load_head(concept.id, head_id(extractor.config, concept.kind))
     paths = {r.content_hash: r.path for r in concept.references}
     odd: tuple[Path, ...] = ()
-    knows = recogniser_knows(session, concept)
+    knows = recogniser_knows(extractor.config, concept)
     if head is not None and knows:
         flags = find_odd(plain_views(head, config.augmentations), config.alike_of(concept.kind))
-        contents = references_of(session, concept, head)
+        contents = references_of(store, extractor, concept, head)
         odd = tuple(paths[contents[n]] for n in np.flatnonzero(flags).tolist() if contents.get(n) in paths)
-    same, shared = find_same(session, concept), find_shared(session, concept, concept.references)
+    same, shared = find_same(store, extractor.config, concept), find_shared(store, concept, concept.references)
     few = () if len(concept.references) >= 3 else (_few_words(len(concept.references)),)
     real = () if knows else (f"the recogniser {config.name} only knows drawn photos and misses much in real ones",)
     warnings = (*few, *real, *done.warnings, *(_odd_words(concept, p) for p in odd))

@@ -72,7 +72,7 @@ def choose_references(session: Session, search: Search, wanted: Wanted, *, keep:
     """
     if not search.found:
         raise NoUsablePhotoError(f"nobody and nothing is tagged {wanted.name!r} in these photos", hint=_known(search))
-    earlier = find_existing(session, wanted.name, replace=wanted.replace)
+    earlier = find_existing(session.store, session.extractor, wanted.name, replace=wanted.replace)
     check_kind(earlier, wanted.kind, wanted.category)
     guess = Guess(earlier.concept.kind, wanted.category) if earlier else _guess(search, wanted)
     chooser = _Chooser(session, guess.kind, np.random.default_rng(wanted.seed), earlier, keep=keep)
@@ -171,7 +171,7 @@ class _Chooser:
         if self._kind is not Kind.PERSON or not self.views:
             return
         faces = [*(v.feature for v in self.views), *(views[0] for views in self._earlier)]
-        strange = strangers(self._session, faces)[: len(self.views)]
+        strange = strangers(self._session.recogniser_config, faces)[: len(self.views)]
         for view in (v for v, stranger in zip(self.views, strange, strict=True) if stranger):
             path = view.reference.path
             self.findings = [f for f in self.findings if f.path.absolute() != path]
@@ -192,7 +192,9 @@ class _Chooser:
             self._note(photo.path, "the face is too small")
         else:
             view = make_crop(photo, face.box, face.embedding)
-            self._add(photo, *with_bodies(self._session, [photo], [view], keep=self._keep), "the face in the region")
+            self._add(
+                photo, *with_bodies(self._session.extractor, [photo], [view], keep=self._keep), "the face in the region"
+            )
 
     def _use_region(self, photo: Photo, region: Box) -> None:
         if min(region.x1 - region.x0, region.y1 - region.y0) < SMALLEST_REGION:
@@ -202,7 +204,7 @@ class _Chooser:
         best = max(regions.regions, key=lambda r: iou(r.box, region))
         word = best.word if iou(best.box, region) >= _FITS else ""
         view = make_crop(photo, region, np.zeros(0, np.float32), word)
-        view = complete_crop(self._session, photo, view, _without_whole(regions, region), self._rng)
+        view = complete_crop(self._session.extractor, photo, view, _without_whole(regions, region), self._rng)
         self._add(photo, view, "the region")
 
     def _add(self, photo: Photo, view: ReferenceCrop, found: str) -> None:

@@ -10,8 +10,9 @@ from engine.core.class_words import kind_of_word
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Reference
 from engine.recognition.recognise import head_id
-from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
+from engine.vision.cached_extractor import CachedExtractor
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,15 @@ class ExistingConcept:
         return self.head is not None and not self.shown
 
 
-def find_existing(session: Session, name: str, *, replace: bool = False) -> ExistingConcept | None:
+def find_existing(
+    store: ConceptStore, extractor: CachedExtractor, name: str, *, replace: bool = False
+) -> ExistingConcept | None:
     """The concept of a name that photos are added to; None when there is none, or its photos are to be replaced."""
-    concept = None if replace else session.store.find(name)
+    concept = None if replace else store.find(name)
     if concept is None:
         return None
-    head = session.store.load_head(concept.id, head_id(session, concept.kind))
-    shown, loose = load_stored_crops(session, concept, head)
+    head = store.load_head(concept.id, head_id(extractor.config, concept.kind))
+    shown, loose = load_stored_crops(store, extractor, concept, head)
     own = {r.content_hash for r in concept.references} | {UNKNOWN}
     return ExistingConcept(concept, head, tuple(p for p in shown if p.content in own), loose)
 

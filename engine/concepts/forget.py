@@ -20,6 +20,7 @@ from engine.sidecars.name_search import NameSearch
 from engine.sidecars.rdf.namespaces import MYVLM
 from engine.sidecars.read import LARGEST
 from engine.sidecars.writer import clear_up
+from engine.store.concepts import ConceptStore
 
 _TRIES = 3
 _NOT_THERE = "not there now: mount it and run the same command again"
@@ -102,22 +103,24 @@ def forget(
             journal.close()
             return Forgotten(told, concept is not None, False, looked_at=scrubber.looked_at, sidecars=outcomes)
         # The concept itself goes last: after a kill in between the same command does the rest.
-        entries = journal.forget(sought.is_told, _giveaway(session, sought, concept))
+        entries = journal.forget(sought.is_told, _giveaway(session.store, sought, concept))
         journal.close()
         cached = session.cache.clear()
-        session.store.calibrations.forget(_giveaway(session, sought, concept))
+        session.store.calibrations.forget(_giveaway(session.store, sought, concept))
         if concept is not None:
-            session.store.forget(concept.name, had_double=bool(find_same(session, concept)))
+            session.store.forget(
+                concept.name, had_double=bool(find_same(session.store, session.recogniser_config, concept))
+            )
     references = len(concept.references) if concept else 0
     return Forgotten(
         told, concept is not None, True, references, entries, cached, scrubber.looked_at, sidecars=outcomes
     )
 
 
-def _giveaway(session: Session, sought: NameSearch, concept: Concept | None) -> Callable[[Path], bool]:
+def _giveaway(store: ConceptStore, sought: NameSearch, concept: Concept | None) -> Callable[[Path], bool]:
     """Whether a path names the concept, or is that of one of its references or of a photo decided about."""
     told = {r.path for r in concept.references} if concept else set()
-    told |= {d.path for d in session.store.decisions.of(concept.id)} if concept else set()
+    told |= {d.path for d in store.decisions.of(concept.id)} if concept else set()
     return lambda path: path.absolute() in told or sought.in_path(path)
 
 

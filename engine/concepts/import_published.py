@@ -10,10 +10,12 @@ from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError
 from engine.core.types import Concept, Kind
 from engine.recognition.recognise import can_recognise
 from engine.session import Session
-from engine.store.concepts import Embedding
+from engine.store.concepts import ConceptStore, Embedding
 from engine.store.heads import ConceptHead, ObjectHead
 from engine.store.names import check_name
 from engine.training.questions import Task
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig
 from engine.vlms.config import VlmConfig, list_configs
 from engine.vlms.registry import find_weights, how_to_get
 
@@ -106,12 +108,12 @@ def import_published(session: Session, source: Source, who: Identity, *, replaci
     if numbers and kind is Kind.PERSON:
         raise UsageError("people are recognised by their faces, not by a linear head", hint="Leave out --head.")
     if numbers and source.head:
-        check_width(numbers[0].shape[1], _head_width(session), source.head, session.recogniser_config.name)
-    concept, warnings = (known, []) if known else _create(session, who, kind)
+        check_width(numbers[0].shape[1], _head_width(session.extractor), source.head, session.recogniser_config.name)
+    concept, warnings = (known, []) if known else _create(session.store, who, kind)
     facts = (session.vlm_id, session.vlm_revision, concept.identifier, found.iteration, 0, 0.0)
     embedding = Embedding(concept.id, *facts, found.vector, task)
     session.store.save_embedding(embedding)
-    head = _save_head(session, concept, *numbers) if numbers else None
+    head = _save_head(session.store, session.recogniser_config, concept, *numbers) if numbers else None
     concept = session.store.get(who.name)
     if not can_recognise(session.store, session.recogniser_config, concept):
         warnings.append(f"{concept.name} has no head and is not recognised yet: give --head, or add-concept photos")
@@ -145,23 +147,24 @@ def _check_free(session: Session, known: Concept, task: Task, *, head: bool) -> 
         )
 
 
-def _create(session: Session, who: Identity, kind: Kind) -> tuple[Concept, list[str]]:
-    same = [c.name for c in session.store.all() if c.identifier == who.identifier]
+def _create(store: ConceptStore, who: Identity, kind: Kind) -> tuple[Concept, list[str]]:
+    same = [c.name for c in store.all() if c.identifier == who.identifier]
     category = who.category or ("person" if kind is Kind.PERSON else "thing")
-    concept = session.store.put(who.name, kind, category, (who.identifier,), ())
+    concept = store.put(who.name, kind, category, (who.identifier,), ())
     told = f"{who.name} shares its identifier {who.identifier} with {', '.join(same)}: in one photo only one is told of"
     return concept, [told] if same else []
 
 
-def _save_head(session: Session, concept: Concept, weight: np.ndarray, bias: np.ndarray) -> ConceptHead:
+def _save_head(
+    store: ConceptStore, config: RecogniserConfig, concept: Concept, weight: np.ndarray, bias: np.ndarray
+) -> ConceptHead:
     """Store a head as if it had been trained here, without the views that it was trained on; what the user decided
     stays beside it.
     """
     from engine.store.heads import FeedbackFeatures
 
-    config = session.recogniser_config
     none = np.zeros((0, weight.shape[1]), np.float32)
-    feedback = FeedbackFeatures.of(session.store.load_head(concept.id, config.id))
+    feedback = FeedbackFeatures.of(store.load_head(concept.id, config.id))
     head = ObjectHead(
         concept_id=concept.id,
         encoder=config.id,
@@ -173,7 +176,7 @@ def _save_head(session: Session, concept: Concept, weight: np.ndarray, bias: np.
         scale=1.0,
         background=none,
     )
-    session.store.save_head(head)
+    store.save_head(head)
     return head
 
 
@@ -203,13 +206,13 @@ def _vlm_width(session: Session) -> int:
         raise EnvironmentFault(f"the config of {config.name} in {folder} cannot be read: {first_line(err)}") from err
 
 
-def _head_width(session: Session) -> int:
+def _head_width(extractor: CachedExtractor) -> int:
     """Width of the recogniser's features: that of its bank, else of a feature."""
     from PIL import Image
 
     from engine.vision.feature_bank import load_bank
 
-    bank = load_bank(session.recogniser_config)
+    bank = load_bank(extractor.config)
     if len(bank.features):
         return int(bank.features.shape[1])
-    return int(session.recogniser.encoder.encode([Image.new("RGB", (64, 64))]).shape[1])
+    return int(extractor.models.encoder.encode([Image.new("RGB", (64, 64))]).shape[1])

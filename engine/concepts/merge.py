@@ -1,6 +1,6 @@
 """Merging two concepts that are one: the first takes the second's references, views and decisions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,9 @@ from engine.core.errors import UsageError
 from engine.core.types import Concept, Decision, Kind, Verdict
 from engine.recognition.feedback_features import key_of
 from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures, ObjectHead
-from engine.vision.config import list_recognisers
+from engine.vision.cached_extractor import CachedExtractor
 
 
 @dataclass(frozen=True)
@@ -42,46 +43,42 @@ def merge_concepts(session: Session, name: str, other: str) -> Merged:
             f"{kept.name!r} is a {kept.kind}, {gone.name!r} a {gone.kind}: they cannot be one",
             hint="If that is wrong, enrol one of them again with the right --kind first.",
         )
-    notes = [*_merge_heads(session, kept, gone), *_embeddings_lost(session, kept, gone)]
+    notes = [
+        *_merge_heads(session.store, session.extractors(kept.kind), kept, gone),
+        *_embeddings_lost(session.store, kept, gone),
+    ]
     if kept.kind is Kind.PERSON:
-        merge_bodies(session, kept, gone)
+        merge_bodies(session.store, session.recogniser_config, kept, gone)
     before, decided = len(kept.references), len(session.store.decisions.of(kept.id))
     merged = session.store.merge(kept, gone)  # after the heads: after a kill the same command does the rest
     decisions = session.store.decisions.of(merged.id)
-    for own in recogniser_sessions(session, merged.kind) if merged.kind is not Kind.PERSON else ():
-        retrain_rivals(own, merged)
+    for extractor in session.extractors(merged.kind) if merged.kind is not Kind.PERSON else ():
+        retrain_rivals(session.store, extractor.config, merged)
     return Merged(merged, gone.name, len(merged.references) - before, len(decisions) - decided, tuple(notes))
 
 
-def _merge_heads(session: Session, kept: Concept, gone: Concept) -> Iterator[str]:
+def _merge_heads(
+    store: ConceptStore, extractors: Iterable[CachedExtractor], kept: Concept, gone: Concept
+) -> Iterator[str]:
     """Store the heads that both make, one for each recogniser that either has one for; tells of those it cannot."""
-    decisions = _last_decisions(session, kept, gone)
-    for own in recogniser_sessions(session, kept.kind):
-        model = own.recogniser_config.head_id(kept.kind)
-        a, b = (own.store.load_head(c.id, model) for c in (kept, gone))
+    decisions = _last_decisions(store, kept, gone)
+    for extractor in extractors:
+        model = extractor.config.head_id(kept.kind)
+        a, b = (store.load_head(c.id, model) for c in (kept, gone))
         if b is None:
             continue
         if isinstance(a, ObjectHead) and a.is_imported:
-            used = own.recogniser_config.name
+            used = extractor.config.name
             yield f"{kept.name}'s head for {used} was imported and cannot learn what {gone.name} looks like"
             continue
         taught = _still_decided(FeedbackFeatures.of(b, a), decisions)
-        own.store.save_head(_merged_head(own, kept, gone, taught, a, b))
+        store.save_head(_merged_head(store, extractor, kept, gone, taught, a, b))
 
 
-def recogniser_sessions(session: Session, kind: Kind) -> Iterator[Session]:
-    """The session with each recogniser whose heads are of another encoder; no model is loaded."""
-    seen = set()
-    for config in (session.recogniser_config, *list_recognisers()):
-        if config.head_id(kind) not in seen:
-            seen.add(config.head_id(kind))
-            yield session.with_recogniser(config.name)
-
-
-def _last_decisions(session: Session, kept: Concept, gone: Concept) -> dict[str, Decision]:
+def _last_decisions(store: ConceptStore, kept: Concept, gone: Concept) -> dict[str, Decision]:
     """Of both concepts' decisions about each photo the later one, by content, as the store will keep them."""
     last: dict[str, Decision] = {}
-    for d in (*session.store.decisions.of(kept.id), *session.store.decisions.of(gone.id)):
+    for d in (*store.decisions.of(kept.id), *store.decisions.of(gone.id)):
         if d.content_hash not in last or d.decided >= last[d.content_hash].decided:
             last[d.content_hash] = d
     return last
@@ -99,11 +96,17 @@ def _still_decided(taught: FeedbackFeatures, last: dict[str, Decision]) -> Feedb
 
 
 def _merged_head(
-    session: Session, kept: Concept, gone: Concept, taught: FeedbackFeatures, a: ConceptHead | None, b: ConceptHead
+    store: ConceptStore,
+    extractor: CachedExtractor,
+    kept: Concept,
+    gone: Concept,
+    taught: FeedbackFeatures,
+    a: ConceptHead | None,
+    b: ConceptHead,
 ) -> ConceptHead:
     heads = [h for h in (a, b) if h is not None]
-    model = session.recogniser_config.head_id(kept.kind)
-    rows = _all_rows(session, [(kept, a), (gone, b)])
+    model = extractor.config.head_id(kept.kind)
+    rows = _all_rows(store, extractor, [(kept, a), (gone, b)])
     if kept.kind is Kind.PERSON:
         dates = {content: day for h in heads if isinstance(h, FaceHead) for content, day in h.taken.items()}
         return face_head(kept, model, heads[0].threshold, rows, taught, dates)
@@ -117,15 +120,17 @@ def _merged_head(
         rows.contents,
     )
     seed = heads[0].seed if isinstance(heads[0], ObjectHead) else 0
-    return train_object_head(session, kept, lesson, seed)
+    return train_object_head(store, extractor.config, kept, lesson, seed)
 
 
-def _all_rows(session: Session, heads: list[tuple[Concept, ConceptHead | None]]) -> CropRows:
+def _all_rows(
+    store: ConceptStore, extractor: CachedExtractor, heads: list[tuple[Concept, ConceptHead | None]]
+) -> CropRows:
     """The views of both concepts, each photo once: a merge that was killed may be done again."""
     shown: list[StoredCrop] = []
     loose = []
     for concept, head in heads:
-        own, background = load_stored_crops(session, concept, head)
+        own, background = load_stored_crops(store, extractor, concept, head)
         loose += [background] if len(background) else []
         shown += [p for p in own if not any(_same_photo(p, other) for other in shown)]
     return join_rows(shown, np.concatenate(loose) if loose else np.zeros((0, 1), np.float32))
@@ -137,8 +142,8 @@ def _same_photo(a: StoredCrop, b: StoredCrop) -> bool:
     return a.content == b.content
 
 
-def _embeddings_lost(session: Session, kept: Concept, gone: Concept) -> Iterator[str]:
-    has = {(e["vlm"], e["task"]) for e in session.store.facts(kept)["embeddings"]}
-    for e in session.store.facts(gone)["embeddings"]:
+def _embeddings_lost(store: ConceptStore, kept: Concept, gone: Concept) -> Iterator[str]:
+    has = {(e["vlm"], e["task"]) for e in store.facts(kept)["embeddings"]}
+    for e in store.facts(gone)["embeddings"]:
         if (e["vlm"], e["task"]) not in has:
             yield f"{gone.name} was trained for {e['vlm']} ({e['task']}) and {kept.name} was not: run myvlm train"

@@ -11,7 +11,9 @@ from engine.core.types import Kind
 from engine.photos.decode import load_photo
 from engine.photos.discovery import iter_photos
 from engine.recognition.recognise import head_id
-from engine.session import Session
+from engine.store.concepts import ConceptStore
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig
 from engine.vision.feature_bank import FeatureBank
 from engine.vision.regions import RegionFeatures
 
@@ -31,7 +33,7 @@ def find_background(regions: Sequence[RegionFeatures], boxes: Sequence[Box]) -> 
     return np.array(rows, np.float32).reshape(-1, regions[0].features.shape[1])
 
 
-def encode_folders(session: Session, folders: Sequence[Path], width: int) -> np.ndarray:
+def encode_folders(extractor: CachedExtractor, folders: Sequence[Path], width: int) -> np.ndarray:
     """Features of every region of the user's own photos of other things: (M, D). Unreadable ones are passed over."""
     found = [np.zeros((0, width), np.float32)]
     for path in iter_photos(folders):
@@ -39,16 +41,16 @@ def encode_folders(session: Session, folders: Sequence[Path], width: int) -> np.
             photo = load_photo(path)
         except PhotoError:
             continue
-        found.append(session.extractor.find_regions([photo], keep=True)[0].features)
+        found.append(extractor.find_regions([photo], keep=True)[0].features)
     return np.concatenate(found)
 
 
-def other_concepts(session: Session, same: Collection[str], width: int) -> np.ndarray:
+def other_concepts(store: ConceptStore, config: RecogniserConfig, same: Collection[str], width: int) -> np.ndarray:
     """Features of all pets and things but those with these ids, from their references and confirmations: (M, D)."""
     found = [np.zeros((0, width), np.float32)]
-    for other in session.store.all():
+    for other in store.all():
         if other.id not in same and other.kind is not Kind.PERSON:
-            head = session.store.load_head(other.id, head_id(session, other.kind))
+            head = store.load_head(other.id, head_id(config, other.kind))
             if head is not None:
                 found += [head.views, head.feedback.confirmed_rows(width)]
     return np.concatenate(found)

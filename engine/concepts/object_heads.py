@@ -9,8 +9,9 @@ from engine.concepts.negatives import NEAREST, RANDOM, draw_from_bank, other_con
 from engine.core.types import Concept, Kind
 from engine.recognition.linear_head import HeadTraining, train_head
 from engine.recognition.recognise import head_id
-from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FeedbackFeatures, ObjectHead
+from engine.vision.config import RecogniserConfig
 from engine.vision.feature_bank import load_bank
 
 
@@ -50,13 +51,14 @@ class Negatives:
         return self.photos + self.given + self.concepts + self.bank + self.rejected
 
 
-def train_object_head(session: Session, concept: Concept, lesson: HeadExamples, seed: int) -> ObjectHead:
+def train_object_head(
+    store: ConceptStore, config: RecogniserConfig, concept: Concept, lesson: HeadExamples, seed: int
+) -> ObjectHead:
     """Train a head; it is not stored. Its fact `negatives` says how many it saw."""
-    config = session.recogniser_config
     views, width = lesson.views, lesson.views.shape[1]
     bank = load_bank(config)
     rng = np.random.default_rng(seed)
-    parts = [lesson.background, other_concepts(session, (concept.id, *lesson.same), views.shape[1])]
+    parts = [lesson.background, other_concepts(store, config, (concept.id, *lesson.same), views.shape[1])]
     if len(bank.features):
         parts.append(draw_from_bank(bank, views, rng))
     negatives = np.concatenate([*parts, lesson.taught.rejected_rows(width)]).astype(np.float32)
@@ -64,7 +66,7 @@ def train_object_head(session: Session, concept: Concept, lesson: HeadExamples, 
     head = train_head(positives, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]
     return ObjectHead(
         concept_id=concept.id,
-        encoder=head_id(session, concept.kind),
+        encoder=head_id(config, concept.kind),
         threshold=config.threshold,
         views=views,
         photos=lesson.photos,
@@ -80,40 +82,40 @@ def train_object_head(session: Session, concept: Concept, lesson: HeadExamples, 
     )
 
 
-def count_negatives(session: Session, concept: Concept, lesson: HeadExamples) -> Negatives:
+def count_negatives(store: ConceptStore, config: RecogniserConfig, concept: Concept, lesson: HeadExamples) -> Negatives:
     """What `train_object_head` trains against, by where it is from."""
     width, owners = lesson.views.shape[1], lesson.background_of
     given = 0 if owners is None else int((owners == -1).sum())
     return Negatives(
         photos=len(lesson.background) - given,
         given=given,
-        concepts=len(other_concepts(session, (concept.id, *lesson.same), width)),
-        bank=min(len(load_bank(session.recogniser_config).features), NEAREST + RANDOM),
+        concepts=len(other_concepts(store, config, (concept.id, *lesson.same), width)),
+        bank=min(len(load_bank(config).features), NEAREST + RANDOM),
         rejected=len(lesson.taught.rejected_rows(width)),
     )
 
 
-def retrain_head(session: Session, concept: Concept, head: ConceptHead, taught: FeedbackFeatures) -> ConceptHead:
+def retrain_head(
+    store: ConceptStore, config: RecogniserConfig, concept: Concept, head: ConceptHead, taught: FeedbackFeatures
+) -> ConceptHead:
     """A concept's head with what the user decided, trained again where it was trained here; it is not stored."""
     if isinstance(head, ObjectHead) and not head.is_imported:
-        numbers = head.photo_numbers(session.recogniser_config.augmentations)
+        numbers = head.photo_numbers(config.augmentations)
         own = (head.background_of, head.references)
         lesson = HeadExamples(head.views, numbers, head.background, taught, (), *own)
-        return train_object_head(session, concept, lesson, head.seed)
+        return train_object_head(store, config, concept, lesson, head.seed)
     return replace(head, feedback=taught)
 
 
-def retrain_rivals(session: Session, concept: Concept) -> Sequence[Concept]:
+def retrain_rivals(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> Sequence[Concept]:
     """Train the heads of the category's other concepts again, now that `concept` came or changed."""
     rivals = [
-        c
-        for c in session.store.all()
-        if c.id != concept.id and c.kind is not Kind.PERSON and c.category == concept.category
+        c for c in store.all() if c.id != concept.id and c.kind is not Kind.PERSON and c.category == concept.category
     ]
     trained = []
     for rival in rivals:
-        head = session.store.load_head(rival.id, head_id(session, rival.kind))
+        head = store.load_head(rival.id, head_id(config, rival.kind))
         if isinstance(head, ObjectHead) and not head.is_imported:  # an imported head has none
-            session.store.save_head(retrain_head(session, rival, head, head.feedback))
+            store.save_head(retrain_head(store, config, rival, head, head.feedback))
             trained.append(rival)
     return trained

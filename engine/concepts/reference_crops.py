@@ -10,7 +10,8 @@ from engine.concepts.negatives import find_background
 from engine.core.boxes import Box
 from engine.core.types import Reference
 from engine.photos.decode import Photo
-from engine.session import Session
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig
 from engine.vision.regions import RegionFeatures
 
 SMALLEST_FACE = 24.0
@@ -78,22 +79,22 @@ def make_crop(photo: Photo, box: Box, feature: np.ndarray, word: str = "") -> Re
 
 
 def complete_crop(
-    session: Session, photo: Photo, view: ReferenceCrop, regions: RegionFeatures, rng: np.random.Generator
+    extractor: CachedExtractor, photo: Photo, view: ReferenceCrop, regions: RegionFeatures, rng: np.random.Generator
 ) -> ReferenceCrop:
     """A pet's or thing's view with what its head is trained on."""
     box = view.reference.box
     assert box is not None
     around = find_background([regions], [box])
-    return replace(view, features=session.recogniser.encode_views(photo.image, box, rng), background=around)
+    return replace(view, features=extractor.encode_views(photo.image, box, rng), background=around)
 
 
 def crop_faces(
-    session: Session, photos: Sequence[Photo], known: Sequence[np.ndarray] = ()
+    extractor: CachedExtractor, photos: Sequence[Photo], known: Sequence[np.ndarray] = ()
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
     """Of each photo the face that the other photos share, and the views (V, D) of each photo known before."""
     from engine.recognition.assignment import choose_views
 
-    found = session.extractor.find_faces(photos, keep=True)
+    found = extractor.find_faces(photos, keep=True)
     findings, usable = [], []
     for photo, faces in zip(photos, found, strict=True):
         large = [f for f in faces if min(f.box.x1 - f.box.x0, f.box.y1 - f.box.y0) >= SMALLEST_FACE]
@@ -108,7 +109,7 @@ def crop_faces(
     sizes = [np.array([f.box.area for f in own]) / (p.image.width * p.image.height) for p, own in usable]
     chosen = choose_views([np.stack([f.embedding for f in own]) for _, own in usable], sizes, known)
     taken = [own[i].embedding for (_, own), i in zip(usable, chosen, strict=True)]
-    strange = strangers(session, [*taken, *(views[0] for views in known)])[: len(taken)]
+    strange = strangers(extractor.config, [*taken, *(views[0] for views in known)])[: len(taken)]
     views = []
     for (photo, own), i, stranger in zip(usable, chosen, strange, strict=True):
         if stranger:
@@ -129,12 +130,12 @@ def _taken_from(photo: Photo, count: int, what: str, *, alone: bool) -> PhotoFin
 
 
 def crop_regions(
-    session: Session, photos: Sequence[Photo], rng: np.random.Generator, known: Sequence[np.ndarray] = ()
+    extractor: CachedExtractor, photos: Sequence[Photo], rng: np.random.Generator, known: Sequence[np.ndarray] = ()
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
     """Of each photo the region that the other photos share, and the views (V, D) of each photo known before."""
     from engine.recognition.assignment import choose_views
 
-    found = session.extractor.find_regions(photos, keep=True)
+    found = extractor.find_regions(photos, keep=True)
     sizes = [
         np.array([r.box.area for r in f.regions]) / (p.image.width * p.image.height)
         for p, f in zip(photos, found, strict=True)
@@ -148,7 +149,7 @@ def crop_regions(
             findings.append(PhotoFinding(photo.path, False, "what it shows is too small", "Use a closer photo."))
             continue
         view = make_crop(photo, region.box, regions.features[i], region.word)
-        views.append(complete_crop(session, photo, view, regions, rng))
+        views.append(complete_crop(extractor, photo, view, regions, rng))
         if objects:
             findings.append(_taken_from(photo, objects, "object", alone=len(photos) == 1 and not known))
         else:
@@ -156,8 +157,8 @@ def crop_regions(
     return views, findings
 
 
-def strangers(session: Session, embeddings: Sequence[np.ndarray]) -> np.ndarray:
+def strangers(config: RecogniserConfig, embeddings: Sequence[np.ndarray]) -> np.ndarray:
     """Which of some faces (F, D) are like none of the others: (F,) bool; two say nothing about each other."""
     alike = np.stack(embeddings)
     nearest = (alike @ alike.T - 2 * np.eye(len(alike))).max(axis=1)
-    return (nearest < session.recogniser_config.faces.threshold) & (len(alike) >= 3)
+    return (nearest < config.faces.threshold) & (len(alike) >= 3)

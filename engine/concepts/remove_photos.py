@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from engine.concepts.body_crops import remove_bodies
-from engine.concepts.merge import recogniser_sessions
 from engine.concepts.object_heads import HeadExamples, retrain_rivals, train_object_head
 from engine.concepts.stored_crops import UNKNOWN, StoredCrop, face_head, join_rows, load_stored_crops
 from engine.core.errors import PhotoError, UsageError
 from engine.core.types import Concept, Kind, Reference
 from engine.photos.decode import read_photo
 from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FaceHead, ObjectHead
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig
 
 
 @dataclass(frozen=True)
@@ -45,21 +47,23 @@ def remove_photos(session: Session, name: str, photos: Sequence[Path]) -> Remove
             hint=f"To delete the concept: myvlm forget {shlex.quote(concept.name)}",
         )
     contents = frozenset(r.content_hash for r in gone)
-    sessions = list(recogniser_sessions(session, concept.kind))
-    renewed = [(own, *_without(own, concept, gone)) for own in sessions]  # refuses before anything is changed
+    extractors = session.extractors(concept.kind)
+    renewed = [
+        (e.config, *_without(session.store, e, concept, gone)) for e in extractors
+    ]  # refuses before anything is changed
     notes = []
-    for own, before, head in renewed:
+    for config, before, head in renewed:
         if before is not None and head is None:
-            own.store.drop_head(concept, before.encoder)
-            notes.append(f"the recogniser {own.recogniser_config.name} knew only what was removed: add photos with it")
+            session.store.drop_head(concept, before.encoder)
+            notes.append(f"the recogniser {config.name} knew only what was removed: add photos with it")
         elif head is not None:
-            own.store.save_head(head)
+            session.store.save_head(head)
     if concept.kind is Kind.PERSON:
-        remove_bodies(session, concept, contents)
+        remove_bodies(session.store, session.recogniser_config, concept, contents)
     concept = session.store.put(concept.name, concept.kind, concept.category, (concept.identifier,), kept)
-    for own, before, _ in renewed if concept.kind is not Kind.PERSON else ():
+    for config, before, _ in renewed if concept.kind is not Kind.PERSON else ():
         if before is not None:
-            retrain_rivals(own, concept)
+            retrain_rivals(session.store, config, concept)
     return Removed(session.store.get(concept.name), gone, tuple(notes))
 
 
@@ -81,13 +85,13 @@ def _find(concept: Concept, path: Path) -> Reference:
 
 
 def _without(
-    session: Session, concept: Concept, gone: Collection[Reference]
+    store: ConceptStore, extractor: CachedExtractor, concept: Concept, gone: Collection[Reference]
 ) -> tuple[ConceptHead | None, ConceptHead | None]:
     """A concept's head for the recogniser in use as it is, and without some photos. The second is None when nothing is
     left, or nothing of the photos was in it.
     """
-    head = session.store.load_head(concept.id, session.recogniser_config.head_id(concept.kind))
-    shown, loose = load_stored_crops(session, concept, head)
+    head = store.load_head(concept.id, extractor.config.head_id(concept.kind))
+    shown, loose = load_stored_crops(store, extractor, concept, head)
     if head is None or not shown:
         return None, None
     contents = {r.content_hash for r in gone}
@@ -101,15 +105,20 @@ def _without(
         return None, None
     if not kept:
         return head, None
-    return head, _trained(session, concept, head, kept, loose)
+    return head, _trained(store, extractor.config, concept, head, kept, loose)
 
 
 def _trained(
-    session: Session, concept: Concept, head: ConceptHead, kept: Sequence[StoredCrop], loose: np.ndarray
+    store: ConceptStore,
+    config: RecogniserConfig,
+    concept: Concept,
+    head: ConceptHead,
+    kept: Sequence[StoredCrop],
+    loose: np.ndarray,
 ) -> ConceptHead:
     rows = join_rows(kept, loose)
     if isinstance(head, FaceHead):
         return face_head(concept, head.encoder, head.threshold, rows, head.feedback, head.taken)
     own = (rows.background_of, rows.contents)
     lesson = HeadExamples(rows.features, rows.photos, rows.background, head.feedback, (), *own)
-    return train_object_head(session, concept, lesson, head.seed if isinstance(head, ObjectHead) else 0)
+    return train_object_head(store, config, concept, lesson, head.seed if isinstance(head, ObjectHead) else 0)

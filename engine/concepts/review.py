@@ -27,7 +27,10 @@ from engine.recognition.recognise import (
 )
 from engine.recognition.scan import ScanRequest, scan
 from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig
 
 EXAMPLES = 3
 """Photos of the concept that a maybe is shown beside."""
@@ -101,10 +104,10 @@ def find_suggestions(
     """
     if session.choices.heads == "paper":
         raise UsageError("the paper's heads know no maybe: they name or they do not", hint="Leave out --heads paper.")
-    concepts, left_out = _pick(session, names)
+    concepts, left_out = _pick(session.store, session.recogniser_config, names)
     if not concepts:
         return Review(not_looked_for=left_out)
-    enrolled = load_gallery(session, concepts, library)
+    enrolled = load_gallery(session.store, session.recogniser_config, session.recognition, concepts, library)
     maybes: list[Suggestion] = []
     unreadable: list[tuple[Path, str]] = []
     seen: set[str] = set()
@@ -117,7 +120,7 @@ def find_suggestions(
         elif scanned.content_hash is not None and scanned.content_hash not in seen:
             seen.add(scanned.content_hash)
             try:
-                found = _look_up(session, enrolled, scanned.path, scanned.content_hash)
+                found = _look_up(session.extractor, enrolled, scanned.path, scanned.content_hash)
             except PhotoError as err:
                 unreadable.append((scanned.path, str(err)))
             else:
@@ -126,14 +129,16 @@ def find_suggestions(
     return Review(tuple(maybes), tuple(unreadable), concepts, left_out)
 
 
-def _pick(session: Session, names: tuple[str, ...] | None) -> tuple[tuple[Concept, ...], tuple[NotLookedFor, ...]]:
+def _pick(
+    store: ConceptStore, config: RecogniserConfig, names: tuple[str, ...] | None
+) -> tuple[tuple[Concept, ...], tuple[NotLookedFor, ...]]:
     """The concepts to look for: all that can be, with those that cannot, or those of some names, which must be."""
     concepts: list[Concept] = []
     left_out: list[NotLookedFor] = []
-    for concept in session.store.select(names):
+    for concept in store.select(names):
         try:
-            check_recognisable(session.store, session.recogniser_config, concept)
-            load_head(session, concept)
+            check_recognisable(store, config, concept)
+            load_head(store, config, concept)
         except ConceptError as err:
             if names is not None:
                 raise
@@ -143,13 +148,13 @@ def _pick(session: Session, names: tuple[str, ...] | None) -> tuple[tuple[Concep
     return tuple(concepts), tuple(left_out)
 
 
-def _look_up(session: Session, enrolled: Gallery, path: Path, content_hash: str) -> tuple[Match, ...]:
+def _look_up(extractor: CachedExtractor, enrolled: Gallery, path: Path, content_hash: str) -> tuple[Match, ...]:
     """The maybes of a photo that was scanned."""
-    found = look_up(session, content_hash, enrolled)
+    found = look_up(extractor, content_hash, enrolled)
     if found is None:  # what was confirmed without a box can be placed only in a photo of known size
         facts = load_photo(path).facts
         whole = Box(0.0, 0.0, float(facts.width), float(facts.height))
-        found = look_up(session, content_hash, enrolled, whole)
+        found = look_up(extractor, content_hash, enrolled, whole)
     if found is None:
         raise PhotoError(f"{path}: what was found in it is not in the cache any more", hint="Run the command again.")
     return found.maybes
@@ -164,7 +169,7 @@ class _Explainer:
 
     def explain(self, path: Path, content_hash: str, matches: Sequence[Match]) -> Iterator[Suggestion]:
         """The maybes of one photo, people first."""
-        for judge, scene in known_scenes(self._session, content_hash, self._enrolled):
+        for judge, scene in known_scenes(self._session.extractor, content_hash, self._enrolled):
             columns = {c.id: i for i, c in enumerate(judge.concepts)}
             bodies = judge is self._enrolled.bodies
             own = [m for m in matches if m.concept_id in columns and (m.source == SOURCE) == bodies]
@@ -195,11 +200,16 @@ class _Explainer:
         return tuple(examples[:EXAMPLES])
 
     def _load(self, concept: Concept, *, bodies: bool) -> KnownPhotos:
-        head = load_head(self._session, concept)
+        head = load_head(self._session.store, self._session.recogniser_config, concept)
         if bodies and concept.kind is Kind.PERSON:
             return KnownPhotos.of_body(concept, head, self._bodies[concept.id])
         return KnownPhotos.of(self._session.store, self._session.extractor, concept, head)
 
     @cached_property
     def _bodies(self) -> dict[str, ConceptHead]:
-        return {c.id: head for c, head in load_bodies(self._session).items()}
+        return {
+            c.id: head
+            for c, head in load_bodies(
+                self._session.store, self._session.recogniser_config, self._session.recognition
+            ).items()
+        }

@@ -24,8 +24,9 @@ import numpy as np
 from engine.core.boxes import iou
 from engine.core.types import Concept, Kind, Reference
 from engine.recognition.recognise import head_id
-from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
+from engine.vision.config import RecogniserConfig
 
 ODD = 0.7
 """A photo whose likeness to the mean of the others is under this share of their median is pointed out."""
@@ -84,33 +85,33 @@ def looks_odd_beside(plain: np.ndarray, known: np.ndarray, alike: float | None) 
     return found
 
 
-def find_same(session: Session, concept: Concept) -> tuple[LikelySame, ...]:
+def find_same(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> tuple[LikelySame, ...]:
     """The other concepts that seem to be the same individual, most alike first. Pets and things are told apart by the
     same features, and are compared with each other.
 
     Where the recogniser's config has no measured `alike`, two concepts are the same when their means are as alike as
     each photo is, on average, to the others of its own concept; both then need two photos.
     """
-    own = _plain_views_of(session, concept)
+    own = _plain_views_of(store, config, concept)
     if own is None:
         return ()
     found = []
-    for other in session.store.all():
+    for other in store.all():
         comparable = other.id != concept.id and (other.kind is Kind.PERSON) == (concept.kind is Kind.PERSON)
-        theirs = _plain_views_of(session, other) if comparable else None
-        likeness = None if theirs is None else _same_likeness(session, concept.kind, own, theirs)
+        theirs = _plain_views_of(store, config, other) if comparable else None
+        likeness = None if theirs is None else _same_likeness(config, concept.kind, own, theirs)
         found += [] if likeness is None else [LikelySame(other, likeness)]
     return tuple(sorted(found, key=lambda s: (-s.likeness, s.concept.name)))
 
 
-def find_same_pairs(session: Session) -> tuple[tuple[Concept, Concept], ...]:
+def find_same_pairs(store: ConceptStore, config: RecogniserConfig) -> tuple[tuple[Concept, Concept], ...]:
     """Return the pairs of enrolled concepts that seem to be the same individual, by name: neither may be named."""
-    known = [(c, v) for c in session.store.all() if (v := _plain_views_of(session, c)) is not None]
+    known = [(c, v) for c in store.all() if (v := _plain_views_of(store, config, c)) is not None]
     return tuple(
         (a, b)
         for (a, mine), (b, theirs) in combinations(known, 2)
         if (a.kind is Kind.PERSON) == (b.kind is Kind.PERSON)
-        and _same_likeness(session, a.kind, mine, theirs) is not None
+        and _same_likeness(config, a.kind, mine, theirs) is not None
     )
 
 
@@ -124,26 +125,26 @@ def same_words(concept: Concept, other: Concept) -> str:
     return f"{told} {kinds}: if they are one, forget one of them"
 
 
-def _plain_views_of(session: Session, concept: Concept) -> np.ndarray | None:
+def _plain_views_of(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> np.ndarray | None:
     """The plain views (P, D) of a concept's head for the recogniser in use; None where it has none."""
-    head = session.store.load_head(concept.id, head_id(session, concept.kind))
+    head = store.load_head(concept.id, head_id(config, concept.kind))
     if head is None or not len(head.views):
         return None
-    return plain_views(head, session.recogniser_config.augmentations)
+    return plain_views(head, config.augmentations)
 
 
-def _same_likeness(session: Session, kind: Kind, mine: np.ndarray, theirs: np.ndarray) -> float | None:
+def _same_likeness(config: RecogniserConfig, kind: Kind, mine: np.ndarray, theirs: np.ndarray) -> float | None:
     """How alike the means of two concepts are, if they seem to be one."""
     likeness = float(_unit(mine.mean(axis=0)) @ _unit(theirs.mean(axis=0)))
-    return likeness if likeness >= _least(session.recogniser_config.alike_of(kind), mine, theirs) else None
+    return likeness if likeness >= _least(config.alike_of(kind), mine, theirs) else None
 
 
-def find_shared(session: Session, concept: Concept, references: Sequence[Reference]) -> tuple[SharedPhoto, ...]:
+def find_shared(store: ConceptStore, concept: Concept, references: Sequence[Reference]) -> tuple[SharedPhoto, ...]:
     """Which of a concept's references are reference photos of other concepts, too."""
     own = {r.content_hash: r for r in references}
     return tuple(
         SharedPhoto(own[r.content_hash].path, other, _same_part(own[r.content_hash], r))
-        for other in session.store.all()
+        for other in store.all()
         if other.id != concept.id
         for r in other.references
         if r.content_hash in own

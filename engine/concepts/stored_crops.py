@@ -13,8 +13,9 @@ from engine.core.errors import PhotoError
 from engine.core.types import Concept, Kind, Reference
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.recognition.explain.nearest import references_of
-from engine.session import Session
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures
+from engine.vision.cached_extractor import CachedExtractor
 
 UNKNOWN = "?"
 """Stands for the content hash of a photo that a head of an earlier version does not tell."""
@@ -55,19 +56,19 @@ def to_stored_crop(view: ReferenceCrop) -> StoredCrop:
 
 
 def load_stored_crops(
-    session: Session, concept: Concept, head: ConceptHead | None
+    store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead | None
 ) -> tuple[list[StoredCrop], np.ndarray]:
     """What a head keeps of each reference photo, in its order, and the background (B, D) that belongs to no particular
     photo: negatives that the user gave, and in heads of earlier versions what the cache does not tell of.
     """
     if head is None or not len(head.views):
         return [], np.zeros((0, 1), np.float32)
-    views, photos = head.views, head.photo_numbers(session.recogniser_config.augmentations)
+    views, photos = head.views, head.photo_numbers(extractor.config.augmentations)
     background = head.background
-    contents = references_of(session, concept, head)
+    contents = references_of(store, extractor, concept, head)
     owners = head.background_of
     if owners is None:
-        owners = _owners(session, concept, contents, background)
+        owners = _owners(extractor, concept, contents, background)
     known = [
         StoredCrop(contents.get(n) or UNKNOWN, views[photos == n], background[owners == n])
         for n in map(int, np.unique(photos))
@@ -75,14 +76,16 @@ def load_stored_crops(
     return known, background[~np.isin(owners, np.unique(photos))]
 
 
-def _owners(session: Session, concept: Concept, contents: Mapping[int, str], background: np.ndarray) -> np.ndarray:
+def _owners(
+    extractor: CachedExtractor, concept: Concept, contents: Mapping[int, str], background: np.ndarray
+) -> np.ndarray:
     """Which photo each background row (B, D) of a head of an earlier version is in, (B,): as far as the cache has what
     is in the photos; -1 for the others.
     """
     found = np.full(len(background), -1)
     own = {r.content_hash: r for r in concept.references}
     for n, content in contents.items():
-        seen = _background_of(session, own[content]) if content in own and len(background) else None
+        seen = _background_of(extractor, own[content]) if content in own and len(background) else None
         for row in () if seen is None else seen:
             found[(background == row).all(axis=1)] = n
     return found
@@ -129,7 +132,7 @@ def face_head(
 
 
 def restore_crops(
-    session: Session,
+    extractor: CachedExtractor,
     kind: Kind,
     missing: Iterable[Reference],
     given: Mapping[str, Path],
@@ -141,15 +144,15 @@ def restore_crops(
     found, lost = [], []
     for reference in missing:
         photo = _load(given.get(reference.content_hash, reference.path), reference.content_hash)
-        own = _look(session, kind, reference, photo, rng) or _recall(session, kind, reference)
+        own = _look(extractor, kind, reference, photo, rng) or _recall(extractor, kind, reference)
         found += [own] if own else []
         lost += [] if own else [reference]
     return found, lost
 
 
-def _background_of(session: Session, reference: Reference) -> np.ndarray | None:
+def _background_of(extractor: CachedExtractor, reference: Reference) -> np.ndarray | None:
     """What else the cache has in a reference photo, (B, D); None when it does not know the photo."""
-    regions = session.extractor.cached_regions(reference.content_hash)
+    regions = extractor.cached_regions(reference.content_hash)
     if regions is None or reference.box is None:
         return None
     return find_background([regions], [reference.box])
@@ -165,26 +168,26 @@ def _load(path: Path, content: str) -> Photo | None:
 
 
 def _look(
-    session: Session, kind: Kind, reference: Reference, photo: Photo | None, rng: np.random.Generator
+    extractor: CachedExtractor, kind: Kind, reference: Reference, photo: Photo | None, rng: np.random.Generator
 ) -> StoredCrop | None:
     if photo is None:
         return None
     if kind is Kind.PERSON:
-        session.extractor.find_faces([photo], keep=True)
-        return _recall(session, kind, reference)
-    regions = session.extractor.find_regions([photo], keep=True)[0]
+        extractor.find_faces([photo], keep=True)
+        return _recall(extractor, kind, reference)
+    regions = extractor.find_regions([photo], keep=True)[0]
     box = reference.box or Box(0.0, 0.0, *map(float, photo.image.size))
-    views = session.recogniser.encode_views(photo.image, box, rng).astype(np.float32)
+    views = extractor.encode_views(photo.image, box, rng).astype(np.float32)
     return StoredCrop(reference.content_hash, views, find_background([regions], [box]))
 
 
-def _recall(session: Session, kind: Kind, reference: Reference) -> StoredCrop | None:
+def _recall(extractor: CachedExtractor, kind: Kind, reference: Reference) -> StoredCrop | None:
     """What the cache has of a reference; it keeps no altered views."""
     if kind is Kind.PERSON:
-        faces = session.extractor.cached_faces(reference.content_hash) or []
+        faces = extractor.cached_faces(reference.content_hash) or []
         boxes, features = [f.box for f in faces], [f.embedding for f in faces]
     else:
-        regions = session.extractor.cached_regions(reference.content_hash)
+        regions = extractor.cached_regions(reference.content_hash)
         boxes, features = ([r.box for r in regions.regions], list(regions.features)) if regions else ([], [])
     if reference.box is None or not boxes:
         return None
@@ -193,5 +196,5 @@ def _recall(session: Session, kind: Kind, reference: Reference) -> StoredCrop | 
     if overlap[best] < _SAME_PLACE:
         return None
     view = np.asarray(features[best], np.float32)[None]
-    background = _background_of(session, reference) if kind is not Kind.PERSON else None
+    background = _background_of(extractor, reference) if kind is not Kind.PERSON else None
     return StoredCrop(reference.content_hash, view, view[:0] if background is None else background)

@@ -9,9 +9,10 @@ import numpy as np
 
 from engine.core.boxes import Box, iou
 from engine.core.class_words import kind_of_word
-from engine.core.types import Concept, Kind, Match
-from engine.session import Session
+from engine.core.types import Concept, Kind, Match, RecognitionOptions
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, HeadKind
+from engine.vision.config import RecogniserConfig
 from engine.vision.regions import RegionFeatures
 
 SOURCE = "body"
@@ -22,15 +23,17 @@ _SAME_THING = 0.5
 """Regions that overlap more (IoU) cannot show two concepts."""
 
 
-def load_bodies(session: Session) -> dict[Concept, ConceptHead]:
+def load_bodies(
+    store: ConceptStore, config: RecogniserConfig, options: RecognitionOptions
+) -> dict[Concept, ConceptHead]:
     """The heads of all people's bodies, by name, with those of pets and things, which are their rivals; nothing where
     the user did not allow bodies, or nobody's is known.
     """
-    if not session.choices.allow_body:
+    if not options.allow_body:
         return {}
     found: dict[Concept, ConceptHead] = {}
-    for concept in session.store.all():
-        head = session.store.load_head(concept.id, session.recogniser_config.id)
+    for concept in store.all():
+        head = store.load_head(concept.id, config.id)
         if head is not None and (head.kind is HeadKind.BODY) == (concept.kind is Kind.PERSON) and len(head.views):
             found[concept] = head
     return found if any(c.kind is Kind.PERSON for c in found) else {}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.core.errors import UsageError
-from engine.core.types import Concept, Kind, Verdict
+from engine.core.types import Concept, Kind, RecognitionOptions, Verdict
 from engine.photos.discovery import FoundFile
 from engine.recognition.bodies import load_bodies
 from engine.recognition.classifier import (
@@ -29,7 +29,10 @@ from engine.recognition.thresholds import best_in_photos, learn_from_decisions
 from engine.recognition.thresholds import calibrate as fit_thresholds
 from engine.session import Session
 from engine.store.calibrations import StoredCalibration, Thresholds
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig
 from engine.vision.feature_bank import load_bank
 
 PER_1000 = 1.0
@@ -77,7 +80,13 @@ def calibrate(
     """
     if session.choices.heads == "paper":
         raise UsageError("the paper's heads have thresholds of their own", hint="Leave out --heads paper.")
-    enrolled = load_gallery(session, [c for c in recognisable(session) if c.kind in kinds], library)
+    enrolled = load_gallery(
+        session.store,
+        session.recogniser_config,
+        session.recognition,
+        [c for c in recognisable(session.store, session.recogniser_config) if c.kind in kinds],
+        library,
+    )
     if enrolled.people is None and enrolled.things is None:
         raise UsageError("there is no concept to calibrate", hint="Start with: myvlm add-concept NAME PHOTOS")
     request = ScanRequest(faces=enrolled.needs_faces, regions=enrolled.needs_regions)
@@ -89,7 +98,9 @@ def calibrate(
     if len(contents) < FEWEST:
         return ()
     rate = per_1000 or session.store.calibrations.promised(library) or PER_1000
-    return tuple(_calibrate(session, enrolled, sorted(contents), library, rate))
+    return tuple(
+        _calibrate(session.store, session.extractor, session.recognition, enrolled, sorted(contents), library, rate)
+    )
 
 
 def is_calibrated(session: Session, library: Path, kinds: Collection[Kind] = tuple(Kind)) -> bool:
@@ -105,17 +116,27 @@ def calibrated_on(session: Session, library: Path, kinds: Collection[Kind] = tup
     """
     if session.choices.heads == "paper":
         return math.inf
-    galleries = [load_bodies(session)]
-    for concepts in _by_kind(c for c in recognisable(session) if c.kind in kinds):
-        galleries.append({c: h for c, h in load_heads(session, concepts).items() if len(h.views)})
+    galleries = [load_bodies(session.store, session.recogniser_config, session.recognition)]
+    for concepts in _by_kind(c for c in recognisable(session.store, session.recogniser_config) if c.kind in kinds):
+        galleries.append(
+            {c: h for c, h in load_heads(session.store, session.recogniser_config, concepts).items() if len(h.views)}
+        )
     photos = session.store.calibrations.photos
-    counts = (photos(model_of(session, h), gallery_digest(session, h), library) for h in galleries if h)
+    counts = (
+        photos(
+            model_of(session.recogniser_config, session.recognition, h),
+            gallery_digest(session.store, session.recogniser_config, h),
+            library,
+        )
+        for h in galleries
+        if h
+    )
     return min(counts, default=math.inf)
 
 
-def recognisable(session: Session) -> tuple[Concept, ...]:
+def recognisable(store: ConceptStore, config: RecogniserConfig) -> tuple[Concept, ...]:
     """The concepts that have a head for the recogniser in use."""
-    config, store = session.recogniser_config, session.store
+    config, store = config, store
     return tuple(c for c in store.all() if store.has_head(c.id, config.head_id(c.kind)))
 
 
@@ -133,16 +154,22 @@ def _sample(photos: Sequence[FoundFile]) -> list[FoundFile]:
 
 
 def _calibrate(
-    session: Session, enrolled: Gallery, contents: Sequence[str], library: Path, rate: float
+    store: ConceptStore,
+    extractor: CachedExtractor,
+    options: RecognitionOptions,
+    enrolled: Gallery,
+    contents: Sequence[str],
+    library: Path,
+    rate: float,
 ) -> Iterable[CalibrationReport]:
-    seen = [dict(_by_judge(known_scenes(session, c, enrolled))) for c in contents]
-    bodies = load_bodies(session)
+    seen = [dict(_by_judge(known_scenes(extractor, c, enrolled))) for c in contents]
+    bodies = load_bodies(store, extractor.config, options)
     by_body = sum(c.kind is Kind.PERSON for c in bodies)
     everyone = by_body + sum(len(j.concepts) for j in (enrolled.people, enrolled.things) if j is not None)
     for kind, judge in (("people", enrolled.people), ("things", enrolled.things), ("bodies", enrolled.bodies)):
         if judge is None:
             continue
-        own = bodies if kind == "bodies" else load_heads(session, judge.concepts)
+        own = bodies if kind == "bodies" else load_heads(store, extractor.config, judge.concepts)
         heads = {c: h for c, h in own.items() if len(h.views)}
         scenes = list(enumerate(s[id(judge)] for s in seen if id(judge) in s))
         if len(scenes) < FEWEST:
@@ -155,7 +182,9 @@ def _calibrate(
         features = np.concatenate([np.zeros((0, width), np.float32), *(f for _, f in rows)])
         owner = np.repeat([i for i, _ in rows], [len(f) for _, f in rows]).astype(np.int64)
         share = rate * (by_body if kind == "bodies" else len(heads)) / everyone
-        yield _settle(session, kind, heads, _Seen(known, features, owner), library, rate, share)
+        yield _settle(
+            store, extractor.config, options, kind, heads, _Seen(known, features, owner), library, rate, share
+        )
 
 
 def _by_judge(scenes: Iterable) -> Iterable:
@@ -172,7 +201,9 @@ class _Seen:
 
 
 def _settle(
-    session: Session,
+    store: ConceptStore,
+    config: RecogniserConfig,
+    options: RecognitionOptions,
     kind: str,
     heads: dict[Concept, ConceptHead],
     seen: _Seen,
@@ -182,11 +213,11 @@ def _settle(
 ) -> CalibrationReport:
     """Fit scorer and thresholds of one kind of concepts, and keep them."""
     concepts = tuple(heads)
-    strangers = _strangers(session, heads, seen)
-    scorer = fit(make_reference_set(session, heads, strangers))
+    strangers = _strangers(config, heads, seen)
+    scorer = fit(make_reference_set(config, heads, strangers))
     scores, held_out = scorer.scores(seen.features), scorer.held_out()
-    usual = session.recogniser_config.usual(judged_as(heads))
-    shown = _known_to_show(session, concepts, seen.contents)
+    usual = config.usual(judged_as(heads))
+    shown = _known_to_show(store, concepts, seen.contents)
     names = None
     for _ in range(2):  # whom a region would be named depends on the thresholds
         best = np.full((len(seen.contents), len(concepts)), -np.inf)
@@ -200,24 +231,24 @@ def _settle(
         c.id: Thresholds(float(n), float(m), bool(s))
         for c, n, m, s in zip(concepts, found.names, found.maybes, found.separable, strict=True)
     }
-    model = model_of(session, heads)
+    model = model_of(config, options, heads)
     tensors = {**scorer.tensors(), "strangers": strangers.astype(np.float16)}
-    digest = gallery_digest(session, heads)
-    session.store.calibrations.save(
+    digest = gallery_digest(store, config, heads)
+    store.calibrations.save(
         StoredCalibration(library, model, digest, rate, len(seen.contents), found.expected, thresholds, tensors)
     )
     alike = tuple(c for c, s in zip(concepts, found.separable, strict=True) if not s)
     return CalibrationReport(kind, concepts, found.photos, share, found.expected, alike, thresholds)
 
 
-def _strangers(session: Session, heads: dict[Concept, ConceptHead], seen: _Seen) -> np.ndarray:
+def _strangers(config: RecogniserConfig, heads: dict[Concept, ConceptHead], seen: _Seen) -> np.ndarray:
     """Features of the library that surely show nobody enrolled, evenly spread: (N, D), as they are stored. Of regions
     only where the recogniser has no bank: beside one they changed nothing (recall -2 to +4 points by library).
     """
     none = seen.features[:0]
-    if judged_as(heads) is not Kind.PERSON and len(load_bank(session.recogniser_config).features) >= _ENOUGH_STRANGERS:
+    if judged_as(heads) is not Kind.PERSON and len(load_bank(config).features) >= _ENOUGH_STRANGERS:
         return none
-    gallery = make_reference_set(session, heads, none)
+    gallery = make_reference_set(config, heads, none)
     sure = seen.features[find_cohort(seen.features, gallery.concepts)]
     if len(sure) > _STRANGERS:
         sure = sure[np.linspace(0, len(sure) - 1, _STRANGERS).round().astype(int)]
@@ -225,14 +256,14 @@ def _strangers(session: Session, heads: dict[Concept, ConceptHead], seen: _Seen)
 
 
 def _known_to_show(
-    session: Session, concepts: Sequence[Concept], contents: Sequence[str]
+    store: ConceptStore, concepts: Sequence[Concept], contents: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the photos that certainly show a concept: its references, and what the user confirmed."""
     rows, columns = [], []
     at = {content: i for i, content in enumerate(contents)}
     for column, concept in enumerate(concepts):
         shown = {r.content_hash for r in concept.references}
-        decided = session.store.decisions.of(concept.id)
+        decided = store.decisions.of(concept.id)
         shown |= {d.content_hash for d in decided if d.verdict is Verdict.CONFIRM}
         for content in shown & at.keys():
             rows.append(at[content])

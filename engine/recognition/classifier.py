@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from engine.core.files import sha256_of
-from engine.core.types import Concept, Kind, Scale
+from engine.core.types import Concept, Kind, RecognitionOptions, Scale
 from engine.recognition.assignment import face_scores
 from engine.recognition.linear_head import LinearHead
 from engine.recognition.scoring import ReferenceSet, Scorer, Template, fit, restore
 from engine.recognition.thresholds import learn_from_decisions, prior_thresholds
-from engine.session import Session
 from engine.store.calibrations import StoredCalibration, Thresholds
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FaceHead, FeatureKind, HeadKind, ObjectHead
+from engine.vision.config import RecogniserConfig
 from engine.vision.feature_bank import load_bank, load_face_bank
 
 _METHOD = 4
@@ -89,7 +90,11 @@ def _linear_scores(heads: Sequence[ObjectHead]) -> Callable[[np.ndarray], np.nda
 
 
 def open_set_classifier(
-    session: Session, heads: Mapping[Concept, ConceptHead], library: Path | None
+    store: ConceptStore,
+    config: RecogniserConfig,
+    options: RecognitionOptions,
+    heads: Mapping[Concept, ConceptHead],
+    library: Path | None,
 ) -> ConceptClassifier:
     """The open-set head with the thresholds of the nearest calibration, or with the usual ones. A concept that was
     imported without views has its linear head, as in the paper.
@@ -97,23 +102,23 @@ def open_set_classifier(
     known = {c: h for c, h in heads.items() if len(h.views)}
     if not known:
         return paper_classifier(heads)
-    found = session.store.calibrations.pick(model_of(session, known), gallery_digest(session, known), library)
-    judge = calibrated_classifier(session, known, found)
+    found = store.calibrations.pick(model_of(config, options, known), gallery_digest(store, config, known), library)
+    judge = calibrated_classifier(config, known, found)
     rest = {c: h for c, h in heads.items() if c not in known}
     return _beside(judge, paper_classifier(rest)) if rest else judge
 
 
 def calibrated_classifier(
-    session: Session, heads: Mapping[Concept, ConceptHead], found: StoredCalibration | None
+    config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], found: StoredCalibration | None
 ) -> ConceptClassifier:
     """The open-set judge of concepts with views, with a calibration's thresholds or without one."""
     concepts = tuple(heads)
     strangers = found.tensors["strangers"].astype(np.float32) if found else np.zeros((0, 1), np.float32)
-    gallery = make_reference_set(session, heads, strangers)
+    gallery = make_reference_set(config, heads, strangers)
     scorer = fit(gallery) if found is None else restore(gallery, found.tensors)
     known = dict(found.thresholds) if found else {}
     if any(c.id not in known for c in concepts):  # enrolled since, or nothing was calibrated
-        known = _usual(session, heads, scorer) | known
+        known = _usual(config, heads, scorer) | known
     own = [known[c.id] for c in concepts]
     names, maybes = (np.array([getattr(t, k) for t in own]) for k in ("name", "maybe"))
     separable = np.array([t.separable for t in own], bool)
@@ -122,23 +127,22 @@ def calibrated_classifier(
     return ConceptClassifier(concepts, scorer.scores, names, maybes, separable, what, found, scorer)
 
 
-def _usual(session: Session, heads: Mapping[Concept, ConceptHead], scorer: Scorer) -> dict[str, Thresholds]:
+def _usual(config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], scorer: Scorer) -> dict[str, Thresholds]:
     """By concept id, where thresholds are in most libraries."""
-    found = prior_thresholds(scorer.held_out(), session.recogniser_config.usual(judged_as(heads)))
+    found = prior_thresholds(scorer.held_out(), config.usual(judged_as(heads)))
     names = learn_from_decisions(*found[:2], decided_scores(scorer, heads))
     own = zip(heads, names, *found[1:], strict=True)
     return {c.id: Thresholds(float(name), float(maybe), bool(apart)) for c, name, maybe, apart in own}
 
 
 def make_reference_set(
-    session: Session, heads: Mapping[Concept, ConceptHead], strangers: np.ndarray | Sequence
+    config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], strangers: np.ndarray | Sequence
 ) -> ReferenceSet:
     """The enrolled as templates, and who is none of them: the shipped bank, what else is in the reference photos, and
     some strangers (N, D) of the library.
     """
-    templates = tuple(make_template(h, session.recogniser_config.augmentations) for h in heads.values())
+    templates = tuple(make_template(h, config.augmentations) for h in heads.values())
     people = judged_as(heads) is Kind.PERSON
-    config = session.recogniser_config
     bank = (load_face_bank if people else load_bank)(config).features
     width = templates[0].views.shape[1]
     parts = [bank, *(h.background for h in heads.values()), np.asarray(strangers)]
@@ -162,17 +166,16 @@ def judged_as(heads: Mapping[Concept, ConceptHead]) -> Kind:
     return Kind.PERSON if next(iter(heads.values())).features is FeatureKind.FACES else Kind.THING
 
 
-def model_of(session: Session, heads: Mapping[Concept, ConceptHead]) -> str:
+def model_of(config: RecogniserConfig, options: RecognitionOptions, heads: Mapping[Concept, ConceptHead]) -> str:
     """The id under which heads of one judge are calibrated: with bodies the promise is shared among more judges."""
-    model = session.recogniser_config.head_id(judged_as(heads))
+    model = config.head_id(judged_as(heads))
     bodies = any(h.kind is HeadKind.BODY for h in heads.values())
-    return model + ("+beside-bodies" if session.choices.allow_body else "") + ("+bodies" if bodies else "")
+    return model + ("+beside-bodies" if options.allow_body else "") + ("+bodies" if bodies else "")
 
 
-def gallery_digest(session: Session, heads: Mapping[Concept, ConceptHead]) -> str:
+def gallery_digest(store: ConceptStore, config: RecogniserConfig, heads: Mapping[Concept, ConceptHead]) -> str:
     """Tells sets of enrolled concepts with their heads apart, and what else thresholds depend on."""
-    config = session.recogniser_config
-    own = sorted((c.id, session.store.head_fingerprint(c, h.encoder)) for c, h in heads.items())
+    own = sorted((c.id, store.head_fingerprint(c, h.encoder)) for c, h in heads.items())
     banks = [sha256_of(b.features.tobytes())[:12] for b in (load_bank(config), load_face_bank(config))]
     return sha256_of(repr((_METHOD, own, config.faces.gate, config.open_set, banks)).encode())[:24]
 

@@ -11,8 +11,8 @@ from engine.core.types import Concept, Decision, Kind, Verdict
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.recognition.feedback import nearest_region
 from engine.recognition.linear_head import LinearHead
-from engine.session import Session
 from engine.store.heads import ConceptHead, FeedbackFeatures, ObjectHead
+from engine.vision.cached_extractor import CachedExtractor
 
 Rank: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """How likely regions with features (R, D) show a concept: (R,)."""
@@ -39,7 +39,7 @@ def rank_by_head(head: ConceptHead) -> Rank:
 
 
 def gather_feedback(
-    session: Session, concept: Concept, decisions: Iterable[Decision], rank: Rank, kept: FeedbackFeatures
+    extractor: CachedExtractor, concept: Concept, decisions: Iterable[Decision], rank: Rank, kept: FeedbackFeatures
 ) -> tuple[FeedbackFeatures, tuple[Decision, ...]]:
     """The features of a concept's decisions: those that are kept, else from the photo, else from the cache; and the
     decisions of which nothing is known any more (their photo is elsewhere or changed, or shows no face there).
@@ -49,7 +49,7 @@ def gather_feedback(
         key = key_of(decision)
         rows = kept.confirmed.get(key, kept.rejected.get(key))
         if rows is None:
-            rows = _look(session, concept, decision, rank)
+            rows = _look(extractor, concept, decision, rank)
         if rows is None:
             lost.append(decision)
         else:
@@ -63,18 +63,18 @@ def key_of(decision: Decision) -> str:
     return decision.content_hash + ("@" + ",".join(str(v) for v in box.rounded()) if box else "")
 
 
-def _look(session: Session, concept: Concept, decision: Decision, rank: Rank) -> np.ndarray | None:
+def _look(extractor: CachedExtractor, concept: Concept, decision: Decision, rank: Rank) -> np.ndarray | None:
     """Features (N, D) of the region that a decision is about, or None."""
     photo = _load(decision)
     if concept.kind is Kind.PERSON:
         if photo is not None:
-            session.extractor.find_faces([photo], keep=True)
-        faces = session.extractor.cached_faces(decision.content_hash) or []
+            extractor.find_faces([photo], keep=True)
+        faces = extractor.cached_faces(decision.content_hash) or []
         i = _choose([f.box for f in faces], np.array([f.embedding for f in faces]), decision.box, rank)
         return None if i is None else faces[i].embedding[None].astype(np.float32)
     if photo is not None:
-        session.extractor.find_regions([photo], keep=True)
-    found = session.extractor.cached_regions(decision.content_hash)
+        extractor.find_regions([photo], keep=True)
+    found = extractor.cached_regions(decision.content_hash)
     if found is None:
         return None
     boxes = [r.box for r in found.regions]
@@ -82,12 +82,12 @@ def _look(session: Session, concept: Concept, decision: Decision, rank: Rank) ->
     if photo is None:
         return None if i is None else found.features[i : i + 1].astype(np.float32)
     box = decision.box or (None if i is None else boxes[i])
-    return None if box is None else _encode(session, photo, photo.in_image(box))
+    return None if box is None else _encode(extractor, photo, photo.in_image(box))
 
 
-def _encode(session: Session, photo: Photo, box: Box) -> np.ndarray:
+def _encode(extractor: CachedExtractor, photo: Photo, box: Box) -> np.ndarray:
     rng = np.random.default_rng(int(photo.facts.content_hash[:8], 16))
-    return session.recogniser.encode_views(photo.image, box, rng)[:VIEWS].astype(np.float32)
+    return extractor.encode_views(photo.image, box, rng)[:VIEWS].astype(np.float32)
 
 
 def _load(decision: Decision) -> Photo | None:

@@ -8,16 +8,15 @@ import numpy as np
 
 from engine.core.boxes import Box
 from engine.core.errors import ConceptError
-from engine.core.types import Concept, Decision, Kind, Match
+from engine.core.types import Concept, Decision, Kind, Match, RecognitionOptions
 from engine.photos.decode import Photo
 from engine.recognition.bodies import SOURCE, drop_faced, load_bodies, without_faces
 from engine.recognition.classifier import ConceptClassifier, open_set_classifier, paper_classifier
 from engine.recognition.displaced import DisplacedConcept, find_displaced
 from engine.recognition.feedback import Placement, Scored, UserLabels, place, place_maybes
-from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
-from engine.vision.cached_extractor import corners
+from engine.vision.cached_extractor import CachedExtractor, corners
 from engine.vision.config import FaceQuality, RecogniserConfig
 from engine.vision.faces import Face
 from engine.vision.regions import Region, RegionFeatures, overlaps
@@ -85,7 +84,13 @@ class _Scene:
     same: np.ndarray | None = None
 
 
-def load_gallery(session: Session, concepts: Sequence[Concept], library: Path | None = None) -> Gallery:
+def load_gallery(
+    store: ConceptStore,
+    config: RecogniserConfig,
+    options: RecognitionOptions,
+    concepts: Sequence[Concept],
+    library: Path | None = None,
+) -> Gallery:
     """The judges for recognising some concepts in photos under a folder, which may have been calibrated.
 
     Raises:
@@ -94,25 +99,30 @@ def load_gallery(session: Session, concepts: Sequence[Concept], library: Path | 
     people = [c for c in concepts if c.kind is Kind.PERSON]
     things = [c for c in concepts if c.kind is not Kind.PERSON]
     alone: dict[int, ConceptClassifier] = {}
-    judges = [_judge(session, wanted, library, alone) if wanted else None for wanted in (people, things)]
-    rulings = UserLabels.of(session.store.decisions.all(), session.store.all())
-    gate = session.recogniser_config.faces.gate if session.choices.heads == "open-set" else None
-    bodies = _body_judge(session, people, library)
+    judges = [_judge(store, config, options, wanted, library, alone) if wanted else None for wanted in (people, things)]
+    rulings = UserLabels.of(store.decisions.all(), store.all())
+    gate = config.faces.gate if not options.paper_heads else None
+    bodies = _body_judge(store, config, options, people, library)
     return Gallery(frozenset(c.id for c in concepts), *judges, rulings, gate, bodies, alone)
 
 
 def _judge(
-    session: Session, wanted: Sequence[Concept], library: Path | None, alone: dict[int, ConceptClassifier]
+    store: ConceptStore,
+    config: RecogniserConfig,
+    options: RecognitionOptions,
+    wanted: Sequence[Concept],
+    library: Path | None,
+    alone: dict[int, ConceptClassifier],
 ) -> ConceptClassifier:
     """The judge of some concepts of one kind and their rivals; where it has rivals, the one without goes to `alone`."""
-    heads = load_heads(session, wanted)
+    heads = load_heads(store, config, wanted)
     own = {c: h for c, h in heads.items() if c in wanted}
 
     def make(heads: Mapping[Concept, ConceptHead]) -> ConceptClassifier:
         return (
             paper_classifier(heads)
-            if session.choices.heads == "paper"
-            else open_set_classifier(session, heads, library)
+            if options.paper_heads
+            else open_set_classifier(store, config, options, heads, library)
         )
 
     judge = make(heads)
@@ -121,28 +131,32 @@ def _judge(
     return judge
 
 
-def _body_judge(session: Session, people: Sequence[Concept], library: Path | None) -> ConceptClassifier | None:
-    heads = load_bodies(session) if people and session.choices.heads == "open-set" else {}
-    return open_set_classifier(session, heads, library) if any(c in heads for c in people) else None
+def _body_judge(
+    store: ConceptStore,
+    config: RecogniserConfig,
+    options: RecognitionOptions,
+    people: Sequence[Concept],
+    library: Path | None,
+) -> ConceptClassifier | None:
+    heads = load_bodies(store, config, options) if people and not options.paper_heads else {}
+    return open_set_classifier(store, config, options, heads, library) if any(c in heads for c in people) else None
 
 
 def recognise(
-    session: Session, photos: Sequence[Photo], enrolled: Gallery, *, keep: bool = True
+    extractor: CachedExtractor, photos: Sequence[Photo], enrolled: Gallery, *, keep: bool = True
 ) -> list[tuple[Match, ...]]:
     """The concepts that are in each photo, by name, with boxes in the photo's pixels. `keep` lets features go to
     the cache.
     """
-    return [found.names for found in recognise_all(session, photos, enrolled, keep=keep)]
+    return [found.names for found in recognise_all(extractor, photos, enrolled, keep=keep)]
 
 
 def recognise_all(
-    session: Session, photos: Sequence[Photo], enrolled: Gallery, *, keep: bool = True
+    extractor: CachedExtractor, photos: Sequence[Photo], enrolled: Gallery, *, keep: bool = True
 ) -> list[Recognition]:
     """As `recognise`, with those that may be there, and with who is displaced."""
-    faces = session.extractor.find_faces(photos, keep=keep) if enrolled.needs_faces and photos else [None] * len(photos)
-    regions = (
-        session.extractor.find_regions(photos, keep=keep) if enrolled.needs_regions and photos else [None] * len(photos)
-    )
+    faces = extractor.find_faces(photos, keep=keep) if enrolled.needs_faces and photos else [None] * len(photos)
+    regions = extractor.find_regions(photos, keep=keep) if enrolled.needs_regions and photos else [None] * len(photos)
     results = []
     for photo, own_faces, own_regions in zip(photos, faces, regions, strict=True):
         scenes = _scenes(enrolled, own_faces, own_regions, photo.facts.width / photo.image.width)
@@ -159,19 +173,21 @@ def _in_photo(photo: Photo, found: Recognition) -> Recognition:
 
 
 def recognise_known(
-    session: Session, content_hash: str, enrolled: Gallery, whole: Box | None = None
+    extractor: CachedExtractor, content_hash: str, enrolled: Gallery, whole: Box | None = None
 ) -> tuple[Match, ...] | None:
     """The concepts in a photo of which the cache has everything, else None: no model runs, no pixel is decoded.
     `whole` is the photo's box, where that is known.
     """
-    found = look_up(session, content_hash, enrolled, whole)
+    found = look_up(extractor, content_hash, enrolled, whole)
     return None if found is None else found.names
 
 
-def look_up(session: Session, content_hash: str, enrolled: Gallery, whole: Box | None = None) -> Recognition | None:
+def look_up(
+    extractor: CachedExtractor, content_hash: str, enrolled: Gallery, whole: Box | None = None
+) -> Recognition | None:
     """As `recognise_known`, with those that may be there."""
     said = enrolled.rulings.about(content_hash)
-    return _found(enrolled, known_scenes(session, content_hash, enrolled), said, whole)
+    return _found(enrolled, known_scenes(extractor, content_hash, enrolled), said, whole)
 
 
 def _found(
@@ -203,10 +219,10 @@ def _found(
 
 
 def look_up_all(
-    session: Session, photos: Sequence[tuple[str, Box | None]], enrolled: Gallery
+    extractor: CachedExtractor, photos: Sequence[tuple[str, Box | None]], enrolled: Gallery
 ) -> list[Recognition | None]:
     """As `look_up` for many photos by content with their boxes, all scored at once: in half the time."""
-    known = [known_scenes(session, content_hash, enrolled) for content_hash, _ in photos]
+    known = [known_scenes(extractor, content_hash, enrolled) for content_hash, _ in photos]
     scores: list[dict[int, np.ndarray]] = [{} for _ in photos]
     for judge in enrolled.judges:
         own = [(i, s) for i, scenes in enumerate(known) for j, s in scenes if j is judge and s is not None]
@@ -230,11 +246,11 @@ def _score_scenes(judge: ConceptClassifier, scenes: Sequence["_Scene"]) -> list[
 
 
 def known_scenes(
-    session: Session, content_hash: str, enrolled: Gallery
+    extractor: CachedExtractor, content_hash: str, enrolled: Gallery
 ) -> list[tuple[ConceptClassifier, "_Scene | None"]]:
     """What the cache has of a photo for each judge; boxes in the photo's pixels."""
-    faces = session.extractor.cached_faces(content_hash) if enrolled.needs_faces else None
-    regions = session.extractor.cached_regions(content_hash) if enrolled.needs_regions else None
+    faces = extractor.cached_faces(content_hash) if enrolled.needs_faces else None
+    regions = extractor.cached_regions(content_hash) if enrolled.needs_regions else None
     return _scenes(enrolled, faces, regions)
 
 
@@ -290,7 +306,7 @@ def _asked_for(matches: Sequence[Match], enrolled: Gallery) -> tuple[Match, ...]
     return tuple(sorted((m for m in matches if m.concept_id in enrolled.asked), key=lambda m: m.name.casefold()))
 
 
-def load_heads(session: Session, wanted: Sequence[Concept]) -> dict[Concept, ConceptHead]:
+def load_heads(store: ConceptStore, config: RecogniserConfig, wanted: Sequence[Concept]) -> dict[Concept, ConceptHead]:
     """The heads of some concepts of one kind, and those of their rivals that have one, by name.
 
     Raises:
@@ -298,31 +314,31 @@ def load_heads(session: Session, wanted: Sequence[Concept]) -> dict[Concept, Con
     """
     ids, people = {c.id for c in wanted}, wanted[0].kind is Kind.PERSON
     heads = {}
-    for concept in session.store.all():
+    for concept in store.all():
         if concept.id in ids:
-            heads[concept] = load_head(session, concept)
+            heads[concept] = load_head(store, config, concept)
         elif (concept.kind is Kind.PERSON) == people:
-            head = session.store.load_head(concept.id, head_id(session, concept.kind))
+            head = store.load_head(concept.id, head_id(config, concept.kind))
             if head is not None:
                 heads[concept] = head
     return heads
 
 
-def head_id(session: Session, kind: Kind) -> str:
+def head_id(config: RecogniserConfig, kind: Kind) -> str:
     """The id under which heads of a kind are stored: that of the face pack or of the encoder."""
-    return session.recogniser_config.head_id(kind)
+    return config.head_id(kind)
 
 
-def load_head(session: Session, concept: Concept) -> ConceptHead:
+def load_head(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> ConceptHead:
     """A concept's head for the recogniser in use.
 
     Raises:
         ConceptError: it has none.
     """
-    head = session.store.load_head(concept.id, head_id(session, concept.kind))
+    head = store.load_head(concept.id, head_id(config, concept.kind))
     if head is None:
         raise ConceptError(
-            f"{concept.name!r} was enrolled with another recogniser than {session.recogniser_config.name}",
+            f"{concept.name!r} was enrolled with another recogniser than {config.name}",
             hint="Run myvlm add-concept again with the same photos and the VLM you want to use.",
         )
     return head

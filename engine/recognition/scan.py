@@ -17,6 +17,8 @@ from engine.core.types import Status
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import FoundFile
 from engine.session import Session
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig
 
 BATCH = 8
 """Photos that share the models' calls and a write to the cache."""
@@ -65,14 +67,14 @@ def scan(
         EngineError: something that concerns all photos: no features were asked for, missing weights, a full disk.
     """
     request = request or ScanRequest()
-    models = _models(session, request)
+    models = _models(session.recogniser_config, request)
     make_private_folder(session.folder)  # nothing else has to be opened that would make it
     session.cache.has("", models)  # opens it once, before the readers do
     found = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
     left = request.limit
-    for batch in in_batches(found, lambda f: _read(session, f, models), BATCH):
+    for batch in in_batches(found, lambda f: _read(session.extractor, f, models), BATCH):
         jobs = _at_most(batch, left)
-        for job, result in zip(jobs, _compute(session, request, jobs), strict=True):
+        for job, result in zip(jobs, _compute(session.extractor, request, jobs), strict=True):
             yield result
             yield from (_companion(raw, job.found, result) for raw in job.found.companions)
         if left is not None:
@@ -81,9 +83,8 @@ def scan(
                 return
 
 
-def _models(session: Session, request: ScanRequest) -> tuple[str, ...]:
+def _models(config: RecogniserConfig, request: ScanRequest) -> tuple[str, ...]:
     """The ids under which the wanted features are cached."""
-    config = session.recogniser_config
     wanted = ((request.faces, config.found_faces_id), (request.regions, config.regions_id))
     models = tuple(model for is_wanted, model in wanted if is_wanted)
     if not models:
@@ -91,14 +92,14 @@ def _models(session: Session, request: ScanRequest) -> tuple[str, ...]:
     return models
 
 
-def _read(session: Session, found: FoundFile, models: tuple[str, ...]) -> _Job:
+def _read(extractor: CachedExtractor, found: FoundFile, models: tuple[str, ...]) -> _Job:
     """Read and hash a photo; decode it only when something of it is not cached yet."""
     began = time.monotonic()
     if found.kind == "video":
         return _Job(found, result=ScanResult(found.path, Status.SKIPPED, reason=LIVE_HALF if found.live else VIDEO))
     try:
         file = read_photo(found.path)
-        if session.cache.has(file.content_hash, models):
+        if extractor.cache.has(file.content_hash, models):
             known = ScanResult(found.path, Status.UNCHANGED, reason="scanned already", content_hash=file.content_hash)
             return _Job(found, result=replace(known, seconds=time.monotonic() - began))
         return _Job(found, decode_photo(file), seconds=time.monotonic() - began)
@@ -117,15 +118,13 @@ def _at_most(jobs: list[_Job], left: int | None) -> list[_Job]:
     return jobs
 
 
-def _compute(session: Session, request: ScanRequest, jobs: Sequence[_Job]) -> list[ScanResult]:
+def _compute(extractor: CachedExtractor, request: ScanRequest, jobs: Sequence[_Job]) -> list[ScanResult]:
     """The result of every job; faces and regions of those that were decoded are found and cached."""
     began = time.monotonic()
     photos = [j.photo for j in jobs if j.photo is not None]
-    faces = [len(f) for f in session.extractor.find_faces(photos, keep=True)] if request.faces else [None] * len(photos)
+    faces = [len(f) for f in extractor.find_faces(photos, keep=True)] if request.faces else [None] * len(photos)
     regions = (
-        [len(f.regions) for f in session.extractor.find_regions(photos, keep=True)]
-        if request.regions
-        else [None] * len(photos)
+        [len(f.regions) for f in extractor.find_regions(photos, keep=True)] if request.regions else [None] * len(photos)
     )
     share = (time.monotonic() - began) / max(1, len(photos))
     counts = iter(zip(faces, regions, strict=True))

@@ -69,9 +69,9 @@ class RecogniserConfig:
 
     `encoder` and `pretrained` are open_clip's names; `detector` is a folder or hub id of a transformers
     object detector, or None; `bank` a file of negative features, or None; `head` the settings of
-    `engine.recognition.linear_head.HeadTraining`; `open_set` what labelled libraries taught about "faces" and
-    "regions"; `alike` from which cosine of the means of their reference photos two concepts are the same individual, for "faces" and
-    "regions", where that was measured; `drawn_only`: it was trained on drawings, and makes little of real photos.
+    `engine.recognition.linear_head.HeadTraining`; `open_set` what labelled libraries taught of "faces" and
+    "regions"; `alike` from which cosine of the means of their reference photos two concepts are the same individual,
+    for "faces" and "regions", where that was measured; `drawn_only`: it was trained on drawings, and makes little of real photos.
     `encoder_repo` is the hub repository that open_clip takes the encoder from, "" for a shipped one.
     """
 

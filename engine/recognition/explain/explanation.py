@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.core.boxes import Box, iou
 from engine.core.errors import SidecarError, UsageError
-from engine.core.types import Concept, Decision, Kind, Match, Scale, Verdict
+from engine.core.types import Concept, Decision, Kind, Match, RecognitionOptions, Scale, Verdict
 from engine.photos.decode import Photo, load_photo
 from engine.recognition.bodies import SOURCE, load_bodies
 from engine.recognition.classifier import ConceptClassifier, ThresholdSource, open_set_size, threshold_source
@@ -37,7 +37,9 @@ from engine.sidecars.locate import Namer
 from engine.sidecars.removed_names import read_removed_names
 from engine.sidecars.xmp import name_key
 from engine.store.calibrations import common_folder
+from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
+from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.regions import Region
 
 
@@ -148,7 +150,9 @@ class _Verdict:
 
 
 def explain_recognition(
-    session: Session,
+    store: ConceptStore,
+    extractor: CachedExtractor,
+    options: RecognitionOptions,
     photo: Photo | str,
     concept: Concept,
     library: Path | None = None,
@@ -164,25 +168,25 @@ def explain_recognition(
         UsageError: only a content hash is given, and that photo was not looked at yet.
         ConceptError: the concept has no head for the recogniser in use.
     """
-    head = load_head(session, concept)
-    enrolled = enrolled or load_gallery(session, [concept], library)
+    head = load_head(store, extractor.config, concept)
+    enrolled = enrolled or load_gallery(store, extractor.config, options, [concept], library)
     alone = _alone(enrolled, concept)
     if isinstance(photo, Photo):
         if concept.kind is Kind.PERSON:
-            session.extractor.find_faces([photo], keep=True)
+            extractor.find_faces([photo], keep=True)
         if concept.kind is not Kind.PERSON or enrolled.bodies:
-            session.extractor.find_regions([photo], keep=True)
+            extractor.find_regions([photo], keep=True)
         content_hash = photo.facts.content_hash
         whole = Box(0.0, 0.0, float(photo.facts.width), float(photo.facts.height))
     else:
         content_hash, whole = photo, Box(0.0, 0.0, 0.0, 0.0)
-    seen = _look(session, content_hash, alone, concept)
-    found = look_up(session, content_hash, alone, whole)
+    seen = _look(extractor, content_hash, alone, concept)
+    found = look_up(extractor, content_hash, alone, whole)
     assert found is not None  # the photo was looked at, and its box is known
     said = next((d for d in alone.rulings.about(content_hash) if d.concept_id == concept.id), None)
     verdict = _judge(seen, found, said)
     told = (
-        _by_body(session, content_hash, whole, enrolled, head)
+        _by_body(store, extractor, options, content_hash, whole, enrolled, head)
         if verdict.outcome is RecognitionOutcome.UNKNOWN
         else None
     )
@@ -190,8 +194,8 @@ def explain_recognition(
         told = _told(seen, verdict)
         feature = None if verdict.row is None else seen.features[verdict.row]
         if feature is not None:
-            nearest = find_nearest(session, concept, head, feature)
-            rejection = find_rejection(session, concept, head, feature)
+            nearest = find_nearest(store, extractor, concept, head, feature)
+            rejection = find_rejection(store, concept, head, feature)
             told = replace(told, nearest=nearest, likeness=mean_likeness(head, feature), rejection=rejection)
     if told.outcome is RecognitionOutcome.NAMED and name_key(concept.name) in declined:
         taken_out = "the name was taken out of the photo's sidecar"
@@ -212,7 +216,9 @@ def explain_photo(session: Session, name: str, path: Path) -> tuple[Photo, Expla
         declined = read_removed_names(Namer().find(path).xmp)
     except SidecarError:
         declined = frozenset()
-    return photo, explain_recognition(session, photo, concept, common_folder([path]), declined=declined)
+    return photo, explain_recognition(
+        session.store, session.extractor, session.recognition, photo, concept, common_folder([path]), declined=declined
+    )
 
 
 def _alone(enrolled: Gallery, concept: Concept) -> Gallery:
@@ -227,19 +233,27 @@ def _alone(enrolled: Gallery, concept: Concept) -> Gallery:
 
 
 def _by_body(
-    session: Session, content_hash: str, whole: Box, enrolled: Gallery, head: ConceptHead
+    store: ConceptStore,
+    extractor: CachedExtractor,
+    options: RecognitionOptions,
+    content_hash: str,
+    whole: Box,
+    enrolled: Gallery,
+    head: ConceptHead,
 ) -> Explanation | None:
     """Why somebody of whom no face says it is named, or may be, by the body; None who is not."""
     if not enrolled.bodies:
         return None
     asked = frozenset(c.id for c in enrolled.bodies.concepts)
-    found = look_up(session, content_hash, replace(enrolled, asked=asked), whole)
+    found = look_up(extractor, content_hash, replace(enrolled, asked=asked), whole)
     named = (*found.names, *found.maybes) if found else ()
     if not any(m.concept_id == head.concept_id and m.source == SOURCE for m in named):
         return None
     alone = replace(enrolled, people=None, things=None)
-    body, concept = next((b, c) for c, b in load_bodies(session).items() if c.id == head.concept_id)
-    seen = _look(session, content_hash, alone, concept)
+    body, concept = next(
+        (b, c) for c, b in load_bodies(store, extractor.config, options).items() if c.id == head.concept_id
+    )
+    seen = _look(extractor, content_hash, alone, concept)
     verdict = _judge(seen, found, None)
     told, feature = _told(seen, verdict), seen.features[verdict.row]
     nearest, likeness = find_nearest_body(concept, head, body, feature), mean_likeness(body, feature)
@@ -247,14 +261,14 @@ def _by_body(
     return replace(told, reason=reason, nearest=nearest, likeness=likeness)
 
 
-def _look(session: Session, content_hash: str, enrolled: Gallery, concept: Concept) -> _Seen:
-    ((judge, scene),) = known_scenes(session, content_hash, enrolled)
+def _look(extractor: CachedExtractor, content_hash: str, enrolled: Gallery, concept: Concept) -> _Seen:
+    ((judge, scene),) = known_scenes(extractor, content_hash, enrolled)
     if scene is None:
         raise UsageError("the photo was not looked at yet", hint="Run myvlm scan on it first.")
     scores = score_scene(judge, scene)
     raw = scores if scene.usable.all() else judge.score(scene.features)
     gate = enrolled.gate
-    faces = session.extractor.cached_faces(content_hash) or [] if enrolled.people and gate else []
+    faces = extractor.cached_faces(content_hash) or [] if enrolled.people and gate else []
     flaws = [flaws_of(f, gate) for f in faces] if gate and faces else [""] * len(scene.regions)
     column = [c.id for c in judge.concepts].index(concept.id)
     return _Seen(judge, column, scene.regions, scene.features, raw, scores, flaws)

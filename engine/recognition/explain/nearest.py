@@ -12,7 +12,6 @@ from engine.core.boxes import Box
 from engine.core.types import Concept, Decision, Kind, Reference
 from engine.recognition.bodies import SOURCE
 from engine.recognition.feedback_features import key_of
-from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FaceHead
 from engine.vision.cached_extractor import CachedExtractor
@@ -93,9 +92,11 @@ class _Known:
     owner: Callable[[], Reference | Decision | None]
 
 
-def find_nearest(session: Session, concept: Concept, head: ConceptHead, feature: np.ndarray) -> Likeness | None:
+def find_nearest(
+    store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead, feature: np.ndarray
+) -> Likeness | None:
     """The reference or confirmed photo with the view most like a region's feature (D,); None where a head has none."""
-    return next(KnownPhotos.of(session.store, session.extractor, concept, head).ranked(feature), None)
+    return next(KnownPhotos.of(store, extractor, concept, head).ranked(feature), None)
 
 
 def find_nearest_body(concept: Concept, head: ConceptHead, body: ConceptHead, feature: np.ndarray) -> Likeness | None:
@@ -103,18 +104,20 @@ def find_nearest_body(concept: Concept, head: ConceptHead, body: ConceptHead, fe
     return next(KnownPhotos.of_body(concept, head, body).ranked(feature), None)
 
 
-def find_rejection(session: Session, concept: Concept, head: ConceptHead, feature: np.ndarray) -> Likeness | None:
+def find_rejection(store: ConceptStore, concept: Concept, head: ConceptHead, feature: np.ndarray) -> Likeness | None:
     """What is most like a region's feature (D,) of all that the user said is not the concept."""
-    rejected = _decided(session.store, concept, "rejected", head.feedback.rejected)
+    rejected = _decided(store, concept, "rejected", head.feedback.rejected)
     return next(KnownPhotos(rejected, {}).ranked(feature), None)
 
 
-def references_of(session: Session, concept: Concept, head: ConceptHead) -> dict[int, str]:
+def references_of(
+    store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead
+) -> dict[int, str]:
     """The content hashes of a head's photos by number, as far as it is known which they are."""
     told = head.references
     if told:
         return dict(enumerate(told))
-    found = {n: p.owner() for n, p in zip(*_numbered(session, concept, head), strict=True)}
+    found = {n: p.owner() for n, p in zip(*_numbered(store, extractor, concept, head), strict=True)}
     return {n: owner.content_hash for n, owner in found.items() if owner is not None}
 
 
@@ -135,11 +138,13 @@ def _references(store: ConceptStore, extractor: CachedExtractor, concept: Concep
     return _numbered(store, extractor, concept, head)[1]
 
 
-def _numbered(session: Session, concept: Concept, head: ConceptHead) -> tuple[list[int], list[_Known]]:
+def _numbered(
+    store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead
+) -> tuple[list[int], list[_Known]]:
     """The numbers of a head's photos, and what is known of each."""
-    views, photos = head.views, head.photo_numbers(session.recogniser_config.augmentations)
+    views, photos = head.views, head.photo_numbers(extractor.config.augmentations)
     by_number = {int(n): views[photos == n] for n in np.unique(photos)}
-    numbering = _Numbering(session.store, session.extractor, concept, {n: rows[0] for n, rows in by_number.items()})
+    numbering = _Numbering(store, extractor, concept, {n: rows[0] for n, rows in by_number.items()})
     owners: dict[int, Callable[[], Reference | None]] = {n: cache(partial(numbering.reference, n)) for n in by_number}
     told = head.references
     if told:
