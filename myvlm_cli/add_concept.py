@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.types import Kind
+from engine.core.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
@@ -69,12 +69,12 @@ def add_concept(
     session = o.open_session(vlm, recogniser, device, dtype)
     o.warn_of_slow_faces(session, people=kind in (None, Kind.PERSON))
     if from_regions:
-        from engine.pipeline.enrol_regions import Wanted
+        from engine.concepts.enrol_tagged import Wanted
 
         wanted = Wanted(name, kind, category, most, seed, replace)
         _from_regions(session, wanted, photos, negatives or [], preview, dry_run=dry_run, json=json)
     else:
-        from engine.pipeline.enrol import enrol
+        from engine.concepts.enrol import enrol
 
         done = enrol(
             session, name, photos, kind=kind, category=category, negatives=negatives or [], seed=seed, replace=replace
@@ -96,7 +96,7 @@ def _is_empty(photos: list[Path], name: str, *, json: bool) -> bool:
 
 
 def _check(name: str, preview: Path | None, *, dry_run: bool, from_regions: bool) -> None:
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
     from engine.store.names import check_name
 
     check_name(name)
@@ -116,8 +116,8 @@ def _from_regions(
     dry_run: bool,
     json: bool,
 ) -> None:
-    from engine.pipeline.enrol_regions import choose_references, enrol_regions
-    from engine.pipeline.gather_regions import search_regions
+    from engine.concepts.enrol_tagged import choose_references, enrol_tagged
+    from engine.concepts.tagged_photos import search_regions
     from engine.store.names import check_name
 
     check_name(wanted.name)
@@ -128,12 +128,12 @@ def _from_regions(
         out.detail(f"{path_text(path)}: {reason}")
     chosen = choose_references(session, search, wanted, keep=not dry_run)
     if preview is not None:
-        from engine.pipeline.contact_sheet import draw_crops
+        from engine.captioning.contact_sheet import draw_crops
 
         draw_crops(chosen.crops, [v.reference.path.name for v in chosen.views], preview)
         out.say(f"Preview: {path_text(preview)}")
     counts = _counts(search, chosen)
-    done = None if dry_run else enrol_regions(session, chosen, wanted, negatives=negatives)
+    done = None if dry_run else enrol_tagged(session, chosen, wanted, negatives=negatives)
     if not json:
         _tell_counts(counts)
     if done:
@@ -147,7 +147,7 @@ def _from_regions(
 
 
 def _check_preview(preview: Path | None) -> None:
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
 
     if preview is not None and (preview.suffix.lower() != ".png" or preview.exists()):
         problem = "exists already" if preview.exists() else "does not end in .png"
@@ -198,8 +198,8 @@ def _show(session: Any, done: Any, *, json: bool, more: dict[str, Any] | None = 
 
 def _next(session: Any, done: Any) -> tuple[str, str, str]:
     """The command to run next, with the words before and after it."""
-    from engine.pipeline.learn import Need, training_need
-    from engine.pipeline.worlds import vlm_knows
+    from engine.concepts.drawn_photos import vlm_knows
+    from engine.training.train import Need, training_need
     from engine.vlms.registry import find_weights
 
     train = f"myvlm train {shlex.quote(done.concept.name)}"

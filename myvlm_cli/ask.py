@@ -12,7 +12,7 @@ from myvlm_cli.output import out, path_text
 from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
-    from engine.pipeline.session import Session
+    from engine.session import Session
 
 
 def ask(
@@ -34,8 +34,8 @@ def ask(
 
     Example: myvlm ask photo.jpg "What is Rex holding?"
     """
-    from engine.pipeline.names_only import UNKNOWN_WORLD
-    from engine.pipeline.respond import respond
+    from engine.captioning.answer import answer_question
+    from engine.captioning.names_only import UNKNOWN_WORLD
 
     *photos, question = photos_and_question
     _check_question(photos, question)
@@ -46,7 +46,7 @@ def ask(
     o.warn_of_slow_faces(session)
     failed, unknown, untrained, documents = False, 0, set[str](), []
     with out.progress("asking", len(files)) as bar:
-        for reply in respond(session, files, question, concepts=o.split_names(concepts)):
+        for reply in answer_question(session, files, question, concepts=o.split_names(concepts)):
             failed = failed or reply.status == "failed"
             unknown += reply.reason == UNKNOWN_WORLD
             untrained |= set(reply.untrained)
@@ -59,7 +59,7 @@ def ask(
 
 
 def _check_question(photos: list[str], question: str) -> None:
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
 
     example = 'Example: myvlm ask photo.jpg "What is Rex holding?"'
     words = [p for p in photos if not _exists(p) and not set(p) & set("/.\\*-")]
@@ -111,7 +111,7 @@ def _report(reply: Any, *, many: bool, json: bool, jsonl: bool) -> dict[str, Any
         out.json_line(document)
     elif not json and reply.answer is not None:
         out.text(f"{document['file']}: {reply.answer}" if many else reply.answer)
-    from engine.pipeline.names_only import UNKNOWN_WORLD
+    from engine.captioning.names_only import UNKNOWN_WORLD
 
     if reply.answer is None and reply.reason != UNKNOWN_WORLD:
         reason = str(reply.reason).removeprefix(f"{reply.path}: ")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.heads.confidence import in_words
-from engine.types import Scale
+from engine.core.types import Scale
+from engine.recognition.confidence import in_words
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
@@ -17,11 +17,11 @@ from myvlm_cli.words import count
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.photos.discovery import Found
-    from engine.pipeline.calibrating import Promise
-    from engine.pipeline.scan import Scanned
-    from engine.pipeline.session import Session
-    from engine.types import Concept, Kind
+    from engine.core.types import Concept, Kind
+    from engine.photos.discovery import FoundFile
+    from engine.recognition.calibrate import CalibrationReport
+    from engine.recognition.scan import ScanResult
+    from engine.session import Session
 
 _GROWN = 2
 """A library with so many times as many photos as it was calibrated on is calibrated anew."""
@@ -60,8 +60,8 @@ def calibrate(
 
     Example: myvlm calibrate ~/Pictures --false-names-per-1000 0.5
     """
-    from engine.errors import UsageError
-    from engine.pipeline.calibrating import FEWEST
+    from engine.core.errors import UsageError
+    from engine.recognition.calibrate import FEWEST
 
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
     session = o.open_session(vlm, recogniser, device, dtype, allow_body=allow_body, create=False)
@@ -115,8 +115,8 @@ def calibrate_unseen(
     default all). Only whole folders are libraries, not `some` of their photos; `kept` is False when nothing may be
     written.
     """
-    from engine.pipeline.calibrating import FEWEST, MOST, calibrated_on, recognisable
-    from engine.types import Kind
+    from engine.core.types import Kind
+    from engine.recognition.calibrate import FEWEST, MOST, calibrated_on, recognisable
 
     known = recognisable(session)
     wanted = {c.kind is Kind.PERSON for c in (known if concepts is None else concepts) if c in known}
@@ -147,7 +147,7 @@ class _Look:
     readable: set[str] = field(default_factory=set)
     failed: list[str] = field(default_factory=list)
 
-    def add(self, scanned: "Scanned") -> None:
+    def add(self, scanned: "ScanResult") -> None:
         if scanned.content_hash is not None:
             self.readable.add(scanned.content_hash)
         elif scanned.status == "failed":
@@ -157,15 +157,15 @@ class _Look:
 
 def _calibrate(
     session: "Session",
-    found: Sequence["Found"],
+    found: Sequence["FoundFile"],
     folder: "Path | None",
     rate: float | None,
     kinds: "Collection[Kind] | None" = None,
-) -> "tuple[tuple[Promise, ...], _Look]":
-    from engine.errors import UsageError
-    from engine.pipeline.calibrating import MOST
-    from engine.pipeline.calibrating import calibrate as settle
-    from engine.types import Kind
+) -> "tuple[tuple[CalibrationReport, ...], _Look]":
+    from engine.core.errors import UsageError
+    from engine.core.types import Kind
+    from engine.recognition.calibrate import MOST
+    from engine.recognition.calibrate import calibrate as settle
 
     if folder is None:
         raise UsageError("no photos given", hint="Give the folder of the library.")
@@ -173,16 +173,16 @@ def _calibrate(
     look = _Look()
     with out.progress("Calibrating", min(MOST, sum(f.kind == "photo" for f in found))) as bar:
 
-        def step(scanned: "Scanned") -> None:
+        def step(scanned: "ScanResult") -> None:
             bar.advance()
             look.add(scanned)
 
         return settle(session, found, folder, per_1000=rate, kinds=kinds or tuple(Kind), step=step), look
 
 
-def tell(promises: "Sequence[Promise]") -> None:
+def tell(promises: "Sequence[CalibrationReport]") -> None:
     """Print the target, what is to be expected, and which concepts look like others."""
-    from engine.pipeline.calibrating import interval
+    from engine.recognition.calibrate import interval
 
     if not promises:
         return
@@ -217,9 +217,11 @@ def _rounded(rate: float) -> str:
 _WHOLE = 1.95
 
 
-def describe_promises(promises: "Sequence[Promise]", folder: "Path | None", failed: Sequence[str]) -> dict[str, Any]:
+def describe_promises(
+    promises: "Sequence[CalibrationReport]", folder: "Path | None", failed: Sequence[str]
+) -> dict[str, Any]:
     """What was calibrated, as plain data."""
-    from engine.pipeline.calibrating import interval
+    from engine.recognition.calibrate import interval
 
     return {
         "folder": path_text(folder) if folder else None,

@@ -13,9 +13,9 @@ from myvlm_cli.output import out
 from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
-    from engine.pipeline.chosen import ChosenConcepts
-    from engine.pipeline.describe import Request
-    from engine.pipeline.session import Session
+    from engine.captioning.caption import CaptionRequest
+    from engine.captioning.requested_concepts import RequestedConcepts
+    from engine.session import Session
 
 Limit = Annotated[
     int | None,
@@ -89,18 +89,20 @@ def caption(
     _check(names_twice=no_concepts and concepts is not None, explained_dry_run=bool(explain and dry_run))
     _check_only(only=only, names=names)
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
-    from engine.pipeline.describe import Request
-    from engine.pipeline.sidecar_plans import Manner, Regions
+    from engine.captioning.caption import CaptionRequest
+    from engine.sidecars.plan import RegionChoice, SidecarOptions
     from engine.sidecars.xmp import Policy
 
-    request = Request(
+    request = CaptionRequest(
         names,
         only=only,
         write=not dry_run,
         force=force,
         explain=explain,
         naming=o.make_naming(sidecar_naming, sidecar_dir),
-        manner=Manner(Policy(replace_all=on_existing == "replace-all", hierarchy=hierarchy), Regions(regions)),
+        manner=SidecarOptions(
+            Policy(replace_all=on_existing == "replace-all", hierarchy=hierarchy), RegionChoice(regions)
+        ),
         limit=limit,
         library=photos.folder,
     )
@@ -112,7 +114,7 @@ def caption(
 
 
 def _check(*, names_twice: bool, explained_dry_run: bool) -> None:
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
 
     if names_twice:
         raise UsageError("--concepts and --no-concepts exclude each other", hint="Use one of them.")
@@ -124,19 +126,19 @@ def _check(*, names_twice: bool, explained_dry_run: bool) -> None:
 
 
 def _check_only(*, only: bool, names: tuple[str, ...] | None) -> None:
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
 
     if only and not names:
         raise UsageError("--only needs --concepts", hint="Example: --concepts rex,anna --only")
 
 
-def _run(session: "Session", photos: o.Photos, request: "Request", report: Report) -> int:
+def _run(session: "Session", photos: o.Photos, request: "CaptionRequest", report: Report) -> int:
     """Caption the photos and print what came of each; the exit code."""
-    from engine.pipeline.chosen import choose_concepts
-    from engine.pipeline.describe import describe
+    from engine.captioning.caption import caption_photos
+    from engine.captioning.requested_concepts import choose_requested
 
     o.warn_of_slow_faces(session)
-    chosen = choose_concepts(session, request.concepts)
+    chosen = choose_requested(session, request.concepts)
     _tell_left_out(chosen)
     report.untrained = {c.id for c in chosen.untrained} if session.has_vlm else set()
     _check_vlm(session, photos)
@@ -149,7 +151,7 @@ def _run(session: "Session", photos: o.Photos, request: "Request", report: Repor
         _tell_lost(session, photos, request)
     with out.progress("captioning", None) as bar:
         photos.count_onto(bar)
-        for result in describe(session, photos, request):
+        for result in caption_photos(session, photos, request):
             bar.advance()
             report.add(result)
     if report.json:
@@ -162,9 +164,9 @@ def _run(session: "Session", photos: o.Photos, request: "Request", report: Repor
     return SOME_FAILED if report.counts.get("failed") else OK
 
 
-def _warn_of_doubles(session: "Session", chosen: "ChosenConcepts") -> None:
+def _warn_of_doubles(session: "Session", chosen: "RequestedConcepts") -> None:
     """Say which two names stand for one individual: then neither is written."""
-    from engine.pipeline.alike import find_same_pairs, same_words
+    from engine.concepts.similarity import find_same_pairs, same_words
 
     for a, b in find_same_pairs(session):
         if a in chosen.asked or b in chosen.asked:
@@ -173,7 +175,7 @@ def _warn_of_doubles(session: "Session", chosen: "ChosenConcepts") -> None:
 
 def _check_vlm(session: "Session", photos: o.Photos) -> None:
     """Refuse at once what captioning would refuse: a chosen VLM that is not on disk, or does not know the photos."""
-    from engine.pipeline.names_only import check_drawn
+    from engine.captioning.names_only import check_drawn
     from engine.vlms.registry import check_weights
 
     if session.has_vlm:
@@ -182,18 +184,18 @@ def _check_vlm(session: "Session", photos: o.Photos) -> None:
         check_drawn(session, photos)
 
 
-def _tell_left_out(chosen: "ChosenConcepts") -> None:
+def _tell_left_out(chosen: "RequestedConcepts") -> None:
     """Say which concepts are left out."""
     for concept in chosen.without_head:
         how = "enrolled with another recogniser" if concept.references else "imported without a head"
         out.warn(f"{concept.name} was {how} and is not looked for. Run: myvlm add-concept {quote(concept.name)} PHOTOS")
 
 
-def _tell_lost(session: "Session", photos: o.Photos, request: "Request") -> None:
+def _tell_lost(session: "Session", photos: o.Photos, request: "CaptionRequest") -> None:
     """Say before anything is written which names this run takes out of earlier captions."""
     if not (request.only or request.concepts == ()):
         return
-    from engine.pipeline.names_only import names_to_lose
+    from engine.captioning.names_only import names_to_lose
 
     lost = names_to_lose(session, photos, request.concepts or (), request.naming)
     photos_lost = lost.pop("", 0)

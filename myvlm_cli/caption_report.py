@@ -9,8 +9,8 @@ from myvlm_cli.show import describe_why
 from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
-    from engine.pipeline.displaced import Displaced
-    from engine.types import PhotoResult
+    from engine.core.types import PhotoResult
+    from engine.recognition.displaced import DisplacedConcept
 
 NO_VLM_FOR_PHOTOS = (
     "no VLM for real photos is on this machine: writing names only (keywords, people, JSON), no descriptions."
@@ -42,7 +42,7 @@ class Report:
     nobody: int = 0
     removed: int = 0
     told: bool = False
-    displaced: "list[Displaced]" = field(default_factory=list)
+    displaced: "list[DisplacedConcept]" = field(default_factory=list)
     documents: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, result: "PhotoResult") -> None:
@@ -70,8 +70,8 @@ class Report:
                 out.text(f"  {change['property']}: {change['before']!r} -> {change['after']!r}")
 
     def _count(self, result: "PhotoResult") -> None:
-        from engine.pipeline.describe import LIVE_HALF, VIDEO
-        from engine.sidecars.naming import BOTH_THERE
+        from engine.captioning.caption import LIVE_HALF, VIDEO
+        from engine.sidecars.locate import BOTH_THERE
 
         self.counts[result.status] = self.counts.get(result.status, 0) + 1
         self.videos += result.reason in (VIDEO, LIVE_HALF)
@@ -130,7 +130,7 @@ class Report:
             out.say(f"Kept {count(self.kept, 'description')} that myvlm did not write (-v lists them)")
 
     def _displaced_lines(self) -> tuple[str, ...]:
-        from engine.pipeline.displaced import displaced_words
+        from engine.recognition.displaced import displaced_words
 
         return displaced_words(self.displaced)
 

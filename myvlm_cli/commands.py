@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from engine.errors import UsageError
+from engine.core.errors import UsageError
 from myvlm_cli.output import out
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from engine.types import Kind
+from engine.core.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.commands import App
 from myvlm_cli.errors import SOME_FAILED
@@ -131,9 +131,9 @@ def forget(
 
     Example: myvlm forget rex --scrub-sidecars --yes
     """
-    from engine.errors import UsageError
-    from engine.pipeline.forget import Outcome, Scrub
-    from engine.pipeline.forget import forget as forget_concept
+    from engine.concepts.forget import ForgetOutcome, Scrub
+    from engine.concepts.forget import forget as forget_concept
+    from engine.core.errors import UsageError
 
     if (paths or sidecar_dir or anyway) and not scrub_sidecars:
         raise UsageError(
@@ -154,7 +154,7 @@ def forget(
     with out.progress("scrubbing", None, "sidecars") as bar:
         done = forget_concept(session, name, scrub, bar.advance)
     out.json_document(_forgotten(done)) if json else _tell_forgotten(done)
-    if any(s.outcome is Outcome.FAILED for s in done.sidecars):
+    if any(s.outcome is ForgetOutcome.FAILED for s in done.sidecars):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -254,15 +254,15 @@ def import_concept(
 
     Example: myvlm concepts import concept_embeddings_llava_captioning.pt --name "My mug" --head mug_head.pt
     """
-    from engine.errors import UsageError
-    from engine.pipeline.adopt import Identity, Source, adopt, guess_vlm
+    from engine.concepts.import_published import Identity, Source, guess_vlm, import_published
+    from engine.core.errors import UsageError
 
     vlm = vlm or guess_vlm(file)
     if vlm is None:
         raise UsageError(f"{file.name} does not say for which VLM it is", hint="Give --vlm; see myvlm models.")
     session = o.open_session(vlm, recogniser, "auto", "auto")
     who = Identity(name, kind, category, identifier)
-    done = adopt(session, Source(file, head, iteration, task), who, replacing=replace)
+    done = import_published(session, Source(file, head, iteration, task), who, replacing=replace)
     for warning in done.warnings:
         out.warn(warning)
     if json:

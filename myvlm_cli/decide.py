@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.heads.confidence import label
+from engine.recognition.confidence import label
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
 
 if TYPE_CHECKING:
-    from engine.errors import UsageError
-    from engine.pipeline.decide import Decided, Wish
-    from engine.pipeline.session import Session
+    from engine.concepts.decide import DecisionRequest, DecisionResult
+    from engine.core.errors import UsageError
+    from engine.session import Session
 
 Photo = Annotated[
     Path,
@@ -105,23 +105,23 @@ def _run(
     return decide_one(session, _wish(verdict, photo, concept, box, undo=undo), json=json, jsonl=jsonl)
 
 
-def _listed(verdict: str, concept: str | None, box: str | None, *, undo: bool) -> "list[Wish | UsageError]":
-    from engine.errors import UsageError
-    from engine.files import LARGEST_DOCUMENT, read_stream
-    from engine.pipeline.decide import read_wishes
-    from engine.types import Verdict
+def _listed(verdict: str, concept: str | None, box: str | None, *, undo: bool) -> "list[DecisionRequest | UsageError]":
+    from engine.concepts.decide import read_decision_requests
+    from engine.core.errors import UsageError
+    from engine.core.files import LARGEST_DOCUMENT, read_stream
+    from engine.core.types import Verdict
 
     if box is not None:
         raise UsageError("--box is for one photo", hint="Give each line a box of its own.")
     data = read_stream(sys.stdin.buffer, LARGEST_DOCUMENT).removeprefix(b"\xef\xbb\xbf")
     text = data.decode("utf-8", "surrogateescape")
-    return read_wishes(text, Verdict(verdict), concept, undo=undo)
+    return read_decision_requests(text, Verdict(verdict), concept, undo=undo)
 
 
-def _wish(verdict: str, photo: Path, concept: str | None, box: str | None, *, undo: bool) -> "Wish":
-    from engine.errors import UsageError
-    from engine.pipeline.decide import Wish, make_box
-    from engine.types import Verdict
+def _wish(verdict: str, photo: Path, concept: str | None, box: str | None, *, undo: bool) -> "DecisionRequest":
+    from engine.concepts.decide import DecisionRequest, make_box
+    from engine.core.errors import UsageError
+    from engine.core.types import Verdict
 
     if concept is None:
         raise UsageError("no concept given", hint=f"Example: myvlm {verdict} {path_text(photo)} rex")
@@ -129,16 +129,16 @@ def _wish(verdict: str, photo: Path, concept: str | None, box: str | None, *, un
         place = make_box([float(v) for v in box.split(",")]) if box is not None else None
     except ValueError as err:
         raise UsageError(f"--box {box!r} is no box", hint="Write it as 120,80,400,390.") from err
-    return Wish(photo, concept, Verdict(verdict), place, undo)
+    return DecisionRequest(photo, concept, Verdict(verdict), place, undo)
 
 
-def decide_one(session: "Session", wish: "Wish", *, json: bool, jsonl: bool) -> int:
+def decide_one(session: "Session", wish: "DecisionRequest", *, json: bool, jsonl: bool) -> int:
     """Decide one thing and tell what became of it; the exit code.
 
     Raises:
         EngineError: it cannot be decided.
     """
-    from engine.pipeline.decide import decide
+    from engine.concepts.decide import decide
 
     before = "" if json or jsonl or wish.undo else _confidence_before(session, wish)
     results = decide(session, [wish])
@@ -149,14 +149,14 @@ def decide_one(session: "Session", wish: "Wish", *, json: bool, jsonl: bool) -> 
     return code
 
 
-def _confidence_before(session: "Session", wish: "Wish") -> str:
+def _confidence_before(session: "Session", wish: "DecisionRequest") -> str:
     """How sure myvlm was of a concept in a photo that nobody had decided about; "" where it was not looked for."""
-    from engine.errors import EngineError
-    from engine.pipeline.why import why_photo
-    from engine.pipeline.why_picture import scores_in_words
+    from engine.core.errors import EngineError
+    from engine.recognition.explain.explanation import explain_photo
+    from engine.recognition.explain.picture import scores_in_words
 
     try:
-        found = why_photo(session, wish.concept, wish.photo)[1]
+        found = explain_photo(session, wish.concept, wish.photo)[1]
     except EngineError:  # what stops the decision, too, is told there
         return ""
     if found.score is None or found.outcome in ("confirmed", "rejected"):
@@ -166,10 +166,10 @@ def _confidence_before(session: "Session", wish: "Wish") -> str:
 
 
 def decide_many(
-    session: "Session", wishes: "Sequence[Wish | UsageError]", *, json: bool = False, jsonl: bool = False
+    session: "Session", wishes: "Sequence[DecisionRequest | UsageError]", *, json: bool = False, jsonl: bool = False
 ) -> int:
     """Decide all that can be, and tell what became of each and how many there were; the exit code."""
-    from engine.pipeline.decide import decide
+    from engine.concepts.decide import decide
 
     results = decide(session, wishes)
     code = _tell(results, json=json, jsonl=jsonl)
@@ -178,7 +178,7 @@ def decide_many(
     return code
 
 
-def _tell(results: "Sequence[Decided]", *, json: bool, jsonl: bool, before: str = "") -> int:
+def _tell(results: "Sequence[DecisionResult]", *, json: bool, jsonl: bool, before: str = "") -> int:
     documents = [_document(r) for r in results]
     if json:
         out.json_document({"decisions": documents})
@@ -230,7 +230,7 @@ STANDINGS = {
 
 def describe_decisions(session: Any, concept: Any) -> list[dict[str, Any]]:
     """What was decided about a concept, with whether it still counts where it was decided: photos are read."""
-    from engine.pipeline.decide import standing
+    from engine.concepts.decide import standing
 
     known = session.store.decisions.of(concept.id)
     return [describe_decision(d) | {"standing": standing(d)} for d in known]

@@ -37,9 +37,9 @@ def demo(
     """
     began, folder = time.monotonic(), folder.expanduser().absolute()  # what is printed works in any folder
     _prepare(folder)
-    from engine.pipeline.session import Choices, Session
+    from engine.session import Session, SessionOptions
 
-    session = Session(Choices(vlm="storybook", device="cpu"), folder / "home")
+    session = Session(SessionOptions(vlm="storybook", device="cpu"), folder / "home")
     album = _draw(folder, seed)
     _learn(session, album, seed)
     results = _caption(session, album)
@@ -50,8 +50,8 @@ def demo(
 
 
 def _prepare(folder: Path) -> None:
-    from engine.errors import UsageError
-    from engine.files import make_private_folder
+    from engine.core.errors import UsageError
+    from engine.core.files import make_private_folder
 
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
         raise UsageError(f"{folder} is not empty", hint="Name another folder: myvlm demo FOLDER")
@@ -87,8 +87,8 @@ def _draw(folder: Path, seed: int) -> Any:
 
 
 def _learn(session: Any, album: Any, seed: int) -> None:
-    from engine.pipeline.enrol import enrol
-    from engine.pipeline.learn import Progress, learn
+    from engine.concepts.enrol import enrol
+    from engine.training.train import Progress, train_concept
 
     seeded = ("--seed", str(seed))
     for name, photos in album.concept_folders.items():
@@ -101,21 +101,21 @@ def _learn(session: Any, album: Any, seed: int) -> None:
     for concept in session.store.all():
         began = time.monotonic()
         with out.progress(concept.name, session.vlm_config.training.steps, "steps") as bar:
-            for event in learn(session, concept, seed=seed):
+            for event in train_concept(session, concept, seed=seed):
                 if isinstance(event, Progress):
                     bar.advance(f"{concept.name}  loss {event.cross_entropy:.3f}")
         out.say(f"  {concept.name}: loss {event.loss:.3f} after {event.steps} steps, {time.monotonic() - began:.1f} s")
 
 
 def _caption(session: Any, album: Any) -> list[Any]:
+    from engine.captioning.caption import CaptionRequest, caption_photos
     from engine.photos.discovery import iter_photos
-    from engine.pipeline.describe import Request, describe
 
     _step("Captioning the album", "myvlm", "caption", album.folder, *_PINNED)
     photos = list(iter_photos([album.folder]))
     results = []
     with out.progress("Captioning", len(photos)) as bar:
-        for result in describe(session, photos, Request()):
+        for result in caption_photos(session, photos, CaptionRequest()):
             results.append(result)
             bar.advance()
     out.say(f"  {len(results)} captions, each in a .xmp and a .myvlm.json sidecar beside its photo")
@@ -123,7 +123,7 @@ def _caption(session: Any, album: Any) -> list[Any]:
 
 
 def _ask(session: Any, results: list[Any]) -> list[dict[str, str]]:
-    from engine.pipeline.respond import respond
+    from engine.captioning.answer import answer_question
 
     _step("Asking")
     found = []
@@ -132,21 +132,21 @@ def _ask(session: Any, results: list[Any]) -> list[dict[str, str]]:
         if photo is None:
             continue
         _show("myvlm", "ask", photo, question, *_PINNED)
-        for reply in respond(session, [photo], question):
+        for reply in answer_question(session, [photo], question):
             out.say(f"  {reply.answer or reply.reason}")
             found.append({"file": path_text(photo), "question": question, "answer": reply.answer or ""})
     return found
 
 
 def _locate(session: Any, album: Any) -> dict[str, dict[str, list[int]]]:
-    from engine.pipeline.find import find
+    from engine.captioning.locate import locate_concept
 
     drawings = album.folder.parent / "located"
     _step("Locating", "myvlm", "locate", "Rex", album.folder, "--draw", drawings, *_PINNED)
     paths = [p.path for p in album.photos]
     boxes: dict[str, dict[str, list[int]]] = {}
     for name in album.concept_folders:
-        for location in find(session, name, paths, draw=drawings if name == "Rex" else None):
+        for location in locate_concept(session, name, paths, draw=drawings if name == "Rex" else None):
             if location.match:
                 boxes.setdefault(path_text(location.path), {})[name] = list(location.match.box.rounded())
     out.say(f"  boxes in {len(boxes)} of {len(paths)} photos; those of Rex are drawn in {path_text(drawings)}")
@@ -154,7 +154,7 @@ def _locate(session: Any, album: Any) -> dict[str, dict[str, list[int]]]:
 
 
 def _sheet(results: list[Any], folder: Path) -> Path:
-    from engine.pipeline.contact_sheet import draw_contact_sheet
+    from engine.captioning.contact_sheet import draw_contact_sheet
 
     return draw_contact_sheet(results, folder / "contact-sheet.png")
 

@@ -14,8 +14,8 @@ from myvlm_cli.output import out
 from myvlm_cli.tables import terminal_width
 
 if TYPE_CHECKING:
-    from engine.pipeline.checkup import Check
-    from engine.pipeline.session import Session
+    from engine.diagnostics import Check
+    from engine.session import Session
 
 
 def doctor(json: o.Json = False) -> None:
@@ -26,9 +26,9 @@ def doctor(json: o.Json = False) -> None:
     Example: myvlm doctor
     """
     session = o.open_session(None, None, "auto", "auto", create=False)
-    from engine.pipeline.checkup import check_up
+    from engine.diagnostics import run_checks
 
-    checks = list(check_up(session))
+    checks = list(run_checks(session))
     failed = any(c.state == "fail" for c in checks)
     if json:
         out.json_document({"checks": [asdict(c) for c in checks]})

@@ -1,6 +1,6 @@
 """Engine errors to words and exit codes: the only table of its kind."""
 
-from engine import errors
+from engine.core import errors
 
 OK, SOME_FAILED, USAGE, ENVIRONMENT, LOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 

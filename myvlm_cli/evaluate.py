@@ -9,8 +9,8 @@ from myvlm_cli import options as o
 from myvlm_cli.output import out
 
 if TYPE_CHECKING:
-    from engine.evaluation.recognition import RecognitionSettings
-    from engine.evaluation.settings import PaperSettings
+    from engine.benchmarks.recognition import RecognitionSettings
+    from engine.benchmarks.settings import PaperSettings
 
 _PAPER = "With --paper: "
 _EITHER = "With --paper or --recognition: "
@@ -88,36 +88,36 @@ def evaluate(
 
     Example: myvlm evaluate --recognition --seeds 0,1,2 --out evaluation
     """
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
 
     if captions not in ("given", "written"):
         raise UsageError(f"--captions is given or written, not {captions!r}", hint="Example: --captions written")
     _refuse_others(context, paper=paper, recognition=recognition, folder=data is not None)
     if recognition:
-        from engine.evaluation.recognition import RecognitionSettings
+        from engine.benchmarks.recognition import RecognitionSettings
 
         chosen = (_numbers(seeds), photos or 2000, out_folder, data, recogniser, device, dtype, workers)
         _run_recognition(RecognitionSettings(*chosen), as_json=json)
         return
     if paper:
-        from engine.evaluation.settings import PaperSettings
+        from engine.benchmarks.settings import PaperSettings
 
         sizes = (concepts, photos) if data else (concepts or 10, photos or 3)
         models = _split(vlms) if vlms is not None else _usual_vlms(data, device)
         asked = (_numbers(seeds), *sizes, models, _tables(tables), out_folder, data, llm, steps, recogniser)
         _run_paper(PaperSettings(*asked, device, dtype, workers), as_json=json)
         return
-    from engine.evaluation.storybook import Settings, evaluate
-    from engine.pipeline.session import Choices
+    from engine.benchmarks.storybook import Settings, evaluate
+    from engine.session import SessionOptions
 
     settings = Settings(seed, concepts or 10, photos or 5, steps, captions)
-    document = evaluate(settings, Choices("storybook", None, device, dtype), out.say)
+    document = evaluate(settings, SessionOptions("storybook", None, device, dtype), out.say)
     out.json_document(document) if json else out.table(_table(document))
 
 
 def _refuse_others(context: typer.Context, *, paper: bool, recognition: bool, folder: bool) -> None:
     """Refuse options that would be passed over."""
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
 
     if paper and recognition:
         raise UsageError("--paper and --recognition are two evaluations", hint="Give one of them.")
@@ -147,15 +147,15 @@ def _option(name: str) -> str:
 
 
 def _usual_vlms(data: Path | None, device: str) -> tuple[str, ...]:
-    from engine.evaluation.settings import DRAWN_VLMS
-    from engine.pipeline.session import Choices, Session
+    from engine.benchmarks.settings import DRAWN_VLMS
+    from engine.session import Session, SessionOptions
 
-    return (Session(Choices(device=device)).vlm_config.name,) if data else DRAWN_VLMS
+    return (Session(SessionOptions(device=device)).vlm_config.name,) if data else DRAWN_VLMS
 
 
 def _run_paper(settings: "PaperSettings", *, as_json: bool) -> None:
-    from engine.evaluation.render import render_table
-    from engine.evaluation.report import evaluate_paper
+    from engine.benchmarks.render import render_table
+    from engine.benchmarks.report import evaluate_paper
 
     document, tables = evaluate_paper(settings, out.say)
     if as_json:
@@ -166,8 +166,8 @@ def _run_paper(settings: "PaperSettings", *, as_json: bool) -> None:
 
 
 def _run_recognition(settings: "RecognitionSettings", *, as_json: bool) -> None:
-    from engine.evaluation.recognition import evaluate_recognition
-    from engine.evaluation.render import render_table
+    from engine.benchmarks.recognition import evaluate_recognition
+    from engine.benchmarks.render import render_table
 
     document, tables = evaluate_recognition(settings, out.say)
     if as_json:
@@ -182,7 +182,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
 
     found = _split(text)
     if not found or not all(part.isdecimal() for part in found):
@@ -191,8 +191,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _tables(text: str) -> tuple[str, ...]:
-    from engine.errors import UsageError
-    from engine.evaluation.settings import TABLES
+    from engine.benchmarks.settings import TABLES
+    from engine.core.errors import UsageError
 
     found = _split(text)
     if not found or set(found) - set(TABLES):

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import UsageError
+from engine.core.errors import UsageError
 from engine.photos.selection import Tally
 from myvlm_cli.output import out, path_text
 from myvlm_cli.progress import Progress
 
 if TYPE_CHECKING:
-    from engine.photos.discovery import Found, Selection
+    from engine.photos.discovery import FoundFile, Selection
 
 NO_PHOTOS = "No photos found."
 """What is said of folders without photos."""
@@ -33,7 +33,7 @@ class Photos:
     missing: tuple[Path, ...] = ()
     tally: Tally = field(default_factory=Tally, compare=False)
 
-    def __iter__(self) -> "Iterator[Found]":
+    def __iter__(self) -> "Iterator[FoundFile]":
         from engine.photos.discovery import find_files
 
         self.tally.clear()

@@ -17,16 +17,16 @@ from myvlm_cli.words import count
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.pipeline.standing import PhotoStanding
-    from engine.store.journal import Journal, Run
+    from engine.captioning.status import PhotoStatus
+    from engine.sidecars.journal import Journal, Run
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def complete_run(incomplete: str) -> list[str]:
     """Ids of runs that start like this."""
-    from engine.config import home
-    from engine.store.journal import Journal
+    from engine.core.paths import home
+    from engine.sidecars.journal import Journal
 
     return [r.id for r in Journal(home()).runs() if r.id.startswith(incomplete)]
 
@@ -48,8 +48,8 @@ def runs(
 
     Example: myvlm runs
     """
-    from engine.config import home
-    from engine.store.journal import Journal
+    from engine.core.paths import home
+    from engine.sidecars.journal import Journal
 
     journal = Journal(home())
     if keep is not None:
@@ -92,8 +92,8 @@ def _folder(run: "Run") -> str:
 
 def _forget_older(journal: "Journal", keep: int, *, yes: bool) -> None:
     """Forget all but the newest runs, after a yes."""
-    from engine.config import home
-    from engine.store.lock import run_lock
+    from engine.core.paths import home
+    from engine.sidecars.lock import run_lock
 
     known = journal.runs()
     gone = known[keep:]
@@ -129,9 +129,9 @@ def undo(
 
     Example: myvlm undo
     """
-    from engine.config import home
-    from engine.pipeline.undo import undo as undo_run
-    from engine.store.journal import Journal
+    from engine.core.paths import home
+    from engine.sidecars.journal import Journal
+    from engine.sidecars.undo import undo as undo_run
 
     journal = Journal(home())
     wanted = journal.find_run(run)
@@ -216,7 +216,7 @@ def status(
 
     Example: myvlm status ~/Pictures
     """
-    from engine.pipeline.standing import stand
+    from engine.captioning.status import read_status
 
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
     names = () if no_concepts else o.split_names(concepts)
@@ -227,7 +227,7 @@ def status(
     standings = []
     with out.progress("checking", None) as bar:
         photos.count_onto(bar)
-        for standing in stand(session, photos, names=names, naming=naming, library=photos.folder):
+        for standing in read_status(session, photos, names=names, naming=naming, library=photos.folder):
             bar.advance()
             standings.append(standing)
             if jsonl:
@@ -244,13 +244,13 @@ def status(
     raise typer.Exit(SOME_FAILED if counts["failed"] else OK)
 
 
-def _list_by_state(standings: "Sequence[PhotoStanding]") -> None:
+def _list_by_state(standings: "Sequence[PhotoStatus]") -> None:
     """Photos under headings of their state and reason; photos that failed each have a reason of their own."""
-    from engine.pipeline.standing import State
+    from engine.captioning.status import SidecarState
 
-    order = list(State)
+    order = list(SidecarState)
 
-    def heading(standing: "PhotoStanding") -> tuple[int, str]:
+    def heading(standing: "PhotoStatus") -> tuple[int, str]:
         return order.index(standing.state), "" if standing.state == "failed" else standing.reason
 
     for (place, reason), group in groupby(sorted(standings, key=heading), key=heading):
@@ -280,7 +280,7 @@ _FEW = 3
 """So many paths are repeated in the command to run next."""
 
 
-def _describe(standing: "PhotoStanding") -> dict[str, Any]:
+def _describe(standing: "PhotoStatus") -> dict[str, Any]:
     return {
         "file": path_text(standing.path),
         "status": str(standing.state),

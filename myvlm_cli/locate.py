@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from engine.heads.confidence import confidence, in_words, label
-from engine.types import Kind
+from engine.core.types import Kind
+from engine.recognition.confidence import confidence, in_words, label
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import out, path_text
@@ -46,8 +46,8 @@ def locate(
 
     Example: myvlm locate rex photo.jpg --draw rex.png
     """
-    from engine.pipeline.find import find
-    from engine.pipeline.names_only import UNKNOWN_WORLD
+    from engine.captioning.locate import locate_concept
+    from engine.captioning.names_only import UNKNOWN_WORLD
 
     selection = o.make_selection(include, exclude, since, until)
     photos = o.gather_photos(paths, files_from, null=null, selection=selection)
@@ -57,7 +57,7 @@ def locate(
     o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
     failed, unknown, documents = False, 0, []
     with out.progress("locating", len(photos)) as bar:
-        for location in find(session, name, photos, draw=draw, method=method, explain=explain):
+        for location in locate_concept(session, name, photos, draw=draw, method=method, explain=explain):
             failed = failed or location.status == "failed"
             unknown += location.reason == UNKNOWN_WORLD
             bar.advance()
@@ -70,7 +70,7 @@ def locate(
 
 
 def _report(location: Any, method: str, *, json: bool, jsonl: bool) -> dict[str, Any]:
-    from engine.pipeline.names_only import UNKNOWN_WORLD
+    from engine.captioning.names_only import UNKNOWN_WORLD
 
     match = location.match
     document = {

@@ -10,8 +10,8 @@ import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError, NoSuchOption
 
 from engine import __version__
-from engine.config import stay_offline
-from engine.errors import EngineError, is_out_of_memory
+from engine.core.errors import EngineError, is_out_of_memory
+from engine.core.paths import stay_offline
 from myvlm_cli import (
     add_concept,
     ask,

@@ -25,7 +25,7 @@ def merge(
 
     Example: myvlm concepts merge rex "Rex as a puppy"
     """
-    from engine.pipeline.merge_concepts import merge_concepts
+    from engine.concepts.merge import merge_concepts
 
     session = o.open_session(None, None, "auto", "auto", create=False)
     kept, gone = session.store.get(name), session.store.get(other)

@@ -34,7 +34,7 @@ def list_models(json: o.Json = False) -> None:
 
 
 def _list(*, json: bool) -> None:
-    from engine.config import stay_offline
+    from engine.core.paths import stay_offline
 
     stay_offline()
     from engine.vlms.config import list_configs
@@ -97,10 +97,10 @@ def pull(name: Annotated[str, typer.Argument(help="A VLM's name or hub id.", aut
 
     Example: myvlm models pull llava-1.6
     """
-    from engine.config import go_online
+    from engine.core.paths import go_online
 
     go_online()
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
     from engine.vlms.config import find_config
     from engine.vlms.download import download_weights
     from engine.vlms.registry import CONVERTED, how_to_get
@@ -128,10 +128,10 @@ def convert_weights(
 
     Example: myvlm models convert minigpt-v2 --vit eva_vit_g.pth --checkpoint minigptv2_checkpoint.pth --llama llama-2
     """
-    from engine.config import stay_offline
+    from engine.core.paths import stay_offline
 
     stay_offline()
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
     from engine.vlms.config import find_config
     from engine.vlms.registry import CONVERTED, converted_folder
 

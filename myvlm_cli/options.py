@@ -11,8 +11,8 @@ from myvlm_cli.given import NO_PHOTOS, Photos, find_missing, find_photos, gather
 
 if TYPE_CHECKING:
     from engine.photos.selection import Selection
-    from engine.pipeline.session import Session
-    from engine.sidecars.naming import Naming
+    from engine.session import Session
+    from engine.sidecars.locate import Naming
 
 __all__ = ["NO_PHOTOS", "Photos", "find_missing", "find_photos", "gather_photos", "tell_tally", "warn_of_missing"]
 
@@ -25,7 +25,7 @@ def complete_concept(incomplete: str) -> list[str]:
     """Concept names that start like this; reads the store without creating one."""
     import sqlite3
 
-    from engine.config import home
+    from engine.core.paths import home
 
     path = home() / "store.db"
     if not path.is_file():
@@ -196,9 +196,9 @@ def open_session(
         ConceptError: a name is unknown.
         EnvironmentFault: there is no such GPU.
     """
-    from engine.pipeline.session import Choices, Session
+    from engine.session import Session, SessionOptions
 
-    session = Session(Choices(vlm, recogniser, device, dtype, heads, allow_body), create=create)
+    session = Session(SessionOptions(vlm, recogniser, device, dtype, heads, allow_body), create=create)
     if vlm:
         _ = session.vlm_config  # unknown names are refused now, not when models are loaded
     if recogniser:
@@ -214,8 +214,8 @@ def open_session(
 
 def _check_bodies(session: "Session") -> None:
     """Refuse bodies with the paper's heads, and say where nobody's body is known."""
-    from engine.errors import UsageError
-    from engine.pipeline.bodies import load_bodies
+    from engine.core.errors import UsageError
+    from engine.recognition.bodies import load_bodies
     from myvlm_cli.output import out
 
     if session.choices.heads == "paper":
@@ -238,7 +238,7 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
         return None
     names = tuple(n.strip() for n in text.split(",") if n.strip())
     if not names:
-        from engine.errors import UsageError
+        from engine.core.errors import UsageError
 
         raise UsageError("--concepts holds no name", hint="Leave it out for all concepts; --no-concepts for none.")
     return names
@@ -255,7 +255,7 @@ def read_day(text: str | None, *, option: str, after: bool) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as err:
-        from engine.errors import UsageError
+        from engine.core.errors import UsageError
 
         raise UsageError(f"{option}: {text!r} is not a date (YYYY-MM-DD)", hint="Example: 2024-01-31.") from err
     return moment + timedelta(days=1) if after and len(text) == len("2024-01-31") else moment
@@ -277,7 +277,7 @@ def make_selection(
 
 def make_naming(style: Literal["auto", "ext", "stem"], folder: Path | None) -> "Naming":
     """What sidecars are called and where they are."""
-    from engine.sidecars.naming import Naming
+    from engine.sidecars.locate import Naming
 
     return Naming(style, folder.expanduser().absolute() if folder else None)
 
@@ -291,7 +291,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
     from myvlm_cli.output import escaped
 
     if not sys.stdin.isatty():
@@ -305,15 +305,15 @@ def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> Non
     """Say how to get faces onto the GPU when ONNX Runtime lost its CUDA provider. `people` says whether
     faces will be looked for; by default, whether anybody is enrolled.
     """
-    from engine.types import Kind
+    from engine.core.types import Kind
     from myvlm_cli.output import out
 
     if people is None:
         people = any(c.kind is Kind.PERSON for c in session.store.all())
     if not people or session.device.type != "cuda":
         return
-    from engine.pipeline.checkup import ONNX_REPAIR
-    from engine.pipeline.session import faces_can_use_cuda
+    from engine.diagnostics import ONNX_REPAIR
+    from engine.session import faces_can_use_cuda
 
     if not faces_can_use_cuda():
         out.warn(f"faces run on the CPU: ONNX Runtime has no CUDA provider. Run: {ONNX_REPAIR}")

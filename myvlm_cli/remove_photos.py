@@ -20,7 +20,7 @@ def remove_photos(name: o.Name, photos: Photos, json: o.Json = False) -> None:
 
     Example: myvlm concepts remove-photos rex ./rex_photos/mug.jpg
     """
-    from engine.pipeline.remove_photos import remove_photos as remove
+    from engine.concepts.remove_photos import remove_photos as remove
 
     session = o.open_session(None, None, "auto", "auto")
     done = remove(session, name, photos)
@@ -40,7 +40,7 @@ def remove_photos(name: o.Name, photos: Photos, json: o.Json = False) -> None:
 
 def _next(session: object, concept: object) -> str:
     """The command to run next."""
-    from engine.pipeline.learn import Need, training_need
+    from engine.training.train import Need, training_need
 
     if training_need(session, concept) is Need.NEW_PHOTOS:  # type: ignore[arg-type]
         return f"Run: myvlm train {shlex.quote(concept.name)} so that captions do without them, too"  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.heads.confidence import confidence, in_words
+from engine.recognition.confidence import confidence, in_words
 from myvlm_cli import options as o
 from myvlm_cli.calibrate import calibrate_unseen
 from myvlm_cli.decide import decide_many
@@ -18,10 +18,10 @@ from myvlm_cli.tables import Column, print_table
 from myvlm_cli.words import count
 
 if TYPE_CHECKING:
-    from engine.errors import UsageError
-    from engine.pipeline.decide import Wish
-    from engine.pipeline.review import Example, Maybe, NotLookedFor, Review
-    from engine.pipeline.session import Session
+    from engine.concepts.decide import DecisionRequest
+    from engine.concepts.review import Example, NotLookedFor, Review, Suggestion
+    from engine.core.errors import UsageError
+    from engine.session import Session
 
 Limit = Annotated[
     int | None,
@@ -82,7 +82,7 @@ def review(
         wishes = _read(apply)
         raise typer.Exit(decide_many(o.open_session(vlm, recogniser, device, dtype, create=False), wishes, json=json))
     if html is not None:
-        from engine.pipeline.review_page import check_target
+        from engine.concepts.review_page import check_target
 
         check_target(html)
     photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
@@ -96,18 +96,18 @@ def review(
 
 
 def _check(apply: Path | None, *, looks: Sequence[Any]) -> None:
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
 
     if apply is not None and any(looks):
         hint = "Use myvlm review --apply FILE alone, then review the photos again."
         raise UsageError("--apply takes decisions from a file and looks at no photos", hint=hint)
 
 
-def _read(path: Path) -> "list[Wish | UsageError]":
+def _read(path: Path) -> "list[DecisionRequest | UsageError]":
     """What to confirm and reject; each line says which."""
-    from engine.errors import UsageError
-    from engine.files import LARGEST_DOCUMENT, read_list_bytes, read_stream
-    from engine.pipeline.decide import read_wishes
+    from engine.concepts.decide import read_decision_requests
+    from engine.core.errors import UsageError
+    from engine.core.files import LARGEST_DOCUMENT, read_list_bytes, read_stream
 
     try:
         limit = LARGEST_DOCUMENT
@@ -116,21 +116,21 @@ def _read(path: Path) -> "list[Wish | UsageError]":
         hint = "Give the file that the page of myvlm review --html saved."
         raise UsageError(f"{path_text(path)}: {err.strerror or err}", hint=hint) from err
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    return read_wishes(text, None, None, undo=False)
+    return read_decision_requests(text, None, None, undo=False)
 
 
 def _look(session: "Session", photos: o.Photos, names: tuple[str, ...] | None) -> "Review":
-    from engine.pipeline.review import find_maybes
+    from engine.concepts.review import find_suggestions
 
     o.warn_of_slow_faces(session)
     calibrate_unseen(session, photos, kept=True)
     with out.progress("Looking", None) as bar:
         photos.count_onto(bar)
-        return find_maybes(session, photos, names, photos.folder, step=bar.advance)
+        return find_suggestions(session, photos, names, photos.folder, step=bar.advance)
 
 
 def _show(found: "Review", limit: int | None, html: Path | None, *, json: bool) -> None:
-    from engine.pipeline.review_page import PAGE_LIMIT
+    from engine.concepts.review_page import PAGE_LIMIT
 
     most = limit or (PAGE_LIMIT if html else None)
     shown = found.maybes[:most]
@@ -170,13 +170,13 @@ def _tell_of_none(found: "Review", html: Path | None) -> None:
 _PAGE_NEXT = "Next: open the page in a browser. It shows your photos: delete it when you are done."
 
 
-def _command(maybe: "Maybe") -> str:
+def _command(maybe: "Suggestion") -> str:
     """How to confirm a suggestion."""
     return f"myvlm confirm {shlex.quote(path_text(maybe.path))} {shlex.quote(maybe.match.name)}"
 
 
-def _write(shown: "Sequence[Maybe]", html: Path, more: int) -> None:
-    from engine.pipeline.review_page import write_page
+def _write(shown: "Sequence[Suggestion]", html: Path, more: int) -> None:
+    from engine.concepts.review_page import write_page
 
     with out.progress("Writing the page", len(shown)) as bar:
         write_page(shown, html, more=more, step=bar.advance)
@@ -200,7 +200,7 @@ _COLUMNS = (
 """Scripts get the raw scores and thresholds; people get confidences, and the most important of the rest."""
 
 
-def _cells(maybe: "Maybe") -> list[str]:
+def _cells(maybe: "Suggestion") -> list[str]:
     d = describe_maybe(maybe)
     match, near, rival = maybe.match, d["nearest_reference"], maybe.runner_up
     found, needed, *others = in_words(match.scale, match.score, match.threshold, *([rival.score] if rival else []))
@@ -222,7 +222,7 @@ def _cells(maybe: "Maybe") -> list[str]:
     ]
 
 
-def _document(found: "Review", shown: "Sequence[Maybe]", html: Path | None) -> dict[str, Any]:
+def _document(found: "Review", shown: "Sequence[Suggestion]", html: Path | None) -> dict[str, Any]:
     """What was found as plain data; "maybes" are the suggestions."""
     return {
         "maybes": [describe_maybe(m) for m in shown],
@@ -237,7 +237,7 @@ def _describe_left_out(left_out: "NotLookedFor") -> dict[str, Any]:
     return {"concept": left_out.concept.name, "reason": str(left_out.error)}
 
 
-def describe_maybe(maybe: "Maybe") -> dict[str, Any]:
+def describe_maybe(maybe: "Suggestion") -> dict[str, Any]:
     """A suggestion as plain data."""
     near, rival = next(iter(maybe.nearest), None), maybe.runner_up
     return {

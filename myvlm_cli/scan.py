@@ -47,8 +47,8 @@ def scan(
 
     Example: myvlm scan ~/Pictures
     """
-    from engine.pipeline.scan import ScanRequest
-    from engine.pipeline.scan import scan as look
+    from engine.recognition.scan import ScanRequest
+    from engine.recognition.scan import scan as look
 
     _check(everything_excluded=faces_only and regions_only)
     request = ScanRequest(faces=not regions_only, regions=not faces_only, limit=limit)
@@ -67,7 +67,7 @@ def scan(
 
 
 def _check(*, everything_excluded: bool) -> None:
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
 
     if everything_excluded:
         raise UsageError("--faces-only and --regions-only exclude each other", hint="Without either, both are found.")
@@ -85,7 +85,7 @@ class _Report:
 
     def add(self, result: Any) -> None:
         """Print one result."""
-        from engine.pipeline.describe import LIVE_HALF, VIDEO
+        from engine.captioning.caption import LIVE_HALF, VIDEO
 
         self.counts[result.status] += 1
         self.videos += result.reason in (VIDEO, LIVE_HALF)

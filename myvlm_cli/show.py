@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.heads.confidence import confidence, in_words, label
-from engine.types import Kind, Scale
+from engine.core.types import Kind, Scale
+from engine.recognition.confidence import confidence, in_words, label
 from myvlm_cli import options as o
 from myvlm_cli.decide import DECIDED, STANDINGS, describe_decision, describe_decisions
 from myvlm_cli.output import out, path_text
 
 if TYPE_CHECKING:
-    from engine.pipeline.nearest import Likeness
-    from engine.pipeline.why import Why
+    from engine.recognition.explain.explanation import Explanation
+    from engine.recognition.explain.nearest import Likeness
 
 Photo = Annotated[
     Path | None,
@@ -48,7 +48,7 @@ def show(
         _explain(session, name, photo, draw, json=json)
         return
     if draw is not None:
-        from engine.errors import UsageError
+        from engine.core.errors import UsageError
 
         raise UsageError("--draw is for a photo", hint=f"Example: myvlm concepts show {name} photo.jpg --draw why.png")
     concept = session.store.get(name)
@@ -104,7 +104,7 @@ def _dated(taken: str | None) -> str:
 
 def describe_concept(session: Any, concept: Any) -> dict[str, Any]:
     """What is stored of a concept, as plain data."""
-    from engine.pipeline.reference_dates import read_dates
+    from engine.concepts.reference_dates import read_dates
 
     facts = session.store.facts(concept)
     taken = {content: day for h in facts["heads"] for content, day in read_dates(h["facts"]).items()}
@@ -130,11 +130,11 @@ def describe_concept(session: Any, concept: Any) -> dict[str, Any]:
 
 
 def _explain(session: Any, name: str, path: Path, draw: Path | None, *, json: bool) -> None:
-    from engine.pipeline.explain import save_why
-    from engine.pipeline.why import why_photo
+    from engine.captioning.explain_pictures import save_why
+    from engine.recognition.explain.explanation import explain_photo
 
     o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
-    photo, why = why_photo(session, name, path)
+    photo, why = explain_photo(session, name, path)
     if draw is not None:
         save_why(photo, why, draw)
     if json:
@@ -144,8 +144,8 @@ def _explain(session: Any, name: str, path: Path, draw: Path | None, *, json: bo
         _tell(why, path)
 
 
-def _tell(why: "Why", path: Path) -> None:
-    from engine.pipeline.why_picture import facts_of, scores_in_words
+def _tell(why: "Explanation", path: Path) -> None:
+    from engine.recognition.explain.picture import facts_of, scores_in_words
 
     name, words = why.concept.name, scores_in_words(why)
     out.text(f"{name} in {path_text(path)}: {_OUTCOMES.get(why.outcome, str(why.outcome))}: {why.reason}")
@@ -177,7 +177,7 @@ _OUTCOMES = {
 """Outcomes that are called otherwise for people."""
 
 
-def describe_why(why: "Why") -> dict[str, Any]:
+def describe_why(why: "Explanation") -> dict[str, Any]:
     """Why a concept is named or is not, as plain data; boxes are whole pixels of the upright photo."""
     basis, runner_up = why.basis, why.runner_up
     return {

@@ -80,7 +80,7 @@ def train(
 
 
 def _check_options(names: list[str] | None, *, every: bool, files: tuple[Path | None, ...]) -> None:
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
 
     if names and every:
         raise UsageError("--all stands for all concepts: name none", hint="Leave out the names, or --all.")
@@ -94,9 +94,9 @@ def _named(session: Any, names: list[str]) -> list[Any]:
     Raises:
         NoVlmError: the VLM knows drawn photos only, and those of one are not.
     """
-    from engine.errors import NoVlmError
-    from engine.pipeline.names_only import HOW_TO_GET_A_VLM
-    from engine.pipeline.worlds import vlm_knows
+    from engine.captioning.names_only import HOW_TO_GET_A_VLM
+    from engine.concepts.drawn_photos import vlm_knows
+    from engine.core.errors import NoVlmError
 
     concepts = list(session.concepts(tuple(names)))
     for concept in concepts:
@@ -110,8 +110,8 @@ def _named(session: Any, names: list[str]) -> list[Any]:
 
 def _needing(session: Any, task: str) -> list[Any]:
     """The concepts that should be trained; says why others are left out, and what there is to do."""
-    from engine.pipeline.learn import Need, training_need
-    from engine.pipeline.worlds import vlm_knows
+    from engine.concepts.drawn_photos import vlm_knows
+    from engine.training.train import Need, training_need
 
     found, known = [], session.store.all()
     for concept in known:
@@ -135,7 +135,7 @@ def _needing(session: Any, task: str) -> list[Any]:
 
 def _each(do: Any, session: Any, concepts: list[Any], given: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
     """What came of each concept, and of how many nothing: one that cannot be trained does not stop the others."""
-    from engine.errors import DivergedError, NoUsablePhotoError
+    from engine.core.errors import DivergedError, NoUsablePhotoError
 
     documents, failed = [], 0
     for concept in concepts:
@@ -150,11 +150,11 @@ def _each(do: Any, session: Any, concepts: list[Any], given: dict[str, Any]) -> 
 
 
 def _train_one(session: Any, concept: Any, given: dict[str, Any]) -> dict[str, Any]:
-    from engine.pipeline.learn import Plan, Progress, learn
+    from engine.training.train import Plan, Progress, train_concept
 
     last: Any = None
     with out.progress(concept.name, None, "steps") as bar:
-        for event in learn(session, concept, **given):
+        for event in train_concept(session, concept, **given):
             if isinstance(event, Plan):
                 _tell_plan(event)
                 bar.expect(event.settings.steps)
@@ -185,7 +185,7 @@ def _tell_plan(plan: Any) -> None:
 
 def _show_one(session: Any, concept: Any, given: dict[str, Any]) -> dict[str, Any]:
     """What training would use. `captions` and `answers` have the form of --captions and --answers."""
-    from engine.pipeline.learn import plan
+    from engine.training.train import plan
 
     found = plan(session, concept, **given)
     for note in found.notes:

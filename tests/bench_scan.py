@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.config import stay_offline
+from engine.core.paths import stay_offline
 
 if TYPE_CHECKING:
-    from engine.pipeline.session import Session
+    from engine.session import Session
 
 stay_offline()
 
@@ -38,9 +38,9 @@ def main() -> None:
 
 def open_session(home: Path, *, grid: bool) -> "Session":
     """A session that has nothing loaded; `grid` leaves the detector out."""
-    from engine.pipeline.session import Choices, Session
+    from engine.session import Session, SessionOptions
 
-    session = Session(Choices("storybook", device="cpu"), home)
+    session = Session(SessionOptions("storybook", device="cpu"), home)
     if grid:
         session.__dict__["recogniser_config"] = replace(session.recogniser_config, detector=None)
     return session
@@ -48,7 +48,7 @@ def open_session(home: Path, *, grid: bool) -> "Session":
 
 def measure(folder: Path, photos: int, many: int, repeat: int, *, grid: bool = False) -> dict[str, object]:
     """Everything in one run, on one machine."""
-    from engine.pipeline.enrol import enrol
+    from engine.concepts.enrol import enrol
     from engine.storybook.album import ANNA, REX
     from tests.learned import draw_references
 
@@ -100,15 +100,15 @@ def draw_library(folder: Path, photos: int) -> None:
 
 def warm_up(session: "Session", folder: Path) -> None:
     """Load the models, and let them run once."""
-    from engine.pipeline.scan import scan
+    from engine.recognition.scan import scan
 
     list(scan(session, sorted(folder.glob("*.jpg"))))
 
 
 def decode_all(folder: Path) -> None:
     """Read and decode every photo as a scan does, and nothing else."""
+    from engine.core.batches import read_ahead
     from engine.photos.decode import load_photo
-    from engine.pipeline.batches import read_ahead
 
     for _ in read_ahead(sorted(folder.glob("*.jpg")), load_photo, ahead=4):
         pass
@@ -117,7 +117,7 @@ def decode_all(folder: Path) -> None:
 def scan_all(session: "Session", folder: Path, photos: int) -> None:
     """Scan the library."""
     from engine.photos.discovery import find_files
-    from engine.pipeline.scan import scan
+    from engine.recognition.scan import scan
 
     results = list(scan(session, find_files([folder])))
     assert len(results) == photos
@@ -140,11 +140,11 @@ def copy_rows(path: Path, many: int) -> list[str]:
 
 def match(home: Path, name: str, hashes: list[str], repeat: int, *, grid: bool) -> dict[str, object]:
     """Seconds to match one concept over all photos, in a session that has nothing loaded, and how often it is found."""
-    from engine.pipeline.recognition import load_enrolled, recognise_known
+    from engine.recognition.recognise import load_gallery, recognise_known
 
     def once() -> Iterator[bool]:
         session = open_session(home, grid=grid)
-        enrolled = load_enrolled(session, [session.store.get(name)])
+        enrolled = load_gallery(session, [session.store.get(name)])
         for content_hash in hashes:
             matches = recognise_known(session, content_hash, enrolled)
             assert matches is not None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from engine.config import stay_offline
+from engine.core.paths import stay_offline
 
 stay_offline()
 # One thread a worker, and one in each command that a test starts: they are read when torch and the like are imported.

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from transformers import (
@@ -27,15 +27,15 @@ from transformers import (
     T5Config,
 )
 
-from engine import tasks
-from engine.errors import PhotoError
+from engine.core.errors import PhotoError
 from engine.photos.decode import load_photo
 from engine.photos.discovery import iter_photos
 from engine.storybook.build.minigpt import WORDS
 from engine.storybook.build.tokenizer import make_tokenizer
 from engine.training.augment import working_size
 from engine.training.captions import vary
-from engine.training.trainer import EmbeddingTrainer, Example
+from engine.training.optimiser import EmbeddingTrainer, Example
+from engine.vlms import generate
 from engine.vlms.base import Vlm
 from engine.vlms.blip2 import Blip2
 from engine.vlms.config import find_config
@@ -179,11 +179,11 @@ def main() -> None:
     with Clock(device) as clock:
         images = load_images(args.photos, args.limit)
     report |= {"photos": len(images), "decode_seconds": round(clock.seconds, 2)}
-    tasks.caption(vlm, images[: args.batch], [[]] * len(images[: args.batch]))
+    generate.caption(vlm, images[: args.batch], [[]] * len(images[: args.batch]))
     with Clock(device) as clock:
         for i in range(0, len(images), args.batch):
             part = images[i : i + args.batch]
-            tasks.caption(vlm, part, [[]] * len(part))
+            generate.caption(vlm, part, [[]] * len(part))
     report |= {"batch": args.batch, "caption_seconds": round(clock.seconds, 2)}
     report["photos_per_second"] = round(len(images) / clock.seconds, 2)
     examples = [Example(i, vary("sks is on the sofa.", "sks", ("Here, ",))) for i in images[:4]]

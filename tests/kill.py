@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from engine.config import stay_offline
+from engine.core.paths import stay_offline
 
 stay_offline()
 HUMAN = (
@@ -67,14 +67,14 @@ def sidecars(folder: Path) -> dict[str, bytes]:
 
 def run_captions(home: Path, folder: Path, ready: int | None) -> None:
     """Caption the library in this process; the first result is told through the pipe `ready`."""
+    from engine.captioning.caption import CaptionRequest, caption_photos
     from engine.photos.discovery import find_files
-    from engine.pipeline.describe import Request, describe
-    from engine.pipeline.session import Choices, Session
+    from engine.session import Session, SessionOptions
 
-    session = Session(Choices("storybook", device="cpu"), home)
+    session = Session(SessionOptions("storybook", device="cpu"), home)
     session.__dict__["vlm"] = VLM
     failed = 0
-    for result in describe(session, find_files([folder]), Request()):
+    for result in caption_photos(session, find_files([folder]), CaptionRequest()):
         failed += result.status == "failed"
         if ready is not None:
             os.write(ready, b".")
@@ -89,11 +89,11 @@ def load_models(home: Path) -> None:
     """What all forks share."""
     import torch
 
-    from engine.pipeline.session import Choices, Session
+    from engine.session import Session, SessionOptions
 
     global VLM
     torch.set_num_threads(1)
-    VLM = Session(Choices("storybook", device="cpu"), home).vlm
+    VLM = Session(SessionOptions("storybook", device="cpu"), home).vlm
 
 
 def fork_run(home: Path, folder: Path, kill_after: float | None) -> float | None:

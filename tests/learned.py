@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from engine.pipeline.enrol import enrol
-from engine.pipeline.learn import learn
-from engine.pipeline.session import Choices, Session
+from engine.concepts.enrol import enrol
+from engine.session import Session, SessionOptions
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import DrawnPhoto, save_photo
 from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
+from engine.training.train import train_concept
 
 STEPS = None  # as many as the VLM takes
 
 
 def train(session, name, **options):
     """Train a concept to the end; the stored embedding."""
-    return list(learn(session, session.store.get(name), **options))[-1]
+    return list(train_concept(session, session.store.get(name), **options))[-1]
 
 
 def draw_references(folder, who, seed):
@@ -60,7 +60,7 @@ def learned(base: Path) -> Path:
 
 
 def _teach(folder: Path) -> None:
-    session = Session(Choices("storybook"), folder / "home")
+    session = Session(SessionOptions("storybook"), folder / "home")
     for name, who in (("Rex", REX), ("Anna", ANNA)):
         draw_references(folder / name, who, len(name))
         enrol(session, name, [folder / name])
@@ -74,7 +74,7 @@ def use_copy(learned_folder: Path, tmp_path: Path, monkeypatch) -> Session:
     home = tmp_path / "learned-home"
     shutil.copytree(learned_folder / "home", home)
     monkeypatch.setenv("MYVLM_HOME", str(home))
-    return Session(Choices("storybook"), home)
+    return Session(SessionOptions("storybook"), home)
 
 
 class Result:

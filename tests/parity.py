@@ -7,7 +7,7 @@ format is checked as this one is.
 import json
 from collections.abc import Iterator
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from safetensors.torch import load_file

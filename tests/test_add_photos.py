@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import NoUsablePhotoError, UsageError
+from engine.concepts.enrol import enrol
+from engine.concepts.remove_photos import remove_photos
+from engine.concepts.similarity import find_odd, find_same_pairs
+from engine.core.errors import NoUsablePhotoError, UsageError
+from engine.core.types import Kind
 from engine.photos.decode import load_photo
-from engine.pipeline.alike import find_odd, find_same_pairs
-from engine.pipeline.displaced import displaced_words
-from engine.pipeline.enrol import enrol
-from engine.pipeline.learn import Need, training_need
-from engine.pipeline.recognition import load_enrolled, recognise_all
-from engine.pipeline.remove_photos import remove_photos
-from engine.pipeline.session import Choices, Session
+from engine.recognition.displaced import displaced_words
+from engine.recognition.recognise import load_gallery, recognise_all
+from engine.session import Session, SessionOptions
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
-from engine.types import Kind
+from engine.training.train import Need, training_need
 from tests.learned import draw_album
 
 MUG = draw_individual(np.random.default_rng(8), "mug")
@@ -198,7 +198,7 @@ def test_a_second_name_is_told_and_whom_it_silences(session, tmp_path, name, who
     assert any(f"myvlm concepts merge {name} Max" in w for w in done.warnings)
     assert [{a.name, b.name} for a, b in find_same_pairs(session)] == [{name, "Max"}]
     photos = [load_photo(p.path) for p in draw_album(tmp_path / "album").values()]
-    found = recognise_all(session, photos, load_enrolled(session, session.concepts((name,))))
+    found = recognise_all(session, photos, load_gallery(session, session.concepts((name,))))
     named = sum(any(m.name == name for m in f.names) for f in found)
     displaced = [d for f in found for d in f.displaced]
     assert {(d.name, d.rival) for d in displaced} <= {(name, "Max")}
@@ -211,7 +211,7 @@ def test_a_second_name_is_told_and_whom_it_silences(session, tmp_path, name, who
 def test_nobody_is_displaced_by_somebody_else(session, tmp_path):
     enrol(session, "Mug", draw(tmp_path / "mug", MUG, 3))
     photos = [load_photo(p.path) for p in draw_album(tmp_path / "album").values()]
-    found = recognise_all(session, photos, load_enrolled(session, session.concepts(("Rex",))))
+    found = recognise_all(session, photos, load_gallery(session, session.concepts(("Rex",))))
     assert [f.displaced for f in found] == [(), (), ()]
     assert sum(bool(f.names) for f in found) == 2
 
@@ -251,7 +251,7 @@ def test_a_store_of_an_earlier_version_opens(session, tmp_path):
     with sqlite3.connect(path) as db:
         db.execute("alter table embeddings drop column photos")
         db.execute("delete from _sqlite_migrations where name = 'm005_embedding_photos'")
-    opened = Session(Choices("storybook"), session.folder)
+    opened = Session(SessionOptions("storybook"), session.folder)
     rex = opened.store.get("Rex")
     assert training_need(opened, rex) is Need.NOTHING
     assert training_need(opened, enrol(opened, "Rex", draw(tmp_path, REX, 1)).concept) is Need.NEW_PHOTOS

@@ -7,16 +7,15 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import pytest
 import torch
 
-from engine import tasks
-from engine.errors import DivergedError
+from engine.captioning.answer import answer_question
+from engine.captioning.caption import CaptionRequest, caption_photos
+from engine.core.errors import DivergedError
 from engine.photos.decode import load_photo
-from engine.pipeline.describe import Request, describe
-from engine.pipeline.respond import respond
 from engine.vlms.base import Losses
 from engine.vlms.config import find_config, list_configs
 from tests.learned import draw_album, train
@@ -38,7 +37,7 @@ def test_what_a_vlm_cannot_do_is_said_before_it_is_loaded(myvlm, session, tmp_pa
 
 def test_the_environment_cannot_let_a_command_use_the_network():
     code = """
-    from engine.config import go_online, stay_offline
+    from engine.core.paths import go_online, stay_offline
     stay_offline()
     import huggingface_hub.constants as hub
     print(hub.HF_HUB_OFFLINE)
@@ -66,12 +65,12 @@ def test_no_more_photos_at_a_time_than_the_config_says(session, tmp_path, monkey
     sizes = []
     generate = session.vlm.generate
     monkeypatch.setattr(session.vlm, "generate", lambda rows, ids: sizes.append(len(ids)) or generate(rows, ids))
-    assert len(list(describe(session, photos, Request((), write=False)))) == 3
-    assert len(list(respond(session, photos, "What is in the image?"))) == 3
+    assert len(list(caption_photos(session, photos, CaptionRequest((), write=False)))) == 3
+    assert len(list(answer_question(session, photos, "What is in the image?"))) == 3
     assert sizes == [2, 1] * 2
     sizes.clear()
     image = load_photo(photos[0]).image
-    said = tasks.ask_plain(session.vlm, [image, image], [["What is in the image?"] * 3, []])
+    said = generate.ask_plain(session.vlm, [image, image], [["What is in the image?"] * 3, []])
     assert ([len(own) for own in said], sizes) == ([3, 0], [2, 1])
 
 

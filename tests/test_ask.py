@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from engine.captioning.names_only import UNKNOWN_WORLD
+from engine.captioning.stand_ins import find_stand_ins
+from engine.core.types import Kind
 from engine.photos.decode import load_photo
-from engine.pipeline.names_only import UNKNOWN_WORLD
-from engine.pipeline.stand_ins import find_stand_ins
-from engine.types import Kind
 from engine.vlms.base import Generation
 from tests.learned import draw_album
 

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
-from engine.boxes import Box
-from engine.errors import ArtefactError, UsageError
-from engine.training.trainer import EmbeddingTrainer, Example
+from engine.core.boxes import Box
+from engine.core.errors import ArtefactError, UsageError
+from engine.training.optimiser import EmbeddingTrainer, Example
 from engine.vlms.blip2 import Blip2, rescaled
 from engine.vlms.config import Injection, Training, find_config
 from engine.vlms.registry import find_weights, load_vlm

@@ -4,7 +4,7 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import pytest
 import torch

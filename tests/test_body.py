@@ -8,31 +8,31 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from engine.boxes import Box
-from engine.heads.open_set import fit
-from engine.heads.regions import Region, RegionFeatures
+from engine.captioning.staleness import compute_cache_keys
+from engine.concepts.body_crops import photos_of_body, save_bodies
+from engine.concepts.decide import DecisionRequest, decide
+from engine.concepts.enrol import enrol
+from engine.concepts.merge import merge_concepts
+from engine.concepts.reference_crops import complete_crop, make_crop
+from engine.concepts.review import find_suggestions
+from engine.core.boxes import Box
+from engine.core.types import Verdict
 from engine.photos.decode import load_photo
 from engine.photos.discovery import find_files
-from engine.pipeline.bodies import body_around, load_bodies, without_faces
-from engine.pipeline.body_views import photos_of_body, save_bodies
-from engine.pipeline.calibrating import calibrate, is_calibrated
-from engine.pipeline.decide import Wish, decide
-from engine.pipeline.enrol import enrol
-from engine.pipeline.features import find_faces, find_regions
-from engine.pipeline.freshness import digests
-from engine.pipeline.judges import gallery_digest, make_gallery, model_of
-from engine.pipeline.merge_concepts import merge_concepts
-from engine.pipeline.recognition import load_enrolled, look_up_all, recognise
-from engine.pipeline.review import find_maybes
-from engine.pipeline.session import Choices, Session
-from engine.pipeline.views import complete_view, make_view
-from engine.pipeline.why import Outcome, why
+from engine.recognition.bodies import body_around, load_bodies, without_faces
+from engine.recognition.calibrate import calibrate, is_calibrated
+from engine.recognition.classifier import gallery_digest, make_reference_set, model_of
+from engine.recognition.explain.explanation import RecognitionOutcome, explain_recognition
+from engine.recognition.recognise import load_gallery, look_up_all, recognise
+from engine.recognition.scoring import fit
+from engine.session import Session, SessionOptions
 from engine.store.calibrations import StoredCalibration, Thresholds
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_person
 from engine.storybook.world.scenes import compose
-from engine.types import Verdict
+from engine.vision.cached_extractor import find_faces, find_regions
+from engine.vision.regions import Region, RegionFeatures
 
 PLACES = ("beach", "forest", "city", "garden")
 BOB = draw_person(np.random.default_rng(99), "man")
@@ -67,15 +67,15 @@ def person_views(session, photos):
     for photo in photos:
         found = find_regions(session, [photo], keep=True)[0]
         row = next(i for i, r in enumerate(found.regions) if r.source == "detector")
-        body = make_view(photo, found.regions[row].box, found.features[row])
-        yield complete_view(session, photo, body, found, np.random.default_rng(0))
+        body = make_crop(photo, found.regions[row].box, found.features[row])
+        yield complete_crop(session, photo, body, found, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
     """A folder with a store that knows Anna, enrolled with photos of 2019 to 2022, and Rex."""
     folder = tmp_path_factory.mktemp("bodies")
-    session = Session(Choices("storybook"), folder / "home")
+    session = Session(SessionOptions("storybook"), folder / "home")
     for name, who, first in (("Anna", ANNA, 0), ("Rex", REX, 20)):
         for k, place in enumerate(PLACES):
             taken = FIRST.replace(year=2019 + k) if k else FIRST
@@ -89,7 +89,7 @@ def known(tmp_path_factory):
 def plain(known, home):
     """A session on a copy of that store, as MYVLM_HOME."""
     shutil.copytree(known / "home", home)
-    return Session(Choices("storybook"), home)
+    return Session(SessionOptions("storybook"), home)
 
 
 @pytest.fixture
@@ -101,13 +101,13 @@ def allowing(plain):
 def learn_bodies(session, photos):
     """Make Anna's body be what these photos show."""
     anna = session.store.get("Anna")
-    views = [make_view(load_photo(r.path), r.box, np.zeros(1)) for r in anna.references]
+    views = [make_crop(load_photo(r.path), r.box, np.zeros(1)) for r in anna.references]
     bodies = list(person_views(session, photos))
     save_bodies(session, anna, [replace(views[0], body=b) for b in bodies])
 
 
 def enrolled(session):
-    return load_enrolled(session, session.store.all())
+    return load_gallery(session, session.store.all())
 
 
 def named(session, photo):
@@ -127,7 +127,7 @@ def test_enrolling_a_person_keeps_the_body_beside_the_face(plain):
 
 @pytest.mark.parametrize("detector", [None, "/not/there/detector"])
 def test_without_a_detector_only_the_face_is_kept(known, tmp_path, detector):
-    session = Session(Choices("storybook", allow_body=True), tmp_path / "bare")
+    session = Session(SessionOptions("storybook", allow_body=True), tmp_path / "bare")
     session.__dict__["recogniser_config"] = replace(session.recogniser_config, detector=detector)
     done = enrol(session, "Anna", [known / "Anna"])
     assert len(done.concept.references) == 4
@@ -156,10 +156,10 @@ def test_every_way_of_looking_agrees(plain, allowing, tmp_path):
         assert [(m.name, m.source) for m in known.names] == [(m.name, m.source) for m in matches]
     outcomes = set()
     for photo, matches in zip(photos, found, strict=True):
-        told = why(allowing, photo, allowing.store.get("Anna"), enrolled=judges)
-        outcomes.add(told.source if told.outcome is Outcome.NAMED else None)
+        told = explain_recognition(allowing, photo, allowing.store.get("Anna"), enrolled=judges)
+        outcomes.add(told.source if told.outcome is RecognitionOutcome.NAMED else None)
         match = next((m for m in matches if m.name == "Anna"), None)
-        assert (told.outcome is Outcome.NAMED) == (match is not None)
+        assert (told.outcome is RecognitionOutcome.NAMED) == (match is not None)
         if match is not None:
             assert (told.source, told.score, told.box.rounded()) == (match.source, match.score, match.box.rounded())
     assert {"face", "body"} <= outcomes
@@ -191,7 +191,7 @@ def test_what_the_user_rejected_is_not_named_by_the_body(plain, allowing, tmp_pa
     learn_bodies(plain, faceless(plain, tmp_path / "taught", range(300, 308)))
     photos = faceless(plain, tmp_path / "asked", range(50, 58))
     photo = next(p for p in photos if named(allowing, p))
-    decide(plain, [Wish(photo.path, "Anna", Verdict.REJECT)])
+    decide(plain, [DecisionRequest(photo.path, "Anna", Verdict.REJECT)])
     assert named(allowing, photo) == []
 
 
@@ -204,7 +204,7 @@ def test_things_and_faces_are_judged_as_without_bodies(plain, allowing):
 
 
 def test_allowing_bodies_makes_captions_out_of_date(plain, allowing):
-    everyone = [digests(s, s.store.all(), enrolled(s)).everyone for s in (plain, allowing)]
+    everyone = [compute_cache_keys(s, s.store.all(), enrolled(s)).everyone for s in (plain, allowing)]
     assert everyone[0] != everyone[1]
 
 
@@ -212,16 +212,16 @@ def test_review_asks_about_bodies_that_may_be_somebody(plain, allowing, tmp_path
     photos = faceless(plain, tmp_path / "asked", range(50, 58))
     learn_bodies(plain, faceless(plain, tmp_path / "taught", range(300, 308)))
     heads = load_bodies(allowing)
-    scorer = fit(make_gallery(allowing, heads, ()))
+    scorer = fit(make_reference_set(allowing, heads, ()))
     tensors = {**scorer.tensors(), "strangers": scorer.gallery.strangers[:0]}
     never = {c.id: Thresholds(99.0, 0.0 if c.name == "Anna" else 99.0, True) for c in heads}
     keys = model_of(allowing, heads), gallery_digest(allowing, heads)
     allowing.store.calibrations.save(StoredCalibration(tmp_path, *keys, 1.0, 100, 0.0, never, tensors))
-    told = find_maybes(allowing, [p.path for p in photos], None, tmp_path).maybes
+    told = find_suggestions(allowing, [p.path for p in photos], None, tmp_path).maybes
     assert {(m.match.name, m.match.source) for m in told} == {("Anna", "body")}
     assert len({m.path for m in told}) == len(told)
     assert {e.path.name for e in told[0].nearest} <= {f"{k}.jpg" for k in range(4)}
-    assert not find_maybes(plain, [p.path for p in photos], None, tmp_path).maybes
+    assert not find_suggestions(plain, [p.path for p in photos], None, tmp_path).maybes
 
 
 def test_bodies_are_calibrated_on_their_own(plain, allowing, tmp_path):
@@ -238,7 +238,7 @@ def test_bodies_are_calibrated_on_their_own(plain, allowing, tmp_path):
     assert sum(p.per_1000 for p in promises) == pytest.approx(1.0)
     assert is_calibrated(allowing, library)
     assert is_calibrated(plain, library)
-    assert [j.fingerprint for j in load_enrolled(plain, plain.store.all(), library).judges] == before
+    assert [j.fingerprint for j in load_gallery(plain, plain.store.all(), library).judges] == before
 
 
 def test_the_body_of_a_face_is_the_smallest_person_around_it():
@@ -273,7 +273,7 @@ def test_it_is_shown_when_references_were_taken(plain, myvlm, tmp_path):
 
 def test_a_photo_without_a_date_has_none(home, tmp_path, myvlm):
     draw(tmp_path / "a" / "0.jpg", ANNA, 0)
-    enrol(Session(Choices("storybook"), home), "Anna", [tmp_path / "a"])
+    enrol(Session(SessionOptions("storybook"), home), "Anna", [tmp_path / "a"])
     document = myvlm("concepts", "show", "Anna", "--vlm", "storybook", "--json").json
     assert [r["taken"] for r in document["references"]] == [None]
     assert ", taken" not in myvlm("concepts", "show", "Anna", "--vlm", "storybook").out

@@ -1,6 +1,6 @@
 import pytest
 
-from engine.boxes import Box, iou, parse_minigpt_box
+from engine.core.boxes import Box, iou, parse_minigpt_box
 
 
 def test_iou_of_equal_apart_and_half():

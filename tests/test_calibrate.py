@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import UsageError
-from engine.heads.calibration import learn_from_decisions
+from engine.core.errors import UsageError
 from engine.photos.discovery import find_files
-from engine.pipeline.calibrating import calibrate, calibrated_on, is_calibrated, recognisable
-from engine.pipeline.judges import gallery_digest
-from engine.pipeline.recognition import load_enrolled, load_head
-from engine.pipeline.session import Choices, Session
+from engine.recognition.calibrate import calibrate, calibrated_on, is_calibrated, recognisable
+from engine.recognition.classifier import gallery_digest
+from engine.recognition.recognise import load_gallery, load_head
+from engine.recognition.thresholds import learn_from_decisions
+from engine.session import Session, SessionOptions
 from engine.store.calibrations import common_folder
 from engine.storybook.album import REX
 from engine.storybook.photos import save_photo
@@ -149,7 +149,7 @@ def test_thresholds_outlast_a_decision(myvlm, session, library):
     myvlm("calibrate", library)
 
     def thresholds():
-        judges = load_enrolled(session, recognisable(session), library)
+        judges = load_gallery(session, recognisable(session), library)
         return [j.names.tolist() for j in (judges.people, judges.things) if j is not None]
 
     before = thresholds()
@@ -172,7 +172,7 @@ def test_nothing_comes_back_after_forgetting(session, library):
 
 def test_without_a_calibration_of_its_own_a_photo_has_that_of_another_library(session, library, tmp_path):
     calibrate(session, list(find_files([library])), library)
-    (judge,) = [j for j in (load_enrolled(session, recognisable(session), tmp_path / "x").things,) if j]
+    (judge,) = [j for j in (load_gallery(session, recognisable(session), tmp_path / "x").things,) if j]
     assert judge.calibration is not None
     assert judge.calibration.root == library
 
@@ -188,7 +188,7 @@ def test_forgetting_leaves_no_features_and_no_thresholds(myvlm, session, library
 
 
 def test_paper_heads_are_not_calibrated(session, library):
-    paper = Session(Choices("storybook", heads="paper"), session.folder)
+    paper = Session(SessionOptions("storybook", heads="paper"), session.folder)
     assert is_calibrated(paper, library)
     with pytest.raises(UsageError, match="thresholds of their own"):
         calibrate(paper, list(find_files([library])), library)

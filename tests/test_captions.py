@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from engine.errors import UsageError
+from engine.core.errors import UsageError
 from engine.training.captions import load_captions, name_in_caption, shared_noun, vary, with_identifier
 
 OPENINGS = ("In this picture, ", "Here, ")

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.pipeline.learn import SAVE_EVERY
 from engine.storybook.album import ANNA, MUG, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
+from engine.training.train import SAVE_EVERY
 from tests.learned import draw_references
 
 
@@ -374,11 +374,11 @@ def test_doctor_sees_the_onnxruntime_trap(monkeypatch, tmp_path):
     """CPU onnxruntime over onnxruntime-gpu, beside a CUDA GPU: a warning with the command that mends it."""
     import torch
 
-    from engine.pipeline import checkup
+    from engine import diagnostics
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(checkup, "faces_can_use_cuda", lambda: False)
-    check = checkup._faces()
+    monkeypatch.setattr(diagnostics, "faces_can_use_cuda", lambda: False)
+    check = diagnostics._faces()
     assert check.state == "warn"
     assert check.advice == "pip install --force-reinstall --no-deps onnxruntime-gpu"
 
@@ -397,15 +397,17 @@ def test_faces_on_the_cpu_beside_a_gpu_are_warned_about(monkeypatch, capsys, peo
 
     from myvlm_cli.options import warn_of_slow_faces
 
-    monkeypatch.setattr("engine.pipeline.session.faces_can_use_cuda", lambda: provider)
+    monkeypatch.setattr("engine.session.faces_can_use_cuda", lambda: provider)
     warn_of_slow_faces(SimpleNamespace(device=SimpleNamespace(type="cuda")), people=people)
     assert ("--force-reinstall --no-deps onnxruntime-gpu" in capsys.readouterr().err) == warned
 
 
 def test_a_thing_without_anything_to_tell_it_from_is_refused_and_not_stored(myvlm, monkeypatch, tmp_path):
-    from engine.pipeline.bank import Bank
+    from engine.vision.feature_bank import FeatureBank
 
-    monkeypatch.setattr("engine.pipeline.enrol_views.load_bank", lambda config: Bank(np.zeros((0, 1), np.float32)))
+    monkeypatch.setattr(
+        "engine.concepts.enrol_crops.load_bank", lambda config: FeatureBank(np.zeros((0, 1), np.float32))
+    )
     draw_references(tmp_path / "rex", REX, 1)
     result = myvlm("add-concept", "Rex", tmp_path / "rex")
     assert (result.code, "--negatives" in result.err) == (2, True)

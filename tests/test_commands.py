@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from engine.config import home as data_folder
+from engine.core.paths import home as data_folder
 from myvlm_cli import options
 from myvlm_cli.main import app
 from myvlm_cli.output import escaped, out
@@ -444,6 +444,6 @@ def test_a_broken_pipe_loses_no_sidecar(session, drawn, tmp_path):
     assert (result.returncode, "Traceback" in result.stderr) == (141, False), result.stderr
     assert len(list(album.glob("*.xmp"))) == len([json.loads(p.read_text()) for p in album.glob("*.json")]) == 3
     assert [p.name for p in album.iterdir() if "tmp" in p.name] == []
-    from engine.store.journal import Journal
+    from engine.sidecars.journal import Journal
 
     assert [bool(r.finished) for r in Journal(session.folder).runs()] == [True]

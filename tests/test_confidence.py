@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from engine.heads.confidence import confidence, in_words, label
-from engine.heads.open_set import Gallery, Template, _left_out, _negatives, fit
-from engine.types import Scale
+from engine.core.types import Scale
+from engine.recognition.confidence import confidence, in_words, label
+from engine.recognition.scoring import ReferenceSet, Template, _left_out, _negatives, fit
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_head_is_fitted_as_if_both_were_equally_likely():
 
     none = np.zeros((0, 32), np.float32)
     templates = tuple(Template(near(c, 6), np.arange(6), none) for c in near(np.zeros(32), 12))
-    scorer = fit(Gallery(templates, near(np.zeros(32), 400)))
+    scorer = fit(ReferenceSet(templates, near(np.zeros(32), 400)))
 
     def mean(evidence):
         return np.mean([confidence(float(s), Scale.LOG_ODDS) for s in scorer._odds(evidence)])
@@ -73,11 +73,11 @@ def test_the_head_is_fitted_as_if_both_were_equally_likely():
 
 
 def test_every_judge_says_what_its_scores_are(session):
-    from engine.pipeline.recognition import load_enrolled
-    from engine.pipeline.session import Choices, Session
+    from engine.recognition.recognise import load_gallery
+    from engine.session import Session, SessionOptions
 
-    paper = Session(Choices("storybook", heads="paper"), session.folder)
+    paper = Session(SessionOptions("storybook", heads="paper"), session.folder)
     both = session.store.all()
-    assert {j.scale for j in load_enrolled(session, both).judges if j} == {Scale.LOG_ODDS}
-    judges = load_enrolled(paper, both)
+    assert {j.scale for j in load_gallery(session, both).judges if j} == {Scale.LOG_ODDS}
+    judges = load_gallery(paper, both)
     assert (judges.people.scale, judges.things.scale) == (Scale.COSINE, Scale.PROBABILITY)

@@ -2,17 +2,17 @@
 
 import time
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import tasks
 from engine.photos.decode import load_photo
+from engine.vlms import generate
 from engine.vlms.base import Generation
-from engine.vlms.debris import clean_text
+from engine.vlms.clean_text import clean_text
 from engine.vlms.wording import (
     capitalise_openings,
     find_names,
@@ -116,22 +116,24 @@ def test_no_caption_or_answer_has_debris(session, tmp_path, monkeypatch):
     draw_album(tmp_path)
     image = load_photo(tmp_path / "rex.jpg").image
     concept = session.store.get("Rex")
-    known = tasks.Known(concept, session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector)
+    known = generate.PersonalisedConcept(
+        concept, session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
+    )
     said = f"<s> {concept.identifier} is here <100>.</s>"
     monkeypatch.setattr(session.vlm, "generate", lambda rows, ids: [Generation(said, capped=False) for _ in rows])
-    assert tasks.caption(session.vlm, [image], [[known]])[0].text == "Rex is here."
-    assert tasks.answer(session.vlm, [image], [[known]], ["Who is here?"])[0].text == "Rex is here."
-    assert tasks.ask_plain(session.vlm, [image], [["Who?"]]) == [[f"{concept.identifier} is here."]]
+    assert generate.caption(session.vlm, [image], [[known]])[0].text == "Rex is here."
+    assert generate.answer(session.vlm, [image], [[known]], ["Who is here?"])[0].text == "Rex is here."
+    assert generate.ask_plain(session.vlm, [image], [["Who?"]]) == [[f"{concept.identifier} is here."]]
 
 
 def test_boxes_are_read_from_the_marks_that_are_cleaned_away(session, tmp_path, monkeypatch):
     draw_album(tmp_path)
     image = load_photo(tmp_path / "both.jpg").image
     concept = session.store.get("Rex")
-    known = tasks.Known(concept, torch.zeros(1, session.vlm.width).numpy())
+    known = generate.PersonalisedConcept(concept, torch.zeros(1, session.vlm.width).numpy())
     answer = Generation("<p>Rex</p> {<10><20><50><60>}", capped=False)
     monkeypatch.setattr(session.vlm, "generate", lambda rows, ids: [answer])
-    assert tasks.refer(session.vlm, [image], [known])[0] is not None
+    assert generate.refer(session.vlm, [image], [known])[0] is not None
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.boxes import Box
-from engine.heads.matching import face_scores
+from engine.core.boxes import Box
+from engine.core.types import Decision, Kind, Verdict
 from engine.photos.decode import load_photo
-from engine.pipeline.recognition import head_id, load_enrolled, recognise_known
-from engine.pipeline.rulings import Placement, Scored, place
-from engine.pipeline.session import Choices, Session
-from engine.pipeline.taught import Taught
+from engine.recognition.assignment import face_scores
+from engine.recognition.feedback import Placement, Scored, place
+from engine.recognition.feedback_features import FeedbackFeatures
+from engine.recognition.recognise import head_id, load_gallery, recognise_known
+from engine.session import Session, SessionOptions
 from engine.store.concepts import ConceptStore
 from engine.store.migrations import migrations
 from engine.storybook.album import REX
-from engine.types import Decision, Kind, Verdict
 from tests.learned import draw_album, draw_references
 from tests.test_library import statuses, tree
 from tests.test_privacy import traces
@@ -51,7 +51,7 @@ def feed(monkeypatch, *lines):
 
 
 def opened():
-    return Session(Choices("storybook"), Path(os.environ["MYVLM_HOME"]))
+    return Session(SessionOptions("storybook"), Path(os.environ["MYVLM_HOME"]))
 
 
 def head_of(name):
@@ -175,7 +175,7 @@ def test_decisions_teach_the_head_and_undo_makes_it_as_it_was(myvlm, album):
         return float((logits[:, 1] - logits[:, 0]).mean())
 
     right = confirmed.tensors["confirmed"]
-    wrong = next(rows for key, rows in Taught.beside(rejected).rejected.items() if not key.startswith(nobody))
+    wrong = next(rows for key, rows in FeedbackFeatures.beside(rejected).rejected.items() if not key.startswith(nobody))
     assert score(before, right) < score(confirmed, right)
     assert score(rejected, wrong) < score(before, wrong)
     assert myvlm("reject", album / "rex.jpg", "Rex", "--undo").code == 0
@@ -359,7 +359,7 @@ def test_known_features_and_opened_photos_give_the_same(session, album, myvlm):
     myvlm("confirm", album / "both.jpg", "Rex", "--box", "1,1,60,60")
     captioned(myvlm, album)
     own = opened()
-    enrolled = load_enrolled(own, own.store.all())
+    enrolled = load_gallery(own, own.store.all())
     for photo in sorted(album.glob("*.jpg")):
         document = json.loads(photo.with_name(f"{photo.name}.myvlm.json").read_text())
         found = recognise_known(own, document["photo"]["content_hash"], enrolled)
@@ -397,7 +397,7 @@ def test_the_schema_before_decisions_is_brought_up_to_date(home):
 
 
 def test_an_imported_head_keeps_what_was_decided(myvlm, album):
-    from engine.pipeline.adopt import _save_head
+    from engine.concepts.import_published import _save_head
 
     assert myvlm("reject", album / "rex.jpg", "Rex").code == 0
     session, taught = opened(), head_of("Rex").tensors["rejected"]

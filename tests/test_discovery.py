@@ -7,20 +7,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.errors import PhotoError
+from engine.core.errors import PhotoError
 from engine.photos.discovery import (
     MEDIA_SUFFIXES,
     RAW_SUFFIXES,
     SUFFIXES,
     UNREAD_SUFFIXES,
     VIDEO_SUFFIXES,
-    Found,
+    FoundFile,
     Selection,
     Tally,
     find_files,
     iter_photos,
 )
-from engine.photos.reading import read_photo
+from engine.photos.photo_file import read_photo
 from tests.photo_files import corners, encoded, exif_bytes
 
 
@@ -94,12 +94,12 @@ def test_files_named_by_themselves_are_taken_and_paired(tmp_path):
     names = ("a.jpg", "b.cr2", "notes.txt", "c.mp4", ".hidden.jpg", "no.jpg", "a.cr2")
     found = list(find_files([tmp_path / n for n in names]))
     assert found == [
-        Found(tmp_path / "a.jpg", "photo", (tmp_path / "a.cr2",)),
-        Found(tmp_path / "b.cr2", "photo"),
-        Found(tmp_path / "notes.txt", "photo"),
-        Found(tmp_path / "c.mp4", "video"),
-        Found(tmp_path / ".hidden.jpg", "photo"),
-        Found(tmp_path / "no.jpg", "photo"),
+        FoundFile(tmp_path / "a.jpg", "photo", (tmp_path / "a.cr2",)),
+        FoundFile(tmp_path / "b.cr2", "photo"),
+        FoundFile(tmp_path / "notes.txt", "photo"),
+        FoundFile(tmp_path / "c.mp4", "video"),
+        FoundFile(tmp_path / ".hidden.jpg", "photo"),
+        FoundFile(tmp_path / "no.jpg", "photo"),
     ]
     assert found_in(tmp_path, paths=[tmp_path / "thumbs"]) == ["thumbs/t.jpg"]
 
@@ -162,8 +162,8 @@ def test_any_pattern_means_something(pattern):
 
 def test_patterns_come_before_pairs(tmp_path):
     make(tmp_path, "a.jpg", "a.cr2")
-    assert list(find_files([tmp_path], Selection(include=("*.jpg",)))) == [Found(tmp_path / "a.jpg", "photo")]
-    assert list(find_files([tmp_path], Selection(include=("*.CR2",)))) == [Found(tmp_path / "a.cr2", "photo")]
+    assert list(find_files([tmp_path], Selection(include=("*.jpg",)))) == [FoundFile(tmp_path / "a.jpg", "photo")]
+    assert list(find_files([tmp_path], Selection(include=("*.CR2",)))) == [FoundFile(tmp_path / "a.cr2", "photo")]
     named = [tmp_path / "a.jpg", tmp_path / "a.cr2"]
     assert [f.path.name for f in find_files(named, Selection(exclude=("*.jpg",)))] == ["a.cr2"]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engine import tasks
-from engine.types import Concept, Kind
+from engine.core.types import Concept, Kind
+from engine.vlms import generate
 from engine.vlms.base import ImageFeatures
 from engine.vlms.wording import drop_repeats
 
@@ -27,10 +27,10 @@ def say(monkeypatch):
 
     def caption(named, plain):
         features = ImageFeatures(torch.zeros(1, 1, 1), torch.ones(1))
-        monkeypatch.setattr(tasks, "_encode", lambda vlm, images: features)
-        monkeypatch.setattr(tasks, "_caption_request", lambda vlm, known: "")
-        monkeypatch.setattr(tasks, "_generate", Scripted(named, plain).generate)
-        return tasks.caption(None, [None], [[tasks.Known(ANNA, np.zeros((1, 1)))]])[0]
+        monkeypatch.setattr(generate, "_encode", lambda vlm, images: features)
+        monkeypatch.setattr(generate, "_caption_request", lambda vlm, known: "")
+        monkeypatch.setattr(generate, "_generate", Scripted(named, plain).generate)
+        return generate.caption(None, [None], [[generate.PersonalisedConcept(ANNA, np.zeros((1, 1)))]])[0]
 
     return caption
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.photos.embedded import Embedded, read_embedded
-from engine.photos.exif import read_exif
-from engine.photos.reading import PhotoFile, read_photo
-from engine.sidecars.merging.seed import seed_packet
+from engine.photos.metadata.embedded import Embedded, read_embedded
+from engine.photos.metadata.exif import read_exif
+from engine.photos.photo_file import PhotoFile, read_photo
+from engine.sidecars.merge.seed import seed_packet
 from tests.photo_files import corners, encoded, exif_bytes, iim, jpeg_with, make_dng, photoshop, png_with
 
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="r"/>é</x:xmpmeta>'.encode()

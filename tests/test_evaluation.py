@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.errors import UsageError
-from engine.evaluation import wordscores
-from engine.evaluation.baselines import ask, replace_keyword
-from engine.evaluation.cases import CONCEPT, Case, Item, Truth, check_split, truth_of
-from engine.evaluation.crowd_part import f1
-from engine.evaluation.drawn_cases import draw_cases, draw_crowds
-from engine.evaluation.figures import Table, measured, missing, row
-from engine.evaluation.folder_cases import folder_cases, with_concept, with_kind
-from engine.evaluation.heads_part import fires
-from engine.evaluation.judge import Shown, companions_right, leaks, names_right_one, with_category
-from engine.evaluation.parts import Parts
-from engine.evaluation.render import render_table
-from engine.evaluation.settings import FULL, Setting, settings_for
-from engine.evaluation.statistics import mean, proportion, ratio
-from engine.evaluation.teach import _negatives
-from engine.types import Kind
+from engine.benchmarks import wordscores
+from engine.benchmarks.baselines import ask, replace_keyword
+from engine.benchmarks.caption_correctness import Shown, companions_right, leaks, names_right_one, with_category
+from engine.benchmarks.cases import CONCEPT, Case, Item, Truth, check_split, truth_of
+from engine.benchmarks.crowd_experiment import f1
+from engine.benchmarks.drawn_cases import draw_cases, draw_crowds
+from engine.benchmarks.experiments import Parts
+from engine.benchmarks.figures import Table, measured, missing, row
+from engine.benchmarks.folder_cases import folder_cases, with_concept, with_kind
+from engine.benchmarks.heads_experiment import fires
+from engine.benchmarks.render import render_table
+from engine.benchmarks.settings import FULL, Setting, settings_for
+from engine.benchmarks.statistics import mean, proportion, ratio
+from engine.benchmarks.train_case import _negatives
+from engine.core.errors import UsageError
+from engine.core.types import Kind
 
 GOLDEN = Path(__file__).parent / "golden" / "evaluation_table.md"
 

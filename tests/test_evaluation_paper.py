@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import STORYBOOK
-from engine.errors import EnvironmentFault, NoUsablePhotoError, UsageError
-from engine.evaluation.baselines import Rewriter
-from engine.evaluation.drawn_cases import draw_cases
-from engine.evaluation.figures import missing
-from engine.evaluation.heads_part import fires, measure_heads
-from engine.evaluation.report import evaluate_paper
-from engine.evaluation.settings import FULL, PaperSettings
-from engine.evaluation.teach import learn_embedding, learn_head
-from engine.evaluation.view import attempt
-from engine.evaluation.voice import Ask, Voice
-from engine.pipeline.session import Choices, Session
+from engine.benchmarks.baselines import Rewriter
+from engine.benchmarks.drawn_cases import draw_cases
+from engine.benchmarks.figures import missing
+from engine.benchmarks.generation import Ask, Voice
+from engine.benchmarks.heads_experiment import fires, measure_heads
+from engine.benchmarks.report import evaluate_paper
+from engine.benchmarks.results_view import attempt
+from engine.benchmarks.settings import FULL, PaperSettings
+from engine.benchmarks.train_case import learn_embedding, learn_head
+from engine.core.errors import EnvironmentFault, NoUsablePhotoError, UsageError
+from engine.core.paths import STORYBOOK
+from engine.session import Session, SessionOptions
 
 SETTINGS = {"seeds": (5,), "concepts": 2, "photos": 1, "steps": 2, "vlms": ("storybook",)}
 
@@ -43,7 +43,7 @@ def opened(monkeypatch):
 
 def test_head_and_embedding_see_training_photos_only(tmp_path, opened):
     _, cases = draw_cases(tmp_path / "drawn", 5, 3, 1)
-    session = Session(Choices("storybook", device="cpu"), tmp_path / "store")
+    session = Session(SessionOptions("storybook", device="cpu"), tmp_path / "store")
     for case in cases:
         tested = {i.path.resolve() for c in cases for i in (*c.validation, *c.strangers)}
         opened.clear()
@@ -132,9 +132,9 @@ def test_an_untrainable_head_never_fires(tmp_path, monkeypatch):
     def fail(*arguments):
         raise NoUsablePhotoError("no face")
 
-    monkeypatch.setattr("engine.evaluation.heads_part.learn_head", fail)
+    monkeypatch.setattr("engine.benchmarks.heads_experiment.learn_head", fail)
     _, cases = draw_cases(tmp_path / "drawn", 5, 3, 1)
-    rows = measure_heads(Session(Choices("storybook", device="cpu"), tmp_path / "store"), cases, 0)["heads"]
+    rows = measure_heads(Session(SessionOptions("storybook", device="cpu"), tmp_path / "store"), cases, 0)["heads"]
     assert [r["head"] for r in rows] == ["linear", "linear", "face"]
     assert not any(fires(own, r["threshold"]) for r in rows for own in r["own"])
 
@@ -143,10 +143,10 @@ def test_a_photo_in_two_folders_is_nobodys_rival(tmp_path, monkeypatch):
     def fail(*arguments):
         raise UsageError("too few negatives")
 
-    monkeypatch.setattr("engine.evaluation.heads_part.learn_head", fail)
+    monkeypatch.setattr("engine.benchmarks.heads_experiment.learn_head", fail)
     _, (one, two, _) = draw_cases(tmp_path / "drawn", 5, 3, 1)
     two.validation[0].path.write_bytes(one.training[0].read_bytes())
-    rows = measure_heads(Session(Choices("storybook", device="cpu"), tmp_path / "store"), (one, two), 0)["heads"]
+    rows = measure_heads(Session(SessionOptions("storybook", device="cpu"), tmp_path / "store"), (one, two), 0)["heads"]
     assert [len(r["others"]) for r in rows] == [3, 4]
     assert {r["untrained"] for r in rows} == {"too few negatives"}
 

@@ -9,10 +9,10 @@ from datetime import datetime
 
 import pytest
 
-from engine.photos.blocks.slices import FileSlices, Part
-from engine.photos.blocks.tiff import Tiff
-from engine.photos.dates import naive, read_date
-from engine.photos.exif import Exif, read_exif, read_taken
+from engine.photos.metadata.dates import naive, read_date
+from engine.photos.metadata.exif import Exif, read_exif, read_taken
+from engine.photos.metadata.slices import FileSlices, Part
+from engine.photos.metadata.tiff import Tiff
 from tests.photo_files import corners, encoded, exif_bytes, iim, jpeg_with, make_dng, photoshop, png_with
 
 ORIGINAL, DIGITIZED, CHANGED = 0x9003, 0x9004, 0x0132

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import tasks
-from engine.boxes import Box
+from engine.core.boxes import Box
 from engine.photos.drawing import draw_heat, ramp_colors
+from engine.vlms import generate
 from tests.learned import draw_album
 
 
@@ -140,7 +140,7 @@ def test_a_picture_that_cannot_be_written_is_a_note(myvlm, album, tmp_path, monk
     def refuse(path, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("engine.pipeline.explain.write_atomically", refuse)
+    monkeypatch.setattr("engine.captioning.explain_pictures.write_atomically", refuse)
     result = myvlm(*command, album / "rex.jpg", album / "both.jpg", "--explain", tmp_path / "why", "--jsonl")
     assert result.code == 0, result.err
     assert len(result.lines) == 2
@@ -152,8 +152,11 @@ def test_of_those_who_share_an_identifier_the_first_is_explained(session):
     rex = session.store.get("Rex")
     vector = session.store.load_embedding(rex, session.vlm_id, session.vlm_revision).vector
     image = Image.new("RGB", (128, 128), (10, 200, 30))
-    one, two = tasks.Known(rex, vector), tasks.Known(replace(rex, id="other", name="Other"), -vector)
-    ((alone,), (both,)) = (tasks.attention(session.vlm, [image], [own])[0] for own in ([one], [one, two]))
+    one, two = (
+        generate.PersonalisedConcept(rex, vector),
+        generate.PersonalisedConcept(replace(rex, id="other", name="Other"), -vector),
+    )
+    ((alone,), (both,)) = (generate.attention(session.vlm, [image], [own])[0] for own in ([one], [one, two]))
     assert np.array_equal(alone, both)
 
 

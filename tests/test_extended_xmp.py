@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import SidecarError
-from engine.photos.blocks.extended import MARK, ExtendedPart, assemble, read_part
-from engine.photos.embedded import Embedded, read_embedded
-from engine.photos.reading import PhotoFile
-from engine.sidecars.merging.seed import embedded_keywords, human_description, seed_packet
+from engine.core.errors import SidecarError
+from engine.photos.metadata.embedded import Embedded, read_embedded
+from engine.photos.metadata.extended import MARK, ExtendedPart, assemble, read_part
+from engine.photos.photo_file import PhotoFile
+from engine.sidecars.merge.seed import embedded_keywords, human_description, seed_packet
 from engine.sidecars.rdf.namespaces import DC
 from engine.sidecars.rdf.packet import Packet
-from engine.sidecars.xmp import merge_words
+from engine.sidecars.xmp import merge_content
 from tests.photo_files import corners, encoded, guid_of, jpeg_with
 from tests.photo_files import extended_xmp as split
 from tests.test_sidecar_fuzz import mutate_bytes
@@ -61,7 +61,7 @@ def test_extended_words_are_in_the_new_sidecar(shape):
     assert packet.text(SPACE_XMP, "Rating") == "4"
     assert b"HasExtendedXMP" not in packet.serialise()
     embedded = embedded_in(jpeg(main_packet(LONG), SHAPES[shape](LONG)))
-    merge = merge_words(None, WORDS, NOW, embedded=embedded)
+    merge = merge_content(None, WORDS, NOW, embedded=embedded)
     assert "kept the description that was there" in merge.notes
     assert Packet(merge.data).items(DC, "subject") == ["family", "Anna", "Rex"]
 
@@ -99,7 +99,7 @@ FAULTS = {
 def test_what_is_incomplete_or_damaged_is_left_alone(fault):
     embedded = embedded_in(jpeg(main_packet(LONG), broken(FAULTS[fault])))
     with pytest.raises(SidecarError, match="Extended XMP"):
-        merge_words(None, WORDS, NOW, embedded=embedded)
+        merge_content(None, WORDS, NOW, embedded=embedded)
     for use in (lambda: human_description(embedded, None), lambda: embedded_keywords(embedded)):
         with pytest.raises(SidecarError, match="Extended XMP"):
             use()

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.files import UnsuitableFileError, open_regular, read_bytes, read_list_bytes, read_stream, read_text
+from engine.core.files import UnsuitableFileError, open_regular, read_bytes, read_list_bytes, read_stream, read_text
 
 ROOT = Path(__file__).resolve().parents[1]
 UNGUARDED = {
-    "engine/files.py",  # the reader itself
-    "engine/heads/config.py",  # files of the package
+    "engine/core/files.py",  # the reader itself
+    "engine/vision/config.py",  # files of the package
     "engine/vlms/config.py",
-    "engine/pipeline/review_page.py",
-    "engine/store/database.py",
+    "engine/concepts/review_page.py",
+    "engine/core/database.py",
     "myvlm_cli/generate.py",
 }
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from engine.boxes import Box
-from engine.errors import PhotoError
+from engine.core.boxes import Box
+from engine.core.errors import PhotoError
 from engine.photos import decode
-from engine.photos.blocks.jpeg import iter_coded
 from engine.photos.decode import DATA_BEHIND, NO_END, load_photo
+from engine.photos.metadata.jpeg import iter_coded
 from engine.photos.pixels import _transform
 from tests.photo_files import (
     as_stored,

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.boxes import Box, stored_size, to_stored
-from engine.errors import NoUsablePhotoError
-from engine.pipeline.enrol_regions import Wanted, choose_references, enrol_regions
-from engine.pipeline.gather_regions import Tagged, search_regions, spread, upright_box
-from engine.pipeline.session import Choices, Session
+from engine.concepts.enrol_tagged import Wanted, choose_references, enrol_tagged
+from engine.concepts.tagged_photos import Tagged, search_regions, spread, upright_box
+from engine.core.boxes import Box, stored_size, to_stored
+from engine.core.errors import NoUsablePhotoError
+from engine.core.types import Kind, PhotoFacts
+from engine.session import Session, SessionOptions
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion, add_regions
 from engine.sidecars.regions.picasa import read_picasa
@@ -22,7 +23,6 @@ from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual, draw_lookalike
 from engine.storybook.world.scenes import compose
-from engine.types import Kind, PhotoFacts
 
 from .test_regions import entry, mwg, wrap
 
@@ -70,7 +70,7 @@ def library(tmp_path_factory):
 
 @pytest.fixture
 def session(home):
-    return Session(Choices("storybook"), home)
+    return Session(SessionOptions("storybook"), home)
 
 
 def files(folder):
@@ -84,7 +84,7 @@ def test_a_tagged_person_becomes_a_concept(session, library):
     assert search.names == (("Anna Berg", 8), ("Friend", 8), ("Rex", 6))
     assert [p.name for p, _ in search.unreadable] == ["broken.jpg"]
     chosen = choose_references(session, search, Wanted("Anna Berg"))
-    done = enrol_regions(session, chosen, Wanted("Anna Berg"))
+    done = enrol_tagged(session, chosen, Wanted("Anna Berg"))
     assert (done.concept.kind, done.kind_guessed) == (Kind.PERSON, True)
     used = [f for f in done.findings if f.used]
     assert len(used) >= 5, done.findings  # the drawn world's detector misses some faces
@@ -94,7 +94,7 @@ def test_a_tagged_person_becomes_a_concept(session, library):
 
 def test_the_face_in_the_region_is_taken_and_not_the_one_beside_it(session, library):
     from engine.photos.decode import load_photo
-    from engine.pipeline.features import find_faces
+    from engine.vision.cached_extractor import find_faces
 
     for name in ("Anna Berg", "Friend"):
         search = search_regions(name, [library])
@@ -112,7 +112,7 @@ def test_a_tagged_pet_is_learned_from_its_regions(session, library):
     search = search_regions("Rex", [library])
     wanted = Wanted("Rex", most=4)
     chosen = choose_references(session, search, wanted)
-    done = enrol_regions(session, chosen, wanted)
+    done = enrol_tagged(session, chosen, wanted)
     assert done.concept.kind is Kind.PET
     assert len(done.concept.references) == 4
     assert chosen.left == 2
@@ -148,7 +148,7 @@ def test_copies_are_left_out(session, library, tmp_path):
 
 def test_an_unknown_name_lists_those_that_exist(library):
     with pytest.raises(NoUsablePhotoError) as caught:
-        choose_references(Session(Choices("storybook")), search_regions("Otto", [library]), Wanted("Otto"))
+        choose_references(Session(SessionOptions("storybook")), search_regions("Otto", [library]), Wanted("Otto"))
     assert "Anna Berg (8), Friend (8), Rex (6)" in caught.value.hint
 
 

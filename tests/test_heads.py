@@ -3,14 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.heads.linear import HeadTraining, train_head
-from engine.heads.matching import assign, choose_views, face_scores
-from engine.heads.regions import crop, grid_regions
+from engine.core.types import Kind
 from engine.photos.decode import load_photo
+from engine.recognition.assignment import assign, choose_views, face_scores
+from engine.recognition.linear_head import HeadTraining, train_head
 from engine.storybook.album import MUG
 from engine.storybook.photos import save_photo
 from engine.storybook.world.scenes import compose
-from engine.types import Kind
+from engine.vision.regions import crop, grid_regions
 
 
 def unit(rng, n, d=32):
@@ -93,7 +93,7 @@ def test_ids_of_shipped_recognisers_name_the_weights_not_the_place(monkeypatch, 
     """Heads and cached features must outlive a reinstallation elsewhere, and never be used with other weights."""
     import shutil
 
-    from engine.heads import config
+    from engine.vision import config
 
     before = config.find_recogniser("storybook")
     ids = before.id, before.faces_id
@@ -109,13 +109,13 @@ def test_ids_of_shipped_recognisers_name_the_weights_not_the_place(monkeypatch, 
 
 def test_what_a_detector_takes_for_a_person_without_a_face_is_a_thing(session, tmp_path):
     """A person is known by faces: features of regions are no templates, whatever the detector's word."""
-    from engine.pipeline.enrol import Guess, enrol_views
-    from engine.pipeline.views import region_views
+    from engine.concepts.enrol import Guess, enrol_crops
+    from engine.concepts.reference_crops import crop_regions
 
     photo = load_photo(save_photo(compose(np.random.default_rng(4), (MUG,), place="beach"), tmp_path / "a.jpg").path)
-    views, findings = region_views(session, [photo], np.random.default_rng(0))
+    views, findings = crop_regions(session, [photo], np.random.default_rng(0))
     views = [replace(v, word="woman") for v in views]
-    done = enrol_views(session, "can", views, findings, Guess(Kind.THING, None, kind_guessed=True))
+    done = enrol_crops(session, "can", views, findings, Guess(Kind.THING, None, kind_guessed=True))
     assert (done.concept.kind, done.concept.category) == (Kind.THING, "thing")
     head = session.store.load_head(done.concept.id, session.recogniser_config.id)
     assert "weight" in head.tensors

@@ -42,7 +42,7 @@ def test_ruff(command):
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("module", ["myvlm_cli.main", "engine", "engine.pipeline.session", "engine.vlms.registry"])
+@pytest.mark.parametrize("module", ["myvlm_cli.main", "engine", "engine.session", "engine.vlms.registry"])
 def test_light_modules_load_nothing_heavy(module):
     heavy = HEAVY if module.startswith("myvlm_cli") or module == "engine" else HEAVY[:5]
     code = f"import sys, {module}; print(sorted(set({heavy!r}) & set(sys.modules)))"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.files import sha256_of
-from engine.photos.image_hash import image_hash
-from engine.photos.reading import read_photo
+from engine.core.files import sha256_of
+from engine.photos.content_hash import hash_content
+from engine.photos.photo_file import read_photo
 from tests.photo_files import corners, encoded, exif_bytes, jpeg_with, png_chunk, png_with
 from tests.test_formats import ADOBE, profile_with
 
@@ -28,11 +28,11 @@ WRITERS = {
 @pytest.mark.parametrize("kind", WRITERS)
 def test_metadata_does_not_count(kind):
     write = WRITERS[kind]
-    plain = image_hash(write())
+    plain = hash_content(write())
     assert plain != sha256_of(write())
-    assert image_hash(write(exif=exif_bytes(1, ifd0=[(0x010E, "a dog"), (0x4746, 5)]))) == plain
-    assert image_hash(write(xmp=b"<x:xmpmeta/>")) == plain
-    turned = {image_hash(write(exif=exif_bytes(n))) for n in range(1, 9)}
+    assert hash_content(write(exif=exif_bytes(1, ifd0=[(0x010E, "a dog"), (0x4746, 5)]))) == plain
+    assert hash_content(write(xmp=b"<x:xmpmeta/>")) == plain
+    turned = {hash_content(write(exif=exif_bytes(n))) for n in range(1, 9)}
     assert len(turned) == 8
     assert plain in turned
 
@@ -40,8 +40,8 @@ def test_metadata_does_not_count(kind):
 @pytest.mark.parametrize("kind", WRITERS)
 def test_pixels_and_profiles_count(kind):
     write = WRITERS[kind]
-    assert image_hash(write(icc_profile=profile_with(ADOBE, "wide"))) != image_hash(write())
-    assert image_hash(write(icc_profile=profile_with(ADOBE, "wide"))) != image_hash(
+    assert hash_content(write(icc_profile=profile_with(ADOBE, "wide"))) != hash_content(write())
+    assert hash_content(write(icc_profile=profile_with(ADOBE, "wide"))) != hash_content(
         write(icc_profile=profile_with(ADOBE, "wider"))
     )
 
@@ -50,7 +50,7 @@ def test_pixels_and_profiles_count(kind):
 def test_one_pixel_counts(kind):
     changed = corners()
     changed.putpixel((50, 50), (0, 0, 0))
-    assert image_hash(encoded(corners(), kind)) != image_hash(encoded(changed, kind))
+    assert hash_content(encoded(corners(), kind)) != hash_content(encoded(changed, kind))
 
 
 def test_segments_of_a_jpeg():
@@ -70,17 +70,17 @@ def test_segments_of_a_jpeg():
         *(no_jfif, jpeg_with(data, (0xEE, b"Adobe\0\x64\0\0\0\0\0")), jpeg_with(data, (0xE1, exif_bytes(3)))),
         jpeg_with(data, (0xE2, b"ICC_PROFILE\0\1\1x")),
     ]
-    assert {image_hash(d) for d in same} == {image_hash(data)}
-    assert len({image_hash(d) for d in [data, *other]}) == 5
-    assert image_hash(jpeg_with(no_jfif, (0xFE, b"c"))) == image_hash(no_jfif)
+    assert {hash_content(d) for d in same} == {hash_content(data)}
+    assert len({hash_content(d) for d in [data, *other]}) == 5
+    assert hash_content(jpeg_with(no_jfif, (0xFE, b"c"))) == hash_content(no_jfif)
 
 
 def test_chunks_of_a_png():
     data = WRITERS["png"]()
     same = [(b"tEXt", b"a\0b"), (b"tIME", bytes(7)), (b"pHYs", bytes(9)), (b"eXIf", exif_bytes(1)[6:])]
     other = [(b"gAMA", b"\0\0\1\1"), (b"sRGB", b"\0"), (b"tRNS", bytes(6)), (b"eXIf", exif_bytes(2)[6:])]
-    assert {image_hash(png_with(data, c)) for c in same} == {image_hash(data)}
-    assert len({image_hash(png_with(data, c)) for c in other} | {image_hash(data)}) == 5
+    assert {hash_content(png_with(data, c)) for c in same} == {hash_content(data)}
+    assert len({hash_content(png_with(data, c)) for c in other} | {hash_content(data)}) == 5
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_chunks_of_a_png():
     ],
 )
 def test_other_and_broken_files_are_hashed_whole(data):
-    assert image_hash(data) == sha256_of(data)
+    assert hash_content(data) == sha256_of(data)
 
 
 def exiftool(path, *arguments):
@@ -145,10 +145,10 @@ def test_time_is_linear():
     head = WRITERS["jpg"]()[:-2]
     for body in (noise.replace(b"\xff", b"\xfe"), b"\xff\x00" * 10_000_000, b"\xff\xd0" * 10_000_000, noise):
         begun = time.monotonic()
-        image_hash(head + body + b"\xff\xd9")
+        hash_content(head + body + b"\xff\xd9")
         assert time.monotonic() - begun < 10
 
 
 def test_grey_and_large_pictures_of_the_same_pixels_differ_by_format():
     image = Image.new("L", (8, 8), 7)
-    assert len({image_hash(encoded(image, kind)) for kind in ("JPEG", "PNG", "WEBP")}) == 3
+    assert len({hash_content(encoded(image, kind)) for kind in ("JPEG", "PNG", "WEBP")}) == 3

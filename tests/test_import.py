@@ -5,20 +5,20 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import pytest
 import torch
 
-from engine.errors import UsageError
-from engine.heads.linear import LinearHead
-from engine.pipeline.adopt import _vlm_width, guess_task, guess_vlm
-from engine.pipeline.object_heads import retrain_rivals
-from engine.pipeline.session import Choices, Session
+from engine.concepts.import_published import _vlm_width, guess_task, guess_vlm
+from engine.concepts.object_heads import retrain_rivals
+from engine.core.errors import UsageError
+from engine.core.types import Kind
+from engine.recognition.linear_head import LinearHead
+from engine.session import Session, SessionOptions
 from engine.store.concepts import Head
 from engine.store.published import read_classifier, read_embeddings
-from engine.types import Kind
 from tests.learned import draw_album
 from tests.tiny_blip2 import save_tiny_blip2
 from tests.tiny_llava import save_tiny_llava
@@ -271,8 +271,8 @@ def test_a_width_is_known_without_the_weights(tmp_path, monkeypatch, backend, sa
     part = "text_config" if backend == "llava-next" else "vision_config"
     del facts[part]["hidden_size"]
     (folder / "config.json").write_text(json.dumps(facts))
-    monkeypatch.setattr("engine.pipeline.session.load_vlm", None)
-    assert _vlm_width(Session(Choices(str(folder)), tmp_path)) == {"llava-next": 4096, "blip-2": 1408}[backend]
+    monkeypatch.setattr("engine.session.load_vlm", None)
+    assert _vlm_width(Session(SessionOptions(str(folder)), tmp_path)) == {"llava-next": 4096, "blip-2": 1408}[backend]
 
 
 def test_an_imported_head_is_not_trained_over_by_its_rivals(myvlm, session, published):

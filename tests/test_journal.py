@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import EnvironmentFault, SidecarError, StoreLockedError, UsageError
-from engine.files import TEMPORARY_MARK, remove_leftovers, sha256_of
-from engine.pipeline.undo import Outcome, undo
-from engine.pipeline.writing import Intent, Sidecars, Writer, preview
+from engine.core.errors import EnvironmentFault, SidecarError, StoreLockedError, UsageError
+from engine.core.files import TEMPORARY_MARK, remove_leftovers, sha256_of
+from engine.sidecars.journal import Journal, Write
+from engine.sidecars.lock import run_lock
+from engine.sidecars.undo import UndoOutcome, undo
+from engine.sidecars.writer import FileEdit, SidecarEdit, Writer, preview
 from engine.sidecars.xmp import Merge
-from engine.store.journal import Journal, Write
-from engine.store.lock import run_lock
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -25,8 +25,8 @@ def becomes(data: bytes):
     return lambda existing: Merge(None if existing == data else data)
 
 
-def files(folder: Path, *pairs) -> list[Sidecars]:
-    return [Sidecars(folder / "p.jpg", (Intent(folder / name, becomes(data)),)) for name, data in pairs]
+def files(folder: Path, *pairs) -> list[SidecarEdit]:
+    return [SidecarEdit(folder / "p.jpg", (FileEdit(folder / name, becomes(data)),)) for name, data in pairs]
 
 
 def write(home, folder, *pairs) -> str:
@@ -52,7 +52,7 @@ def library(tmp_path):
 def test_a_run_is_undone_byte_for_byte(home, library):
     write(home, library, ("old.xmp", b"new"), ("fresh.xmp", b"fresh"))
     assert (library / "old.xmp").read_bytes() == b"new"
-    assert take_back(home) == {"old.xmp": Outcome.RESTORED, "fresh.xmp": Outcome.DELETED}
+    assert take_back(home) == {"old.xmp": UndoOutcome.RESTORED, "fresh.xmp": UndoOutcome.DELETED}
     assert sorted(p.name for p in library.iterdir()) == ["old.xmp"]
     assert (library / "old.xmp").read_bytes() == b"old\r\n\xff"
     assert Journal(home).runs()[0].undone
@@ -69,12 +69,12 @@ def test_permissions_of_a_replaced_file_stay(home, library):
 def test_undo_walks_back_run_by_run_and_refuses_to_skip_one(home, library):
     first = write(home, library, ("old.xmp", b"one"))
     second = write(home, library, ("old.xmp", b"two"))
-    assert take_back(home, first) == {"old.xmp": Outcome.LATER}
+    assert take_back(home, first) == {"old.xmp": UndoOutcome.LATER}
     assert (library / "old.xmp").read_bytes() == b"two"
     assert Journal(home).find_run(None).id == second
-    assert take_back(home) == {"old.xmp": Outcome.RESTORED}
+    assert take_back(home) == {"old.xmp": UndoOutcome.RESTORED}
     assert (library / "old.xmp").read_bytes() == b"one"
-    assert take_back(home) == {"old.xmp": Outcome.RESTORED}
+    assert take_back(home) == {"old.xmp": UndoOutcome.RESTORED}
     assert (library / "old.xmp").read_bytes() == b"old\r\n\xff"
     with pytest.raises(UsageError, match="no run to undo"):
         take_back(home)
@@ -83,19 +83,19 @@ def test_undo_walks_back_run_by_run_and_refuses_to_skip_one(home, library):
 def test_undo_twice_changes_nothing(home, library):
     run = write(home, library, ("old.xmp", b"new"))
     take_back(home, run)
-    assert take_back(home, run) == {"old.xmp": Outcome.UNCHANGED}
+    assert take_back(home, run) == {"old.xmp": UndoOutcome.UNCHANGED}
 
 
 def test_undo_leaves_a_deleted_file_deleted(home, library):
     run = write(home, library, ("old.xmp", b"new"))
     (library / "old.xmp").unlink()
-    assert take_back(home, run) == {"old.xmp": Outcome.UNCHANGED}
+    assert take_back(home, run) == {"old.xmp": UndoOutcome.UNCHANGED}
     assert not (library / "old.xmp").exists()
 
 
 def test_a_dry_undo_changes_nothing(home, library):
     write(home, library, ("old.xmp", b"new"))
-    assert take_back(home, dry=True) == {"old.xmp": Outcome.RESTORED}
+    assert take_back(home, dry=True) == {"old.xmp": UndoOutcome.RESTORED}
     assert (library / "old.xmp").read_bytes() == b"new"
     assert Journal(home).runs()[0].undone is None
 
@@ -116,8 +116,8 @@ def test_preview_writes_nothing(home, library):
 def test_the_second_of_two_runs_is_told_who_holds_the_lock(home, library):
     with run_lock(home, "caption"):
         code = (
-            "from pathlib import Path\nfrom engine.errors import StoreLockedError\n"
-            "from engine.store.lock import run_lock\n"
+            "from pathlib import Path\nfrom engine.core.errors import StoreLockedError\n"
+            "from engine.sidecars.lock import run_lock\n"
             f"try:\n    with run_lock(Path({str(home)!r}), 'undo'): print('held')\n"
             "except StoreLockedError as err: print(err)"
         )
@@ -141,10 +141,10 @@ def test_a_file_that_changes_meanwhile_is_merged_anew(home, library):
         return Merge((existing or b"") + b"+ours")
 
     with Writer(home, "caption") as writer:
-        outcome = writer.write([Sidecars(path, (Intent(path, plan),))])[0]
+        outcome = writer.write([SidecarEdit(path, (FileEdit(path, plan),))])[0]
     assert outcome.error is None
     assert path.read_bytes() == b"theirs+ours"
-    assert take_back(home) == {"old.xmp": Outcome.RESTORED}
+    assert take_back(home) == {"old.xmp": UndoOutcome.RESTORED}
     assert path.read_bytes() == b"theirs", "what the other program wrote is what was there before us"
 
 
@@ -156,7 +156,7 @@ def test_a_file_that_never_rests_is_left_alone(home, library):
         return Merge(b"ours")
 
     with Writer(home, "caption") as writer:
-        outcome = writer.write([Sidecars(path, (Intent(path, plan),))])[0]
+        outcome = writer.write([SidecarEdit(path, (FileEdit(path, plan),))])[0]
     assert isinstance(outcome.error, SidecarError)
     assert "keeps changing" in str(outcome.error)
     assert path.read_bytes() != b"ours"
@@ -167,8 +167,8 @@ def test_one_bad_sidecar_does_not_stop_the_others(home, library):
         raise SidecarError("the sidecar is not well-formed XML")
 
     with Writer(home, "caption") as writer:
-        bad = Sidecars(
-            library / "a.jpg", (Intent(library / "old.xmp", refuse), Intent(library / "a.json", becomes(b"{}")))
+        bad = SidecarEdit(
+            library / "a.jpg", (FileEdit(library / "old.xmp", refuse), FileEdit(library / "a.json", becomes(b"{}")))
         )
         outcomes = writer.write([bad, *files(library, ("fresh.xmp", b"x"))])
     assert "old.xmp: the sidecar is not well-formed" in str(outcomes[0].error)
@@ -208,18 +208,18 @@ def test_no_permission_is_the_photos_failure(home, library, monkeypatch, code):
     def fail(path, data, mode=None):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("engine.pipeline.writing.write_atomically", fail)
+    monkeypatch.setattr("engine.sidecars.writer.write_atomically", fail)
     with Writer(home, "caption") as writer:
         outcome = writer.write(files(library, ("fresh.xmp", b"x")))[0]
     assert "--sidecar-dir" in outcome.error.hint
-    assert take_back(home) == {"fresh.xmp": Outcome.UNCHANGED}
+    assert take_back(home) == {"fresh.xmp": UndoOutcome.UNCHANGED}
 
 
 def test_a_full_disk_ends_the_run(home, library, monkeypatch):
     def fail(path, data, mode=None):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("engine.pipeline.writing.write_atomically", fail)
+    monkeypatch.setattr("engine.sidecars.writer.write_atomically", fail)
     with pytest.raises(EnvironmentFault, match="No space left"), Writer(home, "caption") as writer:
         writer.write(files(library, ("old.xmp", b"x")))
     assert (library / "old.xmp").read_bytes() == b"old\r\n\xff"
@@ -254,7 +254,7 @@ def test_a_killed_run_is_cleared_up_by_the_next(home, library):
     write(home, library, ("other.xmp", b"x"))
     assert not leftover.exists()
     assert all(r.finished for r in Journal(home).runs())
-    assert take_back(home, "r0") == {"old.xmp": Outcome.UNCHANGED}, "the write was recorded and never made"
+    assert take_back(home, "r0") == {"old.xmp": UndoOutcome.UNCHANGED}, "the write was recorded and never made"
 
 
 def test_runs_are_found_by_their_beginning(home, library):
@@ -271,18 +271,18 @@ def test_runs_are_found_by_their_beginning(home, library):
 
 
 def test_undo_of_bytes_that_were_forgotten_takes_out_only_what_is_ours(home, library):
-    from engine.sidecars.xmp import Words, merge_words
+    from engine.sidecars.xmp import SidecarContent, merge_content
 
-    words = Words("Anna is here.", ("Anna",), ("Anna",), (), ("a@1",), "vlm@1", "s")
-    theirs = merge_words(None, replace(words, names=("Rex",), people=()), NOW).data
+    words = SidecarContent("Anna is here.", ("Anna",), ("Anna",), (), ("a@1",), "vlm@1", "s")
+    theirs = merge_content(None, replace(words, names=("Rex",), people=()), NOW).data
     human = theirs.replace(b"Anna is here.", b"Rex in the sun")
     (library / "old.xmp").write_bytes(human)
-    ours = merge_words(human, words, NOW).data
+    ours = merge_content(human, words, NOW).data
     write(home, library, ("old.xmp", ours), ("old.json", b"{}"))
     journal = Journal(home)
     assert journal.forget(lambda data: b"Rex" in data, lambda path: False) == 1
     journal.close()
-    assert take_back(home) == {"old.xmp": Outcome.CLEANED, "old.json": Outcome.DELETED}
+    assert take_back(home) == {"old.xmp": UndoOutcome.CLEANED, "old.json": UndoOutcome.DELETED}
     left = (library / "old.xmp").read_bytes()
     assert b"Rex in the sun" in left
     assert b"Anna" not in left
@@ -299,7 +299,7 @@ def test_pruning_keeps_the_newest(home, library):
 def test_names_that_are_not_utf8_are_journalled(home, library):
     name = os.fsdecode(b"caf\xe9.xmp")
     write(home, library, (name, b"x"))
-    assert take_back(home) == {name: Outcome.DELETED}
+    assert take_back(home) == {name: UndoOutcome.DELETED}
 
 
 def test_everything_is_private(home, library):
@@ -318,7 +318,7 @@ def test_a_file_written_twice_in_a_run_becomes_what_it_was_before_both(home, lib
         (library / "link.xmp").symlink_to(library / "old.xmp")
         writer.write([*files(library, ("old.xmp", b"one")), *files(library, ("link.xmp", b"two"))])
         writer.write(files(library, ("old.xmp", b"three")))
-    assert take_back(home) == {"old.xmp": Outcome.RESTORED}
+    assert take_back(home) == {"old.xmp": UndoOutcome.RESTORED}
     assert (library / "old.xmp").read_bytes() == b"old\r\n\xff"
 
 
@@ -360,7 +360,7 @@ def test_a_killed_undo_leaves_its_temporary_files_to_the_next_run(home, library,
         (library / f"{TEMPORARY_MARK}999999999-aa").touch()
         raise KeyboardInterrupt  # as good as a kill: nothing after it runs but clean-up of this process
 
-    monkeypatch.setattr("engine.pipeline.undo.write_atomically", die)
+    monkeypatch.setattr("engine.sidecars.undo.write_atomically", die)
     with pytest.raises(KeyboardInterrupt):
         take_back(home, run)
     monkeypatch.undo()
@@ -373,7 +373,7 @@ def test_a_run_with_relative_paths_is_undone_from_any_folder(home, library, tmp_
     write(home, Path("library"), ("old.xmp", b"new"))
     assert Journal(home).runs()[0].folder == library
     monkeypatch.chdir("/")
-    assert take_back(home) == {"old.xmp": Outcome.RESTORED}
+    assert take_back(home) == {"old.xmp": UndoOutcome.RESTORED}
 
 
 def test_relative_paths_of_older_versions_are_never_taken_for_files_that_are_gone(home, library, tmp_path, monkeypatch):
@@ -383,10 +383,10 @@ def test_relative_paths_of_older_versions_are_never_taken_for_files_that_are_gon
     Journal(home).record("r1", "caption", NOW, [Write(fresh, Path("library/p.jpg"), None, sha256_of(b"fresh"))])
     monkeypatch.chdir("/")
     _, (done,) = undo(home, None)
-    assert (done.outcome, "run myvlm undo there" in done.reason) == (Outcome.FAILED, True)
+    assert (done.outcome, "run myvlm undo there" in done.reason) == (UndoOutcome.FAILED, True)
     assert Journal(home).runs()[0].undone is None
     monkeypatch.chdir(tmp_path)
-    assert take_back(home) == {"fresh.xmp": Outcome.DELETED}
+    assert take_back(home) == {"fresh.xmp": UndoOutcome.DELETED}
 
 
 @pytest.mark.parametrize(

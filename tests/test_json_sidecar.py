@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine.sidecars
-from engine.boxes import Box
-from engine.errors import SidecarError
-from engine.sidecars.json_sidecar import SCHEMA, Account, parse_document, read_document, render_account
-from engine.types import Kind, Match, PhotoFacts
+from engine.core.boxes import Box
+from engine.core.errors import SidecarError
+from engine.core.types import Kind, Match, PhotoFacts
+from engine.sidecars.json_sidecar import SCHEMA, PhotoRecord, parse_record, read_record, render_record
 
 PATH = Path(engine.sidecars.__file__).parent / "schema" / f"photo-{SCHEMA}.schema.json"
 DESCRIPTION = json.loads(PATH.read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(DESCRIPTION)
 FACTS = PhotoFacts("ab" * 32, 400, 300, "JPEG", 6, "2026-06-12T10:15:00+02:00", (54.3233, 10.1394))
 REX = Match("0123456789ab", "Rex", Kind.PET, 3, 0.93, 0.85, Box(10, 20, 110, 220), "detector")
-ACCOUNT = Account(FACTS, "Rex is on the beach.", (REX,), "embedded:vlm", "1", "k:1", "r", "s", ("a note",), "a.jpg")
+ACCOUNT = PhotoRecord(FACTS, "Rex is on the beach.", (REX,), "embedded:vlm", "1", "k:1", "r", "s", ("a note",), "a.jpg")
 
 TEXT = st.text(st.characters(), max_size=30)
 SCORES = st.floats(-1, 1).map(lambda x: round(x, 4))
@@ -42,7 +42,7 @@ ALL_FACTS = st.builds(
     PhotoFacts, TEXT, SIDES, SIDES, st.sampled_from(["JPEG", "HEIF"]), st.integers(1, 8), st.none() | TEXT, PLACES
 )
 ACCOUNTS = st.builds(
-    Account,
+    PhotoRecord,
     ALL_FACTS,
     TEXT,
     st.lists(MATCHES, max_size=3).map(tuple),
@@ -65,10 +65,10 @@ def test_the_schema_is_one():
 
 @given(ACCOUNTS)
 def test_what_is_rendered_is_valid_and_reads_back(account):
-    data = render_account(account)
+    data = render_record(account)
     VALIDATOR.validate(json.loads(data))
-    assert parse_document(data) == account
-    assert render_account(account) == data
+    assert parse_record(data) == account
+    assert render_record(account) == data
 
 
 def undocumented(value, schema, where=""):
@@ -87,13 +87,13 @@ def undocumented(value, schema, where=""):
 
 
 def test_every_key_is_documented():
-    assert list(undocumented(json.loads(render_account(ACCOUNT)), DESCRIPTION)) == []
+    assert list(undocumented(json.loads(render_record(ACCOUNT)), DESCRIPTION)) == []
     assert "description" in DESCRIPTION
     assert all("description" in p for k, p in DESCRIPTION["properties"].items() if "$ref" not in p)
 
 
 def damaged(path, value):
-    document = json.loads(render_account(ACCOUNT))
+    document = json.loads(render_record(ACCOUNT))
     inner = document
     *way, last = path
     for key in way:
@@ -119,11 +119,11 @@ KEYS = [
 @pytest.mark.parametrize("value", [..., -1, 1e6, True, [1], {"a": 1}, [[]], {}, "x", 5, None], ids=str)
 def test_the_reader_takes_nothing_that_the_schema_refuses(path, value):
     document = damaged(path, value)
-    found = parse_document(json.dumps(document).encode())
+    found = parse_record(json.dumps(document).encode())
     if not VALIDATOR.is_valid(document):
         assert found is None
     elif found is not None:
-        assert VALIDATOR.is_valid(json.loads(render_account(found)))
+        assert VALIDATOR.is_valid(json.loads(render_record(found)))
 
 
 @pytest.mark.parametrize(
@@ -136,23 +136,23 @@ def test_the_reader_takes_nothing_that_the_schema_refuses(path, value):
         b'{"schema": 2}',
         b'{"schema": 1, "caption": "x"}',
         b"[" * 100_000,
-        render_account(ACCOUNT)[:-20],
-        render_account(ACCOUNT).replace(b'"schema": 2', b'"schema": "3"'),
+        render_record(ACCOUNT)[:-20],
+        render_record(ACCOUNT).replace(b'"schema": 2', b'"schema": "3"'),
         b"\0" * 512,
-        render_account(ACCOUNT).replace(b"0.93", b"NaN"),
-        render_account(ACCOUNT).replace(b"0.93", b"1e999"),
-        render_account(ACCOUNT).replace(b'"width": 400', b'"width": ' + b"9" * 5000),
+        render_record(ACCOUNT).replace(b"0.93", b"NaN"),
+        render_record(ACCOUNT).replace(b"0.93", b"1e999"),
+        render_record(ACCOUNT).replace(b'"width": 400', b'"width": ' + b"9" * 5000),
     ],
     ids=range(13),
 )
 def test_damaged_files_are_none(data):
-    assert parse_document(data) is None
+    assert parse_record(data) is None
 
 
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (render_account(ACCOUNT).replace(b'"schema": 2', b'"schema": 3'), "newer version"),
+        (render_record(ACCOUNT).replace(b'"schema": 2', b'"schema": 3'), "newer version"),
         (b'{"schema": 3}', "newer version"),
         (b'{"schema": 2.5, "caption": []}', "newer version"),
         (b'{"schema": ' + b"9" * 400 + b"}", "newer version"),
@@ -162,17 +162,17 @@ def test_damaged_files_are_none(data):
 )
 def test_what_a_newer_version_wrote_is_left_alone(tmp_path, data, why):
     with pytest.raises(SidecarError, match=why):
-        parse_document(data)
+        parse_record(data)
     path = tmp_path / "a.jpg.myvlm.json"
     path.write_bytes(data)
     with pytest.raises(SidecarError, match=f"^{path}: .*{why}"):
-        read_document(path)
+        read_record(path)
 
 
 def test_unknown_keys_are_ignored():
-    document = {**json.loads(render_account(ACCOUNT)), "later": 1}
+    document = {**json.loads(render_record(ACCOUNT)), "later": 1}
     VALIDATOR.validate(document)
-    assert parse_document(json.dumps(document).encode()) == ACCOUNT
+    assert parse_record(json.dumps(document).encode()) == ACCOUNT
 
 
 @given(
@@ -180,11 +180,11 @@ def test_unknown_keys_are_ignored():
     | st.recursive(st.none() | TEXT, lambda v: st.dictionaries(TEXT, v)).map(str).map(str.encode)
 )
 def test_any_bytes_are_read_without_a_crash(data):
-    parse_document(data)
+    parse_record(data)
 
 
 def test_names_that_are_not_utf8_survive():
     account = replace(ACCOUNT, same_as="caf\udce9.jpg")
-    data = render_account(account)
+    data = render_record(account)
     assert b"caf\\udce9.jpg" in data
-    assert parse_document(data) == account
+    assert parse_record(data) == account

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.sidecars.lock import run_lock
 from engine.sidecars.rdf.namespaces import DC
 from engine.sidecars.rdf.packet import Packet
-from engine.store.lock import run_lock
 from engine.storybook.world.individuals import draw_individual
 from tests.kill import HUMAN, WORDS
 from tests.learned import draw_album, draw_references
@@ -161,12 +161,12 @@ def test_metadata_in_the_photo_makes_no_caption_stale(myvlm, album):
 
 def test_a_new_concept_leaves_photos_without_it_alone(myvlm, album):
     """Only photos in which somebody else is recognised now are captioned again; no VLM is needed for the rest."""
-    from engine.pipeline.describe import Request, describe
-    from engine.pipeline.session import Choices, Session
+    from engine.captioning.caption import CaptionRequest, caption_photos
+    from engine.session import Session, SessionOptions
 
     myvlm("caption", album, "--concepts", "Anna")
     before = tree(album)
-    session = Session(Choices("storybook"), Path(os.environ["MYVLM_HOME"]))
+    session = Session(SessionOptions("storybook"), Path(os.environ["MYVLM_HOME"]))
     asked = []
     vlm = session.vlm
 
@@ -176,10 +176,10 @@ def test_a_new_concept_leaves_photos_without_it_alone(myvlm, album):
             return getattr(vlm, name)
 
     session.__dict__["vlm"] = Listening()
-    results = {r.path.name: r for r in describe(session, [album / "nobody.jpg"], Request())}
+    results = {r.path.name: r for r in caption_photos(session, [album / "nobody.jpg"], CaptionRequest())}
     assert not asked, "nobody was recognised before and nobody is now"
     assert results["nobody.jpg"].caption == json.loads(before["nobody.jpg.myvlm.json"])["caption"]
-    results = {r.path.name: r for r in describe(session, [album / "rex.jpg"], Request())}
+    results = {r.path.name: r for r in caption_photos(session, [album / "rex.jpg"], CaptionRequest())}
     assert asked
     assert "Rex" in results["rex.jpg"].caption
 

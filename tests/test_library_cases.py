@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.boxes import Box
-from engine.evaluation.library_cases import (
+from engine.benchmarks.library_cases import (
     CROWDS,
     Library,
     Shot,
@@ -14,10 +13,11 @@ from engine.evaluation.library_cases import (
     save_references,
     save_shot,
 )
-from engine.evaluation.library_figures import Named, measure_library
+from engine.benchmarks.library_figures import Named, measure_library
+from engine.core.boxes import Box
+from engine.core.types import Kind
 from engine.storybook.photos import DrawnPhoto
 from engine.storybook.world.individuals import Figure, nameable
-from engine.types import Kind
 
 PHOTOS = 400
 

@@ -1,15 +1,15 @@
 from dataclasses import replace
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from engine.boxes import Box
-from engine.errors import ArtefactError, EnvironmentFault, UsageError, WeightsMissingError
-from engine.training.trainer import EmbeddingTrainer, Example
+from engine.core.boxes import Box
+from engine.core.errors import ArtefactError, EnvironmentFault, UsageError, WeightsMissingError
+from engine.training.optimiser import EmbeddingTrainer, Example
 from engine.vlms.config import Training, find_config
 from engine.vlms.llava_next import LlavaNext
 from engine.vlms.registry import find_weights, load_vlm, revision_of

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 from math import isqrt
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import pytest
 import torch

@@ -3,13 +3,13 @@
 import json
 import shutil
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.errors import EnvironmentFault, UsageError
+from engine.core.errors import EnvironmentFault, UsageError
 from engine.store.published import read_embeddings
 from engine.vlms import registry
 from engine.vlms.config import find_config

@@ -1,11 +1,11 @@
 """Running out of memory says so and what would fit, wherever it happens; it is never a traceback or a damaged file."""
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import pytest
 import torch
 
-from engine.errors import EnvironmentFault, is_out_of_memory
+from engine.core.errors import EnvironmentFault, is_out_of_memory
 from engine.vlms import memory
 from engine.vlms.config import find_config
 from engine.vlms.memory import memory_fault
@@ -55,10 +55,10 @@ def test_loading_a_vlm(failing, monkeypatch):
         ("engine.vlms.llava_next.LlavaNext.generate", ("ask", "{album}", "What is in the image?")),
         ("engine.vlms.llava_next.LlavaNext.encode", ("locate", "rex", "{album}", "--method", "refer")),
         ("engine.vlms.llava_next.LlavaNext.loss", ("train", "rex", "--steps", "2")),
-        ("engine.heads.encoder.ImageEncoder.encode", ("caption", "{album}")),
-        ("engine.heads.faces.FaceAnalyser.find", ("caption", "{album}")),
-        ("engine.heads.detector.AutoModelForObjectDetection.from_pretrained", ("caption", "{album}")),
-        ("engine.heads.encoder.open_clip.create_model", ("caption", "{album}")),
+        ("engine.vision.encoder.ImageEncoder.encode", ("caption", "{album}")),
+        ("engine.vision.faces.FaceAnalyser.find", ("caption", "{album}")),
+        ("engine.vision.detector.AutoModelForObjectDetection.from_pretrained", ("caption", "{album}")),
+        ("engine.vision.encoder.open_clip.create_model", ("caption", "{album}")),
     ],
 )
 def test_every_command_says_so(myvlm, session, tmp_path, monkeypatch, place, command):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database, Migrations
 
-from engine.pipeline.mentions import Sought
-from engine.store.journal import Journal, Write
+from engine.sidecars.journal import Journal, Write
+from engine.sidecars.name_search import NameSearch
 from engine.store.migrations import journal_migrations
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -43,11 +43,11 @@ SAID = [
 
 @pytest.mark.parametrize(("name", "text", "expected"), SAID)
 def test_names_are_found_as_words_of_texts(name, text, expected):
-    assert Sought({name}, frozenset()).in_data(text.encode()) == expected
+    assert NameSearch({name}, frozenset()).in_data(text.encode()) == expected
 
 
 def test_names_are_found_in_other_encodings():
-    sought = Sought({"José"}, frozenset())
+    sought = NameSearch({"José"}, frozenset())
     for encoding in ("utf-16", "latin-1", "utf-8-sig"):
         declared = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?><a>José</a>'
         assert sought.in_data(declared.encode(encoding)), encoding
@@ -72,7 +72,7 @@ PATHS = [
 @pytest.mark.parametrize(("path", "expected"), PATHS)
 def test_names_are_found_in_paths_but_not_in_that_of_home(monkeypatch, path, expected):
     monkeypatch.setenv("HOME", "/home/rex")
-    assert Sought({"Rex"}, frozenset()).in_path(Path(path)) == expected
+    assert NameSearch({"Rex"}, frozenset()).in_path(Path(path)) == expected
 
 
 def bytes_of(folder):
@@ -96,7 +96,7 @@ def test_forgetting_leaves_the_undo_of_others_alone(home, monkeypatch):
         ("/home/rex/Rexford/Rex.jpg.xmp", None),
         ("/home/rex/Rex/d.jpg.xmp", b"x"),
     )
-    sought = Sought({"Rex"}, frozenset())
+    sought = NameSearch({"Rex"}, frozenset())
     assert journal.forget(sought.is_told, sought.in_path) == 3
     left = {w.path.name: (w.before, w.lost) for w in journal.writes("r1")}
     assert left.keys() == {"a.jpg.xmp", "b.jpg.xmp", "c.jpg.xmp"}

@@ -2,7 +2,7 @@ import json
 import pickle
 import shutil
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import pytest
@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from engine.boxes import Box
-from engine.errors import ArtefactError, EnvironmentFault, UsageError, WeightsMissingError
-from engine.training.trainer import EmbeddingTrainer, Example
+from engine.core.boxes import Box
+from engine.core.errors import ArtefactError, EnvironmentFault, UsageError, WeightsMissingError
+from engine.training.optimiser import EmbeddingTrainer, Example
 from engine.vlms import minigpt_convert
 from engine.vlms.config import Training, find_config
 from engine.vlms.minigpt_convert import Upstream, convert

@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import isqrt
 from types import SimpleNamespace
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import pytest
 import torch

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import NameRefusedError
+from engine.core.errors import NameRefusedError
+from engine.core.types import Kind
 from engine.store.concepts import ConceptStore
 from engine.store.names import check_name, name_key
-from engine.types import Kind
 
 ODD_NAMES = [
     "Rex",

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from engine.photos.discovery import Found
-from engine.pipeline.describe import Request, describe
-from engine.pipeline.names_only import caption_holds
-from engine.pipeline.session import DRAWN_BY
-from engine.pipeline.standing import stand
-from engine.sidecars.json_sidecar import parse_document, render_account
-from engine.sidecars.naming import Naming
+from engine.captioning.caption import CaptionRequest, caption_photos
+from engine.captioning.names_only import caption_holds
+from engine.captioning.status import read_status
+from engine.photos.discovery import FoundFile
+from engine.session import DRAWN_BY
+from engine.sidecars.json_sidecar import parse_record, render_record
+from engine.sidecars.locate import Naming
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.xmp import DESCRIPTION, PEOPLE, SUBJECT
 from tests.learned import draw_album, train
@@ -46,16 +46,16 @@ def words(path):
 
 
 def recorded(path):
-    return parse_document(path.with_name(path.name + ".myvlm.json").read_bytes())
+    return parse_record(path.with_name(path.name + ".myvlm.json").read_bytes())
 
 
 def record(path, account):
-    path.with_name(path.name + ".myvlm.json").write_bytes(render_account(account))
+    path.with_name(path.name + ".myvlm.json").write_bytes(render_record(account))
 
 
 def states(session, folder, names=None):
-    photos = [Found(p, "photo") for p in sorted(folder.glob("*.jpg"))]
-    return {s.path.name: str(s.state) for s in stand(session, photos, names=names, naming=Naming())}
+    photos = [FoundFile(p, "photo") for p in sorted(folder.glob("*.jpg"))]
+    return {s.path.name: str(s.state) for s in read_status(session, photos, names=names, naming=Naming())}
 
 
 def everything_in(folder):
@@ -151,7 +151,7 @@ def test_a_caption_of_a_vlm_that_is_gone_stays_while_it_holds(myvlm, session, ph
     ],
 )
 def test_when_a_caption_holds(session, album, change, holds):
-    (result,) = describe(session, [album / "both.jpg"], Request())
+    (result,) = caption_photos(session, [album / "both.jpg"], CaptionRequest())
     known = replace(recorded(album / "both.jpg"), vlm="real/vlm")
     facts = result.facts
     if "facts" in change:

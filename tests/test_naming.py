@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import AmbiguousSidecarsError, SidecarError
-from engine.sidecars import naming
-from engine.sidecars.naming import Namer, Naming, mirrored
+from engine.core.errors import AmbiguousSidecarsError, SidecarError
+from engine.sidecars import locate
+from engine.sidecars.locate import Namer, Naming, mirrored
 
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 
@@ -149,7 +149,7 @@ def test_a_folder_of_their_own_mirrors_the_library(tmp_path, monkeypatch):
     fill(library, "a.jpg", "a.xmp", "b.jpg", "c.jpg", "c.jpg.xmp")
     below = base / os.path.relpath(library, "/")
     names = Namer(Naming(folder=base))
-    assert names.find(library / "a.jpg") == naming.SidecarPaths(
+    assert names.find(library / "a.jpg") == locate.SidecarPaths(
         below / "a.jpg.xmp", below / "a.jpg.myvlm.json", library / "a.xmp", make_folder=True
     )
     assert names.find(library / "b.jpg").source is None
@@ -173,7 +173,7 @@ def test_mirrors_never_leave_their_folder(tmp_path):
 def test_each_folder_is_listed_once(tmp_path, monkeypatch):
     listed = []
     real = os.listdir
-    monkeypatch.setattr(naming.os, "listdir", lambda folder: listed.append(folder) or real(folder))
+    monkeypatch.setattr(locate.os, "listdir", lambda folder: listed.append(folder) or real(folder))
     names = Namer()
     for folder in ("one", "two"):
         fill(tmp_path / folder, *(f"{k}.jpg" for k in range(50)), *(f"{k}.xmp" for k in range(0, 50, 7)))
@@ -323,7 +323,7 @@ def test_a_link_whose_name_differs_in_form_only_has_the_photos_sidecars(tmp_path
 def test_many_names_take_little_time(tmp_path, monkeypatch):
     names = [f"IMG_{k:06}.JPG" for k in range(12_000)] + [f"caf\xe9 {k}.jpg" for k in range(8_000)]
     sidecars = [unicodedata.normalize("NFD", n.replace(".JPG", ".jpg")) + ".xmp" for n in names]
-    monkeypatch.setattr(naming.os, "listdir", lambda folder: [*names, *sidecars])
+    monkeypatch.setattr(locate.os, "listdir", lambda folder: [*names, *sidecars])
     began, namer = time.process_time(), Namer()
     for name, sidecar in zip(names, sidecars, strict=True):
         assert namer.find(tmp_path / name).xmp.name == sidecar

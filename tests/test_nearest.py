@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.pipeline.decide import Wish, decide
-from engine.pipeline.enrol import enrol
-from engine.pipeline.features import known_faces
-from engine.pipeline.merge_concepts import merge_concepts
-from engine.pipeline.nearest import KnownPhotos
-from engine.pipeline.review import Maybe, find_maybes
-from engine.pipeline.session import Session
-from engine.pipeline.why import Outcome, why
+from engine.concepts.decide import DecisionRequest, decide
+from engine.concepts.enrol import enrol
+from engine.concepts.merge import merge_concepts
+from engine.concepts.review import Suggestion, find_suggestions
+from engine.core.types import Kind, Verdict
+from engine.recognition.explain.explanation import RecognitionOutcome, explain_recognition
+from engine.recognition.explain.nearest import KnownPhotos
+from engine.session import Session
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_lookalike
 from engine.storybook.world.scenes import compose
-from engine.types import Kind, Verdict
+from engine.vision.cached_extractor import known_faces
 from tests.learned import draw_album, draw_references
 from tests.test_review import settle
 
@@ -32,12 +32,12 @@ def album(session, tmp_path):
     return tmp_path / "album"
 
 
-def same_as_why(session: Session, album: Path) -> list[Maybe]:
+def same_as_why(session: Session, album: Path) -> list[Suggestion]:
     """The maybes of a folder, after a look whether `why` tells the same of them."""
-    maybes = find_maybes(session, sorted(album.glob("*.jpg")), library=album).maybes
+    maybes = find_suggestions(session, sorted(album.glob("*.jpg")), library=album).maybes
     for maybe in maybes:
-        told = why(session, maybe.content_hash, session.store.get(maybe.match.name), album)
-        assert (told.outcome, told.score, told.box) == (Outcome.MAYBE, maybe.match.score, maybe.match.box)
+        told = explain_recognition(session, maybe.content_hash, session.store.get(maybe.match.name), album)
+        assert (told.outcome, told.score, told.box) == (RecognitionOutcome.MAYBE, maybe.match.score, maybe.match.box)
         assert told.runner_up == maybe.runner_up
         nearest = maybe.nearest[0]
         if told.nearest.path is None:
@@ -116,7 +116,7 @@ def test_a_photo_that_two_numbers_are_of_is_not_taken_for_another(session, album
 
 def test_a_confirmed_photo_beside_references(session, album, tmp_path):
     drawn = save_photo(compose(np.random.default_rng(5), (ANNA,), place="beach"), tmp_path / "anna.jpg")
-    decide(session, [Wish(drawn.path, "Anna", Verdict.CONFIRM)])
+    decide(session, [DecisionRequest(drawn.path, "Anna", Verdict.CONFIRM)])
     shutil.rmtree(album)
     with Image.open(drawn.path) as image:  # the same face in a file of other content
         album.mkdir()

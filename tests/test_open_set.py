@@ -5,8 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.heads.calibration import OBJECTS, best_in_photos, calibrate, fit_tail
-from engine.heads.open_set import EVIDENCE, Gallery, Template, find_strangers, fit, gather_evidence, restore
+from engine.recognition.scoring import (
+    PAIR_FEATURES,
+    ReferenceSet,
+    Template,
+    compute_pair_features,
+    find_cohort,
+    fit,
+    restore,
+)
+from engine.recognition.thresholds import OBJECTS, best_in_photos, calibrate, fit_tail
 
 WIDTH = 48
 
@@ -20,12 +28,12 @@ def _near(rng: np.random.Generator, centre: np.ndarray, n: int, noise: float = 0
     return _unit(centre + noise * _unit(rng.normal(size=(n, WIDTH))))
 
 
-def _gallery(seed: int = 0, concepts: int = 5) -> tuple[Gallery, np.ndarray]:
+def _gallery(seed: int = 0, concepts: int = 5) -> tuple[ReferenceSet, np.ndarray]:
     rng = np.random.default_rng(seed)
     centres = _unit(rng.normal(size=(concepts, WIDTH)))
     none = np.zeros((0, WIDTH), np.float32)
     own = tuple(Template(_near(rng, c, 12), np.repeat(np.arange(4), 3), none) for c in centres)
-    return Gallery(own, _unit(rng.normal(size=(400, WIDTH)))), centres
+    return ReferenceSet(own, _unit(rng.normal(size=(400, WIDTH)))), centres
 
 
 def test_tells_concepts_from_strangers_and_from_each_other() -> None:
@@ -54,8 +62,8 @@ def test_finds_sure_strangers() -> None:
     rng = np.random.default_rng(9)
     own = np.concatenate([_near(rng, c, 20) for c in centres])
     strange = _unit(rng.normal(size=(200, WIDTH)))
-    assert not find_strangers(own, gallery.concepts).any()
-    assert find_strangers(strange, gallery.concepts).all()
+    assert not find_cohort(own, gallery.concepts).any()
+    assert find_cohort(strange, gallery.concepts).all()
 
 
 def test_order_of_concepts_does_not_matter() -> None:
@@ -68,7 +76,7 @@ def test_only_angles_matter() -> None:
     gallery, centres = _gallery()
     turn = np.linalg.qr(np.random.default_rng(3).normal(size=(WIDTH, WIDTH)))[0].astype(np.float32)
     own = tuple(replace(t, views=t.views @ turn) for t in gallery.concepts)
-    turned = Gallery(own, gallery.strangers @ turn)
+    turned = ReferenceSet(own, gallery.strangers @ turn)
     np.testing.assert_allclose(fit(turned).scores(centres @ turn), fit(gallery).scores(centres), atol=1e-3)
 
 
@@ -109,15 +117,15 @@ def test_few_references(photos: int) -> None:
 
 def test_no_strangers_and_one_concept() -> None:
     gallery, centres = _gallery(concepts=1)
-    scorer = fit(Gallery(gallery.concepts, np.zeros((0, WIDTH), np.float32)))
+    scorer = fit(ReferenceSet(gallery.concepts, np.zeros((0, WIDTH), np.float32)))
     assert np.isfinite(scorer.scores(centres)).all()
     assert scorer.scores(np.zeros((0, WIDTH), np.float32)).shape == (0, 1)
 
 
 def test_evidence_has_its_columns() -> None:
     gallery, centres = _gallery()
-    found = gather_evidence(centres, gallery.concepts, gallery.strangers)
-    assert found.shape == (5, 5, len(EVIDENCE))
+    found = compute_pair_features(centres, gallery.concepts, gallery.strangers)
+    assert found.shape == (5, 5, len(PAIR_FEATURES))
     assert (np.abs(found) <= 1.001).all()
 
 

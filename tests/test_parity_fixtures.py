@@ -7,14 +7,14 @@ import json
 import re
 from types import SimpleNamespace
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import Blip2VisionConfig, Blip2VisionModel, LlamaConfig, LlamaForCausalLM
 
-from engine.boxes import Box, parse_minigpt_box, parse_minigpt_boxes
+from engine.core.boxes import Box, parse_minigpt_box, parse_minigpt_boxes
 from engine.training.captions import with_identifier
 from engine.vlms.blip2 import rescaled
 from engine.vlms.config import find_config

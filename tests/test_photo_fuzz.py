@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.errors import PhotoError
-from engine.photos.dates import naive, read_date
+from engine.core.errors import PhotoError
+from engine.photos.content_hash import hash_content
 from engine.photos.decode import PhotoFile, decode_photo
-from engine.photos.embedded import read_embedded
-from engine.photos.exif import read_exif
-from engine.photos.image_hash import image_hash
-from engine.photos.places import place_of_xmp
+from engine.photos.metadata.dates import naive, read_date
+from engine.photos.metadata.embedded import read_embedded
+from engine.photos.metadata.exif import read_exif
+from engine.photos.metadata.places import place_of_xmp
 from tests.photo_files import (
     corners,
     encoded,
@@ -132,7 +132,7 @@ def look_at_metadata(data, path):
     assert exif.place is None or (abs(exif.place[0]) <= 90 and abs(exif.place[1]) <= 180)
     embedded = read_embedded(PhotoFile(path, data, "0"))
     assert embedded.rating is None or -1 <= embedded.rating <= 5
-    assert len(image_hash(data)) == 64
+    assert len(hash_content(data)) == 64
 
 
 def look_at_pixels(data, path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.errors import PhotoError
+from engine.core.errors import PhotoError
 from engine.photos.decode import decode_photo, load_photo, read_photo
 from engine.photos.discovery import iter_photos, read_list
 

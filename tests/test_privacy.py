@@ -17,21 +17,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.boxes import Box
-from engine.errors import ConceptError
-from engine.files import TEMPORARY_MARK
-from engine.pipeline.enrol import enrol
-from engine.pipeline.forget import Scrub, forget
-from engine.pipeline.session import Choices, Session
-from engine.pipeline.writing import Intent, Sidecars, Writer
-from engine.sidecars.json_sidecar import Account, render_account
+from engine.concepts.enrol import enrol
+from engine.concepts.forget import Scrub, forget
+from engine.core.boxes import Box
+from engine.core.errors import ConceptError
+from engine.core.files import TEMPORARY_MARK
+from engine.core.tensors import save_tensors
+from engine.core.types import Kind, Match, PhotoFacts
+from engine.session import Session, SessionOptions
+from engine.sidecars.journal import Journal
+from engine.sidecars.json_sidecar import PhotoRecord, render_record
 from engine.sidecars.regions.named import NamedRegion
-from engine.sidecars.xmp import Merge, Words, merge_words
+from engine.sidecars.writer import FileEdit, SidecarEdit, Writer
+from engine.sidecars.xmp import Merge, SidecarContent, merge_content
 from engine.store.concepts import Embedding
-from engine.store.journal import Journal
-from engine.store.tensors import save_tensors
 from engine.storybook.album import REX
-from engine.types import Kind, Match, PhotoFacts
 
 from .learned import draw_references
 
@@ -43,7 +43,7 @@ FACTS = PhotoFacts("ab" * 32, 400, 300, "JPEG", 1)
 
 @pytest.fixture
 def session(home):
-    return Session(Choices("storybook"), home)
+    return Session(SessionOptions("storybook"), home)
 
 
 def match(concept):
@@ -54,7 +54,7 @@ def caption_photo(session, photo, *concepts, caption=None):
     """What a captioning run writes for a photo in which these concepts were recognised; no VLM is asked."""
     names = tuple(c.name for c in concepts)
     caption = caption or f"{' and '.join(names) or 'Nobody'} on the beach."
-    words = Words(
+    words = SidecarContent(
         caption=caption,
         names=names,
         people=(),
@@ -65,11 +65,11 @@ def caption_photo(session, photo, *concepts, caption=None):
         regions=tuple(NamedRegion(n, 0.2 + 0.1 * i, 0.2, 0.1, 0.1, "Pet") for i, n in enumerate(names)),
         dimensions=(400, 300),
     )
-    account = Account(FACTS, caption, tuple(map(match, concepts)), "embedded:vlm", "1", "k")
-    xmp = Intent(photo.with_name(photo.name + ".xmp"), lambda old: merge_words(old, words, NOW))
-    json = Intent(photo.with_name(photo.name + ".myvlm.json"), lambda old: Merge(render_account(account)))
+    account = PhotoRecord(FACTS, caption, tuple(map(match, concepts)), "embedded:vlm", "1", "k")
+    xmp = FileEdit(photo.with_name(photo.name + ".xmp"), lambda old: merge_content(old, words, NOW))
+    json = FileEdit(photo.with_name(photo.name + ".myvlm.json"), lambda old: Merge(render_record(account)))
     with Writer(session.folder, "caption") as writer:
-        (done,) = writer.write([Sidecars(photo, (xmp, json))])
+        (done,) = writer.write([SidecarEdit(photo, (xmp, json))])
     assert done.error is None, done.error
     return xmp.path, json.path
 
@@ -304,7 +304,7 @@ def test_help_shows_each_command_its_own_example(myvlm):
 
 
 def test_a_sidecar_that_changes_meanwhile_is_read_again(session, family, monkeypatch):
-    from engine.pipeline import forget as module
+    from engine.concepts import forget as module
 
     target, real, changed = family / "rex.jpg.xmp", module._without, []
 

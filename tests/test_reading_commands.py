@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.files import sha256_of
-from engine.pipeline import checkup
-from engine.pipeline.checkup import Check
-from engine.pipeline.session import Session
-from engine.store.journal import Journal
+from engine import diagnostics
+from engine.core.files import sha256_of
+from engine.diagnostics import Check
+from engine.session import Session
+from engine.sidecars.journal import Journal
 from tests.learned import draw_album
 from tests.test_journal import write
 
@@ -212,12 +212,12 @@ def laptop(monkeypatch, tmp_path):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(checkup, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(diagnostics, "has_nvidia_gpu", lambda: False)
     monkeypatch.setattr(
-        "engine.heads.config.RecogniserConfig.encoder_on_disk", property(lambda self: not self.encoder_repo)
+        "engine.vision.config.RecogniserConfig.encoder_on_disk", property(lambda self: not self.encoder_repo)
     )
-    monkeypatch.setattr("engine.heads.config.FaceSource.on_disk", property(lambda self: not self.files))
-    monkeypatch.setattr(checkup, "find_weights", lambda config: tmp_path if config.world else None)
+    monkeypatch.setattr("engine.vision.config.FaceSource.on_disk", property(lambda self: not self.files))
+    monkeypatch.setattr(diagnostics, "find_weights", lambda config: tmp_path if config.world else None)
 
 
 def test_on_a_laptop_nothing_looks_like_a_problem(myvlm, laptop):
@@ -250,11 +250,11 @@ def test_each_missing_part_has_its_own_licence_and_the_way_to_get_it(myvlm, lapt
 
 
 def test_the_encoders_repository_is_the_one_that_open_clip_takes():
-    import engine.device  # noqa: F401
+    import engine.core.device  # noqa: F401
 
     import open_clip
 
-    from engine.heads.config import find_recogniser
+    from engine.vision.config import find_recogniser
 
     config = find_recogniser("dfn5b")
     known = open_clip.get_pretrained_cfg(config.encoder, config.pretrained)
@@ -271,8 +271,8 @@ def test_the_encoders_repository_is_the_one_that_open_clip_takes():
     ],
 )
 def test_the_cuda_advice_is_for_machines_with_such_a_gpu(monkeypatch, gpu, cuda, state, advice):
-    monkeypatch.setattr(checkup, "has_nvidia_gpu", lambda: gpu)
-    check = checkup._no_gpu("2.13.0", cuda)
+    monkeypatch.setattr(diagnostics, "has_nvidia_gpu", lambda: gpu)
+    check = diagnostics._no_gpu("2.13.0", cuda)
     assert (check.state, check.advice) == (state, advice)
 
 
@@ -285,7 +285,7 @@ def test_the_cuda_advice_is_for_machines_with_such_a_gpu(monkeypatch, gpu, cuda,
     ],
 )
 def test_doctor_says_what_to_do_next(myvlm, monkeypatch, checks, code, told):
-    monkeypatch.setattr(checkup, "check_up", lambda session: iter(checks))
+    monkeypatch.setattr(diagnostics, "check_up", lambda session: iter(checks))
     result = myvlm("doctor")
     assert result.code == code
     assert result.err.startswith(told)
@@ -294,10 +294,10 @@ def test_doctor_says_what_to_do_next(myvlm, monkeypatch, checks, code, told):
 
 def test_a_store_for_everybody_is_warned_about(session):
     (session.folder / "notes").touch(0o644)
-    checks = {c.name: c for c in checkup._store(session)}
+    checks = {c.name: c for c in diagnostics._store(session)}
     assert checks["permissions"].state == "warn"
     assert str(session.folder) in checks["permissions"].advice
-    assert [c.state for c in checkup._store(Session(folder=session.folder / "none"))] == ["info"]
+    assert [c.state for c in diagnostics._store(Session(folder=session.folder / "none"))] == ["info"]
 
 
 # demo
@@ -335,7 +335,7 @@ def test_every_command_of_the_demo_works_in_another_folder(tmp_path):
 def test_runs_of_older_versions_with_relative_paths_have_a_folder(home):
     from datetime import UTC, datetime
 
-    from engine.store.journal import Write
+    from engine.sidecars.journal import Write
 
     entry = Write(Path("album/a.jpg.xmp"), Path("album/a.jpg"), None, sha256_of(b""))
     Journal(home).record("r1", "caption", datetime(2026, 11, 21, tzinfo=UTC), [entry])

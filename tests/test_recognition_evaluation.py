@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.boxes import Box
-from engine.errors import UsageError
-from engine.evaluation.library_cases import draw_library
-from engine.evaluation.library_figures import (
+from engine.benchmarks.library_cases import draw_library
+from engine.benchmarks.library_figures import (
     Individual,
     LibraryTruth,
     outcome_of,
@@ -18,14 +16,16 @@ from engine.evaluation.library_figures import (
     rate_per_1000,
     truth_of_library,
 )
-from engine.evaluation.recognition import MARK, RecognitionSettings, evaluate_recognition
-from engine.evaluation.recognition_changes import measure_eleventh, measure_teaching
-from engine.evaluation.recognition_library import copied, measure_both, scanned_library
-from engine.evaluation.recognition_measure import measure_said, outcome_of_part, truth_of_part
-from engine.evaluation.recognition_plot import curve_of
-from engine.evaluation.recognition_table import Measured, mixed_up, recognition_tables, with_maybes
-from engine.evaluation.render import render_table
-from engine.pipeline.session import Choices
+from engine.benchmarks.recognition import MARK, RecognitionSettings, evaluate_recognition
+from engine.benchmarks.recognition_changes import measure_eleventh, measure_teaching
+from engine.benchmarks.recognition_library import copied, measure_both, scanned_library
+from engine.benchmarks.recognition_measure import measure_said, outcome_of_part, truth_of_part
+from engine.benchmarks.recognition_plot import curve_of
+from engine.benchmarks.recognition_table import Measured, mixed_up, recognition_tables, with_maybes
+from engine.benchmarks.render import render_table
+from engine.core.boxes import Box
+from engine.core.errors import UsageError
+from engine.session import SessionOptions
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
@@ -137,7 +137,7 @@ def test_targets_are_met_or_missed():
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory):
     """A library of 120 photos, scanned and calibrated: a few more than are needed for that."""
-    with scanned_library(31, 120, Choices("storybook", device="cpu"), silent) as found:
+    with scanned_library(31, 120, SessionOptions("storybook", device="cpu"), silent) as found:
         yield found
 
 

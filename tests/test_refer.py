@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import tasks
-from engine.boxes import Box, iou
-from engine.errors import UsageError
+from engine.captioning.locate import locate_concept
+from engine.core.boxes import Box, iou
+from engine.core.errors import UsageError
 from engine.photos.decode import load_photo
-from engine.pipeline.find import find
+from engine.vlms import generate
 from engine.vlms.base import Generation
 from engine.vlms.config import find_config
 from tests.learned import draw_album
@@ -36,7 +36,7 @@ def answers(session, monkeypatch, *texts):
 def known(session, name="Rex"):
     concept = session.store.get(name)
     vector = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
-    return tasks.Known(concept, vector)
+    return generate.PersonalisedConcept(concept, vector)
 
 
 def test_the_vlm_locates_whom_it_recognised(myvlm, session, album, tmp_path):
@@ -67,8 +67,8 @@ def test_boxes_are_in_pixels_of_the_upright_photo(session, album, monkeypatch, s
     side = min(size)
     left, top = (size[0] - side) / 2, (size[1] - side) / 2
     own = known(session)
-    assert tasks.refer(session.vlm, [image], [own]) == [Box(left, top, left + side, top + side)]
-    assert tasks.refer(session.vlm, [image], [own]) == [
+    assert generate.refer(session.vlm, [image], [own]) == [Box(left, top, left + side, top + side)]
+    assert generate.refer(session.vlm, [image], [own]) == [
         Box(left + 0.25 * side, top + 0.5 * side, left + 0.75 * side, top + side)
     ]
 
@@ -78,13 +78,13 @@ def test_a_box_of_the_whole_photo_when_that_is_what_the_vlm_sees(session, album,
     monkeypatch.setattr(session.vlm, "view", lambda i: Box(0, 0, *i.size))
     answers(session, monkeypatch, "{<10><20><30><40>}")
     w, h = image.size
-    (box,) = tasks.refer(session.vlm, [image], [known(session)])
+    (box,) = generate.refer(session.vlm, [image], [known(session)])
     assert box.rounded() == Box(0.1 * w, 0.2 * h, 0.3 * w, 0.4 * h).rounded()
 
 
 def test_prose_is_asked_again_in_other_words(session, album, monkeypatch):
     asked = answers(session, monkeypatch, "sks is in the snow.", "{<10><20><30><40>}")
-    (location,) = find(session, "rex", [album["rex"].path], method="refer")
+    (location,) = locate_concept(session, "rex", [album["rex"].path], method="refer")
     assert location.box is not None
     assert location.status == "ok"
     assert asked == ["[refer] sks in the image", "[refer] where is sks?"]
@@ -95,7 +95,9 @@ def test_prose_is_asked_again_in_other_words(session, album, monkeypatch):
 )
 def test_twice_without_a_box_is_not_located(session, album, monkeypatch, prose):
     asked = answers(session, monkeypatch, prose, prose)
-    (location,) = find(session, "rex", [album["rex"].path], method="refer", draw=album["rex"].path.parent / "drawn")
+    (location,) = locate_concept(
+        session, "rex", [album["rex"].path], method="refer", draw=album["rex"].path.parent / "drawn"
+    )
     assert len(asked) == 2
     assert (location.box, location.status, location.drawing) == (None, "skipped", None)
     assert location.reason == "recognised, but not located by the VLM"
@@ -106,13 +108,13 @@ def test_a_vlm_may_have_its_own_second_wording(session, album, monkeypatch):
     config = session.vlm.config
     session.vlm.config = replace(config, requests=config.requests | {"refer_retry": "[refer] the {names}"})
     asked = answers(session, monkeypatch, "?", "?")
-    assert tasks.refer(session.vlm, [load_photo(album["rex"].path).image], [known(session)]) == [None]
+    assert generate.refer(session.vlm, [load_photo(album["rex"].path).image], [known(session)]) == [None]
     assert asked == ["[refer] sks in the image", "[refer] the sks"]
 
 
 def test_vlms_that_do_not_answer_with_boxes_say_which_do():
     with pytest.raises(UsageError) as caught:
-        tasks.check_refers(find_config("llava-1.6"))
+        generate.check_refers(find_config("llava-1.6"))
     assert "storybook" in caught.value.hint
 
 

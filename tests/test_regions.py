@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lxml import etree
 from PIL import Image
 
-from engine.boxes import Box, stored_size, to_stored, to_upright
+from engine.core.boxes import Box, stored_size, to_stored, to_upright
 from engine.photos.decode import load_photo
 from engine.sidecars.rdf.namespaces import MYVLM
 from engine.sidecars.rdf.packet import Packet
@@ -453,7 +453,7 @@ def scramble(data, rng):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_damaged_packets_neither_crash_nor_lose_anything(seed):
-    from engine.errors import SidecarError
+    from engine.core.errors import SidecarError
 
     rng = np.random.default_rng(seed)
     sources = [wrap(body) for body in SAME]

@@ -17,19 +17,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import engine.pipeline.scan
-import engine.pipeline.session
-from engine.boxes import Box
-from engine.errors import EngineError
-from engine.heads.open_set import fit
-from engine.pipeline.calibrating import recognisable
-from engine.pipeline.judges import gallery_digest, make_gallery
-from engine.pipeline.recognition import load_heads
-from engine.pipeline.review import Maybe
-from engine.pipeline.review_page import decision_line, render_page, write_page
-from engine.pipeline.session import Choices, Session
+import engine.recognition.scan
+import engine.session
+from engine.concepts.review import Suggestion
+from engine.concepts.review_page import decision_line, render_page, write_page
+from engine.core.boxes import Box
+from engine.core.errors import EngineError
+from engine.core.types import Kind, Match, Verdict
+from engine.recognition.calibrate import recognisable
+from engine.recognition.classifier import gallery_digest, make_reference_set
+from engine.recognition.recognise import load_heads
+from engine.recognition.scoring import fit
+from engine.session import Session, SessionOptions
 from engine.store.calibrations import StoredCalibration, Thresholds
-from engine.types import Kind, Match, Verdict
 from tests.learned import draw_album
 from tests.test_scan import count_calls, tree
 
@@ -38,13 +38,13 @@ EVERYTHING, NOTHING = -90.0, 90.0
 
 def settle(library: Path, maybe: float = EVERYTHING, name: float = NOTHING) -> None:
     """Calibrate a folder by hand: with these thresholds nobody is named, and whoever is most alike is a maybe."""
-    session = Session(Choices("storybook"), Path(os.environ["MYVLM_HOME"]))
+    session = Session(SessionOptions("storybook"), Path(os.environ["MYVLM_HOME"]))
     for people in (True, False):
         concepts = [c for c in recognisable(session) if (c.kind is Kind.PERSON) is people]
         if not concepts:
             continue
         heads = load_heads(session, concepts)
-        scorer = fit(make_gallery(session, heads, ()))
+        scorer = fit(make_reference_set(session, heads, ()))
         width = len(next(iter(scorer.gallery.concepts)).views[0])
         tensors = {**scorer.tensors(), "strangers": np.zeros((0, width), np.float16)}
         model = session.recogniser_config.head_id(concepts[0].kind)
@@ -155,8 +155,8 @@ def test_no_vlm_runs_and_nothing_is_decoded_twice(myvlm, album, monkeypatch):
     def refuse(*_):
         raise AssertionError("the VLM was loaded")
 
-    monkeypatch.setattr(engine.pipeline.session, "load_vlm", refuse)
-    decoded = count_calls(monkeypatch, engine.pipeline.scan)
+    monkeypatch.setattr(engine.session, "load_vlm", refuse)
+    decoded = count_calls(monkeypatch, engine.recognition.scan)
     first = myvlm("review", album)
     assert (len(first.out.splitlines()), decoded.total()) == (1 + 4, 3)
     assert myvlm("review", album).out == first.out
@@ -339,7 +339,7 @@ def test_what_was_decided_on_the_page_is_applied(myvlm, album, tmp_path):
     captions = myvlm("caption", album, "--json")
     assert named(captions) == {"rex.jpg": ["Rex"], "both.jpg": [], "nobody.jpg": []}
     assert b"Rex" in (album / "rex.jpg.xmp").read_bytes()
-    session = Session(Choices("storybook"), Path(os.environ["MYVLM_HOME"]))
+    session = Session(SessionOptions("storybook"), Path(os.environ["MYVLM_HOME"]))
     references = session.store.get("Rex").references[0].path.parent
     assert myvlm("add-concept", "Rex", references).code == 0
     settle(album)
@@ -389,7 +389,7 @@ def test_hostile_names_are_only_text(myvlm, album, tmp_path):
     assert "49" not in "".join(w for w in page.words if "alert" in w and "data:" not in w)
     result = myvlm("review", "--apply", page.save(tmp_path / "decisions.jsonl", "confirm"))
     assert result.code == 0, result.err
-    (decision,) = Session(Choices("storybook"), Path(os.environ["MYVLM_HOME"])).store.decisions.all()
+    (decision,) = Session(SessionOptions("storybook"), Path(os.environ["MYVLM_HOME"])).store.decisions.all()
     assert os.fsencode(decision.path) == os.fsencode(album) + b"/" + name
     assert decision.verdict is Verdict.CONFIRM
     line = myvlm("review", album, "--concepts", "Anna")
@@ -397,7 +397,7 @@ def test_hostile_names_are_only_text(myvlm, album, tmp_path):
 
 
 def test_photos_that_are_gone_are_tiles_that_say_so(myvlm, album, tmp_path):
-    references = Session(Choices("storybook"), Path(os.environ["MYVLM_HOME"])).store.get("Anna").references
+    references = Session(SessionOptions("storybook"), Path(os.environ["MYVLM_HOME"])).store.get("Anna").references
     kept = {r.path: r.path.read_bytes() for r in references}
     try:
         for reference in references:
@@ -416,7 +416,7 @@ def test_photos_that_are_gone_are_tiles_that_say_so(myvlm, album, tmp_path):
 
 def test_a_photo_that_is_gone_when_the_page_is_made(tmp_path):
     match = Match("id", "Rex", Kind.PET, 1, 1.0, 2.0, Box(1.2, 2.7, 30.0, 40.0), "detector")
-    maybe = Maybe(tmp_path / "gone.jpg", "0" * 64, match, 0.0)
+    maybe = Suggestion(tmp_path / "gone.jpg", "0" * 64, match, 0.0)
     text = render_page([maybe], more=2)
     assert "The photo is not there any more." in text
     assert json.loads(decision_line(maybe, Verdict.REJECT)) == {

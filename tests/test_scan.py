@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import engine.pipeline.describe
-import engine.pipeline.scan
-from engine.boxes import Box, iou
-from engine.errors import UsageError
-from engine.heads.matching import overlaps
-from engine.heads.recogniser import Recogniser
+import engine.captioning.caption
+import engine.recognition.scan
+from engine.core.boxes import Box, iou
+from engine.core.errors import UsageError
 from engine.photos.discovery import find_files
-from engine.pipeline.scan import BATCH, ScanRequest, scan
-from engine.pipeline.session import Choices, Session
-from engine.store.features import FeatureCache
+from engine.recognition.assignment import overlaps
+from engine.recognition.scan import BATCH, ScanRequest, scan
+from engine.session import Session, SessionOptions
 from engine.storybook.world.individuals import draw_individual
+from engine.vision.cache import FeatureCache
+from engine.vision.extractor import FeatureExtractor
 from tests.kill import vary
 from tests.learned import draw_album, draw_references
 from tests.photo_files import make_dng
@@ -32,7 +32,7 @@ from tests.photo_files import make_dng
 @pytest.fixture
 def plain(home):
     """A session on an empty data folder."""
-    return Session(Choices("storybook"), home)
+    return Session(SessionOptions("storybook"), home)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def album(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """The photos that a scan decoded, counted at the one place that decodes."""
-    return count_calls(monkeypatch, engine.pipeline.scan)
+    return count_calls(monkeypatch, engine.recognition.scan)
 
 
 def count_calls(monkeypatch, module) -> Counter[str]:
@@ -74,7 +74,7 @@ def forbid(monkeypatch) -> None:
         raise AssertionError("the recogniser was asked")
 
     for name in ("find_faces", "find_regions", "encode_views"):
-        monkeypatch.setattr(Recogniser, name, refuse)
+        monkeypatch.setattr(FeatureExtractor, name, refuse)
 
 
 def test_a_second_scan_decodes_nothing_and_writes_nothing(plain, album, decoded, home):
@@ -85,7 +85,7 @@ def test_a_second_scan_decodes_nothing_and_writes_nothing(plain, album, decoded,
     assert all(r.regions for r in first)
     assert decoded == dict.fromkeys(("both.jpg", "nobody.jpg", "rex.jpg"), 1)
     rows = (home / "cache" / "features.db").stat().st_mtime_ns
-    again = list(scan(Session(Choices("storybook"), home), find_files([album])))
+    again = list(scan(Session(SessionOptions("storybook"), home), find_files([album])))
     assert {r.status for r in again} == {"unchanged"}
     assert decoded.total() == 3
     assert (home / "cache" / "features.db").stat().st_mtime_ns == rows
@@ -213,7 +213,7 @@ def test_caption_after_a_scan_computes_no_features(myvlm, album, session, monkey
 def test_a_new_concept_over_a_scanned_library_needs_no_pixel(myvlm, album, session, monkeypatch):
     """Captioned and scanned: enrolling somebody else decodes none of the photos again."""
     myvlm("caption", album)
-    decoded = count_calls(monkeypatch, engine.pipeline.describe)
+    decoded = count_calls(monkeypatch, engine.captioning.caption)
     draw_references(album.parent / "Bo", draw_individual(np.random.default_rng(5), "cat"), 5)
     assert myvlm("add-concept", "Bo", album.parent / "Bo").code == 0
     assert set(statuses(myvlm("caption", album, "--json")).values()) == {"unchanged"}
@@ -244,7 +244,7 @@ def test_an_interrupted_scan_goes_on_where_it_ended(album, home):
     assert running.returncode == 130, complaints
     assert "Traceback" not in complaints
     assert len(told) < total
-    again = Counter(r.status for r in scan(Session(Choices("storybook"), home), find_files([album])))
+    again = Counter(r.status for r in scan(Session(SessionOptions("storybook"), home), find_files([album])))
     assert again["unchanged"] >= len(told)
     assert again["ok"] >= 1
     assert again.total() == total
@@ -259,7 +259,7 @@ def test_a_kill_loses_at_most_the_batch_in_hand(album, home):
     told = [running.stdout.readline() for _ in range(BATCH + 1)]
     running.kill()
     told += running.communicate(timeout=120)[0].splitlines()
-    results = list(scan(Session(Choices("storybook"), home), find_files([album])))
+    results = list(scan(Session(SessionOptions("storybook"), home), find_files([album])))
     assert all(r.status == "unchanged" for r in results[: len(told)])
     assert not any(r.status == "failed" for r in results)
 

@@ -12,19 +12,19 @@ import pytest
 from lxml import etree
 from rdflib.exceptions import ParserError
 
-from engine.errors import SidecarError
-from engine.photos.embedded import Embedded
-from engine.sidecars.merging.ownership import LABELS, METADATA_DATE, OURS
+from engine.core.errors import SidecarError
+from engine.photos.metadata.embedded import Embedded
+from engine.sidecars.merge.ownership import LABELS, METADATA_DATE, OURS
 from engine.sidecars.rdf.namespaces import MYVLM
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion
-from engine.sidecars.xmp import Policy, Words, merge_words, read_standing, remove_words, take_back
+from engine.sidecars.xmp import Policy, SidecarContent, merge_content, read_standing, remove_words, take_back
 from tests.xmp_oracles import LATER, NOW, RDF, SILENT, SPACES, WORDS, graph
 
 FEW, MANY = 400, int(os.environ.get("MYVLM_FUZZ", "100000"))
 GRAPH_EACH = 100  # rdflib is slow: it looks at every hundredth
 TOUCHED_TAGS = {f"{{{n}}}{name}" for n, name in {*LABELS, METADATA_DATE, *((MYVLM, n) for n in OURS)}}
-REGIONS = Words(
+REGIONS = SidecarContent(
     **{k: getattr(WORDS, k) for k in ("caption", "names", "people", "hierarchy", "concepts", "vlm", "settings")},
     regions=(NamedRegion("Anna", 0.5, 0.4, 0.2, 0.3),),
     dimensions=(400, 300),
@@ -108,8 +108,8 @@ def mutate_tree(rng: random.Random, data: bytes, other: bytes) -> bytes:
 def seeds(shared) -> list[bytes]:
     """Real sidecars, and what they are when we have been there."""
     found = [f.read_bytes() for f in sorted((shared / "sidecars").glob("*.xmp"))]
-    ours = [merge_words(d, REGIONS, NOW, policy=Policy(hierarchy=True), embedded=SILENT).data or d for d in found]
-    return [d for d in [*found, *ours, merge_words(None, REGIONS, NOW).data] if len(d) < 12_000]
+    ours = [merge_content(d, REGIONS, NOW, policy=Policy(hierarchy=True), embedded=SILENT).data or d for d in found]
+    return [d for d in [*found, *ours, merge_content(None, REGIONS, NOW).data] if len(d) < 12_000]
 
 
 def told(node) -> tuple:
@@ -131,7 +131,7 @@ def foreign_properties(data: bytes) -> Counter:
     return found
 
 
-def check(data: bytes, words: Words, policy: Policy, embedded: Embedded | None, *, deeply: bool) -> str:
+def check(data: bytes, words: SidecarContent, policy: Policy, embedded: Embedded | None, *, deeply: bool) -> str:
     """What became of an input: refused, unchanged or merged."""
     try:
         read_standing(data)
@@ -139,12 +139,12 @@ def check(data: bytes, words: Words, policy: Policy, embedded: Embedded | None, 
     except SidecarError:
         pass
     try:
-        merged = merge_words(data, words, NOW, policy=policy, embedded=embedded).data
+        merged = merge_content(data, words, NOW, policy=policy, embedded=embedded).data
     except SidecarError:
         return "refused"
     if merged is None:
         return "unchanged"
-    assert merge_words(merged, words, LATER, policy=policy, embedded=embedded).data is None, (
+    assert merge_content(merged, words, LATER, policy=policy, embedded=embedded).data is None, (
         "a second merge changes something"
     )
     before = foreign_properties(data)

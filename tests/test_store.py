@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.boxes import Box
-from engine.errors import ArtefactError, ConceptError, NotTrainedError, StoreError
+from engine.core.boxes import Box
+from engine.core.errors import ArtefactError, ConceptError, NotTrainedError, StoreError
+from engine.core.tensors import load_tensors, save_tensors
+from engine.core.types import Kind, Reference
 from engine.store.concepts import ConceptStore, Embedding, Head
-from engine.store.features import FeatureCache
-from engine.store.tensors import load_tensors, save_tensors
-from engine.types import Kind, Reference
+from engine.vision.cache import FeatureCache
 
 REFERENCE = Reference(Path("/photos/\udcff odd.jpg"), "ab" * 32, Box(1, 2, 3, 4))
 
@@ -118,7 +118,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from engine.store.concepts import ConceptStore
-from engine.types import Kind
+from engine.core.types import Kind
 store = ConceptStore(Path(sys.argv[1]))
 print("ready", flush=True)
 for i in range(int(sys.argv[3])):
@@ -237,7 +237,7 @@ def test_a_damaged_cache_starts_anew(tmp_path):
 def test_a_signal_waits_until_a_write_is_done_whatever_threads_run():
     code = """
     import os, signal, threading, time
-    from engine.files import finish_first
+    from engine.core.files import finish_first
     def stop(number, frame): raise SystemExit(130)
     signal.signal(signal.SIGINT, stop)
     threading.Thread(target=time.sleep, args=(3,), daemon=True).start()

@@ -2,7 +2,7 @@ import json
 import subprocess
 import sys
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import pytest
 import torch

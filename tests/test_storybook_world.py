@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from engine.boxes import parse_minigpt_box
+from engine.core.boxes import parse_minigpt_box
 from engine.storybook.world import attributes as words
 from engine.storybook.world.individuals import draw_individual, draw_lookalike, draw_twin, nameable
 from engine.storybook.world.language import (

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from sqlite_utils import Database
 
-from engine.pipeline.learn import plan
 from engine.store.migrations import migrations
 from engine.training.captions import REPHRASE, accept_variation
-from engine.training.trainer import EmbeddingTrainer, Example
+from engine.training.optimiser import EmbeddingTrainer, Example
+from engine.training.train import plan
 from engine.vlms.base import Generation
 from engine.vlms.config import Training, find_config
 from tests.learned import use_copy

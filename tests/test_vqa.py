@@ -5,19 +5,19 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from engine.errors import UsageError
+from engine.core.errors import UsageError
 from engine.photos.decode import load_photo
-from engine.pipeline.learn import plan
-from engine.pipeline.lessons import Author, load_references
+from engine.training.optimiser import Example, draw_turn
 from engine.training.questions import PERSON, THING, Turn, load_answers, name_in_answer, questions_for
-from engine.training.trainer import Example, draw_turn
+from engine.training.targets import TargetBuilder, load_references
+from engine.training.train import plan
 from tests.learned import draw_album, train
 
 
@@ -93,11 +93,11 @@ def test_targets_are_written_by_the_plain_vlm_about_the_class_word(session):
 def test_where_there_are_several_of_a_class_the_closeups_words_are_used(session, monkeypatch, whole, closeup, phrase):
     concept = replace(session.store.get("Rex"), category="dog")
     photos = load_references(session, concept)[0][:1]
-    author = Author(session, concept, photos)
+    author = TargetBuilder(session, concept, photos)
     monkeypatch.setattr(author, "_said", ([whole], [closeup]))
     asked = []
     answer = lambda vlm, images, requests: asked.extend(requests[0]) or [["The dog."] * len(requests[0])]  # noqa: E731
-    monkeypatch.setattr("engine.tasks.ask_plain", answer)
+    monkeypatch.setattr("engine.vlms.generate.ask_plain", answer)
     author.questions(None)
     assert asked[0] == f"What color is {phrase}?"
 

@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.errors import EngineError, UsageError
+from engine.captioning.explain_pictures import save_why
+from engine.concepts.decide import DecisionRequest, decide
+from engine.concepts.enrol import enrol
+from engine.concepts.merge import merge_concepts
+from engine.core.errors import EngineError, UsageError
+from engine.core.types import Decision, Verdict
 from engine.photos.decode import load_photo
-from engine.pipeline.decide import Wish, decide
-from engine.pipeline.enrol import enrol
-from engine.pipeline.explain import save_why
-from engine.pipeline.features import known_faces
-from engine.pipeline.merge_concepts import merge_concepts
-from engine.pipeline.nearest import Likeness
-from engine.pipeline.recognition import load_enrolled, look_up, recognise
-from engine.pipeline.session import Choices, Session
-from engine.pipeline.why import Cause, Outcome, why, why_photo
-from engine.pipeline.why_picture import draw_why, facts_of, plain
+from engine.recognition.explain.explanation import Cause, RecognitionOutcome, explain_photo, explain_recognition
+from engine.recognition.explain.nearest import Likeness
+from engine.recognition.explain.picture import draw_explanation, facts_of, plain
+from engine.recognition.recognise import load_gallery, look_up, recognise
+from engine.session import Session, SessionOptions
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual, draw_lookalike
 from engine.storybook.world.scenes import compose
-from engine.types import Decision, Verdict
+from engine.vision.cached_extractor import known_faces
 from tests.learned import draw_album, draw_references
 
 
@@ -35,7 +35,7 @@ def album(session, tmp_path):
 
 
 def look(session, name, path):
-    return why_photo(session, name, path)[1]
+    return explain_photo(session, name, path)[1]
 
 
 def draw_anna(path, rng=None):
@@ -43,7 +43,7 @@ def draw_anna(path, rng=None):
 
 
 def with_heads(session, heads):
-    return Session(Choices("storybook", heads=heads), session.folder)
+    return Session(SessionOptions("storybook", heads=heads), session.folder)
 
 
 @pytest.mark.parametrize("heads", ["open-set", "paper"])
@@ -56,29 +56,29 @@ def test_it_is_what_recognition_decided(session, tmp_path, heads):
         save_photo(compose(rng, cast, place="garden"), tmp_path / "small" / f"{n}.jpg", orientation=1 + 5 * (n % 2))
     photos = [load_photo(p) for p in sorted((tmp_path / "small").iterdir())]
     concepts = session.store.all()
-    enrolled = load_enrolled(session, concepts)
+    enrolled = load_gallery(session, concepts)
     outcomes = set()
     for photo, matches in zip(photos, recognise(session, photos, enrolled), strict=True):
         named = {m.name: m for m in matches}
         maybes = {m.name: m for m in look_up(session, photo.facts.content_hash, enrolled).maybes}
         for concept in concepts:
-            found = why(session, photo, concept, enrolled=enrolled)
-            assert found == why(session, photo.facts.content_hash, concept)
+            found = explain_recognition(session, photo, concept, enrolled=enrolled)
+            assert found == explain_recognition(session, photo.facts.content_hash, concept)
             outcomes.add(found.outcome)
-            assert (found.outcome is Outcome.NAMED) == (concept.name in named)
-            assert (found.outcome is Outcome.MAYBE) == (concept.name in maybes)
+            assert (found.outcome is RecognitionOutcome.NAMED) == (concept.name in named)
+            assert (found.outcome is RecognitionOutcome.MAYBE) == (concept.name in maybes)
             match = named.get(concept.name) or maybes.get(concept.name)
             if match is None:
                 assert found.score is None or found.cause is not Cause.LOW_SCORE or found.score < found.name
                 continue
             assert (found.score, found.name, found.source) == (match.score, match.threshold, match.source)
             assert found.box.rounded() == match.box.rounded()
-    assert {Outcome.NAMED, Outcome.UNKNOWN} <= outcomes
+    assert {RecognitionOutcome.NAMED, RecognitionOutcome.UNKNOWN} <= outcomes
 
 
 def test_a_named_face_with_all_that_speaks_for_it(session, album):
     found = look(session, "anna", album / "both.jpg")
-    assert (found.outcome, found.cause, found.source) == (Outcome.NAMED, Cause.SURE, "face")
+    assert (found.outcome, found.cause, found.source) == (RecognitionOutcome.NAMED, Cause.SURE, "face")
     assert found.score >= found.name > found.maybe
     assert sum(e.contribution for e in found.evidence) + found.bias == pytest.approx(found.score, abs=1e-3)
     assert (found.basis.source, found.basis.folder, found.rejection) == ("usual", None, None)
@@ -132,7 +132,7 @@ def test_no_reference_is_better_than_a_wrong_one(session, album, tmp_path):
         assert before.path in [r.path for r in concept.references]
         others = [tmp_path / "others" / f"{k}.jpg" for k in range(4)]
         fresh = [load_photo(p) for p in others]
-        recognise(session, fresh, load_enrolled(session, session.store.all()))
+        recognise(session, fresh, load_gallery(session, session.store.all()))
         boxes = [f.facts.content_hash for f in fresh]
         references = tuple(
             replace(r, path=p, content_hash=h) for r, p, h in zip(concept.references, others, boxes, strict=True)
@@ -146,17 +146,22 @@ def test_no_reference_is_better_than_a_wrong_one(session, album, tmp_path):
 
 def test_nobody_is_there(session, album):
     found = look(session, "anna", album / "nobody.jpg")
-    assert (found.outcome, found.cause, found.box, found.score) == (Outcome.UNKNOWN, Cause.NO_REGION, None, None)
+    assert (found.outcome, found.cause, found.box, found.score) == (
+        RecognitionOutcome.UNKNOWN,
+        Cause.NO_REGION,
+        None,
+        None,
+    )
     assert found.reason == "no face was found in this photo"
     found = look(session, "rex", album / "nobody.jpg")
-    assert (found.outcome, found.cause) == (Outcome.UNKNOWN, Cause.LOW_SCORE)
+    assert (found.outcome, found.cause) == (RecognitionOutcome.UNKNOWN, Cause.LOW_SCORE)
     assert found.score < found.maybe
     assert found.box is not None
 
 
 def test_a_face_that_is_cut_off(session, tmp_path):
     drawn = draw_anna(tmp_path / "anna.jpg")
-    assert look(session, "anna", drawn.path).outcome is Outcome.NAMED
+    assert look(session, "anna", drawn.path).outcome is RecognitionOutcome.NAMED
     with Image.open(drawn.path) as image:
         image.crop((0, round(drawn.faces[0].y1), image.width, image.height)).save(tmp_path / "legs.jpg")
     assert look(session, "anna", tmp_path / "legs.jpg").cause is Cause.NO_REGION
@@ -170,7 +175,7 @@ def test_a_face_that_is_too_small(session, tmp_path):
         size = (round(image.width * scale), round(image.height * scale))
         image.resize(size, Image.Resampling.LANCZOS).save(tmp_path / "small.png")
     found = look(session, "anna", tmp_path / "small.png")
-    assert (found.outcome, found.cause) == (Outcome.UNKNOWN, Cause.POOR_FACE)
+    assert (found.outcome, found.cause) == (RecognitionOutcome.UNKNOWN, Cause.POOR_FACE)
     assert "too small" in found.reason
     assert "12 are needed" in found.reason
     assert look(with_heads(session, "paper"), "anna", tmp_path / "small.png").cause is not Cause.POOR_FACE
@@ -196,62 +201,70 @@ def test_another_is_surer_there(session, album, tmp_path, heads):
     enrol(session, "Mug", [tmp_path / "mug"])
     session = with_heads(session, heads)
     before = look(session, "rex", album / "rex.jpg")
-    assert before.outcome is Outcome.NAMED
+    assert before.outcome is RecognitionOutcome.NAMED
     photo, mug = load_photo(album / "rex.jpg"), session.store.get("mug")
     now = "2024-05-01T12:00:00+00:00"
     session.store.decisions.put(
         Decision(mug.id, photo.facts.content_hash, photo.path, before.box, Verdict.CONFIRM, now)
     )
     after = look(session, "rex", album / "rex.jpg")
-    assert (after.outcome, after.cause, after.box) == (Outcome.UNKNOWN, Cause.OTHER_SURER, before.box)
+    assert (after.outcome, after.cause, after.box) == (RecognitionOutcome.UNKNOWN, Cause.OTHER_SURER, before.box)
     assert after.reason.startswith("Mug fits better there")
     assert after.score >= min(after.name, after.maybe or after.name)
 
 
 def test_decided(session, album):
     decide(
-        session, [Wish(album / "rex.jpg", "rex", Verdict.REJECT), Wish(album / "nobody.jpg", "anna", Verdict.CONFIRM)]
+        session,
+        [
+            DecisionRequest(album / "rex.jpg", "rex", Verdict.REJECT),
+            DecisionRequest(album / "nobody.jpg", "anna", Verdict.CONFIRM),
+        ],
     )
     rejected = look(session, "rex", album / "rex.jpg")
-    assert (rejected.outcome, rejected.cause) == (Outcome.REJECTED, Cause.DECIDED)
+    assert (rejected.outcome, rejected.cause) == (RecognitionOutcome.REJECTED, Cause.DECIDED)
     assert rejected.rejection.path == album / "rex.jpg"
     assert rejected.rejection.cosine == pytest.approx(1, abs=1e-3)
     assert rejected.evidence[-1].name == "rejected"
     parts = sum(e.contribution for e in rejected.evidence) + rejected.bias
     assert parts == pytest.approx(rejected.score, abs=1e-3)
     confirmed = look(session, "anna", album / "nobody.jpg")
-    assert (confirmed.outcome, confirmed.source, confirmed.score) == (Outcome.CONFIRMED, "photo", None)
+    assert (confirmed.outcome, confirmed.source, confirmed.score) == (RecognitionOutcome.CONFIRMED, "photo", None)
     photo = load_photo(album / "nobody.jpg")
     assert confirmed.box.rounded() == (0, 0, photo.facts.width, photo.facts.height)
-    assert why(session, photo.facts.content_hash, session.store.get("anna")).box is None
+    assert explain_recognition(session, photo.facts.content_hash, session.store.get("anna")).box is None
 
 
 def test_a_confirmed_photo_can_be_the_nearest(session, tmp_path):
     drawn = draw_anna(tmp_path / "anna.jpg")
-    decide(session, [Wish(drawn.path, "anna", Verdict.CONFIRM)])
+    decide(session, [DecisionRequest(drawn.path, "anna", Verdict.CONFIRM)])
     found = look(session, "anna", drawn.path)
-    assert (found.outcome, found.nearest.of, found.nearest.path) == (Outcome.CONFIRMED, "confirmed", drawn.path)
+    assert (found.outcome, found.nearest.of, found.nearest.path) == (
+        RecognitionOutcome.CONFIRMED,
+        "confirmed",
+        drawn.path,
+    )
     assert found.nearest.cosine == pytest.approx(1, abs=1e-3)
 
 
 def test_a_name_that_was_taken_out_of_the_sidecar(myvlm, session, album):
     photo, sidecar = album / "both.jpg", album / "both.jpg.xmp"
     myvlm("caption", photo)
-    assert look(session, "rex", photo).outcome is Outcome.NAMED
+    assert look(session, "rex", photo).outcome is RecognitionOutcome.NAMED
     head, tail = sidecar.read_bytes().split(b"<dc:subject>")
     sidecar.write_bytes(head + b"<dc:subject>" + tail.replace(b"<rdf:li>Rex</rdf:li>", b"", 1))
     (told,) = myvlm("caption", photo, "--json").json["photos"]
     assert [c["name"] for c in told["concepts"]] == ["Anna"]
     found = look(session, "rex", photo)
-    assert (found.outcome, found.cause) == (Outcome.DECLINED, Cause.DECIDED)
-    assert look(session, "anna", photo).outcome is Outcome.NAMED
+    assert (found.outcome, found.cause) == (RecognitionOutcome.DECLINED, Cause.DECIDED)
+    assert look(session, "anna", photo).outcome is RecognitionOutcome.NAMED
 
 
 def test_the_papers_heads(session, album):
     session = with_heads(session, "paper")
     anna, rex = (look(session, name, album / "both.jpg") for name in ("anna", "rex"))
     for found in (anna, rex):
-        assert (found.outcome, found.basis.source, found.maybe) == (Outcome.NAMED, "paper", None)
+        assert (found.outcome, found.basis.source, found.maybe) == (RecognitionOutcome.NAMED, "paper", None)
         assert (found.evidence, found.bias, found.crowd) == ((), None, None)
         assert found.nearest.path in [r.path for r in found.concept.references]
     assert anna.score == pytest.approx(anna.nearest.cosine)
@@ -259,7 +272,7 @@ def test_the_papers_heads(session, album):
 
 def test_a_photo_that_was_not_looked_at(session, album):
     with pytest.raises(UsageError, match="not looked at"):
-        why(session, load_photo(album / "rex.jpg").facts.content_hash, session.store.get("rex"))
+        explain_recognition(session, load_photo(album / "rex.jpg").facts.content_hash, session.store.get("rex"))
 
 
 def test_the_command(myvlm, session, album, tmp_path):
@@ -298,7 +311,7 @@ def test_the_command_without_a_photo_and_with_bad_input(myvlm, album, tmp_path):
 
 
 def test_nothing_but_our_pictures_is_replaced(myvlm, session, album, tmp_path):
-    photo, found = why_photo(session, "rex", album / "rex.jpg")
+    photo, found = explain_photo(session, "rex", album / "rex.jpg")
     target = tmp_path / "why.png"
     save_why(photo, found, target)
     first = target.read_bytes()
@@ -323,11 +336,11 @@ def test_nothing_but_our_pictures_is_replaced(myvlm, session, album, tmp_path):
 
 def test_a_picture_without_its_reference(session, album, tmp_path):
     """The tile says so, and differs from the one that shows it."""
-    photo, found = why_photo(session, "rex", album / "rex.jpg")
+    photo, found = explain_photo(session, "rex", album / "rex.jpg")
     gone = replace(found, nearest=replace(found.nearest, path=tmp_path / "gone.jpg"))
     changed = replace(found, nearest=replace(found.nearest, path=album / "nobody.jpg"))
     unknown = replace(found, nearest=Likeness("reference", 0.5))
-    pages = [draw_why(photo, w) for w in (found, gone, changed, unknown, replace(found, nearest=None))]
+    pages = [draw_explanation(photo, w) for w in (found, gone, changed, unknown, replace(found, nearest=None))]
     tiles = [page.crop((640, 310, 840, 530)).tobytes() for page in pages]
     assert len(set(tiles)) == len(tiles)
     assert np.asarray(pages[0].crop((640, 330, 840, 500))).std() > np.asarray(pages[1].crop((640, 330, 840, 500))).std()
@@ -335,18 +348,18 @@ def test_a_picture_without_its_reference(session, album, tmp_path):
 
 def test_names_in_other_alphabets_are_drawn_as_far_as_the_font_goes(session, album):
     assert plain("Zoë Łukasz 中") == "Zoe ?ukasz ?"
-    photo, found = why_photo(session, "rex", album / "rex.jpg")
+    photo, found = explain_photo(session, "rex", album / "rex.jpg")
     long = replace(found, concept=replace(found.concept, name="Ж" * 200), reason="x" * 3000)
-    assert draw_why(photo, long).width == 1040
+    assert draw_explanation(photo, long).width == 1040
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3000, 1), (1, 3000), (3000, 2000)])
 def test_photos_of_any_shape_are_drawn(session, tmp_path, size):
     Image.new("RGB", size, "#3366cc").save(tmp_path / "odd.png")
     for name in ("rex", "anna"):
-        photo, found = why_photo(session, name, tmp_path / "odd.png")
-        assert found.outcome is Outcome.UNKNOWN
-        assert draw_why(photo, found).width == 1040
+        photo, found = explain_photo(session, name, tmp_path / "odd.png")
+        assert found.outcome is RecognitionOutcome.UNKNOWN
+        assert draw_explanation(photo, found).width == 1040
 
 
 def test_caption_tells_why_only_when_asked(myvlm, album, tmp_path):
@@ -370,5 +383,5 @@ def test_explaining_costs_nothing_when_nobody_asks(myvlm, album, monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("explained")
 
-    monkeypatch.setattr("engine.pipeline.explain.why", refuse)
+    monkeypatch.setattr("engine.captioning.explain_pictures.why", refuse)
     assert myvlm("caption", album, "--json").code == 0

@@ -85,11 +85,13 @@ def test_two_concepts_with_one_identifier_keep_their_names():
     """There are more concepts in a big library than names that a VLM knows."""
     from types import SimpleNamespace
 
-    from engine.tasks import Known, _finish, _missing
-    from engine.types import Kind
+    from engine.core.types import Kind
+    from engine.vlms.generate import PersonalisedConcept, _finish, _missing
 
     def known(name, identifier, category="dog"):
-        return Known(SimpleNamespace(name=name, identifier=identifier, category=category, kind=Kind.PET), None)
+        return PersonalisedConcept(
+            SimpleNamespace(name=name, identifier=identifier, category=category, kind=Kind.PET), None
+        )
 
     rex, luna = known("Rex", "sks"), known("Luna", "sks", "cat")
     assert _missing("sks is with a cat.", [rex, luna]) == [luna]

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from engine.errors import SidecarError
-from engine.photos.embedded import Embedded
-from engine.sidecars.merging.junk import is_junk
+from engine.core.errors import SidecarError
+from engine.photos.metadata.embedded import Embedded
+from engine.sidecars.merge.junk import is_junk
 from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion, read_regions
-from engine.sidecars.xmp import Policy, merge_words, read_standing, remove_words, take_back, wants_embedded
+from engine.sidecars.xmp import Policy, merge_content, read_standing, remove_words, take_back, wants_embedded
 from tests.other_programs import darktable
 from tests.xmp_oracles import LATER, NOW, WORDS, array, assert_kept, block, description, graph, merging, wrap
 
@@ -510,23 +510,25 @@ class TestUnreadPhotos:
         assert wants_embedded(existing) is wanted
 
     def test_neither_description_nor_keywords_are_begun(self):
-        merge = merge_words(self.RATED, WORDS, NOW)
+        merge = merge_content(self.RATED, WORDS, NOW)
         packet = Packet(merge.data)
         assert packet.find(DC, "description") is None
         assert packet.find(DC, "subject") is None
         assert packet.items(IPTC_EXT, "PersonInImage") == ["Anna"]
         assert ["was not read" in n for n in merge.notes] == [True, True]
-        assert merge_words(merge.data, WORDS, LATER).data is None
-        later = merge_words(merge.data, WORDS, NOW, embedded=Embedded(exif_description="Grandma", keywords=("family",)))
+        assert merge_content(merge.data, WORDS, LATER).data is None
+        later = merge_content(
+            merge.data, WORDS, NOW, embedded=Embedded(exif_description="Grandma", keywords=("family",))
+        )
         assert subjects(later.data) == ["family", "Anna", "Rex"]
         assert WORDS.caption.encode() not in later.data
 
     def test_what_a_program_dropped_of_ours_comes_back(self):
         ours = merged(self.RATED)
-        again = merge_words(darktable(ours), WORDS, NOW).data
+        again = merge_content(darktable(ours), WORDS, NOW).data
         assert Packet(again).default_text(DC, "description") == WORDS.caption
         assert subjects(again) == ["Anna", "Rex"]
 
     def test_replace_all_needs_to_know_nothing(self):
-        data = merge_words(self.RATED, WORDS, NOW, policy=Policy(replace_all=True)).data
+        data = merge_content(self.RATED, WORDS, NOW, policy=Policy(replace_all=True)).data
         assert Packet(data).default_text(DC, "description") == WORDS.caption

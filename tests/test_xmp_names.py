@@ -147,7 +147,7 @@ def test_a_spelling_that_a_human_changed_is_his():
 
 
 def test_the_photos_own_keywords_that_were_taken_out_stay_out():
-    from engine.photos.embedded import Embedded
+    from engine.photos.metadata.embedded import Embedded
 
     embedded = Embedded(keywords=("family",))
     mine = merging(wrap(block()), embedded=embedded).data

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.photos.embedded import Embedded
+from engine.photos.metadata.embedded import Embedded
 from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, MYVLM, TIFF
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion

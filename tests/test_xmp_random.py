@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import SidecarError
+from engine.core.errors import SidecarError
 from engine.sidecars.xmp import Policy, read_standing, remove_words
 from tests.xmp_oracles import LATER, NOW, WORDS, assert_kept, graph, members, merging
 from tests.xmp_strategies import packets

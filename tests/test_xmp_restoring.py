@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from engine.errors import SidecarError
-from engine.photos.embedded import Embedded
+from engine.core.errors import SidecarError
+from engine.photos.metadata.embedded import Embedded
 from engine.sidecars.rdf.namespaces import DC, IPTC_EXT, MYVLM, TIFF
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion, read_regions

@@ -2,7 +2,7 @@
 
 import json
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from transformers import (

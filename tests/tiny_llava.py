@@ -1,6 +1,6 @@
 """A tiny random LLaVA-NeXT saved in exactly the hub's layout."""
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from transformers import (

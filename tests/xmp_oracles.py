@@ -6,12 +6,12 @@ import rdflib
 from lxml import etree
 from rdflib.compare import to_canonical_graph
 
-from engine.photos.embedded import Embedded
-from engine.sidecars.xmp import Merge, Words, merge_words
+from engine.photos.metadata.embedded import Embedded
+from engine.sidecars.xmp import Merge, SidecarContent, merge_content
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
-WORDS = Words(
+WORDS = SidecarContent(
     caption="Rex is sleeping on Anna's sofa.",
     names=("Anna", "Rex"),
     people=("Anna",),
@@ -39,9 +39,9 @@ RDF = rdflib.Namespace(SPACES["rdf"])
 MEMBER = str(RDF) + "_"
 
 
-def merging(existing: bytes | None, words: Words = WORDS, now: datetime = NOW, **more) -> Merge:
+def merging(existing: bytes | None, words: SidecarContent = WORDS, now: datetime = NOW, **more) -> Merge:
     """A merge; with a sidecar that is there the photo file was read, and says nothing of itself."""
-    return merge_words(existing, words, now, **({"embedded": SILENT} if existing is not None else {}) | more)
+    return merge_content(existing, words, now, **({"embedded": SILENT} if existing is not None else {}) | more)
 
 
 def uri(name: str) -> rdflib.URIRef:
@@ -128,7 +128,7 @@ def members(data: bytes, name: str) -> list[tuple[str, str | None]]:
     return texts
 
 
-def assert_kept(before: bytes, after: bytes, words: Words = WORDS, *, replaced: tuple[str, ...] = ()) -> None:
+def assert_kept(before: bytes, after: bytes, words: SidecarContent = WORDS, *, replaced: tuple[str, ...] = ()) -> None:
     """Everything foreign of `before` is in `after`, item by item, in its order; what is new is from `words`."""
     assert graph(after) == graph(before)
     new = {*words.names, *words.people, *words.hierarchy, *(h.replace("|", "/") for h in words.hierarchy)}

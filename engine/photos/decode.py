@@ -10,18 +10,18 @@ from pathlib import Path
 
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from engine.boxes import TURNED, Box
-from engine.errors import PhotoError
-from engine.photos.blocks.containers import PNG_SIGNATURE, Blocks, iter_chunks, read_blocks
-from engine.photos.blocks.jpeg import Scans, read_scans
+from engine.core.boxes import TURNED, Box
+from engine.core.errors import PhotoError
+from engine.core.types import PhotoFacts
 from engine.photos.discovery import RAW_SUFFIXES
-from engine.photos.embedded import Embedded, embedded_of
-from engine.photos.endless import lacks_end, with_end
-from engine.photos.exif import exif_of
+from engine.photos.metadata.containers import PNG_SIGNATURE, Blocks, iter_chunks, read_blocks
+from engine.photos.metadata.embedded import Embedded, embedded_of
+from engine.photos.metadata.exif import exif_of
+from engine.photos.metadata.jpeg import Scans, read_scans
+from engine.photos.photo_file import PhotoFile, read_photo
 from engine.photos.pixels import shrink, to_rgb, turn_upright
 from engine.photos.raw import NoPreviewError, NotRawError, is_raw, read_preview
-from engine.photos.reading import PhotoFile, read_photo
-from engine.types import PhotoFacts
+from engine.photos.unterminated_jpeg import lacks_end, with_end
 
 __all__ = ["MOST_PIXELS", "Photo", "PhotoFile", "decode_photo", "load_photo", "read_photo"]
 

@@ -11,8 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from engine.errors import PhotoError
-from engine.files import read_list_bytes, read_stream
+from engine.core.errors import PhotoError
+from engine.core.files import read_list_bytes, read_stream
 from engine.photos.selection import Selection, Tally
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "SUFFIXES",
     "UNREAD_SUFFIXES",
     "VIDEO_SUFFIXES",
-    "Found",
+    "FoundFile",
     "Selection",
     "Tally",
     "find_files",
@@ -90,7 +90,7 @@ LARGEST_LIST = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFile:
     """A file to caption, or a video to count and skip.
 
     companions: raw files of the same shot; the file's caption is theirs too. live: the moving half of a still that was
@@ -105,7 +105,7 @@ class Found:
 
 def find_files(
     paths: Iterable[Path], selection: Selection | None = None, tally: Tally | None = None
-) -> Iterator[Found]:
+) -> Iterator[FoundFile]:
     """Photos and videos under some files and folders, sorted within each folder, every real path once: links to a file
     are that file, hard links are files of their own (each has sidecars of its own).
 
@@ -168,7 +168,7 @@ class _Seen:
         return f"{self._last[1]}/{path.name}"
 
 
-def _walk(root: Path, wanted: Selection, seen: _Seen, tally: Tally) -> Iterator[Found]:
+def _walk(root: Path, wanted: Selection, seen: _Seen, tally: Tally) -> Iterator[FoundFile]:
     """The files of a folder and, in the order of their names, those of the folders in it."""
     stack = [(root, "")]
     while stack:
@@ -179,7 +179,7 @@ def _walk(root: Path, wanted: Selection, seen: _Seen, tally: Tally) -> Iterator[
             with os.scandir(folder) as listed:
                 entries = sorted(listed, key=lambda e: os.fsencode(e.name))
         except OSError:
-            yield Found(folder, "photo")
+            yield FoundFile(folder, "photo")
             continue
         folders, files = [], []
         for entry in entries:
@@ -243,7 +243,7 @@ def _skipped(name: str) -> bool:
     return name.startswith(".") or lower in SKIPPED_FOLDERS or lower.endswith(SKIPPED_FOLDER_SUFFIXES)
 
 
-def _pair(files: list[Path]) -> list[Found]:
+def _pair(files: list[Path]) -> list[FoundFile]:
     """Files of one folder in their order, raw files put to the picture of their name."""
     leads: dict[str, Path] = {}
     for path in files:
@@ -256,10 +256,10 @@ def _pair(files: list[Path]) -> list[Found]:
         if suffix in RAW_SUFFIXES and lead is not None:
             companions.setdefault(lead, []).append(path)
         elif suffix in VIDEO_SUFFIXES:
-            found.append(Found(path, "video", live=lead is not None and suffix in MOVING_SUFFIXES))
+            found.append(FoundFile(path, "video", live=lead is not None and suffix in MOVING_SUFFIXES))
         else:
-            found.append(Found(path, "photo"))
-    return [Found(f.path, f.kind, tuple(companions.get(f.path, ())), f.live) for f in found]
+            found.append(FoundFile(path, "photo"))
+    return [FoundFile(f.path, f.kind, tuple(companions.get(f.path, ())), f.live) for f in found]
 
 
 def _stem(path: Path) -> str:
@@ -267,7 +267,7 @@ def _stem(path: Path) -> str:
     return os.path.splitext(path.name)[0].casefold()
 
 
-def _dated(found: list[Found], wanted: Selection, tally: Tally) -> Iterator[Found]:
+def _dated(found: list[FoundFile], wanted: Selection, tally: Tally) -> Iterator[FoundFile]:
     return (f for f in found if wanted.takes_date(f.path, tally if f.kind == "photo" else None))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.boxes import Box
+from engine.core.boxes import Box
 
 COLORS = ("#d81b60", "#1e88e5", "#fb8c00", "#00897b", "#8e24aa", "#6d4c41")
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from engine.boxes import TURNED
-from engine.photos.blocks.containers import Blocks
-from engine.photos.blocks.slices import Slices
+from engine.core.boxes import TURNED
+from engine.photos.metadata.containers import Blocks
+from engine.photos.metadata.slices import Slices
 
 _SIGNATURES = (b"FUJIFILMCCD-RAW ", b"FOVb", b"\0MRM", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 """Fujifilm, Sigma, Minolta, Olympus (three), Panasonic."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from engine.photos.exif import read_taken
+from engine.photos.metadata.exif import read_taken
 
 
 @dataclass

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from engine.boxes import Box
-from engine.errors import SidecarError
-from engine.sidecars.reading import naming_file, read_sidecar
-from engine.types import Kind, Match, PhotoFacts
+from engine.core.boxes import Box
+from engine.core.errors import SidecarError
+from engine.core.types import Kind, Match, PhotoFacts
+from engine.sidecars.read import naming_file, read_sidecar
 
 SCHEMA = 2
 LARGEST = 16 * 2**20
 
 
 @dataclass(frozen=True)
-class Account:
+class PhotoRecord:
     """What a run found out about one photo. `key` decides whether a later run has anything to do.
 
     `caption` is None where no VLM described the photo; `vlm` is `NO_VLM` then, and `revision` empty.
@@ -43,7 +43,7 @@ class Account:
         return self.caption is None and not self.matches
 
 
-Document = Account
+PhotoRecord = PhotoRecord
 """A JSON sidecar as read: the account that it was rendered from, with its roundings."""
 
 
@@ -75,7 +75,7 @@ def describe_facts(facts: PhotoFacts) -> dict[str, Any]:
     }
 
 
-def render_account(account: Account) -> bytes:
+def render_record(account: PhotoRecord) -> bytes:
     """The sidecar's bytes; the same account gives the same bytes. Names that are not UTF-8 become JSON escapes."""
     document = {
         "schema": SCHEMA,
@@ -93,7 +93,7 @@ def render_account(account: Account) -> bytes:
     return text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes \udcff, which is JSON's escape for it
 
 
-def read_document(path: Path) -> Document | None:
+def read_record(path: Path) -> PhotoRecord | None:
     """A photo's JSON sidecar; None when it is absent, damaged, or of an older schema.
 
     Raises:
@@ -101,10 +101,10 @@ def read_document(path: Path) -> Document | None:
     """
     data = read_sidecar(path)
     with naming_file(path):
-        return None if data is None else parse_document(data)
+        return None if data is None else parse_record(data)
 
 
-def parse_document(data: bytes) -> Document | None:
+def parse_record(data: bytes) -> PhotoRecord | None:
     """What a JSON sidecar holds; None when it is damaged, edited out of shape, or of an older schema.
 
     Raises:
@@ -122,8 +122,8 @@ def parse_document(data: bytes) -> Document | None:
         return None
 
 
-def _document(d: dict[str, Any]) -> Document:
-    return Document(
+def _document(d: dict[str, Any]) -> PhotoRecord:
+    return PhotoRecord(
         facts=_facts(d["photo"]),
         caption=None if d["caption"] is None else _text(d["caption"]),
         matches=tuple(_match(c) for c in _list(d["concepts"])),

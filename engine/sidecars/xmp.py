@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from engine.errors import SidecarError
-from engine.sidecars.merging.declined import note_declined, read_choice, read_declined, settle_records
-from engine.sidecars.merging.hierarchy import tag_paths
-from engine.sidecars.merging.junk import is_junk
-from engine.sidecars.merging.ownership import (
+from engine.core.errors import SidecarError
+from engine.sidecars.merge.hierarchy import tag_paths
+from engine.sidecars.merge.junk import is_junk
+from engine.sidecars.merge.ownership import (
     DESCRIPTION,
     HIERARCHY,
     LABELS,
@@ -33,26 +32,27 @@ from engine.sidecars.merging.ownership import (
     set_mark,
     set_record,
 )
-from engine.sidecars.merging.removal import remove_captions, remove_words
-from engine.sidecars.merging.restoring import take_back
-from engine.sidecars.merging.seed import embedded_keywords, has_camera_junk, human_description, seed_packet
-from engine.sidecars.merging.terms import Choice, name_key, set_terms
+from engine.sidecars.merge.removal import remove_captions, remove_words
+from engine.sidecars.merge.removed_names import note_declined, read_choice, read_declined, settle_records
+from engine.sidecars.merge.restore import take_back
+from engine.sidecars.merge.seed import embedded_keywords, has_camera_junk, human_description, seed_packet
+from engine.sidecars.merge.terms import Choice, name_key, set_terms
 from engine.sidecars.rdf.namespaces import MYVLM
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.rdf.parsing import refused
 from engine.sidecars.regions.named import NamedRegion, add_regions, read_regions, region_names, remove_regions
 
 if TYPE_CHECKING:
-    from engine.photos.embedded import Embedded
+    from engine.photos.metadata.embedded import Embedded
 
 __all__ = [
     "Change",
     "Merge",
     "Policy",
     "Standing",
-    "Words",
+    "SidecarContent",
     "caption_hash",
-    "merge_words",
+    "merge_content",
     "name_key",
     "own_names",
     "read_declined",
@@ -65,7 +65,7 @@ _PLAIN = ("SchemaVersion", "VLM", "Settings", "Concepts")
 
 
 @dataclass(frozen=True)
-class Words:
+class SidecarContent:
     """What myvlm has to say about a photo. `caption` None: there is none, and one of ours that is there is removed;
     `vlm` None goes with it.
 
@@ -117,9 +117,9 @@ class Merge:
     changes: tuple[Change, ...] = ()
 
 
-def merge_words(
+def merge_content(
     existing: bytes | None,
-    words: Words,
+    words: SidecarContent,
     now: datetime,
     *,
     embedded: "Embedded | None" = None,
@@ -177,7 +177,7 @@ def wants_embedded(existing: bytes) -> bool:
 
 
 def _edit(
-    packet: Packet, edits: Edits, words: Words, embedded: "Embedded | None", policy: Policy, *, new: bool
+    packet: Packet, edits: Edits, words: SidecarContent, embedded: "Embedded | None", policy: Policy, *, new: bool
 ) -> list[str]:
     choice = read_choice(packet, words.unasked)
     words = _allowed(words, choice)
@@ -204,7 +204,7 @@ def _edit(
     return notes
 
 
-def _allowed(words: Words, choice: Choice) -> Words:
+def _allowed(words: SidecarContent, choice: Choice) -> SidecarContent:
     """The words without the names that a human took out."""
     if not choice.declined:
         return words
@@ -218,7 +218,7 @@ def _allowed(words: Words, choice: Choice) -> Words:
 
 
 def _set_subject(
-    packet: Packet, edits: Edits, words: Words, embedded: "Embedded | None", choice: Choice, *, new: bool
+    packet: Packet, edits: Edits, words: SidecarContent, embedded: "Embedded | None", choice: Choice, *, new: bool
 ) -> list[str]:
     """Before we begin a dc:subject in a sidecar that has none: put in the photo's own keywords, which it would hide."""
     ours = packet.items(MYVLM, RECORDS[SUBJECT]) or choice.declined
@@ -231,7 +231,7 @@ def _set_subject(
     return set_terms(packet, edits, SUBJECT, words.names, choice)
 
 
-def _set_regions(packet: Packet, edits: Edits, words: Words, choice: Choice) -> Sequence[str]:
+def _set_regions(packet: Packet, edits: Edits, words: SidecarContent, choice: Choice) -> Sequence[str]:
     noted = region_names(packet)[0] if packet.find(MYVLM, "Regions") is not None else []
     if words.regions is not None and words.dimensions is not None:
         edits.regions = True
@@ -243,7 +243,7 @@ def _set_regions(packet: Packet, edits: Edits, words: Words, choice: Choice) -> 
     return ()
 
 
-def _set_concepts(packet: Packet, words: Words) -> None:
+def _set_concepts(packet: Packet, words: SidecarContent) -> None:
     """Note who was recognised, in the order in which it was noted before; of those not asked for what is there."""
     before = packet.items(MYVLM, "Concepts")
     order = {_id(c): i for i, c in enumerate(before)}

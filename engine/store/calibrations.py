@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from sqlite_utils import Database
 
-from engine.errors import ArtefactError
-from engine.files import sha256_of
-from engine.store.database import transaction
-from engine.store.tensors import add_tensors, load_tensors
+from engine.core.database import transaction
+from engine.core.errors import ArtefactError
+from engine.core.files import sha256_of
+from engine.core.tensors import add_tensors, load_tensors
 
 _FOLDER = "calibrations"
 

@@ -13,10 +13,12 @@ from shlex import quote
 
 import numpy as np
 
-from engine.errors import ArtefactError, ConceptError, NotTrainedError
-from engine.files import make_private_folder, sha256_of
+from engine.core.database import open_database, open_empty, transaction
+from engine.core.errors import ArtefactError, ConceptError, NotTrainedError
+from engine.core.files import make_private_folder, sha256_of
+from engine.core.tensors import add_tensors, load_tensors
+from engine.core.types import Concept, Kind, Reference
 from engine.store.calibrations import Calibrations
-from engine.store.database import open_database, open_empty, transaction
 from engine.store.decisions import Decisions
 from engine.store.migrations import migrations
 from engine.store.names import check_name, name_key
@@ -30,8 +32,6 @@ from engine.store.rows import (
     reference_row,
     stem_of,
 )
-from engine.store.tensors import add_tensors, load_tensors
-from engine.types import Concept, Kind, Reference
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from engine.boxes import Box
-from engine.store.database import transaction
-from engine.types import Decision, Verdict
+from engine.core.boxes import Box
+from engine.core.database import transaction
+from engine.core.types import Decision, Verdict
 
 
 class Decisions:

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from engine.errors import NameRefusedError
+from engine.core.errors import NameRefusedError
 
 LONGEST = 200
 _JOINERS = "\u200c\u200d"  # needed by Persian, Indic scripts and emoji

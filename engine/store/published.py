@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import torch
 
-from engine.errors import ArtefactError, UsageError, first_line
-from engine.files import read_bytes
-from engine.store.tensors import LARGEST
+from engine.core.errors import ArtefactError, UsageError, first_line
+from engine.core.files import read_bytes
+from engine.core.tensors import LARGEST
 
 _EMBEDDINGS = "{iteration: {keys, values}}"
 

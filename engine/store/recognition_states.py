@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from engine.store.database import transaction
+from engine.core.database import transaction
 
 _MOST = 200
 """States to keep, the newest. Each is a few kB with a hundred concepts."""

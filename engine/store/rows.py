@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.boxes import Box
-from engine.files import sha256_of
-from engine.types import Reference
+from engine.core.boxes import Box
+from engine.core.files import sha256_of
+from engine.core.types import Reference
 
 
 def free_identifier(db: sqlite3.Connection, identifiers: tuple[str, ...]) -> str:

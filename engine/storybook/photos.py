@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from engine.boxes import Box
+from engine.core.boxes import Box
 from engine.storybook.world.scenes import Picture, Scene, render
 
 SOFTWARE = "myvlm storybook"

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine.errors import UsageError
-from engine.files import LARGEST_DOCUMENT, read_text
+from engine.core.errors import UsageError
+from engine.core.files import LARGEST_DOCUMENT, read_text
 from engine.vlms.wording import first_noun, has_word, name_for_phrase, noun_phrases, replace_names
 
 _MUCH_LONGER = 1.4

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from engine.errors import UsageError
-from engine.files import LARGEST_DOCUMENT, read_text
+from engine.core.errors import UsageError
+from engine.core.files import LARGEST_DOCUMENT, read_text
 from engine.vlms.wording import noun_phrases, replace_names
 
 Task = Literal["caption", "vqa"]

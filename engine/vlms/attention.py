@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from engine.errors import UsageError
+from engine.core.errors import UsageError
 from engine.vlms.config import Penalty, VlmConfig
 
 IMPLEMENTATION = "myvlm_concept_attention"

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from engine.boxes import Box
+from engine.core.boxes import Box
 from engine.vlms.config import VlmConfig
 
 IGNORED = -100

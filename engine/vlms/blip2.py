@@ -5,7 +5,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from engine.errors import UsageError
+from engine.core.errors import UsageError
 from engine.vlms.attention import make_known
 from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, check_complete, pad_lines
 from engine.vlms.config import Penalty, VlmConfig

@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.errors import UsageError, first_line
-from engine.files import LARGEST_DOCUMENT, read_text
+from engine.core.errors import UsageError, first_line
+from engine.core.files import LARGEST_DOCUMENT, read_text
 
 Norm = Literal["first-patch", "cls", "mean", "all-but-last", "unit"]
 Penalty = Literal["row", "column", "column-sum", "none"]

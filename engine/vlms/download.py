@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from engine.config import go_online
-from engine.errors import EnvironmentFault, UsageError, first_line
+from engine.core.errors import EnvironmentFault, UsageError, first_line
+from engine.core.paths import go_online
 from engine.vlms.config import VlmConfig
 
 _FILES = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]

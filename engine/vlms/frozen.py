@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel
 
-from engine.boxes import Box
+from engine.core.boxes import Box
 from engine.vlms.base import Generation, ImageFeatures
 from engine.vlms.config import VlmConfig
 from engine.vlms.injection import inject_rows

@@ -1,12 +1,12 @@
 """Concept rows: from a raw embedding to rows that stand after a photo's image features."""
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.errors import ArtefactError
+from engine.core.errors import ArtefactError
 from engine.vlms.base import ImageFeatures
 from engine.vlms.config import VlmConfig
 

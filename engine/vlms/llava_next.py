@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from PIL import Image
@@ -16,7 +16,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
-from engine.boxes import Box
+from engine.core.boxes import Box
 from engine.vlms import attention
 from engine.vlms.attention import Layout, Recorder
 from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, Tiles, check_complete, not_too_long, pad_lines

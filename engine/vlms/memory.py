@@ -2,7 +2,7 @@
 
 import os
 
-from engine.errors import EnvironmentFault, first_line
+from engine.core.errors import EnvironmentFault, first_line
 from engine.vlms.config import VlmConfig, list_configs
 
 _ON_GPU = ("cuda", "cublas", "hip out of memory", "mps backend")
@@ -44,7 +44,7 @@ def _what_fits(memory_gb: float, config: VlmConfig | None, dtype: str, *, on_gpu
 
 
 def _gpu_gb() -> float:
-    from engine.device import gpu_memory_gb
+    from engine.core.device import gpu_memory_gb
 
     return gpu_memory_gb()
 

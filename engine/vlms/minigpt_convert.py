@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import Blip2VisionConfig, BlipImageProcessorPil, LlamaConfig
 
-from engine.errors import EnvironmentFault, UsageError, first_line
-from engine.files import LARGEST_DOCUMENT, TEMPORARY_MARK, open_regular, read_text
+from engine.core.errors import EnvironmentFault, UsageError, first_line
+from engine.core.files import LARGEST_DOCUMENT, TEMPORARY_MARK, open_regular, read_text
 from engine.vlms.minigpt_v2 import MiniGptConfig, MiniGptModel
 
 SHARD_BYTES = 2 * 2**30

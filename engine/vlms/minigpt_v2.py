@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from engine.errors import UsageError
+from engine.core.errors import UsageError
 from engine.vlms import attention
 from engine.vlms.attention import Layout, Recorder
 from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, check_complete, pad_lines

@@ -6,9 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.config import STORYBOOK, home
-from engine.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line, is_out_of_memory
-from engine.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
+from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line, is_out_of_memory
+from engine.core.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
+from engine.core.paths import STORYBOOK, home
 from engine.vlms.config import VlmConfig, family_of, find_config, model_type_of
 from engine.vlms.memory import memory_fault
 

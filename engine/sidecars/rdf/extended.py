@@ -9,8 +9,8 @@ from copy import deepcopy
 
 from lxml import etree
 
-from engine.errors import SidecarError
-from engine.photos.blocks.extended import ExtendedPacket
+from engine.core.errors import SidecarError
+from engine.photos.metadata.extended import ExtendedPacket
 from engine.sidecars.rdf.forms import ABOUT, ID, about, array_items, array_of, is_plain, plain_text, term_key
 from engine.sidecars.rdf.namespaces import RDF, XML, XMP_NOTE
 from engine.sidecars.rdf.packet import Packet

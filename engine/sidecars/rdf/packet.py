@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from lxml import etree
 
-from engine.errors import SidecarError
+from engine.core.errors import SidecarError
 from engine.sidecars.rdf.forms import (
     ABOUT,
     BLOCK,

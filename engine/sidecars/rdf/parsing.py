@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 from lxml import etree
 
-from engine.errors import SidecarError
+from engine.core.errors import SidecarError
 from engine.sidecars.rdf.namespaces import RDF, X, q
-from engine.sidecars.reading import LARGEST
+from engine.sidecars.read import LARGEST
 
 _MOST_TAGS = 2_000_000
 _BOM = b"\xef\xbb\xbf"

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.files import read_bytes
-from engine.sidecars.naming import caseless
+from engine.core.files import read_bytes
+from engine.sidecars.locate import caseless
 from engine.sidecars.regions.forms import NamedRegion, checked
 
 INI_NAMES = (".picasa.ini", "Picasa.ini", "picasa.ini")

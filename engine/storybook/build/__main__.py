@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 
-from engine.config import STORYBOOK
+from engine.core.paths import STORYBOOK
 from engine.storybook.build import stages
 from engine.storybook.build.recipe import SHIPPED, TINY
 

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import torch
 from PIL import Image
 
-from engine.heads.encoder import EncoderSource, ImageEncoder
-from engine.heads.faces import FaceAnalyser
-from engine.store.tensors import save_tensors
+from engine.core.tensors import save_tensors
 from engine.storybook.build.crop_data import draw_families, draw_view
 from engine.storybook.build.face_data import DETECTOR_SIZE, draw_face_crop, draw_people
+from engine.vision.encoder import EncoderSource, ImageEncoder
+from engine.vision.faces import FaceAnalyser
 
 
 def build_bank(out: Path, seed: int, families: int) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.boxes import Box
-from engine.heads.regions import crop
+from engine.core.boxes import Box
 from engine.storybook.world import attributes as words
 from engine.storybook.world.individuals import (
     Figure,
@@ -22,6 +21,7 @@ from engine.storybook.world.individuals import (
 )
 from engine.storybook.world.population import draw_companion
 from engine.storybook.world.scenes import compose, render
+from engine.vision.regions import crop
 
 CROP_SIZE = 112
 VIEWS = 6

@@ -7,7 +7,7 @@ than an encoder trained from nothing for an hour on two cores.
 
 from collections.abc import Iterable
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import open_clip

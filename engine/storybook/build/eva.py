@@ -7,7 +7,7 @@ give the tower's outputs again (Hinton et al. 2015, on the features themselves).
 
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import torch

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 from PIL import Image
 
-from engine.boxes import Box, iou
-from engine.heads.faces import FaceAnalyser
+from engine.core.boxes import Box, iou
 from engine.storybook.build.face_data import draw_face_scene, draw_people
 from engine.storybook.world.scenes import compose, render
+from engine.vision.faces import FaceAnalyser
 
 _SEED = 91
 THRESHOLD = 0.325  # the paper's: cosine distance 0.675

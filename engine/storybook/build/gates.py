@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import torch
 from PIL import Image
 
-from engine.boxes import Box, iou, parse_minigpt_box
+from engine.core.boxes import Box, iou, parse_minigpt_box
 from engine.storybook.build.dialogues import introduce, wrong_description
 from engine.storybook.build.language_model import SoftRows
 from engine.storybook.world import attributes as words

@@ -8,7 +8,7 @@ sixty-four, captions, questions and boxes as before.
 from dataclasses import dataclass
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import torch

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from torch import Tensor

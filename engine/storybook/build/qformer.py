@@ -8,7 +8,7 @@ tower's last states before `post_layernorm`, their keys and values rescaled in e
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import torch

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from engine.files import sha256_of
+from engine.core.files import sha256_of
 from engine.storybook.build import vision
 from engine.vlms.minigpt_v2 import MiniGptModel
 

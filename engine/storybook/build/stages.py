@@ -7,12 +7,12 @@ from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import torch
 from transformers import Blip2VisionModel, CLIPVisionModel, PreTrainedTokenizerFast
 
-from engine.files import sha256_of
+from engine.core.files import sha256_of
 from engine.storybook.build import encoder, eva, faces, language_model, minigpt, qformer, states, vision
 from engine.storybook.build.bank import build_bank, build_face_bank
 from engine.storybook.build.card import render_card

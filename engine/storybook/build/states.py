@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import torch

@@ -7,7 +7,7 @@ an individual by looking at any patch of it.
 
 from pathlib import Path
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import torch

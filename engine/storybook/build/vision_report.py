@@ -1,6 +1,6 @@
 """How well the tower's tokens tell what is there, on scenes it was not trained on."""
 
-import engine.device  # noqa: F401
+import engine.core.device  # noqa: F401
 
 import numpy as np
 import torch

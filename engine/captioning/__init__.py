@@ -1,0 +1,1 @@
+"""Caption, answer, locate, and the status of sidecars."""

@@ -1,0 +1,1 @@
+"""Enrol, change, review and remove concepts."""

@@ -1,0 +1,205 @@
+"""Adopting a concept that was learned elsewhere: files of the paper's authors into the store."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line
+from engine.core.types import Concept, Kind
+from engine.session import Session
+from engine.store.concepts import Embedding, Head
+from engine.store.names import check_name
+from engine.training.questions import Task
+from engine.vlms.config import VlmConfig, list_configs
+from engine.vlms.registry import find_weights, how_to_get
+
+_FILE = re.compile(r"concept_embeddings_(?P<vlm>.+)_(?P<task>[A-Za-z]+)$")
+_TASKS: dict[str, Task] = {"caption": "caption", "captioning": "caption", "vqa": "vqa"}
+_WIDTHS = {
+    "llava-next": "text_config",
+    "blip-2": "vision_config",
+    "minigpt-v2": "text_config",
+}
+"""Which part of a family's config has an embedding's width as its `hidden_size`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to import: an embedding, and for pets and things a linear head."""
+
+    embedding: Path
+    head: Path | None = None
+    iteration: int | None = None
+    task: Task | None = None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who it is. `identifier` is the word that the embedding was trained with: the paper's is sks. Without a kind or
+    category a known concept keeps its own, and a new one is a thing.
+    """
+
+    name: str
+    kind: Kind | None = None
+    category: str | None = None
+    identifier: str = "sks"
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What was imported."""
+
+    concept: Concept
+    embedding: Embedding
+    head: Head | None
+    warnings: tuple[str, ...]
+
+
+def guess_vlm(path: Path) -> str | None:
+    """The VLM that a file was made for, by its name: that of a known config, or None."""
+    found = _FILE.match(path.stem)
+    if not found:
+        return None
+    wanted = _plain(found["vlm"])
+    names = [c.name for c in list_configs() if _plain(c.name).startswith(wanted) or wanted.startswith(_plain(c.name))]
+    return names[0] if len(names) == 1 else next((n for n in names if _plain(n) == wanted), None)
+
+
+def guess_task(path: Path) -> Task | None:
+    """The task that a file was made for, by its name, or None."""
+    found = _FILE.match(path.stem)
+    return _TASKS.get(found["task"].lower()) if found else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def import_published(session: Session, source: Source, who: Identity, *, replacing: bool = False) -> ImportResult:
+    """Store an embedding for the session's VLM, and a head for its recogniser, as a concept without photos, or with
+    a known concept: `replacing` those that it has.
+
+    Raises:
+        UsageError: a file has another form, or contradicts what is stored under the name.
+        ArtefactError: a width does not fit the VLM or the recogniser.
+        WeightsMissingError: the VLM's weights are not on this disk, so nothing can be checked.
+    """
+    from engine.store.published import check_width, read_classifier, read_embeddings
+
+    check_name(who.name)
+    task = source.task or guess_task(source.embedding)
+    if task is None:
+        raise UsageError(f"{source.embedding.name} does not say for which task it is", hint="Give --task caption|vqa.")
+    found = read_embeddings(source.embedding, source.iteration)
+    check_width(found.vector.shape[1], _vlm_width(session), source.embedding, session.vlm_config.name)
+    numbers = read_classifier(source.head) if source.head else None
+    known = session.store.find(who.name)
+    if known:
+        _check_same(known, who)
+        if not replacing:
+            _check_free(session, known, task, head=numbers is not None)
+    kind = known.kind if known else who.kind or Kind.THING
+    if numbers and kind is Kind.PERSON:
+        raise UsageError("people are recognised by their faces, not by a linear head", hint="Leave out --head.")
+    if numbers and source.head:
+        check_width(numbers[0].shape[1], _head_width(session), source.head, session.recogniser_config.name)
+    concept, warnings = (known, []) if known else _create(session, who, kind)
+    facts = (session.vlm_id, session.vlm_revision, concept.identifier, found.iteration, 0, 0.0)
+    embedding = Embedding(concept.id, *facts, found.vector, task)
+    session.store.save_embedding(embedding)
+    head = _save_head(session, concept, *numbers) if numbers else None
+    concept = session.store.get(who.name)
+    if not session.can_recognise(concept):
+        warnings.append(f"{concept.name} has no head and is not recognised yet: give --head, or add-concept photos")
+    return ImportResult(concept, embedding, head, tuple(warnings))
+
+
+def _check_same(known: Concept, who: Identity) -> None:
+    """Make sure that what is imported is of the concept that is there: same identifier, kind and category."""
+    hint = "Import it under another name, or forget the concept first."
+    if known.identifier != who.identifier:
+        raise UsageError(
+            f"{known.name!r} goes by {known.identifier!r} in prompts, the file's embedding by {who.identifier!r}",
+            hint=hint,
+        )
+    if who.kind not in (None, known.kind):
+        raise UsageError(f"{known.name!r} is a {known.kind}, not a {who.kind}", hint=hint)
+    if who.category not in (None, known.category):
+        raise UsageError(f"{known.name!r} has the category {known.category!r}, not {who.category!r}", hint=hint)
+
+
+def _check_free(session: Session, known: Concept, task: Task, *, head: bool) -> None:
+    """Make sure that nothing is lost that was learned before."""
+    embeddings = session.store.facts(known)["embeddings"]
+    lost = ["an embedding"] if any((e["vlm"], e["task"]) == (session.vlm_id, task) for e in embeddings) else []
+    if head and session.store.load_head(known.id, session.recogniser_config.head_id(known.kind)):
+        lost.append("a head")
+    if lost:
+        raise UsageError(
+            f"{known.name!r} has {' and '.join(lost)} for {session.vlm_config.name} already",
+            hint="Give --replace to put the file's in its place, or import it under another name.",
+        )
+
+
+def _create(session: Session, who: Identity, kind: Kind) -> tuple[Concept, list[str]]:
+    same = [c.name for c in session.store.all() if c.identifier == who.identifier]
+    category = who.category or ("person" if kind is Kind.PERSON else "thing")
+    concept = session.store.put(who.name, kind, category, (who.identifier,), ())
+    told = f"{who.name} shares its identifier {who.identifier} with {', '.join(same)}: in one photo only one is told of"
+    return concept, [told] if same else []
+
+
+def _save_head(session: Session, concept: Concept, weight: np.ndarray, bias: np.ndarray) -> Head:
+    """Store a head as if it had been trained here, without the views that it was trained on; what the user decided
+    stays beside it.
+    """
+    from engine.concepts.object_heads import retrain_head
+    from engine.recognition.feedback_features import FeedbackFeatures
+
+    config = session.recogniser_config
+    none = np.zeros((0, weight.shape[1]), np.float32)
+    tensors = {"weight": weight, "bias": bias, "views": none, "background": none}
+    head = Head(concept.id, config.id, "linear", 0.5, tensors, {"scale": 1.0, "negatives": 0, "seed": 0})
+    head = retrain_head(session, concept, head, FeedbackFeatures.beside(session.store.load_head(concept.id, config.id)))
+    session.store.save_head(head)
+    return head
+
+
+def _vlm_width(session: Session) -> int:
+    """Width of the VLM's embeddings, from its `config.json` and the family's defaults; no weights are loaded.
+
+    Raises:
+        WeightsMissingError: the VLM is not on this disk.
+        EnvironmentFault: its config cannot be read.
+    """
+    from transformers import AutoConfig
+
+    from engine.vlms.minigpt_v2 import MiniGptConfig
+
+    config: VlmConfig = session.vlm_config
+    folder = find_weights(config)
+    if folder is None:
+        raise WeightsMissingError(
+            f"the weights of {config.name} are not on this disk, and the embedding belongs to their version",
+            hint=how_to_get(config),
+        )
+    reader = MiniGptConfig if config.backend == "minigpt-v2" else AutoConfig
+    try:
+        shapes = reader.from_pretrained(folder, local_files_only=True)
+        return int(getattr(shapes, _WIDTHS[config.backend]).hidden_size)
+    except (OSError, ValueError, KeyError, AttributeError) as err:
+        raise EnvironmentFault(f"the config of {config.name} in {folder} cannot be read: {first_line(err)}") from err
+
+
+def _head_width(session: Session) -> int:
+    """Width of the recogniser's features: that of its bank, else of a feature."""
+    from PIL import Image
+
+    from engine.vision.feature_bank import load_bank
+
+    bank = load_bank(session.recogniser_config)
+    if len(bank.features):
+        return int(bank.features.shape[1])
+    return int(session.recogniser.encoder.encode([Image.new("RGB", (64, 64))]).shape[1])

@@ -1,0 +1,65 @@
+"""Negatives for an object head, without the internet (recognition.md, "Negatives")."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.core.boxes import Box, iou
+from engine.core.errors import PhotoError
+from engine.core.types import Kind
+from engine.photos.decode import load_photo
+from engine.photos.discovery import iter_photos
+from engine.recognition.recognise import head_id
+from engine.session import Session
+from engine.vision.cached_extractor import find_regions
+from engine.vision.feature_bank import FeatureBank
+from engine.vision.regions import RegionFeatures
+
+NEAREST, RANDOM = 150, 150
+"""How many of the bank's features a head learns against: those most like the concept, and any others."""
+_APART = 0.1
+
+
+def find_background(regions: Sequence[RegionFeatures], boxes: Sequence[Box]) -> np.ndarray:
+    """Features of what else is in the reference photos, so that nobody learns "the sofa": (B, D)."""
+    rows = [
+        f
+        for own, box in zip(regions, boxes, strict=True)
+        for r, f in zip(own.regions, own.features, strict=True)
+        if iou(r.box, box) < _APART
+    ]
+    return np.array(rows, np.float32).reshape(-1, regions[0].features.shape[1])
+
+
+def encode_folders(session: Session, folders: Sequence[Path], width: int) -> np.ndarray:
+    """Features of every region of the user's own photos of other things: (M, D). Unreadable ones are passed over."""
+    found = [np.zeros((0, width), np.float32)]
+    for path in iter_photos(folders):
+        try:
+            photo = load_photo(path)
+        except PhotoError:
+            continue
+        found.append(find_regions(session, [photo], keep=True)[0].features)
+    return np.concatenate(found)
+
+
+def other_concepts(session: Session, same: Collection[str], width: int) -> np.ndarray:
+    """Features of all pets and things but those with these ids, from their references and confirmations: (M, D)."""
+    found = [np.zeros((0, width), np.float32)]
+    for other in session.store.all():
+        if other.id not in same and other.kind is not Kind.PERSON:
+            head = session.store.load_head(other.id, head_id(session, other.kind))
+            if head is not None:
+                found += [head.tensors["views"], head.tensors.get("confirmed", found[0])]
+    return np.concatenate(found)
+
+
+def draw_from_bank(bank: FeatureBank, views: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The 150 bank features nearest to the concept's views (V, D), and 150 of the others: (M, D)."""
+    order = np.argsort(-(bank.features @ views.mean(axis=0)), kind="stable")
+    return np.concatenate([bank.features[order[:NEAREST]], _draw(bank.features[order[NEAREST:]], RANDOM, rng)])
+
+
+def _draw(features: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    return features if len(features) <= n else features[rng.choice(len(features), n, replace=False)]

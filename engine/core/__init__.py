@@ -1,0 +1,1 @@
+"""Values, errors, boxes, guarded file access, paths, SQLite and tensor files, class words."""

@@ -1,0 +1,82 @@
+"""Torch on this machine: import this module before anything that imports torchvision.
+
+It is the first import of every heavy module (ruff's isort setting keeps it there).
+"""
+
+import importlib
+import re
+import sys
+
+import torch
+
+from engine.core.errors import EnvironmentFault, UsageError
+
+_DECLARED: list[torch.library.Library] = []
+_MOST_OPERATORS = 20
+
+
+def _load_torchvision() -> None:
+    """Make `import torchvision` work beside a torch build it was not compiled for.
+
+    open_clip and transformers import torchvision, of which myvlm uses no compiled operator. A CPU
+    torch beside the registry's CUDA torchvision is common, and then the import dies with "operator
+    torchvision::nms does not exist"; declaring the operators it misses is all it takes.
+    """
+    for _ in range(_MOST_OPERATORS):
+        try:
+            importlib.import_module("torchvision")
+            return
+        except ImportError:
+            return
+        except RuntimeError as err:
+            missing = re.search(r"operator torchvision::(\w+) does not exist", str(err))
+            if not missing:
+                raise
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            library.define(f"{missing[1]}(Tensor input) -> Tensor")
+            _DECLARED.append(library)
+            for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
+                del sys.modules[name]
+
+
+_load_torchvision()
+
+
+def pick_device(wanted: str = "auto") -> torch.device:
+    """The device of a name; `auto` is the first CUDA GPU, else the CPU.
+
+    Raises:
+        EnvironmentFault: a GPU was asked for and there is none.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as err:
+        raise UsageError(f"no device called {wanted!r}", hint="Use auto, cpu, cuda or cuda:1.") from err
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentFault(
+            "there is no CUDA GPU that torch can use", hint="See `myvlm doctor`, or use --device cpu."
+        )
+    return device
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """The dtype of a name; `auto` is float32 on a CPU, bfloat16 on GPUs that have it, else float16.
+
+    Raises:
+        UsageError: no such dtype.
+    """
+    if wanted == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if wanted not in known:
+        raise UsageError(f"no dtype called {wanted!r}", hint=f"Known: auto, {', '.join(known)}.")
+    return known[wanted]
+
+
+def gpu_memory_gb() -> float:
+    """Memory of the first CUDA GPU in GB; 0.0 without one."""
+    return torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0

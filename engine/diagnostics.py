@@ -1,0 +1,190 @@
+"""What `myvlm doctor` looks at: store, disk, GPU, libraries, and which models are on this disk."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from engine.core.errors import StoreError
+from engine.session import Session, faces_can_use_cuda
+from engine.vision.config import ENCODER_FILES, RecogniserConfig, list_recognisers
+from engine.vlms.config import VlmConfig, list_configs
+from engine.vlms.registry import CONVERTED, converted_folder, find_weights, fits
+
+ONNX_REPAIR = "pip install --force-reinstall --no-deps onnxruntime-gpu"
+"""insightface pulls in CPU onnxruntime, which overwrites onnxruntime-gpu's files; this brings them back."""
+LITTLE_DISK_GB = 2.0
+_NVIDIA = ("/dev/nvidia0", "/proc/driver/nvidia/gpus")
+"""Where Linux shows that there is an NVIDIA GPU with a driver."""
+State = Literal["ok", "info", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. state: `info` is no problem but good to know, such as a model that could be
+    fetched; `warn` limits what myvlm can do; `fail` stops it. advice: lines, of which each can stand alone.
+    """
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def run_checks(session: Session) -> Iterator[Check]:
+    """Look at everything, cheapest first; never raises for what it finds, and creates nothing."""
+    yield from _store(session)
+    yield _disk(session.folder)
+    yield from _gpu()
+    yield _faces()
+    yield from _vlms()
+    for recogniser in list_recognisers():
+        yield _encoder(recogniser)
+        yield _face_pack(recogniser)
+
+
+def _store(session: Session) -> Iterator[Check]:
+    folder = session.folder
+    if not folder.exists():
+        yield Check("store", "info", f"nothing stored yet; myvlm add-concept will create {folder}")
+        return
+    try:
+        count = len(session.store.all())
+    except StoreError as err:
+        yield Check("store", "fail", str(err), err.hint)
+        return
+    if not folder.exists():
+        yield Check("store", "ok", f"{folder} (no concepts yet; made when the first is enrolled)")
+        return
+    yield Check("store", "ok", f"{folder} ({count} concept{'' if count == 1 else 's'})")
+    loose = [p for p in (folder, *folder.rglob("*")) if p.stat().st_mode & 0o077]
+    if loose and os.name == "posix":
+        yield Check("permissions", "warn", f"{loose[0]} can be read by other users", f"Run: chmod -R go= {folder}")
+    else:
+        yield Check("permissions", "ok", "only you can read the store")
+
+
+def _disk(folder: Path) -> Check:
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(there).free / 1e9
+    if free >= LITTLE_DISK_GB:
+        return Check("disk", "ok", f"{free:,.0f} GB free where the store is")
+    return Check("disk", "warn", f"{free:.1f} GB free where the store is", f"Free at least {LITTLE_DISK_GB:g} GB.")
+
+
+def _gpu() -> Iterator[Check]:
+    import torch
+
+    if not torch.cuda.is_available():
+        yield _no_gpu(torch.__version__, torch.version.cuda)
+        return
+    for i in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(i)
+        free, total = torch.cuda.mem_get_info(i)
+        found = f"{facts.name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, CUDA {torch.version.cuda}"
+        yield Check(f"GPU {i}", "ok", found)
+
+
+def _no_gpu(version: str, cuda: str | None) -> Check:
+    """What it means that torch of a version, built for this CUDA or for none, sees no CUDA GPU."""
+    if not has_nvidia_gpu():
+        return Check("GPU", "info", "no CUDA GPU here; models run on the CPU")
+    found = f"there is an NVIDIA GPU, but torch {version} cannot use it"
+    advice = f"Update the NVIDIA driver to one for CUDA {cuda}." if cuda else "Install a CUDA build of torch."
+    return Check("GPU", "warn", found, advice)
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU with a driver, whatever torch can use."""
+    return any(Path(p).exists() for p in _NVIDIA) or (os.name == "nt" and shutil.which("nvidia-smi") is not None)
+
+
+def _faces() -> Check:
+    import torch
+
+    if faces_can_use_cuda():
+        return Check("faces", "ok", "ONNX Runtime can use CUDA")
+    if not torch.cuda.is_available():
+        return Check("faces", "ok", "ONNX Runtime finds faces on the CPU")
+    both = _installed("onnxruntime") and _installed("onnxruntime-gpu")
+    why = ": CPU onnxruntime has overwritten onnxruntime-gpu's files" if both else ""
+    return Check("faces", "warn", f"ONNX Runtime has no CUDA provider{why}", ONNX_REPAIR)
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _vlms() -> Iterator[Check]:
+    from engine.core.device import gpu_memory_gb
+
+    gpu = gpu_memory_gb()
+    for config in list_configs():
+        name = f"VLM {config.name}"
+        there, room = find_weights(config) is not None, fits(config, gpu)
+        if config.world:
+            yield Check(name, "ok" if there else "fail", f"shipped; for the demo's drawings only; {config.license}")
+            continue
+        need = f"{config.memory_gb['float16']:g} GB of GPU memory"
+        here = "" if room else f", and this GPU has {gpu:.0f} GB" if gpu else ", and there is no CUDA GPU here"
+        if there:
+            found = f"on this disk; {'fits' if room else f'needs {need}{here}'}; licence: {config.license}"
+            yield Check(name, "ok" if room else "warn", found)
+        else:
+            size = f"optional, not on this disk: {config.disk_gb:g} GB; needs {need}{here}"
+            yield Check(name, "info", f"{size}; licence: {config.license}", _get_vlm(config))
+
+
+def _get_vlm(config: VlmConfig) -> str:
+    """How to get a VLM's weights, with network and without."""
+    if config.repo_id.startswith(CONVERTED):
+        name, target = config.repo_id.removeprefix(CONVERTED), converted_folder(config)
+        files = "eva_vit_g.pth, minigptv2_checkpoint.pth and the folder Llama-2-7b-chat-hf"
+        return (
+            f"Run: myvlm models convert {name} --vit FILE --checkpoint FILE --llama FOLDER\n"
+            f"It needs {files}. Without network: run that on another machine, and copy its folder to {target}"
+        )
+    return f"Run: myvlm models pull {config.name}\nWithout network: {_copy_from_hub(config.repo_id)}"
+
+
+def _copy_from_hub(repo: str) -> str:
+    """Which folder of another machine's hub cache to copy where."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = f"~/.cache/huggingface/hub/models--{repo.replace('/', '--')}"
+    return f"run that on another machine, and copy its folder {folder} to {HF_HUB_CACHE}"
+
+
+def _encoder(recogniser: RecogniserConfig) -> Check:
+    """The part that recognises pets and things."""
+    name, use = f"encoder {recogniser.name}", "recognises pets and things"
+    if not recogniser.encoder_repo:
+        return Check(name, "ok", f"shipped; {use} in the demo's drawings; licence: {recogniser.license}")
+    licence = f"licence: {recogniser.encoder_license}"
+    if recogniser.encoder_on_disk:
+        return Check(name, "ok", f"on this disk; {use} in photos; {licence}")
+    get = f"Run: hf download {recogniser.encoder_repo} {ENCODER_FILES[0]}"
+    offline = f"Without network: {_copy_from_hub(recogniser.encoder_repo)}"
+    return Check(name, "info", f"not on this disk; {use} in photos; {licence}", f"{get}\n{offline}")
+
+
+def _face_pack(recogniser: RecogniserConfig) -> Check:
+    """The part that recognises people."""
+    faces, use = recogniser.faces, "recognises people"
+    name = f"face models {faces.name}"
+    if not faces.files:
+        return Check(name, "ok", f"shipped; {use} in the demo's drawings; licence: {recogniser.license}")
+    licence = f"licence: {faces.license}"
+    if faces.on_disk:
+        return Check(name, "ok", f"on this disk; {use} in photos; {licence}")
+    force = " --force" if faces.folder.exists() else ""
+    get = f"Run: insightface-cli model.download {faces.name}{force}"
+    offline = f"Without network: copy {' and '.join(faces.files)} of insightface's {faces.name} pack to {faces.folder}"
+    return Check(name, "info", f"not on this disk; {use} in photos; {licence}", f"{get}\n{offline}")

@@ -1,1 +1,0 @@
-"""Recognising concepts: faces, regions, encoders, heads, matching."""

@@ -1,0 +1,142 @@
+"""What the camera wrote: when and where a photo was taken, and how the camera was held.
+
+A date or place that EXIF does not have is taken from XMP and IPTC. Those of the shutter (EXIF DateTimeOriginal, XMP
+photoshop:DateCreated, IPTC DateCreated) come before those of digitising (EXIF DateTimeDigitized, xmp:CreateDate), these
+before that of the last change (EXIF DateTime), and within each EXIF before XMP before IPTC, as the Metadata Working
+Group has it (Guidelines for Handling Image Metadata 2.0, 3.2) and digiKam and exiftool follow it.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from engine.core.files import open_regular
+from engine.photos.metadata.containers import Blocks, read_blocks
+from engine.photos.metadata.dates import first_date, naive
+from engine.photos.metadata.iptc import read_iptc
+from engine.photos.metadata.places import place_of_exif, place_of_xmp
+from engine.photos.metadata.slices import FileSlices, SliceFile, Slices
+from engine.photos.metadata.tiff import Tiff
+from engine.photos.metadata.xmp import read_properties
+
+
+@dataclass(frozen=True)
+class Exif:
+    """Facts from EXIF; taken is ISO 8601 (`dates.read_date`), place (latitude, longitude) in degrees.
+
+    orientation: EXIF 1..8 as stored; of HEIC and AVIF that of the container (`irot`, `imir`).
+    """
+
+    orientation: int = 1
+    taken: str | None = None
+    place: tuple[float, float] | None = None
+    software: str = ""
+
+
+def read_exif(data: Slices) -> Exif:
+    """Read EXIF from a photo file's bytes; whatever is missing or damaged is left out."""
+    return exif_of(read_blocks(data))
+
+
+def exif_of(blocks: Blocks) -> Exif:
+    """The facts in a file's metadata."""
+    tags = _read_tags(blocks)
+    return Exif(
+        blocks.orientation, first_date(_dates(tags, blocks)), _place(tags, blocks), _text(tags, "Image Software")
+    )
+
+
+def read_taken(path: Path) -> datetime | None:
+    """When a photo was taken, by the camera's clock and without an offset; reads the file's metadata only.
+
+    None where the file does not say, or cannot be read.
+    """
+    exif = _read_file(path)
+    return naive(exif.taken) if exif.taken else None
+
+
+def read_software(path: Path) -> str:
+    """The program that made a photo; "" where the file does not say, or cannot be read. Reads its metadata only."""
+    return _read_file(path).software
+
+
+def _read_file(path: Path) -> Exif:
+    try:
+        with open_regular(path) as descriptor:
+            return read_exif(FileSlices(descriptor))
+    except (OSError, ValueError):
+        return Exif()
+
+
+def _read_tags(blocks: Blocks) -> dict[str, Any]:
+    """Exifread's tags by its names, of files that it reads in bounded time. CR3 has each directory by itself."""
+    import exifread
+
+    logging.getLogger("exifread").setLevel(logging.CRITICAL)
+    found: dict[str, Any] = {}
+    for k, data in enumerate(blocks.tiffs):
+        try:
+            if Tiff(data).is_plain():
+                tags = exifread.process_file(SliceFile(data), details=False, extract_thumbnail=False)  # type: ignore[arg-type]
+                found |= {_CR3_NAMES.get((k, name), name): value for name, value in tags.items()}
+        except Exception:  # noqa: BLE001  exifread raises many types on damaged files; such a photo has no EXIF
+            continue
+    return found
+
+
+_CR3_NAMES = {
+    (2, "Image Tag 0x0001"): "GPS GPSLatitudeRef",
+    (2, "Image Tag 0x0002"): "GPS GPSLatitude",
+    (2, "Image Tag 0x0003"): "GPS GPSLongitudeRef",
+    (2, "Image Tag 0x0004"): "GPS GPSLongitude",
+    (1, "Image OffsetTimeOriginal"): "EXIF OffsetTimeOriginal",
+    (1, "Image OffsetTimeDigitized"): "EXIF OffsetTimeDigitized",
+    (1, "Image OffsetTime"): "EXIF OffsetTime",
+}
+_XMP_EXIF = "{http://ns.adobe.com/exif/1.0/}"
+_CREATED = "{http://ns.adobe.com/photoshop/1.0/}DateCreated"
+_DIGITISED = "{http://ns.adobe.com/xap/1.0/}CreateDate"
+
+
+def _text(tags: dict[str, Any], name: str) -> str:
+    value = tags.get(name, "")
+    if isinstance(getattr(value, "values", None), list) and value.values and isinstance(value.values[0], int):
+        return bytes(n & 0xFF for n in value.values[:100]).decode("latin-1").strip("\0 \t\r\n")  # of the wrong type
+    return str(value).split("\0", 1)[0].strip(" \t\r\n")
+
+
+def _dates(tags: dict[str, Any], blocks: Blocks) -> Iterator[tuple[str, str]]:
+    """Dates with their offsets, the one to be believed first; what is read of the rest is read when it is asked for."""
+    offset = _text(tags, "EXIF OffsetTimeOriginal")
+    yield _text(tags, "EXIF DateTimeOriginal"), offset
+    yield _text(tags, "Image DateTimeOriginal"), offset  # TIFF/EP and CR3 keep it here
+    names = (f"{_XMP_EXIF}DateTimeOriginal", _CREATED, _DIGITISED, f"{_XMP_EXIF}DateTimeDigitized")
+    xmp = read_properties(blocks.xmp, names)
+    yield from ((xmp.get(name, ""), "") for name in names[:2])
+    iptc = read_iptc(blocks.iptc)
+    yield _iptc_date(iptc, 55), ""
+    yield _text(tags, "EXIF DateTimeDigitized"), _text(tags, "EXIF OffsetTimeDigitized")
+    yield _text(tags, "Image DateTimeDigitized"), _text(tags, "EXIF OffsetTimeDigitized")
+    yield from ((xmp.get(name, ""), "") for name in names[2:])
+    yield _iptc_date(iptc, 62), ""
+    yield _text(tags, "Image DateTime"), _text(tags, "EXIF OffsetTime")
+
+
+def _iptc_date(iptc: dict[int, tuple[str, ...]], number: int) -> str:
+    """A date (CCYYMMDD) with its time (HHMMSS±HHMM), in datasets 2:55 and 2:60, 2:62 and 2:63."""
+    time = {55: 60, 62: 63}[number]
+    return " ".join([*iptc.get(number, ())[:1], *iptc.get(time, ())[:1]])
+
+
+def _place(tags: dict[str, Any], blocks: Blocks) -> tuple[float, float] | None:
+    values = [getattr(tags.get(f"GPS GPS{name}"), "values", ()) for name in ("Latitude", "Longitude")]
+    references = [_text(tags, f"GPS GPS{name}Ref") for name in ("Latitude", "Longitude")]
+    place = place_of_exif((values[0], references[0]), (values[1], references[1]))
+    if place is not None:
+        return place
+    names = (f"{_XMP_EXIF}GPSLatitude", f"{_XMP_EXIF}GPSLongitude")
+    xmp = read_properties(blocks.xmp, names)
+    return place_of_xmp(*(xmp.get(name, "") for name in names))

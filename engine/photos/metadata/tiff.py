@@ -1,0 +1,136 @@
+"""A reader of TIFF directories, in which EXIF is written, that takes bounded time whatever it is given.
+
+Sources: TIFF 6.0, section 2; EXIF 2.32 (CIPA DC-008), section 4.6; BigTIFF as in libtiff's documentation.
+exifread follows every directory a file names and reads every value, so that a crafted file of 58 kB, which names the
+same ones over and over, keeps it busy for seconds; `Tiff.is_plain` tells which files may be given to it. For the rest,
+and for raw values, this reads the first directory, and of it the tags asked for.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from engine.photos.metadata.slices import Slices
+from engine.photos.metadata.texts import decode_text
+
+MOST_TAGS = 2000
+"""More entries than any camera writes into one directory (damaged counts go up to 65535)."""
+LARGEST_VALUE = 64 * 2**20
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_POINTERS = (0x8769, 0x8825, 0xA005, 0x014A)
+"""Tags that point to further directories: EXIF, GPS, interoperability, SubIFDs."""
+_MOST_DIRECTORIES = 64
+_MOST_VALUES = 50_000
+_MAGIC = frozenset({42, 43, 0x55, 0x4F52, 0x5352})
+"""TIFF, BigTIFF, Panasonic RW2, Olympus ORF (two of them)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tag's value, not yet read: TIFF field type, number of values, where they are."""
+
+    type: int
+    count: int
+    at: int
+
+
+class Directory:
+    """The tags of one directory. A tag that is absent or damaged reads as empty."""
+
+    def __init__(self, tiff: "Tiff", entries: dict[int, Entry]) -> None:
+        self._tiff = tiff
+        self._entries = entries
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._entries
+
+    @property
+    def value_count(self) -> int:
+        """How many values a reader of all tags reads; long lists are not read by any."""
+        return sum(min(e.count, 1000) for e in self._entries.values())
+
+    def raw(self, tag: int) -> bytes:
+        """A tag's value as stored."""
+        entry = self._entries.get(tag)
+        if entry is None:
+            return b""
+        size = _SIZES.get(entry.type, 0) * entry.count
+        return self._tiff.data[entry.at : entry.at + size] if 0 < size <= LARGEST_VALUE else b""
+
+    def text(self, tag: int) -> str:
+        """A text up to its NUL: UTF-8, else Windows-1252 (EXIF says ASCII, cameras and programs write both)."""
+        return decode_text(self.raw(tag).split(b"\0", 1)[0])
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        """Whole numbers, at most 64 of them."""
+        entry = self._entries.get(tag)
+        code = _NUMBERS.get(entry.type) if entry else None
+        if code is None:
+            return ()
+        size = struct.calcsize(code)
+        data = self.raw(tag)[: 64 * size]
+        count = len(data) // size
+        return struct.unpack(f"{self._tiff.order}{count}{code}", data[: count * size])
+
+
+class Tiff:
+    """A TIFF structure: a TIFF or raw file, or the EXIF of another file.
+
+    Raises:
+        ValueError: it is none.
+    """
+
+    def __init__(self, data: Slices) -> None:
+        head = data[0:16]
+        self.data = data
+        self.order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
+        if not self.order or len(head) < 8:
+            raise ValueError("not a TIFF structure")
+        (magic,) = struct.unpack(f"{self.order}H", head[2:4])
+        self._big = magic == 43
+        if magic not in _MAGIC or (self._big and len(head) < 16):
+            raise ValueError("not a TIFF structure")
+        code, part = ("Q", head[8:16]) if self._big else ("I", head[4:8])
+        (self.first,) = struct.unpack(f"{self.order}{code}", part)
+
+    def directory(self, at: int) -> Directory:
+        """The directory at an offset; what lies outside of the file is left out."""
+        counter, entry = ("Q", "HHQ8s") if self._big else ("H", "HHI4s")
+        head = struct.calcsize(f"<{counter}")
+        size = struct.calcsize(f"<{entry}")
+        if not 0 < at <= len(self.data) - head:
+            return Directory(self, {})
+        (count,) = struct.unpack(f"{self.order}{counter}", self.data[at : at + head])
+        table = self.data[at + head : at + head + size * min(count, MOST_TAGS)]
+        found: dict[int, Entry] = {}
+        for k in range(len(table) // size):
+            tag, kind, number, value = struct.unpack(f"{self.order}{entry}", table[k * size : (k + 1) * size])
+            inside = _SIZES.get(kind, 0) * number <= len(value)
+            place = at + head + (k + 1) * size - len(value)
+            if not inside:
+                (place,) = struct.unpack(f"{self.order}{'Q' if self._big else 'I'}", value)
+            found.setdefault(tag, Entry(kind, number, place))
+        return Directory(self, found)
+
+    def is_plain(self) -> bool:
+        """Whether a reader that follows every directory and reads every value is soon done: no directory is named
+        twice, and there are no more directories and values than a camera writes.
+        """
+        if self._big:
+            return False
+        waiting, seen, values = [self.first], set[int](), 0
+        while waiting:
+            at = waiting.pop()
+            if not 0 < at <= len(self.data) - 2:
+                continue
+            (count,) = struct.unpack(f"{self.order}H", self.data[at : at + 2])
+            directory = self.directory(at)
+            values += directory.value_count
+            if at in seen or len(seen) >= _MOST_DIRECTORIES or count > MOST_TAGS or values > _MOST_VALUES:
+                return False
+            seen.add(at)
+            waiting += [offset for tag in _POINTERS for offset in directory.numbers(tag)]
+            after = self.data[at + 2 + 12 * count : at + 6 + 12 * count]
+            waiting += struct.unpack(f"{self.order}I", after) if len(after) == 4 else ()
+        return True

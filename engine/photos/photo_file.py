@@ -1,0 +1,42 @@
+"""Reading a photo's file: its bytes and the hash of its picture."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.core.errors import PhotoError
+from engine.core.files import UnsuitableFileError, read_bytes
+from engine.photos.content_hash import hash_content
+
+LARGEST_FILE = 2 * 2**30
+"""Bytes; a raw file of 150 megapixels has 0.3 GiB, and TIFF and JPEG end at 4 GiB."""
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A photo's file as read: its bytes, and the hex SHA-256 of what in them decides the pixels (`image_hash`)."""
+
+    path: Path
+    data: bytes
+    content_hash: str
+
+
+def read_photo(path: Path) -> PhotoFile:
+    """Read and hash a photo's file.
+
+    Raises:
+        PhotoError: it is missing, empty, no regular file, over 2 GiB, or may not be read.
+    """
+    try:
+        data = read_bytes(path, LARGEST_FILE)
+    except UnsuitableFileError as err:
+        raise PhotoError(f"{path}: {err.strerror}", hint="Give myvlm a regular file of at most 2 GiB.") from err
+    except OSError as err:
+        raise PhotoError(f"{path}: {err.strerror or err}", hint="Check the path and its permissions.") from err
+    except ValueError as err:
+        hint = "Paths that end with NUL (find -print0) are read with -0."
+        raise PhotoError(f"{path!r}: no path ({err})", hint=hint) from err
+    except MemoryError as err:
+        raise PhotoError(f"{path}: the file does not fit into memory", hint="Give myvlm a smaller copy.") from err
+    if not data:
+        raise PhotoError(f"{path}: the file is empty", hint="Restore it from a backup or delete it.")
+    return PhotoFile(path, data, hash_content(data))

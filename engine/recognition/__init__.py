@@ -1,0 +1,1 @@
+"""Which enrolled concepts a photo shows."""

@@ -1,0 +1,112 @@
+"""Find concepts that are not named because another enrolled concept, which was not requested, looks the same."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.core.boxes import Box
+from engine.core.types import Decision, Verdict
+from engine.recognition.classifier import ConceptClassifier
+from engine.recognition.feedback import Placement, Scored, place
+
+_FAR, _CLOSE = 4.0, 1.0
+"""Log-odds under its threshold that a displaced concept scores at most, and that its rival scores under it at most. Two
+names for one drawn pet took 1.8 from the scores of both and .6 from the thresholds, and scored within .2 of each other.
+"""
+
+
+@dataclass(frozen=True)
+class DisplacedConcept:
+    """A concept that would be named in a region if `rival`, which is enrolled but was not asked for, were not there.
+    named: the rival itself is recognised in that region; else the two are so alike that neither is.
+    """
+
+    concept_id: str
+    name: str
+    rival_id: str
+    rival: str
+    named: bool
+    score: float
+    box: Box
+
+
+def find_displaced(
+    judge: ConceptClassifier,
+    alone: ConceptClassifier,
+    scored: Scored,
+    features: np.ndarray,
+    said: Sequence[Decision],
+    placed: Sequence[Placement],
+) -> tuple[DisplacedConcept, ...]:
+    """Find the displaced concepts of a photo.
+
+    alone: the judge as it would be if only the requested concepts were enrolled. features: (R, D) of the regions.
+    placed: who is named with all enrolled concepts.
+    """
+    columns = [[c.id for c in judge.concepts].index(c.id) for c in alone.concepts]
+    near = _near_rival(scored, columns, placed)
+    rows = np.flatnonzero(near.any(axis=1))
+    if not len(rows):
+        return ()
+    scores = np.full((len(features), len(columns)), -np.inf)
+    scores[rows] = np.where(near[rows], alone.score(features[rows]), -np.inf)
+    mine = replace(scored, ids=[c.id for c in alone.concepts], scores=scores, thresholds=alone.names)
+    whole = Box(0.0, 0.0, 0.0, 0.0)  # what was confirmed is among `placed` and not asked again
+    own = [d for d in said if d.verdict is Verdict.REJECT]
+    there = {p.concept for p in placed}
+    found = []
+    for p in place(mine, own, whole) or []:
+        if p.region is not None and columns[p.concept] not in there:
+            rival, named = _rival(scored, p.region, columns, placed)
+            a, b = alone.concepts[p.concept], judge.concepts[rival]
+            found.append(DisplacedConcept(a.id, a.name, b.id, b.name, named, p.score, p.box))
+    return tuple(found)
+
+
+def _near_rival(scored: Scored, columns: Sequence[int], placed: Sequence[Placement]) -> np.ndarray:
+    """Where a concept that was asked for (column) may be kept from being named, (R, asked) bool: it scores not far
+    under its threshold, and one that was not asked for scores about as high, or is named there.
+    """
+    scores, own = scored.scores.astype(np.float64), list(columns)
+    others = np.delete(scores, own, axis=1)
+    best = others.max(axis=1) if others.shape[1] and len(others) else np.full(len(scores), -np.inf)
+    for p in placed:
+        if p.concept in own:  # nobody is displaced where somebody who was asked for is named
+            best[_rows(scored, p)] = -np.inf
+    near: np.ndarray = scores[:, own] >= scored.thresholds[own] - _FAR
+    near &= best[:, None] >= scores[:, own] - _CLOSE
+    return near & np.isfinite(scores[:, own])
+
+
+def _rows(scored: Scored, placed: Placement) -> np.ndarray:
+    """The regions that show what a placement shows, (R,) bool."""
+    if placed.region is None or scored.same is None:
+        return np.arange(len(scored.scores)) == placed.region
+    found: np.ndarray = scored.same[placed.region]
+    return found
+
+
+def _rival(scored: Scored, region: int, columns: Sequence[int], placed: Sequence[Placement]) -> tuple[int, bool]:
+    """The concept (column) that keeps another from being named in a region, and whether it is named there."""
+    for p in placed:
+        if p.concept not in columns and p.region is not None and _rows(scored, p)[region]:
+            return p.concept, True
+    others = [c for c in range(scored.scores.shape[1]) if c not in columns]
+    return max(others, key=lambda c: scored.scores[region, c]), False
+
+
+def displaced_words(found: Iterable[DisplacedConcept]) -> tuple[str, ...]:
+    """Return a line for each pair of a concept and its rival: in how many photos, and what to do."""
+    pairs: dict[tuple[str, str], list[DisplacedConcept]] = {}
+    for d in found:
+        pairs.setdefault((d.name, d.rival), []).append(d)
+    return tuple(_words(name, rival, own) for (name, rival), own in sorted(pairs.items()))
+
+
+def _words(name: str, rival: str, own: Sequence[DisplacedConcept]) -> str:
+    photos = "1 photo" if len(own) == 1 else f"{len(own)} photos"
+    merge = f"If they are one, run: myvlm concepts merge {shlex.quote(name)} {shlex.quote(rival)}"
+    fits = "fits better there" if any(d.named for d in own) else "fits about as well: neither is named"
+    return f"{name} may be in {photos}, but {rival} (enrolled, not asked for) {fits}. {merge}"

@@ -1,0 +1,1 @@
+"""Why a concept was or was not recognised."""

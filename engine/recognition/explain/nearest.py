@@ -1,0 +1,200 @@
+"""Which reference photos, or photos that the user decided on, are most like a region; never a wrong one."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from engine.concepts.body_crops import photos_of_body
+from engine.concepts.reference_dates import read_dates
+from engine.core.boxes import Box
+from engine.core.types import Concept, Decision, Kind, Reference
+from engine.recognition.bodies import SOURCE
+from engine.recognition.classifier import photos_of, views_of
+from engine.recognition.feedback_features import FeedbackFeatures, key_of
+from engine.session import Session
+from engine.store.concepts import Head
+from engine.vision.cached_extractor import known_faces, known_regions
+
+_SAME = 0.995
+"""Cosine from which on a cached region is the one that a view was made of: numbers differ by batch and device."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Something that is known of a concept, and how like a region it is: cosine, -1..1. path: where its photo was, with
+    content_hash; None when a head of before does not tell of which photo it is. box: in the photo's pixels, None where
+    nobody said. taken: when a person's reference photo was taken, ISO 8601, None where that is not known.
+    """
+
+    of: Literal["reference", "confirmed", "rejected"]
+    cosine: float
+    path: Path | None = None
+    content_hash: str | None = None
+    box: Box | None = None
+    taken: str | None = None
+
+
+def mean_likeness(head: Head, feature: np.ndarray) -> float | None:
+    """Cosine of a region's feature (D,) to the mean of all views of a head; None of an imported one without."""
+    views = np.concatenate([views_of(head), *FeedbackFeatures.beside(head).confirmed.values()])
+    if not len(views):
+        return None
+    mean = views.mean(axis=0)
+    return float(feature @ mean / max(float(np.linalg.norm(mean)), 1e-9))
+
+
+class KnownPhotos:
+    """The photos that a head knows a concept from. Of which photo a view is, is found out once, when it is asked."""
+
+    def __init__(self, photos: Sequence["_Known"], dates: Mapping[str, str]) -> None:
+        self._photos, self._dates = [p for p in photos if len(p.views)], dates
+
+    @classmethod
+    def of(cls, session: Session, concept: Concept, head: Head) -> "KnownPhotos":
+        """References and confirmed photos; none of an imported head that nobody taught."""
+        confirmed = _decided(session, concept, "confirmed", FeedbackFeatures.beside(head).confirmed)
+        return cls([*_references(session, concept, head), *confirmed], read_dates(head.facts))
+
+    @classmethod
+    def of_body(cls, concept: Concept, head: Head, body: Head) -> "KnownPhotos":
+        """References with bodies, by a person's two heads."""
+        views, numbers = views_of(body), body.tensors["photos"]
+        own = {r.content_hash: r for r in concept.references}
+        known = enumerate(photos_of_body(body))
+        photos = [_Known("reference", views[numbers == n], partial(own.get, content)) for n, content in known]
+        return cls(photos, read_dates(head.facts))
+
+    def ranked(self, feature: np.ndarray) -> Iterator[Likeness]:
+        """Those most like a region's feature (D,) first; each photo once, as far as it is known which they are."""
+        cosines = [float((p.views @ feature).max()) for p in self._photos]
+        told: set[str] = set()
+        for i in sorted(range(len(cosines)), key=lambda i: -cosines[i]):
+            found = self._likeness(self._photos[i], cosines[i])
+            if found.content_hash is None or found.content_hash not in told:
+                yield found
+                told |= {found.content_hash} if found.content_hash else set()
+
+    def _likeness(self, photo: "_Known", cosine: float) -> Likeness:
+        owner = photo.owner()
+        if owner is None:
+            return Likeness(photo.of, cosine)
+        taken = self._dates.get(owner.content_hash) if photo.of == "reference" else None
+        return Likeness(photo.of, cosine, owner.path, owner.content_hash, owner.box, taken)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The views (V, D) of one photo that is known of a concept, and what tells which photo that is, or None."""
+
+    of: Literal["reference", "confirmed", "rejected"]
+    views: np.ndarray
+    owner: Callable[[], Reference | Decision | None]
+
+
+def find_nearest(session: Session, concept: Concept, head: Head, feature: np.ndarray) -> Likeness | None:
+    """The reference or confirmed photo with the view most like a region's feature (D,); None where a head has none."""
+    return next(KnownPhotos.of(session, concept, head).ranked(feature), None)
+
+
+def find_nearest_body(concept: Concept, head: Head, body: Head, feature: np.ndarray) -> Likeness | None:
+    """The reference photo with the body most like that of a region's feature (D,), by a person's two heads."""
+    return next(KnownPhotos.of_body(concept, head, body).ranked(feature), None)
+
+
+def find_rejection(session: Session, concept: Concept, head: Head, feature: np.ndarray) -> Likeness | None:
+    """What is most like a region's feature (D,) of all that the user said is not the concept."""
+    rejected = _decided(session, concept, "rejected", FeedbackFeatures.beside(head).rejected)
+    return next(KnownPhotos(rejected, {}).ranked(feature), None)
+
+
+def references_of(session: Session, concept: Concept, head: Head) -> dict[int, str]:
+    """The content hashes of a head's photos by number, as far as it is known which they are."""
+    told = _told(head)
+    if told:
+        return dict(enumerate(told))
+    found = {n: p.owner() for n, p in zip(*_numbered(session, concept, head), strict=True)}
+    return {n: owner.content_hash for n, owner in found.items() if owner is not None}
+
+
+def _told(head: Head) -> list[str]:
+    """The content hashes of a head's photos in the order of their numbers; heads of earlier versions tell none."""
+    return str(head.facts.get("references", "")).split()
+
+
+def _decided(
+    session: Session, concept: Concept, of: Literal["confirmed", "rejected"], rows: Mapping[str, np.ndarray]
+) -> list[_Known]:
+    """What the user decided, by the features that are kept of it."""
+    known = {key_of(d): d for d in session.store.decisions.of(concept.id)} if rows else {}
+    return [_Known(of, views, partial(known.get, key)) for key, views in sorted(rows.items())]
+
+
+def _references(session: Session, concept: Concept, head: Head) -> list[_Known]:
+    return _numbered(session, concept, head)[1]
+
+
+def _numbered(session: Session, concept: Concept, head: Head) -> tuple[list[int], list[_Known]]:
+    """The numbers of a head's photos, and what is known of each."""
+    views, photos = views_of(head), photos_of(head, session.recogniser_config.augmentations)
+    by_number = {int(n): views[photos == n] for n in np.unique(photos)}
+    numbering = _Numbering(session, concept, {n: rows[0] for n, rows in by_number.items()})
+    owners: dict[int, Callable[[], Reference | None]] = {n: cache(partial(numbering.reference, n)) for n in by_number}
+    told = _told(head)
+    if told:
+        own = {r.content_hash: r for r in concept.references}
+        owners = {n: partial(own.get, told[n]) for n in by_number}
+    return list(by_number), [_Known("reference", rows, owners[n]) for n, rows in by_number.items()]
+
+
+class _Numbering:
+    """Which reference a head's photo is, by its number and its plain view (D,)."""
+
+    def __init__(self, session: Session, concept: Concept, plain: Mapping[int, np.ndarray]) -> None:
+        self._session, self._concept, self._plain = session, concept, plain
+
+    def reference(self, number: int) -> Reference | None:
+        """The one of that number if the cache has the view in it, or does not tell and the head must be of these
+        references; else the only one in which the cache has the view; None where nothing tells.
+        """
+        own = self._concept.references
+        there = self._shows(number, own[number]) if number < len(own) else False
+        if there or (there is None and self._in_order):
+            return own[number]
+        shown = [r for r in own if self._shows(number, r)]
+        return shown[0] if len(shown) == 1 else None
+
+    @cached_property
+    def _in_order(self) -> bool:
+        """Whether numbers are places in the list of references: the concept has no other head, every reference has a
+        number, none is of the same picture as another (both not so after merging two concepts that had one photo in
+        common), and the cache contradicts none.
+        """
+        own = self._concept.references
+        heads = [h for h in self._session.store.facts(self._concept)["heads"] if h["kind"] != SOURCE]
+        if len(heads) != 1 or set(self._plain) != set(range(len(own))):
+            return False
+        plain = np.stack([self._plain[n] for n in range(len(own))])
+        if (np.triu(plain @ plain.T, 1) > _SAME).any():
+            return False
+        return all(self._shows(n, reference) is not False for n, reference in enumerate(own))
+
+    def _shows(self, number: int, reference: Reference) -> bool | None:
+        return _shows(self._session, self._concept.kind, reference, self._plain[number])
+
+
+def _shows(session: Session, kind: Kind, reference: Reference, plain: np.ndarray) -> bool | None:
+    """Whether a view was made of a reference photo; None when the cache does not tell: it forgot the photo, or it has
+    no region just there, because a person marked it.
+    """
+    if kind is Kind.PERSON:
+        faces = known_faces(session, reference.content_hash)
+        return None if faces is None else any(float(f.embedding @ plain) > _SAME for f in faces)
+    found = known_regions(session, reference.content_hash)
+    if found is None or reference.box is None:
+        return None
+    there = [r.box.rounded() == reference.box.rounded() for r in found.regions]
+    return bool((found.features[there] @ plain > _SAME).any()) if any(there) else None

@@ -1,0 +1,283 @@
+"""Open-set scores: how sure it is that a region shows an enrolled concept and nobody else (recognition.md). numpy only.
+
+Every (region, concept) pair gets a few pieces of evidence: likeness to the concept's reference views, to the best
+other concept, to the strangers most like the region, and what the strangers most like the concept reach. A logistic
+head, one for all concepts, makes log-odds of them; it is fitted on reference photos that are scored as if they had
+not been given (leave one out) against everything that is known to be somebody else. Log-odds of different concepts
+are on one scale, which is what one-to-one assignment and one calibrated threshold need.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+PAIR_FEATURES = ("likeness", "nearest", "rival", "crowd", "twins")
+"""Columns of the evidence, all cosine similarities: to the mean of the concept's views; to the nearest view of each of
+its four reference photos most alike, their mean; to the best other concept's mean; to the most similar strangers, their
+mean; how near the strangers come to the concept at all.
+"""
+_PENALTY = 30.0
+"""Log-odds that a region loses for being nearer to one that the user rejected than to any view of the concept, by
+cosine: .05 nearer is 1.5. 15, 30 and 60 take away as many false names; the more, the more right ones go along. As
+evidence of the logistic head rejections were far worse: one of them took the names of concepts nobody had rejected
+(errors of the nine others in a library 31 before, 63 after).
+"""
+_COHORT = 50
+"""How many strangers make a cohort: of speaker verification's adaptive score normalisation (Matějka et al. 2017)."""
+_NEIGHBOURS = 4
+"""Reference photos that a region is compared with: with more of them, and with what the user confirmed, those that show
+the concept from another side do not count against it.
+"""
+_HARDEST = 300
+"""Negatives a concept: the strangers most like it. The others are told apart by any weights."""
+_USUAL, _APART = 0.8, 0.15
+"""Likeness that references are taken to have at most, and how far under it somebody else surely is."""
+_FALLBACK = (10.0, 10.0, -4.0, -4.0, -4.0)
+_CHUNK = 2048
+"""Regions that are compared with all strangers at once."""
+_RIDGE = 0.05
+_ROUNDS = 30
+
+
+@dataclass(frozen=True)
+class Template:
+    """What is known of one concept. views: (V, D) unit features of its references, plain and altered, and of what the
+    user confirmed; photos: (V,) int, which photo each is of; rejected: (K, D), what the user said is not it; confirmed:
+    how many of the photos, the last ones, were confirmed, not enrolled.
+    """
+
+    views: np.ndarray
+    photos: np.ndarray
+    rejected: np.ndarray
+    confirmed: int = 0
+
+    def without(self, photo: int) -> "Template":
+        """The template as it would be if one photo had not been given."""
+        kept = self.photos != photo
+        return replace(self, views=self.views[kept], photos=self.photos[kept])
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """All enrolled concepts that one kind of feature tells apart (faces, or regions), in a fixed order.
+
+    strangers: (N, D) unit features that are none of them: shipped bank, background of references, library regions.
+    """
+
+    concepts: tuple[Template, ...]
+    strangers: np.ndarray
+
+    @cached_property
+    def prepared(self) -> "_Prepared":
+        """For the evidence of many regions."""
+        return _Prepared(self.concepts, self.strangers)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores regions against a gallery. weights: (5,) of the evidence in units of `scale`, from `centre`; bias: ()."""
+
+    gallery: ReferenceSet
+    weights: np.ndarray
+    bias: float
+    centre: np.ndarray
+    scale: np.ndarray
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Log-odds (R, C) float32 that regions with unit features (R, D) show each concept; higher is surer."""
+        return self._odds(self.gallery.prepared.evidence(features)) - rejection_penalty(features, self.gallery.concepts)
+
+    def held_out(self) -> list[np.ndarray]:
+        """Per concept, the log-odds of each reference photo's plain view, (photos,), scored without that photo."""
+        return [
+            np.array([self._odds(e)[0] for e in _left_out(self.gallery, c, most=1)], np.float32)
+            for c in range(len(self.gallery.concepts))
+        ]
+
+    def rejected(self) -> list[np.ndarray]:
+        """Per concept, the log-odds of what was rejected, (K,), as if it had not been."""
+        return [
+            self._odds(self.gallery.prepared.evidence(own.rejected))[:, c]
+            for c, own in enumerate(self.gallery.concepts)
+        ]
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The head as named arrays, for safetensors; the gallery's are stored by concept. See `restore`."""
+        return {
+            "weights": self.weights.astype(np.float32),
+            "bias": np.array([self.bias], np.float32),
+            "centre": self.centre.astype(np.float32),
+            "scale": self.scale.astype(np.float32),
+        }
+
+    def _odds(self, evidence: np.ndarray) -> np.ndarray:
+        found: np.ndarray = ((evidence - self.centre) / self.scale @ self.weights + self.bias).astype(np.float32)
+        return found
+
+
+def restore(gallery: ReferenceSet, tensors: Mapping[str, np.ndarray]) -> Scorer:
+    """A scorer from what `Scorer.tensors` gave, for the gallery it was fitted on."""
+    return Scorer(gallery, tensors["weights"], float(tensors["bias"][0]), tensors["centre"], tensors["scale"])
+
+
+def compute_pair_features(features: np.ndarray, concepts: Sequence[Template], strangers: np.ndarray) -> np.ndarray:
+    """The evidence (R, C, 5) float32 of regions (R, D) for each concept; see `PAIR_FEATURES`."""
+    return _Prepared(concepts, strangers).evidence(features)
+
+
+class _Prepared:
+    """What the evidence of any region needs of a gallery, computed once."""
+
+    def __init__(self, concepts: Sequence[Template], strangers: np.ndarray) -> None:
+        self._strangers = strangers
+        self._count = len(concepts)
+        if not concepts:
+            return
+        self.centres = np.stack([_unit(t.views.mean(axis=0)) for t in concepts])
+        orders = [np.argsort(t.photos, kind="stable") for t in concepts]
+        self._views = np.concatenate([t.views[o] for t, o in zip(concepts, orders, strict=True)])
+        photos = [t.photos[o] for t, o in zip(concepts, orders, strict=True)]
+        new = np.concatenate([np.append(True, p[1:] != p[:-1]) for p in photos])
+        self._starts = np.flatnonzero(new)  # of each reference photo's views
+        counts = [len(np.unique(p)) for p in photos]
+        self._spans = np.cumsum([0, *counts])
+        self._twins = _top_mean(self.centres @ strangers.T) if len(strangers) else np.zeros(self._count, np.float32)
+
+    def evidence(self, features: np.ndarray) -> np.ndarray:
+        """(R, C, 5) float32 of regions (R, D)."""
+        found = np.zeros((len(features), self._count, len(PAIR_FEATURES)), np.float32)
+        if not len(features) or not self._count:
+            return found
+        likeness = features @ self.centres.T
+        found[..., 0] = likeness
+        best = np.maximum.reduceat(features @ self._views.T, self._starts, axis=1)  # a column a reference photo
+        for c, (start, end) in enumerate(pairwise(self._spans)):
+            found[:, c, 1] = np.sort(best[:, start:end], axis=1)[:, -_NEIGHBOURS:].mean(axis=1)
+        found[..., 2] = _best_other(likeness)
+        for start in range(0, len(features) if len(self._strangers) else 0, _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            found[rows, :, 3] = _top_mean(features[rows] @ self._strangers.T)[:, None]
+        found[..., 4] = self._twins
+        return found
+
+
+def rejection_penalty(features: np.ndarray, concepts: Sequence[Template]) -> np.ndarray:
+    """Log-odds (R, C) that regions (R, D) lose for being nearer to a rejected region than to any view of a concept."""
+    found = np.zeros((len(features), len(concepts)), np.float32)
+    for column, own in enumerate(concepts):
+        if len(own.rejected) and len(features):
+            nearer = (features @ own.rejected.T).max(axis=1) - (features @ own.views.T).max(axis=1)
+            found[:, column] = _PENALTY * np.maximum(0.0, nearer)
+    return found
+
+
+def find_cohort(features: np.ndarray, concepts: Sequence[Template]) -> np.ndarray:
+    """Which regions (R, D) of an unlabelled library surely show none of the concepts: (R,) bool.
+
+    Those well under the likeness that each concept's worst reference has to the others, or under a fixed one.
+    """
+    found = np.ones(len(features), bool)
+    for own in concepts:
+        photos = np.unique(own.photos)
+        rest = [own.without(int(p)).views.mean(axis=0) for p in photos] if len(photos) > 1 else []
+        left = [float((own.views[own.photos == p] @ _unit(r)).mean()) for p, r in zip(photos, rest, strict=False)]
+        found &= features @ _unit(own.views.mean(axis=0)) < min([*left, _USUAL]) - _APART
+    return found
+
+
+def fit(gallery: ReferenceSet) -> Scorer:
+    """Fit the logistic head: left-out references against strangers and other concepts. Deterministic.
+
+    What the user decided is left out: hard cases would change the scale that thresholds of all concepts are on (seven
+    rejections in a library: errors of nine other concepts 8 before, 14 after).
+
+    With fewer than two photos for every concept there is nothing to leave out, and fixed weights are used.
+    """
+    kept = [len(np.unique(t.photos)) - t.confirmed for t in gallery.concepts]
+    positives = [e for c, n in enumerate(kept) for e in _left_out(gallery, c)[:n]]
+    if not positives:
+        centre = np.zeros(len(PAIR_FEATURES), np.float32)
+        return Scorer(gallery, np.array(_FALLBACK, np.float32), -8.0, centre, np.ones_like(centre))
+    negatives = _negatives(gallery)
+    centre, scale = negatives.mean(axis=0), negatives.std(axis=0)
+    scale = np.where(scale < 1e-4, 1.0, scale)
+    rows = np.concatenate([*positives, negatives])
+    labels = np.zeros(len(rows))
+    labels[: sum(map(len, positives))] = 1.0
+    share = np.concatenate([np.full(len(p), 1 / (len(p) * len(positives))) for p in positives])
+    share = np.concatenate([share, np.full(len(negatives), 1 / len(negatives))])
+    weights, bias = _logistic((rows - centre) / scale, labels, share)
+    return Scorer(gallery, weights.astype(np.float32), float(bias), centre, scale)
+
+
+def _left_out(gallery: ReferenceSet, concept: int, most: int | None = None) -> list[np.ndarray]:
+    """For each reference photo of a concept, the evidence (V, 5) of its views for it when it had not been given."""
+    own = gallery.concepts[concept]
+    photos = np.unique(own.photos)
+    if len(photos) < 2:
+        return []
+    others = np.delete(gallery.prepared.centres, concept, axis=0)
+    found = []
+    for photo in photos:
+        views = own.views[own.photos == photo][:most]
+        evidence = _Prepared([own.without(int(photo))], gallery.strangers).evidence(views)[:, 0]
+        if len(others):
+            evidence[:, PAIR_FEATURES.index("rival")] = (views @ others.T).max(axis=1)
+        found.append(evidence)
+    return found
+
+
+def _negatives(gallery: ReferenceSet) -> np.ndarray:
+    """Evidence (M, 5) of pairs that are certainly wrong: other concepts' views, the nearest strangers."""
+    views = np.concatenate([t.views for t in gallery.concepts])
+    owner = np.repeat(np.arange(len(gallery.concepts)), [len(t.views) for t in gallery.concepts])
+    of_views, of_strangers = (gallery.prepared.evidence(f) for f in (views, gallery.strangers))
+    rows = []
+    for c in range(len(gallery.concepts)):
+        nearest = np.argsort(-of_strangers[:, c, 0], kind="stable")[:_HARDEST]
+        rows += [of_views[owner != c, c], of_strangers[nearest, c]]
+    found = np.concatenate(rows)
+    return found if len(found) else np.zeros((1, len(PAIR_FEATURES)), np.float32)
+
+
+def _logistic(rows: np.ndarray, labels: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, float]:
+    """Ridge logistic regression by Newton's method; share (M,): the rows' weights. Returns weights (P,) and bias."""
+    design = np.concatenate([rows, np.ones((len(rows), 1))], axis=1).astype(np.float64)
+    penalty = np.full(design.shape[1], _RIDGE)
+    penalty[-1] = 1e-4
+    beta = np.zeros(design.shape[1])
+    for _ in range(_ROUNDS):
+        p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        slope = design.T @ (share * (p - labels)) + penalty * beta
+        bend = (design * (share * p * (1 - p))[:, None]).T @ design + np.diag(penalty)
+        step = np.linalg.solve(bend, slope)
+        beta = beta - step
+        if np.abs(step).max() < 1e-8:
+            break
+    return beta[:-1], float(beta[-1])
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    found: np.ndarray = vector / max(float(np.linalg.norm(vector)), 1e-9)
+    return found
+
+
+def _best_other(likeness: np.ndarray) -> np.ndarray:
+    """For each entry of (R, C) the largest other one of its row; 0 with one concept."""
+    if likeness.shape[1] < 2:
+        return np.zeros_like(likeness)
+    order = np.argsort(likeness, axis=1, kind="stable")
+    rows = np.arange(len(likeness))
+    found = np.repeat(likeness[rows, order[:, -1]][:, None], likeness.shape[1], axis=1)
+    found[rows, order[:, -1]] = likeness[rows, order[:, -2]]
+    return found
+
+
+def _top_mean(likeness: np.ndarray) -> np.ndarray:
+    """Mean of each row's 50 largest: (R,)."""
+    k = min(_COHORT, likeness.shape[1])
+    found: np.ndarray = np.partition(likeness, -k, axis=1)[:, -k:].mean(axis=1)
+    return found

@@ -1,0 +1,1 @@
+"""From pixels to detections: faces, regions and their features."""
