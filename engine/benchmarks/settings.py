@@ -9,7 +9,7 @@ from engine.core.files import sha256_of
 TABLES = ("1", "2", "4", "5", "6", "7", "more")
 DRAWN_VLMS = ("storybook", "storybook-blip2", "storybook-minigpt")
 HEAD_THRESHOLD = 0.5
-"""From which an object head fires in the paper; myvlm's own threshold is stricter (engine/README.md)."""
+"""From which an object head fires in the paper; myvlm's own is stricter (docs/experiments.md#object-threshold)."""
 _FORMAT = 5
 
 
