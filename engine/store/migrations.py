@@ -1,7 +1,4 @@
-"""The schemas of store and journal, as append-only migrations; a released one is never edited."""
-
-import os
-from pathlib import Path
+"""The schema of the concept store as append-only migrations; a released one is never edited."""
 
 from sqlite_utils import Database, Migrations
 
@@ -96,37 +93,3 @@ def m005_embedding_photos(db: Database) -> None:
 def m006_recognition_states(db: Database) -> None:
     """What recognition depended on in past runs, by the digest that JSON sidecars hold."""
     db.execute("create table recognition_states (digest text primary key, state text not null)")
-
-
-journal_migrations = Migrations("myvlm-journal")
-
-
-@journal_migrations()
-def j001_runs(db: Database) -> None:
-    """Runs that wrote sidecars, and what each file held before. A hash is that of the file's bytes; '' is no file."""
-    db.execute(
-        """create table runs (
-            id text primary key, command text not null, version text not null, started text not null,
-            finished text, undone text
-        )"""
-    )
-    db.execute(
-        """create table writes (
-            number integer primary key, run text not null references runs(id) on delete cascade,
-            path blob not null, photo blob not null, before blob, before_hash text not null, after_hash text not null,
-            unique (run, path)
-        )"""
-    )
-    db.execute("create index writes_by_path on writes (path)")
-
-
-@journal_migrations()
-def j002_folders(db: Database) -> None:
-    """Folders with sidecars of ours outlast the writes, so that these can be scrubbed when runs are forgotten.
-    `lost`: what the file held before was forgotten, because it named somebody who is.
-    """
-    db.execute("create table folders (path blob primary key)")
-    db.execute("alter table writes add column lost integer not null default 0")
-    paths = [Path(os.fsdecode(path)) for (path,) in db.execute("select distinct path from writes")]
-    folders = sorted({os.fsencode(p.parent) for p in paths})
-    db.conn.executemany("insert into folders values (?)", [(f,) for f in folders])

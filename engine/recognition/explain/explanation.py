@@ -34,7 +34,7 @@ from engine.recognition.recognise import (
 from engine.recognition.scoring import PAIR_FEATURES, compute_pair_features, rejection_penalty
 from engine.session import Session
 from engine.sidecars.locate import Namer
-from engine.sidecars.xmp import name_key
+from engine.sidecars.xmp import folded_name
 from engine.store.calibrations import common_folder
 from engine.store.concepts import Head
 from engine.vision.cached_extractor import find_faces, find_regions, known_faces
@@ -191,7 +191,7 @@ def explain_recognition(
         if feature is not None:
             nearest, rejection = (f(session, concept, head, feature) for f in (find_nearest, find_rejection))
             told = replace(told, nearest=nearest, likeness=mean_likeness(head, feature), rejection=rejection)
-    if told.outcome is RecognitionOutcome.NAMED and name_key(concept.name) in declined:
+    if told.outcome is RecognitionOutcome.NAMED and folded_name(concept.name) in declined:
         taken_out = "the name was taken out of the photo's sidecar"
         told = replace(told, outcome=RecognitionOutcome.DECLINED, cause=Cause.DECIDED, reason=taken_out)
     return told
