@@ -71,17 +71,17 @@ class Report:
 
     def _count(self, result: "PhotoResult") -> None:
         from engine.captioning.caption import LIVE_HALF, VIDEO
-        from engine.sidecars.locate import BOTH_THERE
+        from engine.core.notes import KEPT_DESCRIPTION_NOTES, NoteCode
 
         self.counts[result.status] = self.counts.get(result.status, 0) + 1
         self.videos += result.reason in (VIDEO, LIVE_HALF)
         self.live += result.reason == LIVE_HALF
-        both = [note for note in result.notes if BOTH_THERE in note]
+        both = [note for note in result.notes if note.code is NoteCode.TWO_SIDECARS]
         if both and not self.both:
             out.warn(f"{path_text(result.path)}: {both[0]} (said once; -v says it of every photo)")
         self.both += bool(both)
         if result.status != "unchanged":
-            self.kept += any(note.startswith("kept the description") for note in result.notes)
+            self.kept += any(note.code in KEPT_DESCRIPTION_NOTES for note in result.notes)
         if result.caption is None and result.status in ("ok", "dry-run", "unchanged"):
             if self.has_vlm and not self.told and result.status != "unchanged":
                 out.warn(NO_VLM_FOR_PHOTOS)
@@ -152,6 +152,6 @@ def describe_result(result: Any) -> dict[str, Any]:
         "pictures": [path_text(p) for p in getattr(result, "pictures", ())],
         "taken": result.facts.taken if result.facts else None,
         "reason": result.reason,
-        "notes": list(result.notes),
+        "notes": [str(n) for n in result.notes],
         "seconds": round(result.seconds, 3),
     }

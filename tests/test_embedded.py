@@ -12,7 +12,7 @@ from PIL import Image
 from engine.photos.metadata.embedded import Embedded, read_embedded
 from engine.photos.metadata.exif import read_exif
 from engine.photos.photo_file import PhotoFile, read_photo
-from engine.sidecars.merge.seed import seed_packet
+from engine.sidecars.merge.new_sidecar import start_packet
 from tests.photo_files import corners, encoded, exif_bytes, iim, jpeg_with, make_dng, photoshop, png_with
 
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="r"/>é</x:xmpmeta>'.encode()
@@ -290,7 +290,7 @@ def test_a_packet_of_blanks_is_none(blank):
     mark = b"http://ns.adobe.com/xap/1.0/\0"
     data = jpeg_with(encoded(corners(), "JPEG"), (0xE1, mark + blank))
     assert read(data) == Embedded()
-    assert seed_packet(read(data))[0].blocks() == []
+    assert start_packet(read(data))[0].blocks() == []
     assert read(jpeg_with(data, (0xE1, mark + b"<x/>"))).xmp == b"<x/>"
     assert read(encoded(corners(), "TIFF", tiffinfo={0x02BC: blank})) == Embedded()
     assert read(png_with(encoded(corners(), "PNG"), (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + blank))) == Embedded()

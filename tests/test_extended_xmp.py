@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import SidecarError
+from engine.core.notes import Note, NoteCode
 from engine.photos.metadata.embedded import Embedded, read_embedded
 from engine.photos.metadata.extended import MARK, ExtendedPart, assemble, read_part
 from engine.photos.photo_file import PhotoFile
-from engine.sidecars.merge.seed import embedded_keywords, human_description, seed_packet
+from engine.sidecars.merge.new_sidecar import embedded_keywords, find_user_description, start_packet
 from engine.sidecars.rdf.namespaces import DC
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.xmp import merge_content
@@ -39,7 +40,7 @@ def embedded_in(data):
 
 
 def seeded(main, contents):
-    return seed_packet(embedded_in(jpeg(main, contents)))[0]
+    return start_packet(embedded_in(jpeg(main, contents)))[0]
 
 
 LONG = wrap(block(OURS + "".join(f"<dc:relation>{k:0200}</dc:relation>" for k in range(1))))
@@ -62,7 +63,7 @@ def test_extended_words_are_in_the_new_sidecar(shape):
     assert b"HasExtendedXMP" not in packet.serialise()
     embedded = embedded_in(jpeg(main_packet(LONG), SHAPES[shape](LONG)))
     merge = merge_content(None, WORDS, NOW, embedded=embedded)
-    assert "kept the description that was there" in merge.notes
+    assert Note(NoteCode.KEPT_DESCRIPTION) in merge.notes
     assert Packet(merge.data).items(DC, "subject") == ["family", "Anna", "Rex"]
 
 
@@ -100,7 +101,7 @@ def test_what_is_incomplete_or_damaged_is_left_alone(fault):
     embedded = embedded_in(jpeg(main_packet(LONG), broken(FAULTS[fault])))
     with pytest.raises(SidecarError, match="Extended XMP"):
         merge_content(None, WORDS, NOW, embedded=embedded)
-    for use in (lambda: human_description(embedded, None), lambda: embedded_keywords(embedded)):
+    for use in (lambda: find_user_description(embedded, None), lambda: embedded_keywords(embedded)):
         with pytest.raises(SidecarError, match="Extended XMP"):
             use()
 
@@ -146,14 +147,14 @@ def test_pictures_in_extended_xmp_stay_in_the_photo():
 
 
 def test_a_name_without_any_extended_xmp_is_a_note():
-    packet, notes = seed_packet(Embedded(xmp=main_packet(LONG, description("Main words"))))
+    packet, notes = start_packet(Embedded(xmp=main_packet(LONG, description("Main words"))))
     assert packet.default_text(DC, "description") == "Main words"
-    assert "not in the file" in notes[0]
+    assert "not in the file" in str(notes[0])
 
 
 def test_extended_xmp_that_is_not_named_is_left_over():
     embedded = embedded_in(jpeg(wrap(block(description("Main words"))), split(LONG)))
-    assert seed_packet(embedded)[0].items(DC, "subject") == []
+    assert start_packet(embedded)[0].items(DC, "subject") == []
 
 
 def test_other_subjects_and_attributes():
@@ -175,7 +176,7 @@ def test_what_exiftool_splits_is_read(tmp_path, size):
     embedded = embedded_in(path.read_bytes())
     assert embedded.extended
     assert not any(e.fault for e in embedded.extended)
-    (tmp_path / "a.xmp").write_bytes(seed_packet(embedded)[0].serialise())
+    (tmp_path / "a.xmp").write_bytes(start_packet(embedded)[0].serialise())
     command = ["exiftool", "-j", "-G1", "-XMP:all", str(path), str(tmp_path / "a.xmp")]
     photo, sidecar = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     kept = {k: v for k, v in photo.items() if k.startswith("XMP-") and "xmpNote" not in k and k != "XMP-x:XMPToolkit"}
@@ -252,7 +253,7 @@ def look_at_merge(seed):
     guid = guid_of(extended)
     parts = assemble(read_part(c) for c in split(extended, 100, guid))
     try:
-        packet, _ = seed_packet(Embedded(xmp=main_packet(extended, inner), extended=parts))
+        packet, _ = start_packet(Embedded(xmp=main_packet(extended, inner), extended=parts))
     except SidecarError:
         return False
     assert packet.default_text(DC, "title") == "Main words"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import engine.sidecars
 from engine.core.boxes import Box
 from engine.core.errors import SidecarError
+from engine.core.notes import Note
 from engine.core.types import Kind, Match, PhotoFacts
 from engine.sidecars.json_sidecar import SCHEMA, PhotoRecord, parse_record, read_record, render_record
 
@@ -20,7 +21,9 @@ DESCRIPTION = json.loads(PATH.read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(DESCRIPTION)
 FACTS = PhotoFacts("ab" * 32, 400, 300, "JPEG", 6, "2026-06-12T10:15:00+02:00", (54.3233, 10.1394))
 REX = Match("0123456789ab", "Rex", Kind.PET, 3, 0.93, 0.85, Box(10, 20, 110, 220), "detector")
-ACCOUNT = PhotoRecord(FACTS, "Rex is on the beach.", (REX,), "embedded:vlm", "1", "k:1", "r", "s", ("a note",), "a.jpg")
+ACCOUNT = PhotoRecord(
+    FACTS, "Rex is on the beach.", (REX,), "embedded:vlm", "1", "k:1", "r", "s", (Note.parse("a note"),), "a.jpg"
+)
 
 TEXT = st.text(st.characters(), max_size=30)
 SCORES = st.floats(-1, 1).map(lambda x: round(x, 4))
@@ -51,7 +54,7 @@ ACCOUNTS = st.builds(
     TEXT,
     TEXT,
     TEXT,
-    st.lists(TEXT, max_size=3).map(tuple),
+    st.lists(TEXT.map(Note.parse), max_size=3).map(tuple),
     st.none() | TEXT,
 )
 

@@ -9,7 +9,7 @@ import pytest
 from sqlite_utils import Database, Migrations
 
 from engine.sidecars.journal import Journal, Write
-from engine.sidecars.migrations import journal_migrations
+from engine.sidecars.journal_migrations import journal_migrations
 from engine.sidecars.name_search import NameSearch
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -97,13 +97,13 @@ def test_forgetting_leaves_the_undo_of_others_alone(home, monkeypatch):
         ("/home/rex/Rex/d.jpg.xmp", b"x"),
     )
     sought = NameSearch({"Rex"}, frozenset())
-    assert journal.forget(sought.is_told, sought.in_path) == 3
+    assert journal.forget(sought.in_file, sought.in_path) == 3
     left = {w.path.name: (w.before, w.lost) for w in journal.writes("r1")}
     assert left.keys() == {"a.jpg.xmp", "b.jpg.xmp", "c.jpg.xmp"}
     assert (left["b.jpg.xmp"], left["c.jpg.xmp"]) == ((None, True), (None, False))
     assert left["a.jpg.xmp"][0]
     assert journal.folders() == (Path("/home/rex/Rexford"),)
-    assert journal.forget(sought.is_told, sought.in_path) == 0
+    assert journal.forget(sought.in_file, sought.in_path) == 0
     journal.close()
     assert not any(w in data for w in (b"Rex.jpg", b"/Rex/", b">Rex<") for data in bytes_of(home))
 
@@ -116,7 +116,7 @@ def test_folders_stay_known_when_all_runs_are_pruned(home):
 
 
 def test_journals_of_the_first_version_are_brought_up_to_date(home):
-    from engine.sidecars.migrations import j001_runs, j002_folders
+    from engine.sidecars.journal_migrations import j001_runs, j002_folders
 
     home.mkdir()
     old = Database(home / "journal.db")

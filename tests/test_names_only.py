@@ -13,8 +13,8 @@ from engine.photos.discovery import FoundFile
 from engine.session import DRAWN_BY
 from engine.sidecars.json_sidecar import parse_record, render_record
 from engine.sidecars.locate import Naming
+from engine.sidecars.merge.ownership import DESCRIPTION, PEOPLE, SUBJECT
 from engine.sidecars.rdf.packet import Packet
-from engine.sidecars.xmp import DESCRIPTION, PEOPLE, SUBJECT
 from tests.learned import draw_album, train
 
 

@@ -182,7 +182,7 @@ def test_each_folder_is_listed_once(tmp_path, monkeypatch):
     assert listed == [tmp_path / "one", tmp_path / "two"]
     for k in range(40):
         names.find(tmp_path / f"empty{k}" / "a.jpg")
-    assert len(names._known) <= 16
+    assert len(names._listings) <= 16
 
 
 def test_names_that_are_not_utf8(tmp_path):

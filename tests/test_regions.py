@@ -128,7 +128,7 @@ def test_pixels_of_an_unknown_size_mean_nothing():
     assert read_regions(packet) == ()
     added = add_regions(packet, [NamedRegion("Rex", 0.2, 0.2, 0.1, 0.1)], (400, 300))
     assert not added.written
-    assert "unknown size" in added.notes[0]
+    assert "unknown size" in str(added.notes[0])
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_never_more_than_nine_and_never_unnamed(there):
     added = add_regions(packet, [NamedRegion(" ", 0.5, 0.5, 0.1, 0.1), *wanted], (400, 300))
     assert len(added.written) == max(0, LIMIT - there)
     assert count(packet) == max(LIMIT, there)
-    assert "Q9" in added.notes[0]
+    assert "Q9" in str(added.notes[0])
     assert not [m for m in packet.items(MYVLM, "Regions") if m.startswith(" ")]
     again = Packet(packet.serialise())
     assert add_regions(again, wanted, (400, 300)).written == added.written
@@ -245,7 +245,7 @@ def test_regions_of_another_crop_or_turn_get_no_company(size, fits):
     added = add_regions(packet, [ANNA], size)
     assert bool(added.written) == fits
     assert read_dimensions(packet) == (400, 300)
-    assert fits or "400 x 300" in added.notes[0]
+    assert fits or "400 x 300" in str(added.notes[0])
 
 
 def test_our_own_follow_the_picture_into_another_shape():

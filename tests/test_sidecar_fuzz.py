@@ -18,7 +18,7 @@ from engine.sidecars.merge.ownership import LABELS, METADATA_DATE, OURS
 from engine.sidecars.rdf.namespaces import MYVLM
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion
-from engine.sidecars.xmp import Policy, SidecarContent, merge_content, read_standing, remove_words, take_back
+from engine.sidecars.xmp import Policy, SidecarContent, merge_content, read_xmp_status, remove_content, restore
 from tests.xmp_oracles import LATER, NOW, RDF, SILENT, SPACES, WORDS, graph
 
 FEW, MANY = 400, int(os.environ.get("MYVLM_FUZZ", "100000"))
@@ -134,8 +134,8 @@ def foreign_properties(data: bytes) -> Counter:
 def check(data: bytes, words: SidecarContent, policy: Policy, embedded: Embedded | None, *, deeply: bool) -> str:
     """What became of an input: refused, unchanged or merged."""
     try:
-        read_standing(data)
-        remove_words(data)
+        read_xmp_status(data)
+        remove_content(data)
     except SidecarError:
         pass
     try:
@@ -149,16 +149,16 @@ def check(data: bytes, words: SidecarContent, policy: Policy, embedded: Embedded
     )
     before = foreign_properties(data)
     assert foreign_properties(merged) == before
-    assert read_standing(merged).marked
+    assert read_xmp_status(merged).marked
     for names, ids in ((None, frozenset()), (frozenset({"Anna"}), frozenset({"ab12"}))):
         try:
-            left = remove_words(merged, names, ids)
+            left = remove_content(merged, names, ids)
         except SidecarError:
             continue
         assert left is None or foreign_properties(left) == before
     for earlier in (None, data):
         try:
-            left = take_back(merged, earlier)
+            left = restore(merged, earlier)
         except SidecarError:
             continue
         assert left is None or foreign_properties(left) == before

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from engine.core.errors import SidecarError
+from engine.core.notes import Note, NoteCode
 from engine.photos.metadata.embedded import Embedded
-from engine.sidecars.merge.junk import is_junk
+from engine.sidecars.merge.automatic import is_automatic
 from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion, read_regions
-from engine.sidecars.xmp import Policy, merge_content, read_standing, remove_words, take_back, wants_embedded
+from engine.sidecars.xmp import Policy, merge_content, needs_embedded, read_xmp_status, remove_content, restore
 from tests.other_programs import darktable
 from tests.xmp_oracles import LATER, NOW, WORDS, array, assert_kept, block, description, graph, merging, wrap
 
@@ -43,10 +44,10 @@ def test_a_second_merge_changes_nothing():
 
 def test_run_and_date_are_written_only_with_something_else():
     first = merged(None, replace(WORDS, run="r1"))
-    assert read_standing(first).run == "r1"
+    assert read_xmp_status(first).run == "r1"
     assert b"2026-11-21T12:00:00+00:00" in first
     second = merging(first, replace(OTHER, run="r2"), LATER).data
-    assert read_standing(second).run == "r2"
+    assert read_xmp_status(second).run == "r2"
     assert b"2027-01-01T00:00:00+00:00" in second
     assert second.count(b"MetadataDate>") == 2
 
@@ -70,9 +71,9 @@ def test_a_humans_description_is_never_touched(existing):
     merge = merging(existing, WORDS, NOW)
     assert WORDS.caption.encode() not in merge.data
     assert b"Our summer" in merge.data
-    assert "kept the description" in merge.notes[0]
+    assert "kept the description" in str(merge.notes[0])
     assert subjects(merge.data) == ["Anna", "Rex"]
-    assert read_standing(merge.data).caption == "kept"
+    assert read_xmp_status(merge.data).caption == "kept"
     assert_kept(existing, merge.data)
     assert merged(merge.data) is None
 
@@ -81,9 +82,9 @@ def test_replace_all_replaces_a_humans_description_and_keeps_it_in_our_block():
     existing = wrap(block(description("Our summer")))
     data = merged(existing, policy=Policy(replace_all=True))
     assert Packet(data).default_text(DC, "description") == WORDS.caption
-    assert read_standing(data).caption == "ours"
+    assert read_xmp_status(data).caption == "ours"
     assert merged(data, policy=Policy(replace_all=True)) is None
-    assert Packet(remove_words(data)).default_text(DC, "description") == "Our summer"
+    assert Packet(remove_content(data)).default_text(DC, "description") == "Our summer"
     german = merged(wrap(block(description("Unser Sommer", "de"))), policy=Policy(replace_all=True))
     assert b"Unser Sommer" in german
     assert Packet(german).default_text(DC, "description") == WORDS.caption
@@ -93,14 +94,14 @@ def test_the_text_that_we_replaced_outlives_a_program_that_drops_ours():
     ours = merged(wrap(block(description("Our summer"))), policy=Policy(replace_all=True))
     again = merged(darktable(ours), policy=Policy(replace_all=True))
     assert Packet(again).default_text(DC, "description") == WORDS.caption
-    assert Packet(remove_words(again)).default_text(DC, "description") == "Our summer"
+    assert Packet(remove_content(again)).default_text(DC, "description") == "Our summer"
 
 
 def test_what_comes_back_is_only_what_was_replaced():
     german = '<rdf:li xml:lang="de">Unser Sommer</rdf:li>'
     existing = wrap(block(description("").replace("</rdf:Alt>", f"{german}</rdf:Alt>")))
     data = merged(existing, policy=Policy(replace_all=True))
-    assert remove_words(data).count(b"Unser Sommer") == 1
+    assert remove_content(data).count(b"Unser Sommer") == 1
 
 
 def test_the_marked_default_text_counts_before_one_without_a_language():
@@ -108,7 +109,7 @@ def test_the_marked_default_text_counts_before_one_without_a_language():
     existing = wrap(block(f"<dc:description><rdf:Bag>{items}</rdf:Bag></dc:description>"))
     data = merged(existing, policy=Policy(replace_all=True))
     assert merged(data, policy=Policy(replace_all=True)) is None
-    assert Packet(remove_words(data)).items(DC, "description") == ["first", "second"]
+    assert Packet(remove_content(data)).items(DC, "description") == ["first", "second"]
 
 
 def test_an_edited_caption_belongs_to_its_editor():
@@ -117,7 +118,7 @@ def test_an_edited_caption_belongs_to_its_editor():
     data = merged(edited, later)
     assert b"Rex asleep, finally!" in data
     assert b"Rex is awake" not in data
-    assert read_standing(data).caption == "human"
+    assert read_xmp_status(data).caption == "human"
 
 
 def test_a_translation_beside_our_caption_stays():
@@ -126,7 +127,7 @@ def test_a_translation_beside_our_caption_stays():
     data = merged(both, OTHER)
     assert "Rex schläft.".encode() in data
     assert Packet(data).default_text(DC, "description") == "A dog."
-    assert "Rex schläft.".encode() in remove_words(data)
+    assert "Rex schläft.".encode() in remove_content(data)
 
 
 def test_our_own_caption_and_terms_are_brought_up_to_date():
@@ -176,8 +177,8 @@ def test_an_empty_description_in_attribute_form_is_filled_once():
 def test_a_keyword_list_of_an_unusual_form_is_left_alone_and_told(odd):
     existing = wrap(block(odd))
     merge = merging(existing, WORDS, NOW)
-    assert "could not add Anna, Rex: dc:subject" in merge.notes[0]
-    assert graph(remove_words(merge.data), shared=True) == graph(existing, shared=True)
+    assert "could not add Anna, Rex: dc:subject" in str(merge.notes[0])
+    assert graph(remove_content(merge.data), shared=True) == graph(existing, shared=True)
     assert merged(merge.data) is None
 
 
@@ -217,7 +218,7 @@ class TestImageDescription:
         assert Packet(data).default_text(TIFF, "ImageDescription") in (None, WORDS.caption)
         updated = merged(data, OTHER)
         assert updated.count(b">A dog.<") == (2 if b"tiff:" in before else 1)
-        assert graph(remove_words(updated), shared=True) == graph(before, shared=True)
+        assert graph(remove_content(updated), shared=True) == graph(before, shared=True)
 
     def test_a_humans_text_stays(self):
         before = wrap(block(description("Grandma, 1980", name="tiff:ImageDescription")))
@@ -252,7 +253,7 @@ class TestImageDescription:
         ],
     )
     def test_camera_junk(self, text):
-        assert is_junk(text)
+        assert is_automatic(text)
 
     @pytest.mark.parametrize(
         "text",
@@ -262,7 +263,7 @@ class TestImageDescription:
         ],
     )
     def test_what_a_human_may_have_written(self, text):
-        assert not is_junk(text)
+        assert not is_automatic(text)
 
 
 class TestHierarchy:
@@ -295,7 +296,7 @@ class TestHierarchy:
         assert Packet(data).items(LIGHTROOM, "hierarchicalSubject") == ["holiday", "People|Anna", "Pets|Rex"]
         assert merged(data) is None, "it is kept up to date without being asked for again"
         assert Packet(merged(data, OTHER)).find(LIGHTROOM, "hierarchicalSubject") is None
-        assert graph(remove_words(data), shared=True) == graph(existing, shared=True)
+        assert graph(remove_content(data), shared=True) == graph(existing, shared=True)
 
     def test_a_seeded_new_sidecar_gets_a_tags_list_with_everything(self):
         embedded = Embedded(xmp=wrap(block(array("dc:subject", "holiday"))))
@@ -329,7 +330,7 @@ class TestRegions:
         assert merged(data, words) is None
         assert merged(data) is None, "not asked for: they stay"
         assert [r.name for r in read_regions(Packet(merged(data, replace(words, regions=()))))] == ["Ben"]
-        assert graph(remove_words(data)) == graph(existing)
+        assert graph(remove_content(data)) == graph(existing)
 
 
 class TestRemoval:
@@ -337,29 +338,29 @@ class TestRemoval:
 
     def test_nothing_of_ours_changes_nothing(self):
         data = wrap(block(description("Our summer")))
-        assert remove_words(data) == data
-        assert remove_words(data, frozenset({"Anna"}), frozenset({"ab12"})) == data
+        assert remove_content(data) == data
+        assert remove_content(data, frozenset({"Anna"}), frozenset({"ab12"})) == data
 
     def test_a_sidecar_that_was_ours_alone_may_go(self):
-        assert remove_words(merged(None)) is None
-        assert remove_words(merged(None, OTHER)) is None
+        assert remove_content(merged(None)) is None
+        assert remove_content(merged(None, OTHER)) is None
 
     def test_what_others_wrote_into_ours_stays(self):
         rated = merged(None).replace(b"<xmp:MetadataDate>", b"<xmp:Rating>4</xmp:Rating><xmp:MetadataDate>")
-        left = remove_words(rated)
+        left = remove_content(rated)
         assert b"Rating>4" in left
         assert b"Anna" not in left
         assert MYVLM.encode() not in left
 
     def test_a_humans_edit_of_our_caption_stays(self):
         edited = merged(None).replace(WORDS.caption.encode(), b"Anna at home")
-        left = remove_words(edited)
+        left = remove_content(edited)
         assert Packet(left).default_text(DC, "description") == "Anna at home"
         assert subjects(left) == []
 
     def test_forgetting_a_name_takes_out_only_what_is_about_it(self):
         data = merged(wrap(block(array("digiKam:TagsList", "Places/Rome", kind="Seq"))))
-        left = remove_words(data, frozenset({"anna"}), frozenset({"ab12"}))
+        left = remove_content(data, frozenset({"anna"}), frozenset({"ab12"}))
         assert b"Anna" not in left
         assert b"ab12" not in left
         packet = Packet(left)
@@ -370,7 +371,7 @@ class TestRemoval:
 
     def test_a_caption_without_the_name_stays(self):
         data = merged(None, replace(WORDS, caption="Annabel sleeps."))
-        assert Packet(remove_words(data, frozenset({"Anna"}))).default_text(DC, "description") == "Annabel sleeps."
+        assert Packet(remove_content(data, frozenset({"Anna"}))).default_text(DC, "description") == "Annabel sleeps."
 
 
 @pytest.mark.parametrize(
@@ -404,8 +405,8 @@ class TestRemoval:
     ids=lambda v: v if isinstance(v, str) else "data",
 )
 def test_dangerous_and_foreign_files_are_refused(data, why):
-    assert not wants_embedded(data)
-    for use in (lambda: merging(data), lambda: read_standing(data), lambda: remove_words(data)):
+    assert not needs_embedded(data)
+    for use in (lambda: merging(data), lambda: read_xmp_status(data), lambda: remove_content(data)):
         with pytest.raises(SidecarError, match=why):
             use()
 
@@ -427,7 +428,7 @@ def test_what_cannot_be_xml_is_an_error_of_that_photo():
 
 def test_a_later_versions_sidecar_is_left_alone():
     newer = merged(None).replace(b"<myvlm:SchemaVersion>2<", b"<myvlm:SchemaVersion>3<")
-    for use in (lambda: merging(newer), lambda: read_standing(newer), lambda: take_back(newer, None)):
+    for use in (lambda: merging(newer), lambda: read_xmp_status(newer), lambda: restore(newer, None)):
         with pytest.raises(SidecarError, match="newer version"):
             use()
 
@@ -485,7 +486,7 @@ def test_the_photos_own_description_and_keywords_are_not_hidden_by_a_sidecar_tha
     embedded = Embedded(exif_description="Grandma, 1980", keywords=("family",))
     merge = merging(existing, WORDS, NOW, embedded=embedded)
     assert WORDS.caption.encode() not in merge.data
-    assert merge.notes == ("kept the description in the photo file",)
+    assert merge.notes == (Note(NoteCode.KEPT_EMBEDDED_DESCRIPTION),)
     assert subjects(merge.data) == ["family", "Anna", "Rex"]
     assert merging(merge.data, WORDS, NOW, embedded=embedded).data is None
 
@@ -507,7 +508,7 @@ class TestUnreadPhotos:
         ],
     )
     def test_what_a_merge_needs_them_for(self, existing, wanted):
-        assert wants_embedded(existing) is wanted
+        assert needs_embedded(existing) is wanted
 
     def test_neither_description_nor_keywords_are_begun(self):
         merge = merge_content(self.RATED, WORDS, NOW)
@@ -515,7 +516,7 @@ class TestUnreadPhotos:
         assert packet.find(DC, "description") is None
         assert packet.find(DC, "subject") is None
         assert packet.items(IPTC_EXT, "PersonInImage") == ["Anna"]
-        assert ["was not read" in n for n in merge.notes] == [True, True]
+        assert [n.code for n in merge.notes] == [NoteCode.DESCRIPTION_UNREAD, NoteCode.KEYWORDS_UNREAD]
         assert merge_content(merge.data, WORDS, LATER).data is None
         later = merge_content(
             merge.data, WORDS, NOW, embedded=Embedded(exif_description="Grandma", keywords=("family",))

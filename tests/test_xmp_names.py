@@ -8,7 +8,7 @@ from lxml import etree
 from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion, read_regions
-from engine.sidecars.xmp import Policy, read_standing, remove_words
+from engine.sidecars.xmp import Policy, read_xmp_status, remove_content
 from tests.other_programs import darktable
 from tests.xmp_oracles import LATER, RDF, WORDS, array, block, description, merging, wrap
 
@@ -68,8 +68,8 @@ def test_the_sole_keyword_that_a_human_took_out_with_the_caption_stays_out():
     mine = merging(wrap(block()), rex).data
     edited = without(mine.replace(WORDS.caption.encode(), b"My dog"), "Rex")
     assert Packet(edited).find(*SUBJECT) is None
-    assert read_standing(edited).caption == "human"
-    assert read_standing(edited).dropped == ()
+    assert read_xmp_status(edited).caption == "human"
+    assert read_xmp_status(edited).dropped == ()
     done = settled(edited, rex)
     assert told(done) == set()
     assert Packet(done).items(MYVLM, "Declined") == ["Rex"]
@@ -92,14 +92,14 @@ def test_a_name_that_was_taken_out_of_one_property_goes_from_all(place):
     terms = ("Anna", "People|Anna", "People/Anna")
     edited = without_region(ours(), "Anna") if place == "region" else without(ours(), *terms, of=[place])
     assert told(settled(edited)) == {"holiday", "Rex"}
-    unasked = replace(FULL, regions=None, unasked=frozenset({"Anna"}), names=("Rex",), people=())
+    unasked = replace(FULL, regions=None, unrequested=frozenset({"Anna"}), names=("Rex",), people=())
     assert told(settled(edited, unasked)) == {"holiday", "Rex"}, "whatever was asked for"
 
 
 @pytest.mark.parametrize("caption", [WORDS.caption, "My dog"])
 def test_whole_properties_that_vanished_beside_a_description_were_taken_out(caption):
     edited = without(ours().replace(WORDS.caption.encode(), caption.encode()), "Anna", "Rex", "holiday", of=[SUBJECT])
-    assert read_standing(edited).dropped == ()
+    assert read_xmp_status(edited).dropped == ()
     assert told(settled(edited)) <= {"holiday"}
 
 
@@ -117,7 +117,7 @@ def test_a_human_may_put_a_name_in_again():
     assert told(done) == {"holiday", "Rex", "Anna", "anna"}
     assert Packet(done).items(*SUBJECT) == ["holiday", "Rex", "anna"], "his spelling, once"
     assert Packet(done).items(MYVLM, "Declined") == []
-    assert told(remove_words(done)) == {"holiday", "anna"}
+    assert told(remove_content(done)) == {"holiday", "anna"}
 
 
 def test_what_others_say_beside_a_declined_name_does_not_bring_it_back():
@@ -166,7 +166,7 @@ def test_a_name_with_a_separator_is_one_in_all_properties():
 
 def test_forgetting_a_name_forgets_that_it_was_taken_out():
     done = settled(without(ours(), "Anna", "Rex", of=[SUBJECT]))
-    left = remove_words(done, frozenset({"ANNA"}), frozenset({"ab12"}))
+    left = remove_content(done, frozenset({"ANNA"}), frozenset({"ab12"}))
     assert b"Anna" not in left
     assert Packet(left).items(MYVLM, "Declined") == ["Rex"]
 
@@ -182,8 +182,8 @@ class TestUnasked:
         hierarchy=("Pets|Rex",),
         concepts=("cd34@3",),
         regions=(REX,),
-        unasked=frozenset({"anna"}),
-        unasked_ids=frozenset({"ab12"}),
+        unrequested=frozenset({"anna"}),
+        unrequested_ids=frozenset({"ab12"}),
     )
 
     def test_what_we_said_of_them_stays(self):
@@ -209,7 +209,7 @@ class TestUnasked:
         assert Packet(done).items(MYVLM, "Concepts") == ["ab12@1"]
 
     def test_what_was_looked_for_in_vain_or_is_gone_goes(self):
-        assert told(settled(ours(), replace(self.ONE, unasked=frozenset(), unasked_ids=frozenset()))) == {
+        assert told(settled(ours(), replace(self.ONE, unrequested=frozenset(), unrequested_ids=frozenset()))) == {
             "holiday",
             "Rex",
         }
@@ -221,7 +221,7 @@ class TestUnasked:
     def test_what_others_say_of_them_is_not_ours(self):
         start = wrap(block(array("dc:subject", "Anna")))
         done = settled(merging(start, FULL).data, self.ONE)
-        assert told(remove_words(done)) == {"Anna"}
+        assert told(remove_content(done)) == {"Anna"}
         assert Packet(done).items(MYVLM, "Subjects") == ["Rex"]
 
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from engine.core.errors import SidecarError
-from engine.sidecars.xmp import Policy, read_standing, remove_words
+from engine.sidecars.xmp import Policy, read_xmp_status, remove_content
 from tests.xmp_oracles import LATER, NOW, WORDS, assert_kept, graph, members, merging
 from tests.xmp_strategies import packets
 
@@ -36,11 +36,11 @@ def test_any_packet_keeps_every_foreign_property(data):
     again = merge(merged, OTHER)
     assert_kept(data, again, replaced=junk)
     assert merging(again, OTHER, LATER).data is None
-    assert read_standing(again).marked
-    left = remove_words(again)
+    assert read_xmp_status(again).marked
+    left = remove_content(again)
     if left is not None:
         assert graph(left, shared=True) == graph(data, shared=True)
-        assert remove_words(left) == left
+        assert remove_content(left) == left
     else:
         assert not graph(data)
 
@@ -53,12 +53,12 @@ def test_any_packet_with_any_policy(data, policy):
         return
     assert graph(merged) == graph(data)
     assert merging(merged, WORDS, LATER, policy=policy).data is None
-    left = remove_words(merged)
+    left = remove_content(merged)
     if left is not None:
         assert graph(left) == graph(data)
         for name in ("dc:description", "tiff:ImageDescription"):
             assert [t for t, _ in members(left, name) if t.strip()] == [t for t, _ in members(data, name) if t.strip()]
     for name in (frozenset({"Anna"}), frozenset({"Rex", "Anna"})):
-        scrubbed = remove_words(merged, name, frozenset({"ab12"}))
+        scrubbed = remove_content(merged, name, frozenset({"ab12"}))
         assert scrubbed is None or graph(scrubbed) == graph(data)
         assert scrubbed is None or b"ab12" not in scrubbed

@@ -10,7 +10,7 @@ from engine.photos.metadata.embedded import Embedded
 from engine.sidecars.rdf.namespaces import DC, IPTC_EXT, MYVLM, TIFF
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion, read_regions
-from engine.sidecars.xmp import Policy, read_standing, remove_words, take_back
+from engine.sidecars.xmp import Policy, read_xmp_status, remove_content, restore
 from tests.other_programs import darktable
 from tests.xmp_oracles import LATER, WORDS, array, block, description, graph, merging, wrap
 from tests.xmp_strategies import packets
@@ -54,62 +54,62 @@ def says(data):
 def test_the_words_of_the_run_before_come_back(start, policy):
     first = merging(start, FIRST, policy=policy).data
     second = merging(first, SECOND, policy=policy).data
-    back = take_back(labelled(second), first)
+    back = restore(labelled(second), first)
     assert says(back) == says(first)
     assert b"red" in back
     assert merging(back, FIRST, LATER, policy=policy).data is None
-    assert says(take_back(labelled(back), start)) == says(start)
+    assert says(restore(labelled(back), start)) == says(start)
 
 
 def test_they_come_back_after_a_program_dropped_what_it_knows_not():
     first = merging(wrap(block(array("dc:subject", "holiday"))), FIRST).data
     second = merging(first, SECOND).data
-    back = take_back(darktable(second, subject=("holiday",)), first)
+    back = restore(darktable(second, subject=("holiday",)), first)
     assert says(back) == says(first)
 
 
 def test_a_sidecar_that_was_ours_alone_may_go_and_else_stays():
     new = merging(None, FIRST).data
-    assert take_back(new, None) is None
-    left = take_back(labelled(new), None)
-    assert left == remove_words(labelled(new))
+    assert restore(new, None) is None
+    left = restore(labelled(new), None)
+    assert left == remove_content(labelled(new))
     assert b"red" in left
     assert MYVLM.encode() not in left
-    assert says(take_back(merging(new, SECOND).data, new)) == says(new)
+    assert says(restore(merging(new, SECOND).data, new)) == says(new)
 
 
 def test_nothing_of_ours_is_the_same_bytes():
-    assert take_back(HUMAN, None) == HUMAN
-    assert take_back(HUMAN, merging(wrap(block()), FIRST).data) == HUMAN
+    assert restore(HUMAN, None) == HUMAN
+    assert restore(HUMAN, merging(wrap(block()), FIRST).data) == HUMAN
     first = merging(wrap(block()), FIRST).data
-    assert take_back(first, first) == first
+    assert restore(first, first) == first
 
 
 @pytest.mark.parametrize("then", [labelled, darktable])
 def test_a_humans_description_that_we_had_replaced_comes_back(then):
     data = merging(HUMAN, WORDS, policy=REPLACE).data
-    assert Packet(take_back(then(data), HUMAN)).default_text(DC, "description") == "Our summer"
+    assert Packet(restore(then(data), HUMAN)).default_text(DC, "description") == "Our summer"
 
 
 def test_a_humans_description_that_we_had_not_replaced_does_not():
     data = darktable(merging(HUMAN, WORDS).data, subject=("holiday",))
     assert Packet(data).default_text(DC, "description") is None
-    assert Packet(take_back(data, HUMAN)).default_text(DC, "description") is None
+    assert Packet(restore(data, HUMAN)).default_text(DC, "description") is None
 
 
 def test_a_newer_description_of_a_human_stays():
     first = merging(wrap(block()), FIRST).data
     second = merging(first, SECOND).data.replace(b"Rex awoke.", b"My dog!")
-    back = take_back(second, first)
+    back = restore(second, first)
     assert Packet(back).default_text(DC, "description") == "My dog!"
-    assert read_standing(back).caption == "human"
-    assert Packet(take_back(second, HUMAN)).default_text(DC, "description") == "My dog!"
+    assert read_xmp_status(back).caption == "human"
+    assert Packet(restore(second, HUMAN)).default_text(DC, "description") == "My dog!"
 
 
 def test_a_text_in_another_language_stays_as_it_is():
     german = wrap(block(description("Unser Sommer", "de")))
     data = merging(german, WORDS, policy=REPLACE).data
-    assert take_back(labelled(data), german).count(b"Unser Sommer") == 1
+    assert restore(labelled(data), german).count(b"Unser Sommer") == 1
 
 
 def test_the_mirror_of_our_caption_follows():
@@ -117,16 +117,16 @@ def test_the_mirror_of_our_caption_follows():
     first = merging(None, FIRST, embedded=junk).data
     second = merging(first, SECOND, embedded=junk).data
     assert Packet(second).default_text(TIFF, "ImageDescription") == "Rex awoke."
-    assert says(take_back(labelled(second), first)) == says(first)
+    assert says(restore(labelled(second), first)) == says(first)
     camera = wrap(block(description("SONY DSC", name="tiff:ImageDescription")))
-    assert says(take_back(labelled(merging(camera).data), camera)) == says(camera)
+    assert says(restore(labelled(merging(camera).data), camera)) == says(camera)
 
 
 def test_what_a_human_took_out_since_stays_out():
     first = merging(wrap(block()), FIRST).data
     second = merging(first, replace(SECOND, names=("Anna", "Rex"), people=("Anna",), regions=(ANNA, REX))).data
     edited = second.replace(b"<rdf:li>Anna</rdf:li>", b"", 1)
-    back = take_back(edited, first)
+    back = restore(edited, first)
     packet = Packet(back)
     assert packet.items(DC, "subject") == ["Rex"]
     assert packet.items(IPTC_EXT, "PersonInImage") == []
@@ -143,13 +143,13 @@ def test_any_packet_keeps_every_foreign_property(data, other):
         second = merging(first, SECOND).data
     except SidecarError:
         return
-    back = take_back(second, first)
+    back = restore(second, first)
     assert says(back)[:3] == says(first)[:3]
-    assert graph(take_back(back, data), shared=True) == graph(data, shared=True)
-    assert take_back(other, second) == other
+    assert graph(restore(back, data), shared=True) == graph(data, shared=True)
+    assert restore(other, second) == other
     for before in (None, other):
         try:
-            left = take_back(second, before)
+            left = restore(second, before)
         except SidecarError:
             continue
-        assert left is None or remove_words(left) is None or graph(remove_words(left)) == graph(data)
+        assert left is None or remove_content(left) is None or graph(remove_content(left)) == graph(data)

@@ -18,10 +18,10 @@ from engine.captioning.staleness import CacheKeys, compute_cache_keys, known_mat
 from engine.core.batches import in_batches
 from engine.core.errors import PhotoError, SidecarError
 from engine.core.files import finish_first
+from engine.core.notes import FILE_NOTES, KEPT_DESCRIPTION_NOTES, Note, NoteCode
 from engine.core.types import Match, PhotoFacts, PhotoResult, Status
-from engine.photos.decode import FILE_NOTES, Photo, PhotoFile, decode_photo, read_photo
+from engine.photos.decode import Photo, PhotoFile, decode_photo, read_photo
 from engine.photos.discovery import FoundFile
-from engine.photos.metadata.containers import read_blocks
 from engine.photos.metadata.embedded import Embedded, embedded_of
 from engine.photos.metadata.exif import exif_of
 from engine.recognition.displaced import DisplacedConcept
@@ -30,9 +30,8 @@ from engine.recognition.recognise import Gallery, load_gallery, recognise_all
 from engine.session import Session
 from engine.sidecars.json_sidecar import PhotoRecord, read_record
 from engine.sidecars.locate import Namer, Naming, SidecarPaths
-from engine.sidecars.merge.ownership import DESCRIPTION, LABELS
-from engine.sidecars.plan import Finding, SidecarOptions, UnrequestedConcepts, plan_companions, plan_sidecars
-from engine.sidecars.removed_names import read_removed_names
+from engine.sidecars.plan import SidecarOptions, UnrequestedConcepts, plan_companions, plan_sidecars
+from engine.sidecars.removed_names import load_removed_names
 from engine.sidecars.writer import SidecarEdit, Writer, Written, preview
 from engine.sidecars.xmp import Change
 
@@ -180,7 +179,7 @@ def _read(run: _Run, found: FoundFile) -> _Job:
     try:
         file = read_photo(found.path)
         paths = run.namer.find(found.path)
-        declined = read_removed_names(paths.xmp)
+        declined = load_removed_names(paths.xmp)
         job = _Job(found, paths=paths, document=read_record(paths.json), declined=declined)
         if job.document is not None and _may_reuse(run):
             job = _reuse(run, job, job.document, file)
@@ -201,10 +200,9 @@ def _reuse(run: _Run, job: _Job, known: PhotoRecord, file: PhotoFile) -> _Job:
     seen = known_matches(run.session, run.digests, run.enrolled, known, file.content_hash, job.declined)
     if seen is None:
         return job
-    blocks = read_blocks(file.data)
-    exif = exif_of(blocks)  # date and place may have been written into the photo since
+    exif = exif_of(file.blocks)  # date and place may have been written into the photo since
     facts = replace(known.facts, taken=exif.taken, place=exif.place)
-    job = replace(job, embedded=embedded_of(blocks), software=exif.software, displaced=seen.displaced)
+    job = replace(job, embedded=embedded_of(file.blocks), software=exif.software, displaced=seen.displaced)
     return _settle(run, job, facts, file.content_hash, seen.names)
 
 
@@ -238,14 +236,14 @@ def _without_caption(run: _Run, job: _Job, facts: PhotoFacts) -> _Job:
     return replace(job, account=account, result=Described(job.found.path, Status.OK, removed=removed))
 
 
-def _file_notes(job: _Job) -> tuple[str, ...]:
+def _file_notes(job: _Job) -> tuple[Note, ...]:
     """Return the notes about the photo's file, from decoding it now or from its JSON sidecar."""
     if job.photo is not None:
         return job.photo.notes
-    return tuple(n for n in (job.document.notes if job.document else ()) if n in FILE_NOTES)
+    return tuple(n for n in (job.document.notes if job.document else ()) if n.code in FILE_NOTES)
 
 
-def _account(run: _Run, job: _Job, facts: PhotoFacts, caption: str | None, notes: Iterable[str]) -> PhotoRecord:
+def _account(run: _Run, job: _Job, facts: PhotoFacts, caption: str | None, notes: Iterable[Note]) -> PhotoRecord:
     matches = job.matches or ()
     return PhotoRecord(
         facts=facts,
@@ -279,8 +277,8 @@ def _caption(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
     for (i, job, photo), said, heat in zip(opened, spoken, drawn, strict=True):
         notes = (
             *photo.notes,
-            *(f"the VLM left out {n}; the name was put in" for n in said.repaired),
-            *heat.notes,
+            *(Note(NoteCode.NAME_PUT_IN, (n,)) for n in said.repaired),
+            *map(Note.parse, heat.notes),
         )
         result = Described(job.found.path, Status.OK, repaired=said.repaired, pictures=heat.pictures, whys=heat.whys)
         if not said.text.strip():
@@ -341,10 +339,15 @@ def _finish(run: _Run, jobs: Sequence[_Job]) -> Iterator[PhotoResult]:
         if job.account is not None and job.paths is not None:
             embedded = job.photo.embedded if job.photo else job.embedded
             name = run.writer.run if run.writer else ""
-            finding = Finding(job.found.path, job.account, name, run.others, embedded)
-            manner = run.request.manner
-            groups[-1].append(plan_sidecars(finding, job.paths, manner))
-            groups[-1].extend(plan_companions(finding, job.found.companions, run.namer, manner))
+            path, account, others, manner = job.found.path, job.account, run.others, run.request.manner
+            groups[-1].append(
+                plan_sidecars(path, account, job.paths, run=name, unrequested=others, options=manner, embedded=embedded)
+            )
+            groups[-1].extend(
+                plan_companions(
+                    path, account, job.found.companions, run.namer, run=name, unrequested=others, options=manner
+                )
+            )
     plans = [p for group in groups for p in group]
     outcomes = iter(run.writer.write(plans) if run.writer else [preview(p) for p in plans])
     for job, group in zip(jobs, groups, strict=True):
@@ -365,14 +368,14 @@ def _tell(run: _Run, job: _Job, plan: SidecarEdit, outcome: Written) -> PhotoRes
     account = job.account
     assert account is not None
     base = job.result if isinstance(job.result, Described) else Described(job.found.path, Status.OK)
-    past = run.digests.rulings.notes(job.found.path, account.facts.content_hash)
+    past = tuple(map(Note.parse, run.digests.rulings.notes(job.found.path, account.facts.content_hash)))
     result = replace(
         base,
         path=job.found.path,
         caption=account.caption,
         matches=account.matches,
         facts=account.facts,
-        sidecars=tuple(i.path for i in plan.intents if i.path.exists()) if run.writer else (),
+        sidecars=tuple(i.path for i in plan.files if i.path.exists()) if run.writer else (),
         notes=(
             *account.notes,
             *past,
@@ -381,15 +384,13 @@ def _tell(run: _Run, job: _Job, plan: SidecarEdit, outcome: Written) -> PhotoRes
         ),
         changes=tuple(c for m in outcome.merges for c in m.changes),
         displaced=job.displaced,
-        removed=base.removed
-        if LABELS[DESCRIPTION] in {c.property for m in outcome.merges for c in m.changes}
-        else None,
+        removed=base.removed if any(m.changes_description for m in outcome.merges) else None,
         seconds=job.seconds,
     )
     if outcome.error is not None:
         return replace(result, status=Status.FAILED, reason=str(outcome.error), sidecars=())
     if job.result is None and not outcome.paths:
-        kept = (n for m in outcome.merges for n in m.notes if n.startswith("kept the description"))
+        kept = (n for m in outcome.merges for n in m.notes if n.code in KEPT_DESCRIPTION_NOTES)
         return replace(result, status=Status.UNCHANGED, reason="up to date", notes=(*account.notes, *past, *kept))
     if run.writer is None:
         return replace(result, status=Status.DRY_RUN)

@@ -15,7 +15,7 @@ from engine.session import DRAWN_BY, Session
 from engine.sidecars.json_sidecar import PhotoRecord, read_record
 from engine.sidecars.locate import Namer, Naming
 from engine.sidecars.read import read_sidecar
-from engine.sidecars.xmp import name_key, own_names
+from engine.sidecars.xmp import folded_name, written_names
 from engine.vlms.registry import NO_VLM, knows_drawings_only
 from engine.vlms.wording import find_names, replace_names
 
@@ -100,13 +100,13 @@ def names_to_lose(
     Without `names`, captions lose names and keywords stay, so XMP sidecars are not read.
     """
     asked = choose_requested(session, names).asked
-    ids, keys = {c.id for c in asked}, {name_key(c.name) for c in asked}
+    ids, keys = {c.id for c in asked}, {folded_name(c.name) for c in asked}
     namer, lost = Namer(naming), Counter[str]()
     for found in photos:
         document = _recorded(namer, found)
         own = {m.name for m in document.matches if m.concept_id not in ids} if document else set()
         if names:
-            own |= {n for n in _written(namer, found) if name_key(n) not in keys}
+            own |= {n for n in _written(namer, found) if folded_name(n) not in keys}
         lost.update(own)
         lost[""] += bool(own)
     return lost
@@ -118,7 +118,7 @@ def _written(namer: Namer, found: FoundFile) -> set[str]:
     for path in (found.path, *found.companions) if found.kind == "photo" else ():
         try:
             data = read_sidecar(namer.find(path).xmp)
-            names |= set(own_names(data)) if data is not None else set()
+            names |= set(written_names(data)) if data is not None else set()
         except SidecarError:  # captioning will say so
             continue
     return names

@@ -10,7 +10,7 @@ from engine.core.types import Concept, Match, Verdict
 from engine.recognition.feedback import UserLabels
 from engine.recognition.recognise import Gallery, Recognition, look_up
 from engine.session import Session
-from engine.sidecars.xmp import name_key
+from engine.sidecars.xmp import folded_name
 from engine.store.recognition_states import RecognitionState
 from engine.vlms.registry import NO_VLM
 
@@ -59,7 +59,7 @@ class CacheKeys:
         to stand in a caption either. What he confirmed is allowed.
         """
         confirmed = {d.concept_id for d in self.rulings.about(content_hash) if d.verdict is Verdict.CONFIRM}
-        return tuple(m for m in matches if m.concept_id in confirmed or name_key(m.name) not in declined)
+        return tuple(m for m in matches if m.concept_id in confirmed or folded_name(m.name) not in declined)
 
     def with_kept(
         self, matches: Sequence[Match], known: "PhotoRecord | None", content_hash: str, declined: frozenset[str]
@@ -104,7 +104,7 @@ def known_matches(
     after_forgetting: bool = False,
 ) -> Recognition | None:
     """Who is in a photo and may be named, as far as that is known without looking at a pixel: from its JSON sidecar
-    while nobody's head changed, else from cached features; None when it is not. `declined` as `read_declined` has it.
+    while nobody's head changed, else from cached features; None when it is not. `declined`: of `read_removed_names`.
 
     after_forgetting: where there are no features any more, because a concept was forgotten, the JSON sidecar serves;
     captioning looks again instead, because the concept may have taken another's place.

@@ -17,14 +17,14 @@ from engine.core.batches import read_ahead
 from engine.core.errors import PhotoError, SidecarError
 from engine.photos.decode import PhotoFile, read_photo
 from engine.photos.discovery import FoundFile
-from engine.photos.metadata.exif import read_exif
+from engine.photos.metadata.exif import exif_of
 from engine.recognition.recognise import Gallery, load_gallery
 from engine.session import Session
 from engine.sidecars.json_sidecar import PhotoRecord, read_record
 from engine.sidecars.locate import Namer, Naming, SidecarPaths
 from engine.sidecars.read import naming_file, read_sidecar
-from engine.sidecars.removed_names import read_removed_names
-from engine.sidecars.xmp import Standing, read_standing
+from engine.sidecars.removed_names import load_removed_names
+from engine.sidecars.xmp import DescriptionStatus, XmpStatus, read_xmp_status
 
 
 class SidecarState(StrEnum):
@@ -109,16 +109,16 @@ def _stand(look: _Look, photo: Path, file: PhotoFile) -> PhotoStatus:
 
     if document is None:
         return told(SidecarState.STALE, "the JSON sidecar is gone or damaged")
-    stale = _stale(look, document, file, read_removed_names(paths.xmp))
+    stale = _stale(look, document, file, load_removed_names(paths.xmp))
     if stale:
         return told(SidecarState.STALE, stale)
     if xmp is None or not xmp.marked:
         return told(SidecarState.CURRENT, "up to date: nobody was recognised, and no VLM describes it")
-    if xmp.caption == "dropped" or xmp.dropped:
+    if xmp.caption is DescriptionStatus.DROPPED or xmp.dropped:
         return told(SidecarState.DROPPED, f"another program dropped {', '.join(xmp.dropped)}")
-    if xmp.caption == "human":
+    if xmp.caption is DescriptionStatus.HUMAN:
         return told(SidecarState.EDITED, "the description was edited since, and stays")
-    kept = xmp.caption == "kept" and document.caption is not None
+    kept = xmp.caption is DescriptionStatus.KEPT and document.caption is not None
     return told(SidecarState.CURRENT, "up to date; the description that was there stays" if kept else "up to date")
 
 
@@ -127,7 +127,7 @@ def _stale(look: "_Look", document: PhotoRecord, file: PhotoFile, declined: froz
     if document.facts.content_hash != file.content_hash:
         return "the photo changed"
     session, now = look.session, look.now
-    software = read_exif(file.data).software if session.vlm_config.world or not session.has_vlm else ""
+    software = exif_of(file.blocks).software if session.vlm_config.world or not session.has_vlm else ""
     described = session.can_describe(software)
     if described and document.settings != now.settings:
         names_only = document.settings == names_only_settings()
@@ -147,7 +147,7 @@ def _stale(look: "_Look", document: PhotoRecord, file: PhotoFile, declined: froz
     return "a concept was trained again or renamed" if same else "concepts changed: different names are recognised"
 
 
-def _standing(paths: SidecarPaths) -> Standing | None:
+def _standing(paths: SidecarPaths) -> XmpStatus | None:
     data = read_sidecar(paths.xmp)
     with naming_file(paths.xmp):
-        return None if data is None else read_standing(data)
+        return None if data is None else read_xmp_status(data)

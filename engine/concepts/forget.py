@@ -103,7 +103,7 @@ def forget(
             journal.close()
             return Forgotten(told, concept is not None, False, looked_at=scrubber.looked_at, sidecars=outcomes)
         # The concept itself goes last: after a kill in between the same command does the rest.
-        entries = journal.forget(sought.is_told, _giveaway(session.store, sought, concept))
+        entries = journal.forget(sought.in_file, _giveaway(session.store, sought, concept))
         journal.close()
         cached = session.cache.clear()
         session.store.calibrations.forget(_giveaway(session.store, sought, concept))
@@ -223,13 +223,13 @@ def _without(data: bytes, sought: NameSearch) -> bytes | None:
     Where our block has the concept's id, and none of the names that we know is in it, it was renamed: then all of our
     words go, because we cannot tell which of them are about it.
     """
-    from engine.sidecars.merge.removal import remove_words
+    from engine.sidecars.merge.removal import remove_content
 
-    if MYVLM.encode() not in data or not sought.is_told(data):  # most sidecars are of other programs alone
+    if MYVLM.encode() not in data or not sought.in_file(data):  # most sidecars are of other programs alone
         return data
-    after = remove_words(data, frozenset(sought.names), sought.ids)
+    after = remove_content(data, frozenset(sought.names), sought.ids)
     if sought.ids and after is not None and not sought.in_data(data):
-        return remove_words(data)
+        return remove_content(data)
     return after
 
 
@@ -238,12 +238,12 @@ def _names_in_json(data: bytes, sought: NameSearch) -> bool:
     try:
         document = parse_record(data)
     except SidecarError:
-        if sought.is_told(data):
+        if sought.in_file(data):
             raise
         return False
     if document is None:
-        return sought.is_told(data)
+        return sought.in_file(data)
     own = [m.name for m in document.matches if m.concept_id in sought.ids]
     sought.names |= set(own)
-    said = [document.caption or "", *document.notes, *(m.name for m in document.matches)]
+    said = [document.caption or "", *map(str, document.notes), *(m.name for m in document.matches)]
     return bool(own) or any(map(sought.in_text, said))

@@ -1,4 +1,4 @@
-"""Boxes. One form everywhere, `Box`: xyxy pixels of the upright photo; other forms only here."""
+"""Boxes: `Box` (xyxy pixels of the upright photo) is used everywhere; conversions to other forms are only here."""
 
 import re
 from dataclasses import dataclass
@@ -22,40 +22,40 @@ class Box:
         return max(0.0, self.x1 - self.x0) * max(0.0, self.y1 - self.y0)
 
     def clipped(self, width: int, height: int) -> "Box":
-        """The part of the box inside a photo of width × height pixels."""
+        """Return the part of the box inside a photo of width × height pixels."""
         return Box(max(0.0, self.x0), max(0.0, self.y0), min(float(width), self.x1), min(float(height), self.y1))
 
     def grown(self, factor: float, width: int, height: int) -> "Box":
-        """The box with its sides times `factor` around its middle, clipped to the photo."""
+        """Return the box scaled by `factor` about its centre, clipped to the photo."""
         dx, dy = (self.x1 - self.x0) * (factor - 1) / 2, (self.y1 - self.y0) * (factor - 1) / 2
         return Box(self.x0 - dx, self.y0 - dy, self.x1 + dx, self.y1 + dy).clipped(width, height)
 
     def rounded(self) -> tuple[int, int, int, int]:
-        """The nearest whole pixels, for printing and storing."""
+        """Round the corners to whole pixels, for printing and storing."""
         return round(self.x0), round(self.y0), round(self.x1), round(self.y1)
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union, 0.0..1.0."""
+    """Return the intersection over union of two boxes, 0.0..1.0."""
     shared = Box(max(a.x0, b.x0), max(a.y0, b.y0), min(a.x1, b.x1), min(a.y1, b.y1)).area
     union = a.area + b.area - shared
     return shared / union if union > 0 else 0.0
 
 
 TURNED = frozenset({5, 6, 7, 8})
-"""EXIF orientations whose stored picture lies on its side."""
+"""EXIF orientations in which width and height of the stored picture are swapped."""
 
 
 def stored_size(orientation: int, width: int, height: int) -> tuple[int, int]:
-    """Width and height of the stored picture, before EXIF orientation, of a photo that is width × height upright."""
+    """Return the size of the stored picture, before EXIF orientation, of a photo that is width × height upright."""
     return (height, width) if orientation in TURNED else (width, height)
 
 
 def to_stored(box: Box, orientation: int, width: int, height: int) -> Box:
-    """A box of the upright photo (width × height pixels) in pixels of the stored picture; see `stored_size`.
+    """Convert a box of the upright photo (width × height pixels) to pixels of the stored picture; see `stored_size`.
 
-    MWG regions are told in that frame (Metadata Working Group, "Guidelines for Handling Image Metadata" 2.0, image
-    regions). EXIF 2.32, tag 0x0112, says to which sides of the upright photo the stored first row and column go.
+    MWG regions use that frame (Metadata Working Group, "Guidelines for Handling Image Metadata" 2.0, image regions).
+    EXIF 2.32, tag 0x0112, defines on which sides of the upright photo the stored first row and column lie.
     """
     left, right = sorted((box.x0, box.x1))
     top, bottom = sorted((box.y0, box.y1))
@@ -74,27 +74,28 @@ def to_stored(box: Box, orientation: int, width: int, height: int) -> Box:
 
 
 _BACK = {6: 8, 8: 6}
-"""Quarter turns undo each other; the other orientations undo themselves."""
+"""Inverse orientations: the two quarter turns undo each other; every other orientation undoes itself."""
 
 
 def to_upright(box: Box, orientation: int, width: int, height: int) -> Box:
-    """The inverse of `to_stored`; width and height are those of the upright photo here, too."""
+    """Invert `to_stored`; width and height are those of the upright photo, as there."""
     return to_stored(box, _BACK.get(orientation, orientation), *stored_size(orientation, width, height))
 
 
 def parse_minigpt_box(text: str, width: int, height: int) -> Box | None:
-    """The first usable box in a text, or None; see `parse_minigpt_boxes`."""
-    found = parse_minigpt_boxes(text, width, height)
-    return found[0] if found else None
+    """Return the first usable box in a text, or None; see `parse_minigpt_boxes`."""
+    return next(iter(parse_minigpt_boxes(text, width, height)), None)
 
 
 def parse_minigpt_boxes(text: str, width: int, height: int) -> tuple[Box, ...]:
-    """All usable boxes in a text of the form `{<x0><y0><x1><y1>}`, integers 0..100 of width and height; several are
-    joined by `<delim>` (MiniGPT-v2, section 3.2). One that is empty or out of range is left out, never repaired.
+    """Return all usable boxes in a text of MiniGPT-v2 (paper, section 3.2).
+
+    A box is written `{<x0><y0><x1><y1>}`, integers 0..100 relative to width and height; several are joined by
+    `<delim>`. An empty box and one out of range are left out, never repaired.
     """
-    found = []
+    boxes = []
     for match in _MINIGPT_BOX.finditer(_MINIGPT_NOISE.sub("", text)):
         x0, y0, x1, y1 = (int(v) for v in match.groups())
         if max(x0, y0, x1, y1) <= 100 and x1 > x0 and y1 > y0:
-            found.append(Box(x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100))
-    return tuple(found)
+            boxes.append(Box(x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100))
+    return tuple(boxes)

@@ -1,4 +1,4 @@
-"""Class words: which kind of concept a word like "dog" or "daughter" stands for."""
+"""Class words: the kind of concept that a word like "dog" or "daughter" stands for."""
 
 from engine.core.types import Kind
 
@@ -19,17 +19,17 @@ ANIMALS = frozenset(
 
 
 GENERIC = frozenset({"thing", "object", "item", "pet", "animal"})
-"""Words that say so little that a caption will not use them."""
+"""Words so general that captions do not use them."""
 
 
 def nouns_of(kind: Kind, category: str) -> tuple[str, ...]:
-    """Words by which a caption may speak of a concept: its own, and for people every word for a person."""
-    own = () if category in GENERIC else (category,)
-    return own + (tuple(sorted(PEOPLE - {category})) if kind is Kind.PERSON else ())
+    """List the nouns that a caption may use for a concept: its class word, and for a person every word for a person."""
+    nouns = () if category in GENERIC else (category,)
+    return nouns + (tuple(sorted(PEOPLE - {category})) if kind is Kind.PERSON else ())
 
 
 def kind_of_word(category: str) -> Kind:
-    """Kind of a class word: its last word decides ("golden retriever dog" is a pet)."""
+    """Return the kind of a class word, decided by its last word ("golden retriever dog" is a pet)."""
     last = category.casefold().split()[-1] if category.split() else ""
     if last in PEOPLE:
         return Kind.PERSON

@@ -1,28 +1,28 @@
-"""What can go wrong, as types.
+"""Exceptions of the engine.
 
 EngineError
-├── PhotoError            one photo cannot be used; a batch goes on without it
-├── ConceptError          a concept is unknown, exists already, or has no usable reference
+├── PhotoError            one photo cannot be used; a batch continues without it
+├── ConceptError          a concept is unknown, already exists, or has no usable reference photo
 │   ├── NotTrainedError   a concept has no embedding for this VLM
-│   └── NoUsablePhotoError none of a concept's photos can be used
+│   └── NoUsablePhotoError none of the photos of a concept can be used
 ├── NameRefusedError      a name that cannot be stored faithfully
 ├── StoreError            the concept store cannot be opened, read or written
 │   └── StoreLockedError  another process holds it
 ├── ArtefactError         a stored head or embedding does not fit the model it is used with
-├── SidecarError          a sidecar cannot be read or merged safely; it is left as it is
-│   └── AmbiguousSidecarsError several files may be a photo's sidecar; all are left as they are
-├── WeightsMissingError   model weights are not on this disk
+├── SidecarError          a sidecar cannot be read or merged safely; it stays unchanged
+│   └── AmbiguousSidecarsError several files may be the sidecar of one photo; all stay unchanged
+├── WeightsMissingError   model weights are not on this machine
 ├── EnvironmentFault      the machine lacks something: memory, disk, a working library
-│   └── NoVlmError        no VLM that knows such photos is on this disk
+│   └── NoVlmError        no VLM for such photos is on this machine
 ├── UsageError            the request contradicts itself
-└── DivergedError         a training's numbers are no longer finite
+└── DivergedError         a training produced infinite or undefined numbers
 """
 
 from pathlib import Path
 
 
 class EngineError(Exception):
-    """Says what failed, on which photo or concept, and (`hint`) what to do next."""
+    """Base class. The message says what failed on which photo or concept; `hint` says what to do next."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class PhotoError(EngineError):
 
 
 class ConceptError(EngineError):
-    """A concept is unknown, exists already, or cannot be learned from what was given."""
+    """A concept is unknown, already exists, or cannot be learned from the photos given."""
 
 
 class NotTrainedError(ConceptError):
@@ -62,11 +62,11 @@ class ArtefactError(EngineError):
 
 
 class SidecarError(EngineError):
-    """A sidecar cannot be read or merged without risk; it was left byte-identical."""
+    """A sidecar cannot be read or merged without risk; its bytes were not changed."""
 
 
 class AmbiguousSidecarsError(SidecarError):
-    """Several files may be one photo's sidecar: their names differ in letter case or Unicode form only."""
+    """Several files may be the sidecar of one photo: their names differ only in letter case or Unicode form."""
 
     def __init__(self, message: str, *, paths: tuple[Path, ...], hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -74,7 +74,7 @@ class AmbiguousSidecarsError(SidecarError):
 
 
 class WeightsMissingError(EngineError):
-    """Model weights are not on this disk."""
+    """Model weights are not on this machine."""
 
 
 class EnvironmentFault(EngineError):
@@ -82,7 +82,7 @@ class EnvironmentFault(EngineError):
 
 
 class NoVlmError(EnvironmentFault):
-    """No VLM that knows what such photos show is on this disk, or it was not chosen."""
+    """No VLM that can describe such photos is on this machine, or it was not chosen."""
 
 
 class UsageError(EngineError):
@@ -90,11 +90,11 @@ class UsageError(EngineError):
 
 
 class DivergedError(EngineError):
-    """A training left the finite numbers; what it learned is of no use."""
+    """A training produced infinite or undefined numbers; its result is useless."""
 
 
 def first_line(err: BaseException) -> str:
-    """The first line of what an error of another library says, or its type where it says nothing."""
+    """Return the first line of another library's error message, or the type of the error if the message is empty."""
     return next(iter(str(err).strip().splitlines()), type(err).__name__)
 
 
@@ -107,11 +107,11 @@ _NO_MEMORY = (
     "bad_alloc",
     "cublas_status_alloc_failed",
 )
-"""What the allocators of torch (CUDA, MPS, CPU), cuBLAS, ONNX Runtime and C++ say."""
+"""Parts of the messages of the allocators of torch (CUDA, MPS, CPU), cuBLAS, ONNX Runtime and C++."""
 
 
 def is_out_of_memory(err: BaseException) -> bool:
-    """Return whether an exception of any library says that there is no memory left, or was caused by one that does."""
+    """Return whether an exception of any library, or one of its causes, reports that no memory is left."""
     cause: BaseException | None = err
     while cause is not None:
         if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":

@@ -1,6 +1,6 @@
-"""Reading files without waiting and within a limit; writing them as a whole, private from the first byte.
+"""Read files without blocking and up to a size limit; write them atomically.
 
-Every file that comes from the user's disk is read by `read_bytes`, `read_list_bytes` or `open_regular`.
+Every file from the user's disk is read by `read_bytes`, `read_list_bytes` or `open_regular`.
 """
 
 import errno
@@ -18,7 +18,7 @@ from types import FrameType
 from typing import BinaryIO
 
 TEMPORARY_MARK = ".myvlm-tmp-"
-"""Temporary files are called `.myvlm-tmp-PID-RANDOM`: of which process they are says who may remove them."""
+"""Temporary files are called `.myvlm-tmp-PID-RANDOM`; the process number decides who may remove them."""
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -28,11 +28,11 @@ _KINDS = {
 }
 _CHUNK, _SMALL = 2**20, 2**16
 LARGEST_DOCUMENT = 64 * 2**20
-"""Bytes of a JSON or text file that a user gives: captions, answers, decisions, a model's config."""
+"""Largest size in bytes of a JSON or text file from the user: captions, answers, decisions, a model's config."""
 
 
 class UnsuitableFileError(OSError):
-    """A file that must not be read: not a regular file, or too large. `strerror` says which; the path is not in it."""
+    """A file is not a regular file, or is too large. `strerror` says which, without the path."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(errno.EINVAL, reason)
@@ -42,11 +42,11 @@ class UnsuitableFileError(OSError):
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
-    """Read a regular file of at most `limit` bytes; a link to one is followed.
+    """Read a regular file of at most `limit` bytes; links are followed.
 
     Raises:
-        OSError: the file is missing, may not be read, or is no regular file (UnsuitableFileError, which also says
-            that it is larger than the limit). Reading never waits for a named pipe, a socket or a device.
+        OSError: the file is missing or may not be read. UnsuitableFileError, which is one: it is not a regular file,
+            or is larger than the limit. Reading never waits for a named pipe, a socket or a device.
     """
     with open_regular(path) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as f:
         size = os.fstat(descriptor).st_size
@@ -56,10 +56,10 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def read_text(path: Path, limit: int) -> str:
-    """`read_bytes` as UTF-8, with or without a byte order mark.
+    """Read a regular file as UTF-8, with or without a byte order mark.
 
     Raises:
-        OSError: as `read_bytes`.
+        OSError: as in `read_bytes`.
         UnicodeDecodeError: the file is not UTF-8.
     """
     return read_bytes(path, limit).decode("utf-8-sig")
@@ -75,12 +75,12 @@ def read_stream(stream: BinaryIO, limit: int) -> bytes:
 
 
 def read_list_bytes(path: Path, limit: int) -> bytes:
-    """`read_bytes` that also reads a pipe or a terminal to its end: for lists, which shells hand over as `/dev/fd/63`.
+    """Read a regular file, a pipe or a terminal to its end: for lists, which shells pass as `/dev/fd/63`.
 
     Call it in the main thread, where Ctrl-C ends the wait for a pipe.
 
     Raises:
-        OSError: as `read_bytes`.
+        OSError: as in `read_bytes`.
     """
     if not _is_stream(path.stat().st_mode):
         return read_bytes(path, limit)
@@ -93,12 +93,12 @@ def open_regular(path: Path) -> Iterator[int]:
     """Open a regular file for reading; yields its descriptor.
 
     Raises:
-        OSError: the file is missing, may not be read, or is no regular file (UnsuitableFileError).
+        OSError: the file is missing, may not be read, or is not a regular file (UnsuitableFileError).
     """
-    _check_regular(path.stat().st_mode)  # before opening: opening a pipe or a device may already have an effect
+    _check_regular(path.stat().st_mode)  # checked before opening, which may have an effect on a pipe or a device
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
     try:
-        descriptor = os.open(path, flags | os.O_NONBLOCK)  # what has become a pipe meanwhile is not waited for
+        descriptor = os.open(path, flags | os.O_NONBLOCK)  # do not wait for what has become a pipe since
     except BlockingIOError:  # a file server holds a lease on the file; the kernel ends it within a minute
         descriptor = os.open(path, flags)
     try:
@@ -120,7 +120,11 @@ def _is_stream(mode: int) -> bool:
 
 
 def _read_within(f: BinaryIO, limit: int, step: int) -> bytes:
-    """The rest of a file, read in steps of so many bytes."""
+    """Read the rest of a file in steps of `step` bytes.
+
+    Raises:
+        UnsuitableFileError: it has more than `limit` bytes.
+    """
     parts, left = [], limit + 1
     while left and (part := f.read(min(left, step))):
         parts.append(part)
@@ -136,12 +140,12 @@ def _too_large(limit: int) -> UnsuitableFileError:
 
 
 def sha256_of(data: bytes) -> str:
-    """Hex SHA-256 of some bytes."""
+    """Return the SHA-256 of bytes in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def make_private_folder(folder: Path) -> Path:
-    """Create a folder that only its owner can enter (0700); an existing one is tightened."""
+    """Create a folder that only its owner can enter (0700); restrict an existing one to that."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
@@ -149,10 +153,10 @@ def make_private_folder(folder: Path) -> Path:
 
 
 def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Replace a file's content as a whole: temporary file beside it, fsync, rename, fsync the folder.
+    """Replace the content of a file atomically: write a temporary file beside it, fsync, rename, fsync the folder.
 
-    `mode` is the new file's permission bits; None keeps those of the file that is replaced, with its owner, group and
-    extended attributes as far as that is allowed, and for a new file those the umask leaves of 0666.
+    mode: permission bits. None: those of the replaced file, and its owner, group and extended attributes as far as the
+    system allows; for a new file 0666 without the bits of the umask.
     """
     known = path.stat() if mode is None and path.exists() else None
     if mode is None:
@@ -175,10 +179,10 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files that killed processes left in a folder; returns how many there were.
+    """Remove the temporary files that killed processes left in a folder; return how many there were.
 
-    Call before this process writes there: what bears its own number is of an earlier one, as in containers, where
-    every run has the same.
+    Call it before this process writes there: a file with its own process number is taken for one of an earlier process
+    with the same number, which is common in containers.
     """
     count = 0
     try:
@@ -198,7 +202,7 @@ def _is_of_another(owner: str) -> bool:
 
 
 def _is_old(path: Path) -> bool:
-    """Whether a temporary file is older than any write takes: its process is gone, and another has its number."""
+    """Return whether a temporary file is over an hour old: no write takes so long, so its process has ended."""
     try:
         return time.time() - path.stat().st_mtime > 3600
     except OSError:
@@ -216,16 +220,16 @@ def _is_running(process: int) -> bool:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """`write_atomically` with permissions 0600."""
+    """Write a file atomically with permissions 0600."""
     write_atomically(path, data, 0o600)
 
 
 @contextmanager
 def finish_first() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until a write that belongs together is done.
+    """Delay Ctrl-C and SIGTERM until writes that belong together are done.
 
-    Handlers that take note, not a blocked mask: a mask binds one thread, and the signal would reach another.
-    Outside the main thread, where Python never runs handlers, nothing needs doing.
+    Handlers record the signal. A signal mask would not do: it holds for one thread, and another would get the signal.
+    Outside the main thread Python runs no handlers, so nothing is done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -235,38 +239,38 @@ def finish_first() -> Iterator[None]:
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for number in noted[:1]:
-            signal.raise_signal(number)
+        for first in noted[:1]:
+            signal.raise_signal(first)
 
 
 def remove_file(path: Path) -> None:
-    """Delete a file for good: the folder is synced."""
+    """Delete a file and sync its folder."""
     path.unlink()
     _sync_folder(path.parent)
 
 
 def _keep_owner(descriptor: int, path: Path, known: os.stat_result) -> None:
-    """Give a new file the owner, group and extended attributes of the one it replaces, where that is allowed."""
+    """Give a new file the owner, group and extended attributes of the one it replaces, as far as the system allows."""
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (known.st_uid, known.st_gid):
         with suppress(OSError):
             os.fchown(descriptor, -1, known.st_gid)
         with suppress(OSError):
             os.fchown(descriptor, known.st_uid, -1)
-    with suppress(OSError, AttributeError):  # AttributeError: not on every system
+    with suppress(OSError, AttributeError):  # AttributeError: some systems lack these functions
         for name in os.listxattr(path):
             with suppress(OSError):
                 os.setxattr(descriptor, name, os.getxattr(path, name))
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a folder's entries last, where the file system can: some network and FUSE mounts refuse."""
+    """Sync the entries of a folder to disk; some network and FUSE mounts refuse, which is ignored."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Where myvlm keeps things, and what the environment may change."""
+"""Folders of myvlm, and the environment variables that it reads and sets."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ STORYBOOK = Path(__file__).parents[1] / "storybook" / "weights"
 
 
 def home() -> Path:
-    """The data folder: `$MYVLM_HOME`, else the platform's user data folder."""
+    """Return the data folder: `$MYVLM_HOME`, else the platform's user data folder."""
     override = os.environ.get(HOME_VARIABLE)
     if override:
         return Path(override).expanduser().absolute()
@@ -19,16 +19,16 @@ def home() -> Path:
 
 
 def go_online() -> None:
-    """Let the hub library use the network, whatever the environment says; call before it is imported."""
+    """Allow the hub library to use the network, whatever the environment says. Call it before that import."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ.pop(name, None)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
 def stay_offline() -> None:
-    """Tell the model libraries that nothing leaves this machine; call before they are imported."""
+    """Keep the model libraries off the network. Call it before they are imported."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
-        os.environ[name] = "1"  # whatever the environment says
+        os.environ[name] = "1"  # overrides the user's environment
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bars for loading weights, too
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # also the bars of transformers for loading weights
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

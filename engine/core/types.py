@@ -1,14 +1,15 @@
-"""Values that cross module borders."""
+"""Values that cross module borders: concepts, matches, facts about a photo, results."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from engine.core.boxes import Box
+from engine.core.notes import Note
 
 
 class Kind(StrEnum):
-    """What a concept is; decides which head recognises it and which sidecar fields name it."""
+    """Kind of a concept: it decides which head recognises the concept and which sidecar fields name it."""
 
     PERSON = "person"
     PET = "pet"
@@ -16,7 +17,7 @@ class Kind(StrEnum):
 
 
 class Scale(StrEnum):
-    """What a recognition score is; `engine.recognition.confidence` turns it into what people read."""
+    """Scale of a recognition score; `engine.recognition.confidence` turns scores into what users read."""
 
     LOG_ODDS = "log-odds"
     PROBABILITY = "probability"
@@ -24,18 +25,18 @@ class Scale(StrEnum):
 
 
 class Status(StrEnum):
-    """What became of one photo of a batch."""
+    """Outcome for one photo of a batch."""
 
-    OK = "ok"
-    UNCHANGED = "unchanged"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    DRY_RUN = "dry-run"
+    OK = "ok"  # captioned, or written again
+    UNCHANGED = "unchanged"  # its sidecars are up to date
+    SKIPPED = "skipped"  # a video, a companion of a failed photo, or nothing to write
+    FAILED = "failed"  # the photo or one of its sidecars cannot be used
+    DRY_RUN = "dry-run"  # its sidecars would be written, but this run writes nothing
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One enrolled photo of a concept, and the region of it that shows the concept."""
+    """A reference photo of a concept. box: the region that shows the concept, None if it is not known."""
 
     path: Path
     content_hash: str
@@ -44,7 +45,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Concept:
-    """A concept as stored. `version` rises when it is enrolled again or renamed."""
+    """A concept as stored. version: rises when the concept is enrolled again or renamed."""
 
     id: str
     name: str
@@ -56,7 +57,7 @@ class Concept:
 
 
 class Verdict(StrEnum):
-    """What the user said of a concept in a photo."""
+    """The user's decision about a concept in a photo."""
 
     CONFIRM = "confirm"
     REJECT = "reject"
@@ -64,10 +65,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What the user said of a concept in the photo with a content hash; where that photo was is for people to read.
+    """The user's decision about a concept in a photo, which is identified by its content hash.
 
-    box: where the concept is (or what was taken for it), in pixels of the upright photo; None where nobody said.
-    decided: ISO 8601, UTC.
+    path: where the photo was, shown to users only. box: the concept, or what was mistaken for it, in pixels of the
+    upright photo; None if the user gave no box. decided: ISO 8601, UTC.
     """
 
     concept_id: str
@@ -92,8 +93,11 @@ class RecognitionOptions:
 
 @dataclass(frozen=True)
 class Match:
-    """A concept recognised in a region. score: higher is better, with the threshold from which it is named; scale: what
-    both are, None of a match that was read from a sidecar, which does not say.
+    """A concept recognised in a region of a photo.
+
+    score: higher is better. threshold: the lowest score at which the concept is named. scale: of score and threshold;
+    None for a match read from a JSON sidecar, which does not store it. box: pixels of the upright photo. source: where
+    the region came from: face, detector, grid, photo or body.
     """
 
     concept_id: str
@@ -103,13 +107,13 @@ class Match:
     score: float
     threshold: float
     box: Box
-    source: str  # face, detector, grid, photo or body: where the region came from
+    source: str
     scale: Scale | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class PhotoFacts:
-    """What the file says of a photo; taken is ISO 8601, place is (latitude, longitude) in degrees."""
+    """Facts from a photo file. taken: ISO 8601. place: (latitude, longitude) in degrees."""
 
     content_hash: str
     width: int  # of the upright photo, pixels
@@ -122,7 +126,7 @@ class PhotoFacts:
 
 @dataclass(frozen=True)
 class PhotoResult:
-    """What came of one photo: a caption with its matches, or the reason why there is none."""
+    """Result for one photo: its caption and matches, or the reason why there are none."""
 
     path: Path
     status: Status
@@ -131,6 +135,6 @@ class PhotoResult:
     facts: PhotoFacts | None = None
     sidecars: tuple[Path, ...] = ()
     reason: str | None = None
-    repaired: tuple[str, ...] = ()  # names that the VLM left out and that were put in
-    notes: tuple[str, ...] = field(default=())
+    repaired: tuple[str, ...] = ()  # names that the VLM left out and that were inserted into the caption
+    notes: tuple[Note, ...] = ()
     seconds: float = 0.0

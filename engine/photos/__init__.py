@@ -1,1 +1,4 @@
-"""Photo files: finding, decoding, EXIF, drawing on copies."""
+"""Find photos, decode them, and read the metadata in their files.
+
+May import `core` only.
+"""

@@ -1,4 +1,4 @@
-"""The hash of what decides a photo's pixels, so that a rating written into the file does not make it another photo."""
+"""Hash what decides the pixels of a photo, so that a rating written into its file does not make it another photo."""
 
 import hashlib
 
@@ -7,17 +7,19 @@ from engine.photos.metadata import jpeg
 from engine.photos.metadata.containers import PNG_SIGNATURE, iter_chunks, iter_riff, read_blocks
 
 _COLORS = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"acTL", b"fcTL", b"fdAT"})
-"""PNG chunks that change how the others look; all that begin with a capital letter do (PNG 3rd edition, 5.4)."""
+"""Ancillary PNG chunks that change the picture; all critical ones, which begin with a capital letter, do (PNG 3rd
+edition, 5.4)."""
 _PICTURES = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"})
+"""WebP chunks that decide the picture."""
 
 
 def hash_content(data: bytes) -> str:
-    """Hex SHA-256 of a JPEG, PNG or WebP without its metadata but with its orientation and colour profile.
+    """Return the hexadecimal SHA-256 of a JPEG, PNG or WebP without metadata, but with orientation and colour profile.
 
-    JPEG: its segments up to the end marker but APPn and comments; of those the ICC profile, Adobe's colour transform
-    (APP14) and whether there is a JFIF header (both choose the colour space). What follows the end marker (a motion
-    photo's video, an MPO's second picture) is left out. Other formats, and files whose parts do not fit together, are
-    hashed as a whole. Takes time linear in the size; never raises.
+    JPEG: the segments up to the end marker without APPn and comments, but with the ICC profile, Adobe's colour
+    transform (APP14), and whether there is a JFIF header (both choose the colour space). What follows the end marker
+    (the video of a motion photo, the second picture of an MPO) is left out. Other formats, and files whose parts do not
+    fit together, are hashed as a whole. Takes time linear in the size; never raises.
     """
     try:
         if data[:2] == b"\xff\xd8":
@@ -39,21 +41,22 @@ def hash_content(data: bytes) -> str:
 
 
 _Parts = list[tuple[bytes, int, int]]
+"""Name, start and stop of each part that is hashed."""
 
 
 def _jpeg_parts(data: bytes) -> _Parts:
-    found: _Parts = []
+    parts: _Parts = []
     for segment in jpeg.iter_coded(data):
         head = data[segment.start : min(segment.start + 12, segment.stop)]
         if segment.marker == jpeg.APP0:
             if head[:5] == b"JFIF\0":
-                found.append((b"JFIF", segment.start, segment.start))
+                parts.append((b"JFIF", segment.start, segment.start))
             continue
         is_metadata = jpeg.APP0 < segment.marker <= jpeg.APP15 or segment.marker == jpeg.COMMENT
         if is_metadata and not _has_color(segment.marker, head):
             continue
-        found.append((b"%02x" % segment.marker, segment.start, segment.stop))
-    return found
+        parts.append((b"%02x" % segment.marker, segment.start, segment.stop))
+    return parts
 
 
 def _has_color(marker: int, head: bytes) -> bool:
@@ -70,10 +73,10 @@ def _png_parts(data: bytes) -> _Parts:
 
 
 def _webp_parts(data: bytes) -> _Parts:
-    parts = list(iter_riff(data))
-    found = [(kind, start, stop) for kind, start, stop in parts if kind in _PICTURES]
-    if not {kind for kind, _, _ in found} & {b"VP8 ", b"VP8L", b"ANMF"}:
+    chunks = list(iter_riff(data))
+    parts = [(kind, start, stop) for kind, start, stop in chunks if kind in _PICTURES]
+    if not {kind for kind, _, _ in parts} & {b"VP8 ", b"VP8L", b"ANMF"}:
         raise ValueError("a WebP file without a picture")
-    if any(kind == b"ANIM" for kind, _, _ in found):  # the canvas is told in the header; a still's is its picture's
-        found += [(kind, start + 4, min(stop, start + 10)) for kind, start, stop in parts if kind == b"VP8X"]
-    return found
+    if any(kind == b"ANIM" for kind, _, _ in parts):  # only an animation has a canvas, in its header
+        parts += [(kind, start + 4, min(stop, start + 10)) for kind, start, stop in chunks if kind == b"VP8X"]
+    return parts

@@ -1,4 +1,4 @@
-"""The only place that decodes photos: one upright RGB picture with the facts and the words of its file."""
+"""Decode photos: an upright RGB picture with the facts and metadata of its file. Nothing else decodes photos."""
 
 import io
 import re
@@ -12,52 +12,52 @@ from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from engine.core.boxes import TURNED, Box
 from engine.core.errors import PhotoError
+from engine.core.notes import Note, NoteCode
 from engine.core.types import PhotoFacts
 from engine.photos.discovery import RAW_SUFFIXES
-from engine.photos.metadata.containers import PNG_SIGNATURE, Blocks, iter_chunks, read_blocks
+from engine.photos.metadata.containers import PNG_SIGNATURE, Blocks, iter_chunks
 from engine.photos.metadata.embedded import Embedded, embedded_of
 from engine.photos.metadata.exif import exif_of
 from engine.photos.metadata.jpeg import Scans, read_scans
 from engine.photos.photo_file import PhotoFile, read_photo
 from engine.photos.pixels import shrink, to_rgb, turn_upright
 from engine.photos.raw import NoPreviewError, NotRawError, is_raw, read_preview
-from engine.photos.unterminated_jpeg import lacks_end, with_end
+from engine.photos.unterminated_jpeg import add_end, lacks_end
 
 __all__ = ["MOST_PIXELS", "Photo", "PhotoFile", "decode_photo", "load_photo", "read_photo"]
 
 MOST_PIXELS = 200_000_000
-"""Larger pictures are refused, but for JPEG in one scan, which can be decoded at a fraction of its size.
+"""Larger pictures are refused, except a JPEG in one scan, which can be decoded at a fraction of its size.
 
-Pillow takes 4 bytes a pixel, and turning or flattening a picture needs it twice: 1.6 GB at this size.
+Pillow takes 4 bytes per pixel, and turning or flattening needs a second picture: 1.6 GB at this size.
 """
 MOST_AT_FULL_SIZE = 100_000_000
-"""Pictures of more pixels are given at a fraction of their sides, which is still more than any model looks at.
+"""Larger pictures are reduced to a fraction of their sides, which is still more than any model uses.
 
-JPEGs are decoded so, at 1/2, 1/4 or 1/8; others are decoded whole and made smaller, for a batch holds several.
+JPEGs are decoded at 1/2, 1/4 or 1/8; others are decoded whole and reduced, because a batch holds several.
 """
-NO_END = "the file lacks its end marker; every pixel is there"
-"""Said of a JPEG whose last two bytes were lost, which other programs may refuse."""
-DATA_BEHIND = "the file lacks its end marker, and other data follow the picture; its last pixels may be wrong"
-"""Said where nobody can tell at which byte the picture ends and the other data begin."""
-FILE_NOTES = frozenset({NO_END, DATA_BEHIND})
-"""What can be said of a file itself."""
+NO_END = Note(NoteCode.NO_END_MARKER)
+"""Note on a JPEG whose last two bytes are lost, which other programs may refuse."""
+DATA_BEHIND = Note(NoteCode.DATA_BEHIND_PICTURE)
+"""Note on a JPEG for which it is unknown at which byte the picture ends and the other data begin."""
 _MOST_SCANNED = 5_000_000_000
-"""Pixels times scans of a JPEG in several: an honest 200-megapixel one has ten scans; each takes a second or two."""
+"""Most pixels times scans of a JPEG. An ordinary one of 200 megapixels has ten scans; each takes a second or two."""
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "PSD", "DIB")
-"""What is decoded, whatever a file's name says. AVIF before HEIF, whose reader opens AVIF files but cannot decode them;
-last DIB, which is BMP without its file header and is known by four bytes only.
+"""Formats of Pillow that are decoded, whatever the name of a file says.
 
-Left out are formats of Pillow's that run other programs (EPS) or hold no photos.
+AVIF is before HEIF, whose reader opens AVIF files but cannot decode them. DIB, which is BMP without its file header, is
+last because only four bytes identify it. Left out are formats that run other programs (EPS) or hold no photos.
 """
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo: upright RGB pixels with the facts of its file and the words embedded in it.
+    """A decoded photo: upright RGB pixels with the facts and metadata of its file.
 
-    The picture can be smaller than the photo (`facts.width`, `facts.height`): a raw file's preview, or one of more than
-    100 megapixels. Boxes found in it are in its pixels; `in_photo` takes them to the photo's. notes: what is wrong
-    with the file, for the user.
+    The picture may be smaller than the photo (`facts.width`, `facts.height`): the preview of a raw file, or a photo of
+    more than 100 megapixels. Boxes detected in it are in its pixels; `in_photo` converts them to those of the photo.
+
+    software: the EXIF `Software`. notes: what is wrong with the file, for the user.
     """
 
     path: Path
@@ -65,14 +65,14 @@ class Photo:
     facts: PhotoFacts
     embedded: Embedded = field(default_factory=Embedded)
     software: str = ""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def in_photo(self, box: Box) -> Box:
-        """A box in pixels of the picture as one in pixels of the upright photo."""
+        """Convert a box from pixels of the picture to pixels of the upright photo."""
         return _scaled(box, self.image.size, (self.facts.width, self.facts.height))
 
     def in_image(self, box: Box) -> Box:
-        """The inverse of `in_photo`."""
+        """Invert `in_photo`."""
         return _scaled(box, (self.facts.width, self.facts.height), self.image.size)
 
 
@@ -85,33 +85,37 @@ def _scaled(box: Box, size: tuple[int, int], target: tuple[int, int]) -> Box:
 
 @dataclass(frozen=True)
 class _Picture:
-    """Upright RGB pixels; width and height of the photo at its full size."""
+    """Upright RGB pixels. width, height: of the photo at its full size."""
 
     image: Image.Image
     width: int
     height: int
     format: str
     orientation: int
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def load_photo(path: Path) -> Photo:
-    """Read and decode a photo; raises what these two raise."""
+    """Read and decode a photo.
+
+    Raises:
+        PhotoError: as in `read_photo` and `decode_photo`.
+    """
     return decode_photo(read_photo(path))
 
 
 def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
-    """Decode a photo upright (EXIF orientation, HEIC's own rotation) as RGB, 8 bit; of an animation the first frame.
+    """Decode a photo as 8-bit RGB, upright (EXIF orientation, rotation of HEIC); of an animation the first frame.
 
     Raises:
-        PhotoError: not a picture, truncated, damaged, a raw file without a preview, or over `most_pixels`.
+        PhotoError: the file is not a picture, truncated, damaged, a raw file without a preview, or over `most_pixels`.
     """
     path = file.path
     if _is_cut_short(file.data):
         raise _cut_short(path)
-    blocks = read_blocks(file.data)
+    blocks = file.blocks
     try:
-        _hush_decoders()
+        _silence_decoders()
         picture = _decode(file, blocks, most_pixels)
     except PhotoError:
         raise
@@ -132,10 +136,10 @@ def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
 _QUIET = ("ignore", None, Warning, re.compile(r"(PIL|pillow_heif|rawpy)\b"), 0)
 
 
-def _hush_decoders() -> None:
-    """Ignore what decoders warn of: it is decided here, or comes to light as an error.
+def _silence_decoders() -> None:
+    """Ignore warnings of decoders: what they warn about is decided here, or raises an error.
 
-    A filter for good, since photos are decoded in threads, and one put in for a while is put in for all of them.
+    The filter is permanent: photos are decoded in threads, and a temporary filter would affect all of them.
     """
     if _QUIET not in warnings.filters:
         warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
@@ -145,7 +149,7 @@ _BOXES = frozenset({b"ftyp", b"meta", b"mdat", b"moov", b"idat", b"free"})
 
 
 def _is_cut_short(data: bytes) -> bool:
-    """Whether a HEIC or AVIF file ends inside one of its boxes (ISO/IEC 14496-12, 4.2); decoders fill in grey."""
+    """Return whether a HEIC or AVIF file ends inside a box (ISO/IEC 14496-12, 4.2): decoders would fill in grey."""
     if data[4:8] != b"ftyp":
         return False
     at = 0
@@ -172,11 +176,11 @@ def _decode(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Picture:
                 raise
     if not lacks_end(file.data):
         return _decode_picture(file, blocks, most_pixels)
-    mended = with_end(file.data, partial(_pixels, file.path, most_pixels))
-    if mended is None:
+    completed = add_end(file.data, partial(_pixels, file.path, most_pixels))
+    if completed is None:
         raise _cut_short(file.path)
-    picture = _decode_picture(replace(file, data=mended.data), blocks, most_pixels)
-    return replace(picture, notes=(NO_END if mended.ends_alone else DATA_BEHIND,))
+    picture = _decode_picture(replace(file, data=completed.data), blocks, most_pixels)
+    return replace(picture, notes=(NO_END if completed.ends_alone else DATA_BEHIND,))
 
 
 def _pixels(path: Path, most_pixels: int, data: bytes) -> Image.Image:
@@ -202,9 +206,9 @@ def _decode_picture(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Pictu
         width, height = opened.size
         name = opened.format or "unknown"
         profile = opened.info.get("icc_profile")
-        opened.info.pop("xmp", None)  # Pillow would turn a TIFF as its XMP says
+        opened.info.pop("xmp", None)  # by which Pillow would turn a TIFF
         _load(file.path, opened, file.data, most_pixels)
-        is_turned = name in ("HEIF", "TIFF")  # by their readers
+        is_turned = name in ("HEIF", "TIFF")  # their readers turn the picture
         if is_turned:
             width, height = opened.size
         image = shrink(to_rgb(opened, profile), MOST_AT_FULL_SIZE)
@@ -218,7 +222,7 @@ def _decode_picture(file: PhotoFile, blocks: Blocks, most_pixels: int) -> _Pictu
 
 def _open(data: bytes) -> Image.Image:
     _register_heif()
-    Image.MAX_IMAGE_PIXELS = None  # `_load` decides, with a message that says so
+    Image.MAX_IMAGE_PIXELS = None  # `_load` checks the size, with a message of ours
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     return Image.open(io.BytesIO(_without_ballast(data)), formats=_FORMATS)
 
@@ -230,7 +234,7 @@ def _register_heif() -> None:
 
 
 def _without_ballast(data: bytes) -> bytes:
-    """A PNG without its texts and without an overlong profile, for which Pillow would refuse the picture."""
+    """Return a PNG without texts and without an overlong profile, because of which Pillow would refuse the picture."""
     if data[:8] != PNG_SIGNATURE:
         return data
     kept, at = [], 0
@@ -250,7 +254,11 @@ def _is_overlong(profile: bytes) -> bool:
 
 
 def _load(path: Path, opened: Image.Image, data: bytes, most_pixels: int) -> None:
-    """Decode an opened picture's first frame, a very large JPEG at a fraction of its size."""
+    """Decode the first frame of an opened picture; a very large JPEG at a fraction of its size.
+
+    Raises:
+        PhotoError: it has too many pixels or scans.
+    """
     pixels = opened.width * opened.height
     is_jpeg = opened.format in ("JPEG", "MPO")
     scans = read_scans(data) if is_jpeg else Scans(1, held=True)

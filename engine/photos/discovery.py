@@ -1,4 +1,4 @@
-"""Finding photos: files and folders from the command line to photos and videos, each once, folder by folder."""
+"""Find photos and videos under files and folders, each once, folder by folder."""
 
 import codecs
 import hashlib
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 LEADING_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif", ".hif"})
-"""What cameras save beside a raw file or a short video."""
+"""Endings of the pictures that cameras save beside a raw file or a short video."""
 SUFFIXES = LEADING_SUFFIXES | frozenset(
     ".mpo .png .apng .webp .tif .tiff .avif .gif .bmp .dib .jp2 .j2k .j2c .jpc .jpf .jpx".split()
 )
-"""File name endings taken for photos inside folders (compared without case), beside those of raw files."""
+"""Endings of files in folders that are taken for photos (compared without case), beside those of raw files."""
 RAW_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2"
     " .srf .srw .x3f".split()
 )
-"""Endings that nothing but cameras' raw files have."""
+"""Endings that only raw files of cameras have."""
 VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .divx .flv .insv .m2t .m2ts .m4v .mkv .mov .mp .mp4 .mpeg .mpg .mts .mxf .ogv .vob .webm"
     " .wmv".split()
@@ -53,21 +53,13 @@ UNREAD_SUFFIXES = frozenset(
         *(".psd", ".psb", ".xcf", ".kra", ".ora", ".afphoto"),  # projects of image editors
         *(".exr", ".hdr", ".dpx", ".tga", ".pcx", ".pct", ".pict", ".dds", ".fits"),
         *(".ppm", ".pgm", ".pbm", ".pnm", ".pam"),
-        *(
-            ".heics",
-            ".heifs",
-            ".avifs",
-            ".livp",
-            ".insp",
-            ".jps",
-            ".pns",
-            ".pcd",
-        ),  # sequences, spheres, stereo, Photo CD
+        # sequences, spheres, stereo, Photo CD
+        *(".heics", ".heifs", ".avifs", ".livp", ".insp", ".jps", ".pns", ".pcd"),
         *(".bay", ".cap", ".dcs", ".drf", ".eip", ".k25", ".kc2", ".ptx", ".pxn", ".r3d", ".rwz", ".braw"),  # raw
     }
 )
-"""Endings of pictures that are passed over inside folders, and counted, for they may be photos. Drawings, icons and
-documents (SVG, ICO, EPS, PDF) are left out: nobody misses their captions.
+"""Endings of pictures in folders that are not read but counted, because they may be photos. Drawings, icons and
+documents (SVG, ICO, EPS, PDF) are not counted: they need no captions.
 """
 MEDIA_SUFFIXES = SUFFIXES | RAW_SUFFIXES | VIDEO_SUFFIXES
 MOVING_SUFFIXES = frozenset({".mov", ".mp4", ".mp"})
@@ -80,21 +72,21 @@ SKIPPED_FOLDERS = frozenset(
         *("thumbs", "encoded-video"),  # Immich
     }
 )
-"""Folders of other programs that hold no photos of the user's; one that is given by itself is searched."""
+"""Folders of other programs that hold no photos of the user. Such a folder is searched only if it is given itself."""
 SKIPPED_FOLDER_SUFFIXES = (
     *(".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary"),  # Apple
     *(".lrdata", ".lrlibrary", ".lrcat-data"),  # Lightroom
 )
 LARGEST_LIST = 256 * 2**20
-"""Bytes of a list of paths: some million of them."""
+"""Largest size in bytes of a list of paths: some millions."""
 
 
 @dataclass(frozen=True)
 class FoundFile:
     """A file to caption, or a video to count and skip.
 
-    companions: raw files of the same shot; the file's caption is theirs too. live: the moving half of a still that was
-    found too.
+    companions: raw files of the same shot, which get the same caption. live: it is the moving half of a still that was
+    found as well.
     """
 
     path: Path
@@ -106,34 +98,35 @@ class FoundFile:
 def find_files(
     paths: Iterable[Path], selection: Selection | None = None, tally: Tally | None = None
 ) -> Iterator[FoundFile]:
-    """Photos and videos under some files and folders, sorted within each folder, every real path once: links to a file
-    are that file, hard links are files of their own (each has sidecars of its own).
+    """Yield the photos and videos under files and folders, sorted within each folder, every real path once.
 
-    A file named by itself is taken whatever its name, even if it does not exist (reading it will say so, and the rest
-    goes on); folders are searched for known endings. Raw files are companions of the JPEG or HEIC of the same name in
-    the same folder, or among the files named one after another. A folder that cannot be listed is found as a photo
-    that cannot be read. Only one folder's names are held at a time, and a digest for each file. `tally` is counted
-    onto.
+    A link to a file is that file; hard links are separate files (each has its own sidecars). A file given itself is
+    taken whatever its name, also if it does not exist: reading it reports that, and the others continue.
+    Folders are searched for known endings. Raw files are companions of the JPEG or HEIC of the same name in the same
+    folder, or among files given one after another. A folder that cannot be listed is yielded as a photo that cannot be
+    read. Only the names of one folder are held at a time, and a digest for each file.
+
+    tally: what was passed over is added to it.
     """
     wanted = selection or Selection()
-    seen, tally = _Seen(), tally or Tally()
+    visited, tally = _Visited(), tally or Tally()
     for (is_folder, _), group in groupby(paths, key=lambda p: (_is_folder(p), p.parent)):
         if is_folder:
             for folder in group:
-                yield from _walk(folder, wanted, seen, tally)
+                yield from _walk(folder, wanted, visited, tally)
         else:
-            # What is not there fits every pattern, so that reading it says so.
-            fresh = [p for p in group if (wanted.takes_file(p.name) or not _is_there(p)) and seen.is_new_file(p)]
-            yield from _dated(_pair(fresh), wanted, tally)
+            # A missing file matches every pattern, so that reading it reports that it is missing.
+            new = [p for p in group if (wanted.takes_file(p.name) or not _exists(p)) and visited.is_new_file(p)]
+            yield from _dated(_pair(new), wanted, tally)
 
 
 def iter_photos(paths: Iterable[Path]) -> Iterator[Path]:
-    """The photos of `find_files`, raw files beside their JPEG left out."""
+    """Yield the photos of `find_files`, without raw files beside their JPEG."""
     return (found.path for found in find_files(paths) if found.kind == "photo")
 
 
-class _Seen:
-    """Which real folders were met, by device and number on it, and which real files, by their paths."""
+class _Visited:
+    """The real folders visited so far, by device and inode, and the real files, by digests of their paths."""
 
     def __init__(self) -> None:
         self._folders: set[tuple[int, int]] = set()
@@ -141,7 +134,7 @@ class _Seen:
         self._last: tuple[Path | None, str] = (None, "")  # a folder and its real path
 
     def is_new_folder(self, folder: Path) -> bool:
-        """Whether a folder was not met before; one that cannot be followed was not."""
+        """Return whether a folder was not visited before, and remember it; one that cannot be followed is new."""
         status = _status(folder)
         number = (status.st_dev, status.st_ino) if status else None
         is_new = number not in self._folders
@@ -150,7 +143,7 @@ class _Seen:
         return is_new
 
     def is_new_file(self, path: Path) -> bool:
-        """Whether a file was not met before, by this path or by links to it."""
+        """Return whether a file was not visited before, by this path or a link, and remember it."""
         try:
             real = self._real(path)
         except (OSError, ValueError):  # a name with NUL
@@ -168,12 +161,12 @@ class _Seen:
         return f"{self._last[1]}/{path.name}"
 
 
-def _walk(root: Path, wanted: Selection, seen: _Seen, tally: Tally) -> Iterator[FoundFile]:
-    """The files of a folder and, in the order of their names, those of the folders in it."""
+def _walk(root: Path, wanted: Selection, visited: _Visited, tally: Tally) -> Iterator[FoundFile]:
+    """Yield the files of a folder and, in the order of their names, those of its folders."""
     stack = [(root, "")]
     while stack:
         folder, below = stack.pop()
-        if not seen.is_new_folder(folder):  # by another link, or a link that leads back up
+        if not visited.is_new_folder(folder):  # reached by another link, or a link that leads back up
             continue
         try:
             with os.scandir(folder) as listed:
@@ -188,11 +181,11 @@ def _walk(root: Path, wanted: Selection, seen: _Seen, tally: Tally) -> Iterator[
                 if not _skipped(entry.name) and wanted.takes_folder(relative):
                     folders.append((folder / entry.name, f"{relative}/"))
             elif _is_unread_name(entry.name) and wanted.takes_file(relative):
-                tally.unread[_suffix(entry.name)] += seen.is_new_file(folder / entry.name)
+                tally.unread[_suffix(entry.name)] += visited.is_new_file(folder / entry.name)
             elif _is_media_name(entry.name) and wanted.takes_file(relative):
                 status = _status(entry)
                 is_pipe = status is not None and not stat.S_ISREG(status.st_mode)  # or a device
-                if not is_pipe and seen.is_new_file(folder / entry.name):
+                if not is_pipe and visited.is_new_file(folder / entry.name):
                     files.append(folder / entry.name)
         yield from _dated(_pair(files), wanted, tally)
         stack += reversed(folders)
@@ -205,8 +198,8 @@ def _is_folder(path: Path | os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_there(path: Path) -> bool:
-    """Whether a name is taken, be it by a broken link."""
+def _exists(path: Path) -> bool:
+    """Return whether a path exists; a broken link does."""
     try:
         return os.path.lexists(path)
     except ValueError:  # a name with NUL
@@ -214,7 +207,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _status(path: Path | os.DirEntry[str]) -> os.stat_result | None:
-    """What a path leads to; None where it cannot be followed (a broken link, a name with NUL)."""
+    """Return the status of what a path leads to; None if it cannot be followed (a broken link, a name with NUL)."""
     try:
         return path.stat()
     except (OSError, ValueError):
@@ -230,7 +223,7 @@ def _is_unread_name(name: str) -> bool:
 
 
 def is_photo_name(name: str) -> bool:
-    """Whether a file inside a folder is taken for a photo: by its ending; hidden files never are."""
+    """Return whether a file in a folder is taken for a photo: by its ending; hidden files never are."""
     return not name.startswith(".") and _suffix(name) in SUFFIXES | RAW_SUFFIXES
 
 
@@ -244,36 +237,37 @@ def _skipped(name: str) -> bool:
 
 
 def _pair(files: list[Path]) -> list[FoundFile]:
-    """Files of one folder in their order, raw files put to the picture of their name."""
+    """Make the files of one folder, in their order; raw files become companions of the picture of the same name."""
     leads: dict[str, Path] = {}
     for path in files:
         if _suffix(path.name) in LEADING_SUFFIXES:
             leads.setdefault(_stem(path), path)
     companions: dict[Path, list[Path]] = {}
-    found = []
+    paired = []
     for path in files:
         suffix, lead = _suffix(path.name), leads.get(_stem(path))
         if suffix in RAW_SUFFIXES and lead is not None:
             companions.setdefault(lead, []).append(path)
         elif suffix in VIDEO_SUFFIXES:
-            found.append(FoundFile(path, "video", live=lead is not None and suffix in MOVING_SUFFIXES))
+            paired.append(FoundFile(path, "video", live=lead is not None and suffix in MOVING_SUFFIXES))
         else:
-            found.append(FoundFile(path, "photo"))
-    return [FoundFile(f.path, f.kind, tuple(companions.get(f.path, ())), f.live) for f in found]
+            paired.append(FoundFile(path, "photo"))
+    return [FoundFile(f.path, f.kind, tuple(companions.get(f.path, ())), f.live) for f in paired]
 
 
 def _stem(path: Path) -> str:
-    """A file's name without its ending and without case."""
+    """Return the name of a file without its ending and in folded case."""
     return os.path.splitext(path.name)[0].casefold()
 
 
-def _dated(found: list[FoundFile], wanted: Selection, tally: Tally) -> Iterator[FoundFile]:
-    return (f for f in found if wanted.takes_date(f.path, tally if f.kind == "photo" else None))
+def _dated(files: list[FoundFile], wanted: Selection, tally: Tally) -> Iterator[FoundFile]:
+    return (f for f in files if wanted.takes_date(f.path, tally if f.kind == "photo" else None))
 
 
 def read_list(file: Path, *, null: bool) -> list[Path]:
-    """Paths listed in a file (`-` is stdin), one a line or ended by NUL; names need not be UTF-8. Blank lines are
-    skipped. A byte order mark, the CR of a Windows line end, and UTF-16 as PowerShell writes it are understood.
+    """Read a list of paths from a file (`-` is stdin), one per line or each ended by NUL; names need not be UTF-8.
+
+    Blank lines are skipped. A byte order mark, Windows line ends, and UTF-16 as PowerShell writes it are accepted.
 
     Raises:
         PhotoError: the list cannot be read.
@@ -289,7 +283,7 @@ def read_list(file: Path, *, null: bool) -> list[Path]:
 
 
 def _without_mark(data: bytes) -> bytes:
-    """A list of lines without its byte order mark, in the file system's encoding if that says it is in UTF-16."""
+    """Remove the byte order mark of a list; convert a list in UTF-16 to the encoding of the file system."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return os.fsencode(data.decode("utf-16", "replace"))
     return data.removeprefix(codecs.BOM_UTF8)

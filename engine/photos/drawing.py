@@ -1,4 +1,4 @@
-"""Pictures for people: boxes with names, or heat, drawn over a copy of a photo."""
+"""Draw boxes with names, or heat maps, over a copy of a photo."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ COLORS = ("#d81b60", "#1e88e5", "#fb8c00", "#00897b", "#8e24aa", "#6d4c41")
 
 
 def draw_boxes(image: Image.Image, boxes: Sequence[tuple[Box, str]]) -> Image.Image:
-    """A copy of an image with each box framed and its name in a label at its top left corner."""
+    """Return a copy of an image with a frame around each box and its name in a label at the top left corner."""
     page = image.copy()
     draw = ImageDraw.Draw(page)
     unit = max(1, round(min(page.size) / 160))
@@ -30,10 +30,11 @@ def draw_boxes(image: Image.Image, boxes: Sequence[tuple[Box, str]]) -> Image.Im
 _RAMP = ("#440154", "#482878", "#3e4a89", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6dcd59", "#b4de2c", "#fde725")
 """Ten colours of viridis (CC0): lightness rises evenly, also for colour-blind readers and in grey prints."""
 _OPACITY = 0.6
+"""Of a heat map over the photo."""
 
 
 def ramp_colors(values: np.ndarray) -> np.ndarray:
-    """Colours of values in 0..1, (...,) to (..., 3) uint8, dark violet to light yellow."""
+    """Map values in 0..1 to colours, dark violet to light yellow: (...,) to (..., 3) uint8."""
     stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in _RAMP], np.float32)
     places = np.linspace(0.0, 1.0, len(_RAMP))
     channels = [np.interp(values, places, stops[:, k]) for k in range(3)]
@@ -41,8 +42,10 @@ def ramp_colors(values: np.ndarray) -> np.ndarray:
 
 
 def draw_heat(image: Image.Image, heat: np.ndarray, view: Box) -> Image.Image:
-    """A copy of an upright photo with a map (h, w) of non-negative numbers laid over `view`, the part of the
-    photo that it is about: stretched bilinearly, from its least to its greatest value.
+    """Return a copy of an upright photo with a heat map over a part of it.
+
+    heat: (h, w), numbers >= 0; colours span its smallest to its greatest value. view: the part of the photo that the
+    map is about, in pixels; the map is resized to it bilinearly.
     """
     low, high = float(heat.min()), float(heat.max())
     level = (heat.astype(np.float32) - low) / (high - low if high > low else 1.0)

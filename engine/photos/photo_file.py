@@ -1,30 +1,37 @@
-"""Reading a photo's file: its bytes and the hash of its picture."""
+"""Read a photo file: its bytes, the hash of its picture, its metadata."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from engine.core.errors import PhotoError
 from engine.core.files import UnsuitableFileError, read_bytes
 from engine.photos.content_hash import hash_content
+from engine.photos.metadata.containers import Blocks, read_blocks
 
 LARGEST_FILE = 2 * 2**30
-"""Bytes; a raw file of 150 megapixels has 0.3 GiB, and TIFF and JPEG end at 4 GiB."""
+"""Largest size in bytes. A raw file of 150 megapixels has 0.3 GiB; TIFF and JPEG are limited to 4 GiB."""
 
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A photo's file as read: its bytes, and the hex SHA-256 of what in them decides the pixels (`image_hash`)."""
+    """A photo file as read. content_hash: hexadecimal SHA-256 of what decides the pixels (`hash_content`)."""
 
     path: Path
     data: bytes
     content_hash: str
 
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The metadata as stored, parsed once."""
+        return read_blocks(self.data)
+
 
 def read_photo(path: Path) -> PhotoFile:
-    """Read and hash a photo's file.
+    """Read and hash a photo file.
 
     Raises:
-        PhotoError: it is missing, empty, no regular file, over 2 GiB, or may not be read.
+        PhotoError: it is missing, empty, not a regular file, over 2 GiB, or may not be read.
     """
     try:
         data = read_bytes(path, LARGEST_FILE)

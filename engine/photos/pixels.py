@@ -1,4 +1,4 @@
-"""From whatever a decoder gives to upright RGB with 8 bits a channel."""
+"""Convert decoded pictures to upright RGB with 8 bits per channel."""
 
 import io
 import math
@@ -16,22 +16,22 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a stored picture upright, by EXIF orientation (EXIF 2.32, tag 0x0112)."""
+"""The transposition that makes a stored picture upright, by EXIF orientation (EXIF 2.32, tag 0x0112)."""
 _SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
-"""ICC's name of the colour space of a mode (ICC.1:2022, 7.2.6)."""
+"""Name of the colour space of a Pillow mode in ICC profiles (ICC.1:2022, 7.2.6)."""
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn a stored picture as its EXIF orientation says."""
+    """Turn a stored picture upright, by its EXIF orientation."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Eight-bit RGB in sRGB; what is transparent becomes white.
+    """Convert a picture to 8-bit RGB in sRGB; transparent pixels become white.
 
-    A colour profile is followed where it fits the picture and is not sRGB already; without one, CMYK and others are
-    converted by Pillow's plain formulas.
+    profile: ICC profile, applied if it fits the mode of the picture and is not sRGB already. Without one, CMYK and
+    other modes are converted by Pillow's plain formulas.
     """
     image = _eight_bits(image)
     if image.mode == "P" and "transparency" in image.info:
@@ -50,7 +50,7 @@ def to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def shrink(image: Image.Image, most_pixels: int) -> Image.Image:
-    """A picture of more pixels at 1/2, 1/3, … of its sides."""
+    """Reduce a picture of more than `most_pixels` to 1/2, 1/3, … of its sides."""
     factor = math.ceil(math.sqrt(image.width * image.height / most_pixels))
     return image.reduce(factor) if factor > 1 else image
 
@@ -62,7 +62,7 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits, or floating point, as 8 bits."""
+    """Convert grey of 16 or 32 bits, or in floating point, to 8 bits."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode not in ("I", "F"):
@@ -73,19 +73,26 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _white(top: float, mode: str) -> float:
-    """The value meant as white: that of the smallest usual range that holds the greatest value of the picture."""
+    """Return the value of white: the end of the smallest usual range that holds the greatest value of the picture."""
     ranges = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
     return next((r for r in ranges if top <= r), top)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    known = image.mode if image.mode in _SPACES else ""
+    mode = image.mode if image.mode in _SPACES else ""
     if image.mode == "LAB" and not profile:
-        return ImageCms.applyTransform(image, _from_lab())
-    transform = _transform(profile, known) if profile and known else None
+        return _apply(image, _from_lab())
+    transform = _transform(profile, mode) if profile and mode else None
     if transform is None:
-        return ImageCms.applyTransform(image, _from_lab()) if image.mode == "LAB" else image.convert("RGB")
-    return ImageCms.applyTransform(image, transform)
+        return _apply(image, _from_lab()) if image.mode == "LAB" else image.convert("RGB")
+    return _apply(image, transform)
+
+
+def _apply(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    converted = ImageCms.applyTransform(image, transform)
+    if converted is None:  # only when applied in place
+        raise ValueError("no picture from a colour transform")
+    return converted
 
 
 @lru_cache(maxsize=1)
@@ -95,11 +102,11 @@ def _from_lab() -> ImageCms.ImageCmsTransform:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The way from a profile to sRGB; None where there is none to go, or the profile is not of this mode or damaged."""
+    """Return the transform from a profile to sRGB; None if the profile is sRGB, not for this mode, or damaged."""
     try:
-        found = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if found.profile.xcolor_space != _SPACES[mode] or "srgb" in ImageCms.getProfileDescription(found).lower():
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space != _SPACES[mode] or "srgb" in ImageCms.getProfileDescription(source).lower():
             return None
-        return ImageCms.buildTransform(found, ImageCms.createProfile("sRGB"), mode, "RGB")
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None

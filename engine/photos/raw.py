@@ -1,4 +1,4 @@
-"""Raw files: the picture that the camera put beside the raw data. The raw data is never developed."""
+"""Read the preview that the camera stored in a raw file. The raw data is never developed."""
 
 import io
 from dataclasses import dataclass
@@ -14,22 +14,23 @@ _SIGNATURES = (b"FUJIFILMCCD-RAW ", b"FOVb", b"\0MRM", b"IIRO", b"IIRS", b"MMOR"
 """Fujifilm, Sigma, Minolta, Olympus (three), Panasonic."""
 _DNG_VERSION = 0xC612
 _FLIPS = {0: 1, 3: 3, 5: 8, 6: 6}
-"""LibRaw's turns as EXIF orientations (LibRaw documentation, `flip`)."""
+"""EXIF orientation by LibRaw's `flip` (LibRaw documentation)."""
 
 
 class NoPreviewError(ValueError):
-    """A raw file without a picture that can be shown."""
+    """A raw file has no preview that can be read."""
 
 
 class NotRawError(ValueError):
-    """A file that LibRaw does not take for a raw file."""
+    """LibRaw does not take a file for a raw file."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A raw file's picture, not turned yet: a JPEG's bytes or pixels.
+    """The preview in a raw file as stored.
 
-    width, height: of the upright photo that the raw data would give. orientation: EXIF 1..8, the raw file's.
+    picture: the bytes of a JPEG, or pixels. width, height: of the upright photo that the raw data would give.
+    orientation: EXIF 1..8, of the raw file.
     """
 
     picture: bytes | Image.Image
@@ -38,10 +39,11 @@ class Preview:
     orientation: int
 
     def turn_for(self, size: tuple[int, int]) -> int:
-        """What a preview of this size has to be turned by: as the raw data, unless it lies upright already.
+        """Return the EXIF orientation by which a preview of this size must be turned.
 
-        Cameras store it as the sensor saw it, and its own EXIF, if it has one, says nothing more (or, after the raw
-        file's was changed, what was true before); some programs store it turned, which its sides then show.
+        That of the raw file, unless the preview is upright already. Cameras store previews as the sensor saw them; an
+        EXIF orientation in the preview adds nothing, or is outdated. Some programs store previews upright, which is
+        seen from their sides.
         """
         if self.orientation not in TURNED or self.width == self.height or size[0] == size[1]:
             return self.orientation
@@ -50,7 +52,7 @@ class Preview:
 
 
 def is_raw(data: Slices, blocks: Blocks, *, named_raw: bool) -> bool:
-    """Whether a file is to be read as raw: by its signature, or because it is a TIFF or unknown and is named so."""
+    """Return whether a file is to be read as raw: by its signature, or, if it is a TIFF or unknown, by its name."""
     head = data[0:16]
     if head.startswith((b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8")):
         return False
@@ -63,7 +65,7 @@ def _is_signed(head: bytes) -> bool:
 
 
 def read_preview(data: bytes, blocks: Blocks) -> Preview:
-    """The largest picture embedded in a raw file.
+    """Return the largest picture embedded in a raw file.
 
     Raises:
         NotRawError: LibRaw does not know what this is.
@@ -78,7 +80,7 @@ def read_preview(data: bytes, blocks: Blocks) -> Preview:
         raise NotRawError("not a raw file of a known camera") from err
     except (rawpy.LibRawError, rawpy.NotSupportedError) as err:
         raise NoPreviewError(f"no preview in the raw file: {_message(err)}") from err
-    picture = thumb.data if thumb.format == rawpy.ThumbFormat.JPEG else Image.fromarray(np.asarray(thumb.data))
+    picture = bytes(thumb.data) if thumb.format == rawpy.ThumbFormat.JPEG else Image.fromarray(np.asarray(thumb.data))
     orientation = blocks.orientation if 0x0112 in blocks.image else _FLIPS.get(sizes.flip, 1)
     width, height = sizes.width, sizes.height
     if 0 < sizes.crop_width <= width and 0 < sizes.crop_height <= height:
@@ -89,5 +91,5 @@ def read_preview(data: bytes, blocks: Blocks) -> Preview:
 
 
 def _message(err: Exception) -> str:
-    said = err.args[0] if err.args else type(err).__name__
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    message = err.args[0] if err.args else type(err).__name__
+    return message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)

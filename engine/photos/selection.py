@@ -1,4 +1,4 @@
-"""Which of the found files are wanted: name patterns and dates."""
+"""Select files by name patterns and dates."""
 
 import re
 from collections import Counter
@@ -12,27 +12,29 @@ from engine.photos.metadata.exif import read_taken
 
 @dataclass
 class Tally:
-    """What a search passed over: `unread`, how many pictures of each format that is not read, by its ending; and what
-    it had to guess: `undated`, how many photos have no date of their own, so that their file's time was used for it.
+    """Counts of a search.
+
+    unread: pictures in formats that are not read, by their ending. undated: photos without a date of their own, for
+    which the modification time of the file was used.
     """
 
     unread: Counter[str] = field(default_factory=Counter)
     undated: int = 0
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Set all counts to zero."""
         self.unread.clear()
         self.undated = 0
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Patterns and dates that a file must fit.
+    """Patterns and dates that a file must match.
 
-    Patterns are as in `.gitignore`: one without a slash is compared with names (an exclude also with those of folders,
-    which are then not entered), one with a slash with the path relative to the folder that was given; `*` and `?` stop
-    at slashes, `**` does not. Endings are compared without case. Dates are those of the photo (`exif.read_taken`) by
-    the camera's clock, else the file's modification time in local time; since is inclusive, until is not.
+    Patterns are as in `.gitignore`. One without a slash is compared with names; an exclude also with names of folders,
+    which are not entered then. One with a slash is compared with the path relative to the given folder; `*` and `?`
+    stop at slashes, `**` does not. Endings are compared without case. Dates are those of the photo (`exif.read_taken`)
+    by the camera's clock, else the modification time of the file in local time; since is inclusive, until exclusive.
     """
 
     include: tuple[str, ...] = ()
@@ -42,23 +44,23 @@ class Selection:
 
     @property
     def narrows(self) -> bool:
-        """Whether only files of some kind, or of some time, are wanted."""
+        """Whether only files of certain names or dates are selected; excludes alone do not count."""
         return bool(self.include or self.since or self.until)
 
     def takes_file(self, relative: str) -> bool:
-        """Whether a file's path fits the patterns."""
+        """Return whether the path of a file matches the patterns."""
         if any(p.fits(relative) for p in self._excluded):
             return False
         return not self.include or any(p.fits(relative) for p in self._included)
 
     def takes_folder(self, relative: str) -> bool:
-        """Whether a folder is entered."""
+        """Return whether a folder is entered."""
         return not any(p.fits(relative, is_folder=True) for p in self._excluded)
 
     def takes_date(self, path: Path, tally: Tally | None = None) -> bool:
-        """Whether a file's date fits; reads the file's metadata only if a date is asked for. Missing files fit.
+        """Return whether the date of a file matches; its metadata is read only if dates are given. Missing files match.
 
-        Counts the photos without a date of their own into `tally`.
+        tally: counts photos without a date of their own.
         """
         if self.since is None and self.until is None:
             return True
@@ -107,7 +109,7 @@ class _Pattern:
 
 
 def _lower_ending(text: str) -> str:
-    """A path with its ending in lower case: what follows the last dot of the name."""
+    """Convert the ending of a path, what follows the last dot of the name, to lower case."""
     folder, slash, name = text.rpartition("/")
     stem, dot, ending = name.rpartition(".")
     return f"{folder}{slash}{stem}{dot}{ending.lower()}" if dot else text
@@ -132,10 +134,10 @@ def _part_to_regex(part: str) -> str:
 
 
 def _class_to_regex(members: str) -> str:
-    """What stands between the brackets of a class: ranges and single characters, nothing else has a meaning there.
+    """Convert the characters between the brackets of a class: only ranges and single characters have a meaning.
 
-    Everything is escaped, because `re` warns about `[`, `--`, `&&`, `~~` and `||` in a class: it may give them a
-    meaning one day.
+    Everything is escaped, because `re` warns about `[`, `--`, `&&`, `~~` and `||` in a class, which may get a meaning
+    in later versions.
     """
     return re.sub(
         "(.)-(.)|(.)",

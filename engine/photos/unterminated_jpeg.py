@@ -1,12 +1,13 @@
-"""JPEG files without their end marker: whether every pixel is there all the same.
+"""Complete JPEG files that lack their end marker, if every pixel is there.
 
-libjpeg fills in what is missing and tells nobody but by a warning, which Pillow does not pass on. So the picture is
-decoded with several continuations behind the file's last byte: if it is the same with all of them, no pixel depends on
-what is missing. Pillow itself refuses such a file, unless something follows its data, such as the zeros of a
-preallocated file: then it takes the file, whatever is missing.
+libjpeg fills in missing data and only warns, and Pillow does not pass the warning on. Therefore the picture is decoded
+with several continuations after the last byte of the file: if all give the same picture, no pixel depends on what is
+missing. Pillow itself refuses such a file, unless something follows its data, such as the zeros of a preallocated file:
+then it accepts the file, whatever is missing.
 
-Other data behind the picture are decoded as if they were the picture's. A motion photo's video and Samsung's trailer
-say where they begin and are left out. With others, it stays open whether the picture's last bytes are its own.
+Other data behind the picture is decoded as part of the picture. The video of a motion photo and the trailer of Samsung
+phones are left out, because they say where they begin. With other data it is unknown which of the last bytes are the
+picture's.
 """
 
 import hashlib
@@ -21,48 +22,49 @@ from engine.photos.metadata.bmff import iter_boxes
 
 _END = bytes((0xFF, jpeg.END))
 _NOISE = 512
-"""Bytes that stand in for what may be missing: enough to spoil a block that is not whole."""
+"""Random bytes in place of what may be missing: enough to spoil an incomplete block."""
 _COEFFICIENTS = 64
+"""Coefficients of a block (ITU-T T.81, A.3.3)."""
 _TAIL = 8
-"""Bytes at the end of which a picture without anything behind it needs some: they hold its last blocks."""
+"""Last bytes of a picture that hold its last blocks: without them it changes, unless other data follow it."""
 
 
 @dataclass(frozen=True)
-class Mended:
-    """A JPEG with its end marker put in; ends_alone: nothing followed the picture that may be taken for its pixels."""
+class CompletedJpeg:
+    """A JPEG with its end marker added. ends_alone: no data followed the picture that may be taken for its pixels."""
 
     data: bytes
     ends_alone: bool
 
 
 def lacks_end(data: bytes) -> bool:
-    """Whether a file is a JPEG that ends in the data of a picture, without an end marker."""
+    """Return whether a file is a JPEG that ends in the data of its picture, without an end marker."""
     return _last_coded(_without_trailers(data)) is not None
 
 
-def with_end(data: bytes, decode: Callable[[bytes], Image.Image]) -> Mended | None:
-    """A JPEG with the end marker that it lacks; None for other files, and where pixels are missing.
+def add_end(data: bytes, decode: Callable[[bytes], Image.Image]) -> CompletedJpeg | None:
+    """Add the end marker that a JPEG lacks; None for other files, and if pixels are missing.
 
-    decode: from a whole file to pixels; it may raise what Pillow raises.
+    decode: decodes a complete file; it may raise what Pillow raises.
     """
     data = _without_trailers(data)
     coded = _last_coded(data)
     if coded is None or not _has_all_scans(data):
         return None
-    kept = _without_filling(data)
+    picture = _without_padding(data)
     continuations = _continuations(data[coded.start :])
-    first = _digest(kept + continuations[0], decode)
-    if any(_digest(kept + more, decode) != first for more in continuations[1:]):  # stops at the first that differs
+    first = _digest(picture + continuations[0], decode)
+    if any(_digest(picture + more, decode) != first for more in continuations[1:]):  # stops at the first that differs
         return None
-    whole = _digest(kept, decode)
-    if not whole:
+    complete = _digest(picture, decode)
+    if not complete:
         return None
-    needs_tail = any(_digest(kept[:-_TAIL] + more, decode) != whole for more in reversed(continuations))
-    return Mended(kept + _END, ends_alone=needs_tail)
+    needs_tail = any(_digest(picture[:-_TAIL] + more, decode) != complete for more in reversed(continuations))
+    return CompletedJpeg(picture + _END, ends_alone=needs_tail)
 
 
 def _without_trailers(data: bytes) -> bytes:
-    """A file without a Samsung trailer and without an MP4 video whose boxes reach to the file's end."""
+    """Remove a Samsung trailer, and an MP4 video whose boxes reach to the end of the file."""
     data = _without_samsung(data)
     at = data.find(b"ftyp") - 4
     boxes = list(iter_boxes(data, at, len(data))) if at > 2 else []
@@ -70,9 +72,10 @@ def _without_trailers(data: bytes) -> bytes:
 
 
 def _without_samsung(data: bytes) -> bytes:
-    """A file without the trailer of Samsung's phones. A directory at its end, `SEFH` to `SEFT`, says of each block how
-    far before it the block begins; both begin with the same four bytes (as in ExifTool, `Samsung.pm`). A trailer in
-    which they do not stays.
+    """Remove the trailer of Samsung phones.
+
+    A directory at its end, from `SEFH` to `SEFT`, says for each block how far before the directory it begins; the entry
+    and its block begin with the same four bytes (as in ExifTool, `Samsung.pm`). A trailer in which they differ stays.
     """
     at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     if data[-4:] != b"SEFT" or at < 0 or data[at : at + 4] != b"SEFH":
@@ -87,7 +90,7 @@ def _without_samsung(data: bytes) -> bytes:
 
 
 def _last_coded(data: bytes) -> jpeg.Segment | None:
-    """The coded data in which a file ends; None for one that ends elsewhere, or has its end marker."""
+    """Return the coded data in which a file ends; None if it ends elsewhere, or has its end marker."""
     last = None
     try:
         for segment in jpeg.iter_coded(data):
@@ -99,7 +102,7 @@ def _last_coded(data: bytes) -> jpeg.Segment | None:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Whether every component has all its coefficients to the last bit, as far as the headers of the scans promise."""
+    """Return whether every component has all its coefficients to the last bit, by the headers of the scans."""
     components, is_progressive, bits = b"", False, dict[tuple[int, int], int]()
     try:
         for segment in jpeg.iter_coded(data):
@@ -119,10 +122,10 @@ def _has_all_scans(data: bytes) -> bool:
     return bool(components) and all(bits.get((c, k)) == 0 for c in components for k in range(_COEFFICIENTS))
 
 
-def _without_filling(data: bytes) -> bytes:
-    """A file without what a card or a download leaves where nothing was written, and without half a marker.
+def _without_padding(data: bytes) -> bytes:
+    """Remove bytes that a memory card or a download leaves where nothing was written, and half a marker.
 
-    One zero may belong to the picture: as a byte of its own, or behind a stuffed 0xFF (T.81, F.1.2.3).
+    One zero may belong to the picture: as a byte of its own, or after a stuffed 0xFF (T.81, F.1.2.3).
     """
     kept = data.rstrip(b"\xff")
     bare = kept.rstrip(b"\0")
@@ -132,7 +135,7 @@ def _without_filling(data: bytes) -> bytes:
 
 
 def _continuations(coded: bytes) -> tuple[bytes, ...]:
-    """Nothing, noise, and noise behind the restart marker that would be next."""
+    """Return what may follow the coded data: nothing, noise, and noise after the next restart marker."""
     markers = sum(coded.count(bytes((0xFF, 0xD0 + n))) for n in range(8))
     restart = bytes((0xFF, 0xD0 + markers % 8))
     noises = [bytes(random.Random(seed).choices(range(255), k=_NOISE)) for seed in range(3)]
@@ -144,7 +147,7 @@ def _continuations(coded: bytes) -> tuple[bytes, ...]:
 
 
 def _digest(coded: bytes, decode: Callable[[bytes], Image.Image]) -> bytes:
-    """What tells the picture of a file without its end marker from others; b"" where it cannot be decoded."""
+    """Hash the picture of a file without its end marker; b"" if it cannot be decoded."""
     try:
         return hashlib.sha256(decode(coded + _END).tobytes()).digest()
     except (OSError, ValueError, SyntaxError):

@@ -1,1 +1,4 @@
-"""Results beside the photos: XMP merged in place, JSON of our own."""
+"""Read, merge, write and undo sidecars: XMP for other programs, JSON for myvlm itself.
+
+May import `photos` and `core`.
+"""

@@ -1,7 +1,7 @@
-"""The journal: what every sidecar held before a run changed it, so that the run can be undone.
+"""The journal: the content of every sidecar before a run changed it, so that the run can be undone.
 
-It lies beside the concept store, with the same permissions. A write is recorded before it is made; whether it
-was made is seen from the file itself, whose hash is the one before or the one after.
+It is beside the concept store, with the same permissions. A write is recorded before it is made; whether it was made
+is known from the file itself, whose hash is either that before or that after.
 """
 
 import os
@@ -21,7 +21,7 @@ from engine import __version__
 from engine.core.database import open_database, transaction
 from engine.core.errors import UsageError
 from engine.core.files import sha256_of
-from engine.sidecars.migrations import journal_migrations
+from engine.sidecars.journal_migrations import journal_migrations
 
 _RECORD = """
     insert into writes (run, path, photo, before, before_hash, after_hash) values (?, ?, ?, ?, ?, ?)
@@ -30,15 +30,15 @@ _RECORD = """
         before_hash = case when after_hash = excluded.before_hash then before_hash else excluded.before_hash end,
         after_hash = excluded.after_hash
 """
-"""A file that a run writes twice was before the run what it was before the first time, unless somebody else wrote it
-in between."""
+"""Record a write. If a run writes a file twice, the content before the first write counts, unless another program wrote
+the file in between."""
 
 
 @dataclass(frozen=True)
 class Write:
-    """One file as it was before a run wrote it; None is no file. `after_hash` is of what the run wrote.
+    """A file that a run wrote. before: its bytes before, None for no file. after_hash: of the bytes that the run wrote.
 
-    lost: what it was before was forgotten with a concept that it named; `before` is None though there was a file.
+    lost: the bytes before were forgotten because they named a forgotten concept; `before` is None then.
     """
 
     path: Path
@@ -49,14 +49,16 @@ class Write:
 
     @property
     def before_hash(self) -> str:
-        """Hex SHA-256 of the bytes before; "" when there was no file, or it is lost."""
+        """Hexadecimal SHA-256 of the bytes before; "" if there was no file, or if they are lost."""
         return hash_of(self.before)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that wrote sidecars; times are ISO 8601 with the zone. `finished` is None after a kill. folder: the folder
-    that holds all of its photos, None where none of its writes is known any more.
+    """A run that wrote sidecars. Times are ISO 8601 with time zone.
+
+    finished: None if the run was killed. undone: when it was undone. files, photos: how many it wrote. folder: the
+    folder that holds all of its photos; None if its writes were forgotten.
     """
 
     id: str
@@ -71,17 +73,17 @@ class Run:
 
 
 def hash_of(data: bytes | None) -> str:
-    """Hex SHA-256 of a file's bytes; "" when there is no file."""
+    """Return the hexadecimal SHA-256 of the bytes of a file; "" for no file."""
     return "" if data is None else sha256_of(data)
 
 
 def new_run_id(now: datetime) -> str:
-    """An id that sorts by time and that nobody else has: `20261121-171500-3fa2`."""
+    """Make a unique id that sorts by time: `20261121-171500-3fa2`."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 class Journal:
-    """Runs and the pre-images of their writes. Reading creates nothing on disk."""
+    """Runs, and the content of files before their writes. Reading creates nothing on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "journal.db"
@@ -97,7 +99,7 @@ class Journal:
             del self.__dict__["_db"]
 
     def record(self, run: str, command: str, started: datetime, writes: Sequence[Write]) -> None:
-        """Record writes that are about to be made, and their run with the first of them; all or nothing."""
+        """Record writes that are about to be made, all or none; the first ones also record their run."""
         rows = [
             (
                 run,
@@ -115,22 +117,22 @@ class Journal:
             db.executemany(_RECORD, rows)
 
     def finish(self, run: str, now: datetime) -> None:
-        """Note that a run came to its end, whether or not it was interrupted."""
+        """Record that a run ended, whether or not it was interrupted."""
         with transaction(self._db.conn, self.path) as db:
             db.execute("update runs set finished = ? where id = ?", [_iso(now), run])
 
     def reopen(self, run: str) -> None:
-        """Note that a run's files are being written again, so that a kill leaves nothing unswept."""
+        """Record that the files of a run are being written again, so that leftovers of a kill are removed."""
         with transaction(self._db.conn, self.path) as db:
             db.execute("update runs set finished = null where id = ?", [run])
 
     def mark_undone(self, run: str, now: datetime) -> None:
-        """Note that a run was undone."""
+        """Record that a run was undone."""
         with transaction(self._db.conn, self.path) as db:
             db.execute("update runs set undone = ? where id = ?", [_iso(now), run])
 
     def runs(self) -> tuple[Run, ...]:
-        """All runs, the newest first."""
+        """Return all runs, the newest first."""
         if not self.path.exists():
             return ()
         query = (
@@ -138,33 +140,33 @@ class Journal:
             " min(writes.photo) as first, max(writes.photo) as last"
             " from runs left join writes on writes.run = runs.id group by runs.id order by runs.rowid desc"
         )
-        found = []
+        runs = []
         for row in self._db.query(query):
-            ends = row.pop("first"), row.pop("last")
-            found.append(Run(**row, folder=_common_folder(*ends) if ends[0] else None))
-        return tuple(found)
+            first, last = row.pop("first"), row.pop("last")
+            runs.append(Run(**row, folder=_common_folder(first, last) if first else None))
+        return tuple(runs)
 
     def find_run(self, wanted: str | None) -> Run:
-        """The run whose id starts like this; None is the last one that was not undone.
+        """Return the run whose id starts with `wanted`; None means the last run that was not undone.
 
         Raises:
             UsageError: there is none, or more than one.
         """
         runs = self.runs()
         if wanted is None:
-            found = [r for r in runs if r.undone is None][:1]
+            matches = [r for r in runs if r.undone is None][:1]
         else:
-            found = [r for r in runs if r.id.startswith(wanted)]
-        if len(found) == 1:
-            return found[0]
+            matches = [r for r in runs if r.id.startswith(wanted)]
+        if len(matches) == 1:
+            return matches[0]
         if not runs or wanted is None:
             raise UsageError("there is no run to undo", hint="myvlm runs lists what was written, and when.")
-        known = ", ".join(r.id for r in (found or runs)[:5])
-        problem = "several runs start with" if found else "there is no run"
-        raise UsageError(f"{problem} {wanted!r}", hint=f"Known: {known}. See myvlm runs.")
+        ids = ", ".join(r.id for r in (matches or runs)[:5])
+        problem = "several runs start with" if matches else "there is no run"
+        raise UsageError(f"{problem} {wanted!r}", hint=f"Known: {ids}. See myvlm runs.")
 
     def writes(self, run: str) -> Iterator[Write]:
-        """A run's writes, the last one first."""
+        """Yield the writes of a run, the last one first."""
         rows = self._db.query("select * from writes where run = ? order by number desc", [run])
         for row in rows:
             before = None if row["before"] is None else zlib.decompress(row["before"])
@@ -172,7 +174,7 @@ class Journal:
             yield Write(*paths, before, row["after_hash"], lost=bool(row["lost"]))
 
     def later_run(self, run: str, path: Path) -> str | None:
-        """The next run that wrote a file after this one and was not undone."""
+        """Return the id of the next run that wrote a file after this one and was not undone; None if there is none."""
         query = (
             "select runs.id from writes join runs on runs.id = writes.run where writes.path = ? and runs.undone is null"
             " and runs.rowid > (select rowid from runs where id = ?) order by runs.rowid limit 1"
@@ -180,67 +182,71 @@ class Journal:
         return next((row["id"] for row in self._db.query(query, [os.fsencode(path), run])), None)
 
     def unfinished_folders(self) -> tuple[Path, ...]:
-        """Folders in which a killed run may have left temporary files."""
+        """Return the folders in which killed runs may have left temporary files."""
         if not self.path.exists():
             return ()
         query = "select distinct writes.path from writes join runs on runs.id = writes.run where finished is null"
-        found = {Path(os.fsdecode(row["path"])).parent for row in self._db.query(query)}
-        return tuple(sorted(found))
+        folders = {Path(os.fsdecode(row["path"])).parent for row in self._db.query(query)}
+        return tuple(sorted(folders))
 
     def finish_killed(self, now: datetime) -> None:
-        """Close the runs that were killed; call while no other run can be going on."""
+        """Record the end of killed runs. Call it while no other run can be active."""
         with transaction(self._db.conn, self.path) as db:
             db.execute("update runs set finished = ? where finished is null", [_iso(now)])
 
     def sidecars(self) -> Iterator[Path]:
-        """Every file that a run wrote which was not forgotten, sorted."""
+        """Yield every file that a run wrote, unless the run was forgotten; sorted."""
         if not self.path.exists():
             return
         for row in self._db.query("select distinct path from writes order by path"):
             yield Path(os.fsdecode(row["path"]))
 
     def folders(self) -> tuple[Path, ...]:
-        """Every folder in which any run wrote, those of forgotten runs, too; sorted."""
+        """Return every folder in which any run wrote, including forgotten runs; sorted."""
         if not self.path.exists():
             return ()
         kept = {row["path"] for row in self._db.query("select path from folders")}
         return tuple(Path(os.fsdecode(f)) for f in sorted(kept | {os.fsencode(p.parent) for p in self.sidecars()}))
 
-    def forget(self, tells: Callable[[bytes], bool], names: Callable[[Path], bool]) -> int:
-        """Forget what tells of somebody: the bytes before of a write where these do, the write itself where its path
-        or its photo's names them, and the folders that do; returns how many writes cannot be undone any more.
+    def forget(self, in_content: Callable[[bytes], bool], in_path: Callable[[Path], bool]) -> int:
+        """Forget what names a concept; return how many writes cannot be undone any more.
+
+        Forgotten are writes whose path, or the path of their photo, names it (in_path), the content before of writes
+        in which it is named (in_content), and folders whose path names it.
         """
         if not self.path.exists():
             return 0
-        gone, lost = [], []
+        forgotten, lost = [], []
         for row in self._db.query("select number, path, photo, before from writes"):
-            if any(names(Path(os.fsdecode(row[column]))) for column in ("path", "photo")):
-                gone.append((row["number"],))
-            elif row["before"] is not None and tells(zlib.decompress(row["before"])):
+            if any(in_path(Path(os.fsdecode(row[column]))) for column in ("path", "photo")):
+                forgotten.append((row["number"],))
+            elif row["before"] is not None and in_content(zlib.decompress(row["before"])):
                 lost.append((row["number"],))
         with self._erasing() as db:
             folders = [(os.fsencode(f),) for f in self.folders()]
             db.executemany("insert or ignore into folders values (?)", folders)
-            db.executemany("delete from folders where path = ?", [f for f in folders if names(Path(os.fsdecode(f[0])))])
-            db.executemany("delete from writes where number = ?", gone)
+            named = [f for f in folders if in_path(Path(os.fsdecode(f[0])))]
+            db.executemany("delete from folders where path = ?", named)
+            db.executemany("delete from writes where number = ?", forgotten)
             db.executemany("update writes set before = null, before_hash = '', lost = 1 where number = ?", lost)
-        return len(gone) + len(lost)
+        return len(forgotten) + len(lost)
 
     def prune(self, keep: int) -> int:
-        """Forget all but the newest `keep` runs, but not in which folders they wrote; returns how many went. Sidecars
-        stay as they are.
+        """Forget all but the newest `keep` runs, but not their folders; return how many were forgotten.
+
+        Sidecars stay as they are.
         """
-        gone = [(r.id,) for r in self.runs()[keep:]]
-        if gone:
+        old = [(r.id,) for r in self.runs()[keep:]]
+        if old:
             with self._erasing() as db:
                 folders = [(os.fsencode(f),) for f in self.folders()]
                 db.executemany("insert or ignore into folders values (?)", folders)
-                db.executemany("delete from runs where id = ?", gone)
-        return len(gone)
+                db.executemany("delete from runs where id = ?", old)
+        return len(old)
 
     @contextmanager
     def _erasing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction after which nothing of what it deleted is left in the files."""
+        """Open a transaction after which the files of the database hold nothing of what it deleted."""
         with transaction(self._db.conn, self.path) as db:
             yield db
         self._db.conn.execute("vacuum")
@@ -252,8 +258,9 @@ def _iso(moment: datetime) -> str:
 
 
 def _common_folder(first: bytes, last: bytes) -> Path | None:
-    """The folder that holds all of some sorted paths, of which these are the first and the last: what both ends of a
-    sorted list start with, all between them do. None on different drives.
+    """Return the folder that holds all paths of a sorted list, from its first and last one; None on different drives.
+
+    What both ends of a sorted list start with, all paths between them start with, too.
     """
     try:
         return Path(os.path.commonpath([Path(os.fsdecode(end)).parent for end in (first, last)]))

@@ -1,7 +1,7 @@
-"""The JSON sidecar, `photo.jpg.myvlm.json`: everything that was found out about a photo.
+"""The JSON sidecar, `photo.jpg.myvlm.json`: everything that myvlm knows about a photo.
 
-`photo.jpg.json` would collide with Google Takeout's and PhotoPrism's files. The format is versioned and described in
-`schema/photo-2.schema.json`: `schema` rises when a reader of the old one could misread the new one.
+`photo.jpg.json` would collide with files of Google Takeout and PhotoPrism. The format is described in
+`schema/photo-2.schema.json`; its version `schema` rises when a reader of the old version could misread the new one.
 """
 
 import json
@@ -12,18 +12,23 @@ from typing import Any, TypeGuard
 
 from engine.core.boxes import Box
 from engine.core.errors import SidecarError
+from engine.core.notes import Note
 from engine.core.types import Kind, Match, PhotoFacts
 from engine.sidecars.read import naming_file, read_sidecar
 
 SCHEMA = 2
 LARGEST = 16 * 2**20
+"""Bytes that are read of a JSON sidecar."""
 
 
 @dataclass(frozen=True)
 class PhotoRecord:
-    """What a run found out about one photo. `key` decides whether a later run has anything to do.
+    """What a run recorded about one photo: the content of its JSON sidecar.
 
-    `caption` is None where no VLM described the photo; `vlm` is `NO_VLM` then, and `revision` empty.
+    caption: None if no VLM described the photo; `vlm` is `vlms.registry.NO_VLM` then, and `revision` is empty. key:
+    digest of everything that the caption depends on; a later run has nothing to do if it is the same. recognition:
+    digest of the enrolled concepts. settings: digest of prompt and settings. same_as: name of the JPEG with which a
+    raw file was captioned.
     """
 
     facts: PhotoFacts
@@ -32,23 +37,19 @@ class PhotoRecord:
     vlm: str
     revision: str
     key: str
-    recognition: str = ""  # digest of who was enrolled
-    settings: str = ""  # digest of prompt and settings
-    notes: tuple[str, ...] = ()
-    same_as: str | None = None  # name of the JPEG that a raw file was captioned with
+    recognition: str = ""
+    settings: str = ""
+    notes: tuple[Note, ...] = ()
+    same_as: str | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to say in other sidecars: neither a caption nor a name."""
+        """Whether there is nothing to write into an XMP sidecar: neither a caption nor a name."""
         return self.caption is None and not self.matches
 
 
-PhotoRecord = PhotoRecord
-"""A JSON sidecar as read: the account that it was rendered from, with its roundings."""
-
-
 def describe_match(match: Match) -> dict[str, Any]:
-    """A match as plain data; boxes are whole pixels of the upright photo, scores have four digits."""
+    """Return a match as plain data; boxes are whole pixels of the upright photo, scores have four decimals."""
     return {
         "name": match.name,
         "id": match.concept_id,
@@ -62,7 +63,7 @@ def describe_match(match: Match) -> dict[str, Any]:
 
 
 def describe_facts(facts: PhotoFacts) -> dict[str, Any]:
-    """A photo file's facts as plain data."""
+    """Return the facts of a photo file as plain data."""
     place = {"latitude": facts.place[0], "longitude": facts.place[1]} if facts.place else None
     return {
         "content_hash": facts.content_hash,
@@ -75,29 +76,29 @@ def describe_facts(facts: PhotoFacts) -> dict[str, Any]:
     }
 
 
-def render_record(account: PhotoRecord) -> bytes:
-    """The sidecar's bytes; the same account gives the same bytes. Names that are not UTF-8 become JSON escapes."""
+def render_record(record: PhotoRecord) -> bytes:
+    """Render the bytes of a sidecar; equal records give equal bytes. Names that are not UTF-8 become JSON escapes."""
     document = {
         "schema": SCHEMA,
-        "key": account.key,
-        "recognition": account.recognition,
-        "settings": account.settings,
-        "caption": account.caption,
-        "concepts": [describe_match(m) for m in account.matches],
-        "photo": describe_facts(account.facts),
-        "vlm": {"id": account.vlm, "revision": account.revision},
-        "notes": list(account.notes),
-        "same_as": account.same_as,
+        "key": record.key,
+        "recognition": record.recognition,
+        "settings": record.settings,
+        "caption": record.caption,
+        "concepts": [describe_match(m) for m in record.matches],
+        "photo": describe_facts(record.facts),
+        "vlm": {"id": record.vlm, "revision": record.revision},
+        "notes": [str(n) for n in record.notes],
+        "same_as": record.same_as,
     }
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     return text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes \udcff, which is JSON's escape for it
 
 
 def read_record(path: Path) -> PhotoRecord | None:
-    """A photo's JSON sidecar; None when it is absent, damaged, or of an older schema.
+    """Read the JSON sidecar of a photo; None if it is absent, damaged, or of an older schema.
 
     Raises:
-        SidecarError: it is to be left alone: a newer version wrote it, or it cannot be read.
+        SidecarError: it must stay unchanged, because a newer version wrote it or it cannot be read.
     """
     data = read_sidecar(path)
     with naming_file(path):
@@ -105,10 +106,10 @@ def read_record(path: Path) -> PhotoRecord | None:
 
 
 def parse_record(data: bytes) -> PhotoRecord | None:
-    """What a JSON sidecar holds; None when it is damaged, edited out of shape, or of an older schema.
+    """Read the bytes of a JSON sidecar; None if they are damaged, not of the expected form, or of an older schema.
 
     Raises:
-        SidecarError: it is to be left alone: it is of a newer schema, or larger than any that myvlm writes.
+        SidecarError: it must stay unchanged, because its schema is newer or it is larger than any that myvlm writes.
     """
     if len(data) > LARGEST:
         raise SidecarError(f"the JSON sidecar is larger than {LARGEST >> 20} MiB")
@@ -117,12 +118,12 @@ def parse_record(data: bytes) -> PhotoRecord | None:
         schema = document.get("schema") if isinstance(document, dict) else None
         if _is_number(schema) and schema > SCHEMA:
             raise SidecarError("a newer version of myvlm wrote this sidecar", hint="Update myvlm.")
-        return _document(document) if schema == SCHEMA else None
+        return _make_record(document) if schema == SCHEMA else None
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
 
 
-def _document(d: dict[str, Any]) -> PhotoRecord:
+def _make_record(d: dict[str, Any]) -> PhotoRecord:
     return PhotoRecord(
         facts=_facts(d["photo"]),
         caption=None if d["caption"] is None else _text(d["caption"]),
@@ -132,7 +133,7 @@ def _document(d: dict[str, Any]) -> PhotoRecord:
         key=_text(d["key"]),
         recognition=_text(d["recognition"]),
         settings=_text(d["settings"]),
-        notes=tuple(_text(n) for n in _list(d["notes"])),
+        notes=tuple(Note.parse(_text(n)) for n in _list(d["notes"])),
         same_as=None if d["same_as"] is None else _text(d["same_as"]),
     )
 

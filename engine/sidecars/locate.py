@@ -1,11 +1,12 @@
-"""Where a photo's sidecars are: `photo.jpg.xmp` or `photo.xmp`, beside the photo or in a folder of their own.
+"""Locate the sidecars of a photo: `photo.jpg.xmp` or `photo.xmp`, beside the photo or in a folder of their own.
 
-darktable, digiKam, Immich and osxphotos write `photo.jpg.xmp`; Adobe's programs and Capture One write `photo.xmp`. What
-exists is kept up to date, a `photo.xmp` only when it can belong to nobody but this photo; new ones are `photo.jpg.xmp`.
+darktable, digiKam, Immich and osxphotos write `photo.jpg.xmp`; Adobe's programs and Capture One write `photo.xmp`. An
+existing sidecar is updated, a `photo.xmp` only if it can belong only to this photo; new ones are `photo.jpg.xmp`.
 
-Disks and copying programs change the letter case and the Unicode form of names, so that a sidecar is found whatever
-these are: by its name as it is, else by its caseless name. One whose name is exactly that of another file's sidecar is
-that file's. Where two files may be one photo's sidecar, neither is touched: a choice could hide a human's words.
+Disks and copying programs change letter case and Unicode form of names. Therefore a sidecar is found by its exact
+name, else by its caseless name. A file whose name is exactly that of another file's sidecar belongs to that file. If
+two files may be the sidecar of one photo, both stay unchanged: a choice could hide what the user wrote. See
+docs/sidecars.md, "Names of sidecars".
 """
 
 import os
@@ -18,26 +19,26 @@ from pathlib import Path
 from typing import Literal
 
 from engine.core.errors import AmbiguousSidecarsError, SidecarError
+from engine.core.notes import Note, NoteCode
 from engine.photos.discovery import LEADING_SUFFIXES, MOVING_SUFFIXES, RAW_SUFFIXES, SUFFIXES
 from engine.sidecars.read import read_sidecar
 
 Style = Literal["auto", "ext", "stem"]
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 XMP_ENDING, JSON_ENDING = ".xmp", ".myvlm.json"
-BOTH_THERE = "is there, too;"
-"""In the note about a photo with sidecars of both names."""
 _FOLDERS = 16
-"""Folder listings kept: photos come folder by folder, so that each is listed once, however many photos there are."""
+"""Folder listings that are kept. Photos come folder by folder, so each folder is listed once."""
 _LONGEST_NAME = 255
+"""Bytes of a file name, if the file system does not say."""
 _NO_OWNERS = (".xmp", ".json", ".aae", ".thm", ".txt", "_original", "~")
-"""Ends of names of files that never have a sidecar: sidecars of others, and backups (exiftool's, editors')."""
+"""Endings of files that never have a sidecar: sidecars of other files, and backups of exiftool and editors."""
 _HOLDING_XMP = (SUFFIXES - {".bmp", ".dib"}) | {".psd", ".psb", ".pdf"}
-"""What Adobe's programs write XMP into, so that a sidecar beside it and a raw file is the raw file's."""
+"""Files into which Adobe's programs write XMP: if one of them is beside a raw file, `photo.xmp` is the raw file's."""
 
 
 @dataclass(frozen=True)
 class Naming:
-    """How sidecars are called; `folder` holds them all, for libraries that cannot or must not be written to."""
+    """How sidecars are called. folder: holds all sidecars of a library that cannot or must not be written to."""
 
     style: Style = "auto"
     folder: Path | None = None
@@ -45,45 +46,47 @@ class Naming:
 
 @dataclass(frozen=True)
 class SidecarPaths:
-    """A photo's sidecars, there or not. A new `xmp` starts from `source`, a sidecar of another place or name.
+    """Paths of the sidecars of a photo, whether or not they exist.
 
-    make_folder: their folder may be created. Only that below --sidecar-dir may: the photo's is there, and where a
-    link leads to none, its target is gone or not mounted.
+    source: an existing sidecar in another place or under another name, from which a new `xmp` starts. make_folder: the
+    folder of the sidecars may be created. That holds only below --sidecar-dir: the folder of the photo exists, and if
+    a link leads to a missing folder, its target was removed or is not mounted.
     """
 
     xmp: Path
     json: Path
     source: Path | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     make_folder: bool = False
 
 
 class Namer:
-    """Finds sidecars; remembers the listings of the folders it was in last."""
+    """Finds sidecars; keeps the listings of the folders that it visited last."""
 
     def __init__(self, naming: Naming | None = None) -> None:
         self._naming = naming or Naming()
-        self._known: OrderedDict[Path, _Listing] = OrderedDict()
-        self._mirror: tuple[Path, Path] | None = None  # the folder that was mirrored last, and its mirror
+        self._listings: OrderedDict[Path, _Listing] = OrderedDict()
+        self._mirror: tuple[Path, Path] | None = None  # the last folder, and where its sidecars are
 
     def find(self, photo: Path) -> SidecarPaths:
-        """Where the sidecars of a photo are or will be.
+        """Return where the sidecars of a photo are or will be.
 
-        Those of a link to a photo lie beside the link if one is there already; else beside the photo itself, so that
-        all ways to it lead to one sidecar, unless it has another name there (git-annex's objects).
+        Sidecars of a link to a photo are beside the link if there is one already; else beside the photo itself, so that
+        all links share one sidecar, unless the photo has another name there (objects of git-annex).
 
         Raises:
-            SidecarError: the photo's name leaves no room for the ending of its sidecars.
+            SidecarError: the name of the photo leaves no room for the ending of its sidecars.
             AmbiguousSidecarsError: two files may be its XMP sidecar, or its JSON sidecar.
         """
-        found = self._find(photo)
-        real = _target(photo)
-        if real is None or caseless(real.name) != caseless(photo.name) or self._is_there(found):
-            return found
-        return self._find(real)
+        paths = self._find(photo)
+        target = _target(photo)
+        if target is None or caseless(target.name) != caseless(photo.name) or self._exist(paths):
+            return paths
+        return self._find(target)
 
-    def _is_there(self, found: SidecarPaths) -> bool:
-        return found.source is not None or any(p.name in self._listing(p.parent).names for p in (found.xmp, found.json))
+    def _exist(self, paths: SidecarPaths) -> bool:
+        """Return whether any of these sidecars exists."""
+        return paths.source is not None or any(p.name in self._listing(p.parent).names for p in (paths.xmp, paths.json))
 
     def _find(self, photo: Path) -> SidecarPaths:
         beside = self._listing(photo.parent)
@@ -95,32 +98,32 @@ class Namer:
             return SidecarPaths(xmp, here.path(photo.name, JSON_ENDING), source, notes)
         folder = self._mirrored(photo.parent, self._naming.folder)
         there = _Place(photo, folder, self._listing(folder), beside)
-        xmp, own, notes = _choose(there, self._naming.style)
-        found, _, more = _choose(here, "auto")
-        source = own or (found if found.name in beside.names else None)
+        xmp, renamed, notes = _choose(there, self._naming.style)
+        xmp_beside, _, more = _choose(here, "auto")
+        source = renamed or (xmp_beside if xmp_beside.name in beside.names else None)
         notes = tuple(dict.fromkeys((*notes, *more)))
         return SidecarPaths(xmp, there.path(photo.name, JSON_ENDING), source, notes, make_folder=True)
 
     def _mirrored(self, folder: Path, base: Path) -> Path:
-        """`mirrored`, spelled as the folders below `base` are."""
-        known = self._mirror  # one read: several threads look for sidecars
-        if known is None or known[0] != folder:
-            found = base
+        """Return `mirrored(folder, base)`, in the spelling of the folders below `base`."""
+        last = self._mirror  # one read: several threads look for sidecars
+        if last is None or last[0] != folder:
+            mirror = base
             for part in mirrored(folder, base).relative_to(base).parts:
-                found /= _Listing(found).spelling(part)
-            known = self._mirror = folder, found
-        return known[1]
+                mirror /= _Listing(mirror).spelling(part)
+            last = self._mirror = folder, mirror
+        return last[1]
 
     def _listing(self, folder: Path) -> "_Listing":
-        found = self._known.pop(folder, None) or _Listing(folder)
-        self._known[folder] = found
-        if len(self._known) > _FOLDERS:
-            self._known.popitem(last=False)
-        return found
+        listing = self._listings.pop(folder, None) or _Listing(folder)
+        self._listings[folder] = listing
+        if len(self._listings) > _FOLDERS:
+            self._listings.popitem(last=False)
+        return listing
 
 
 def _target(photo: Path) -> Path | None:
-    """The file that a link leads to; None when the path is no link, or leads nowhere."""
+    """Return the file that a link leads to; None if the path is not a link, or is a broken one."""
     try:
         return Path(os.path.realpath(photo, strict=True)) if stat.S_ISLNK(os.lstat(photo).st_mode) else None
     except (OSError, ValueError):
@@ -128,14 +131,14 @@ def _target(photo: Path) -> Path | None:
 
 
 def mirrored(folder: Path, base: Path) -> Path:
-    """Where `base` keeps the sidecars of a folder: below it, under the folder's real absolute path."""
+    """Return the folder below `base` for the sidecars of a folder: the real absolute path of the folder is repeated."""
     return base / os.path.realpath(folder).lstrip(os.sep)
 
 
 def caseless(name: str) -> str:
-    """The form in which two file names are one for a disk that ignores letter case and Unicode form (macOS, Windows).
+    """Fold a file name so that names are equal that are one for a disk ignoring case and Unicode form (macOS, Windows).
 
-    The Unicode Standard 3.13, D145: canonical caseless match. Names that are not UTF-8 are compared, too.
+    The Unicode Standard 3.13, D145: canonical caseless match. It also works for names that are not UTF-8.
     """
     if name.isascii():
         return name.lower()
@@ -143,7 +146,10 @@ def caseless(name: str) -> str:
 
 
 class _Listing:
-    """The names in a folder; one that cannot be listed has none (reading its photos will say why)."""
+    """The names in a folder. A folder that cannot be listed has none; reading its photos reports why.
+
+    longest: most bytes of a name.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -154,40 +160,43 @@ class _Listing:
 
     @cached_property
     def _by_key(self) -> dict[str, list[str]]:
-        """All names by their caseless form, sorted."""
-        found: dict[str, list[str]] = {}
+        """Names by their caseless form, sorted."""
+        names: dict[str, list[str]] = {}
         for name in sorted(self.names):
-            found.setdefault(caseless(name), []).append(name)
-        return found
+            names.setdefault(caseless(name), []).append(name)
+        return names
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
-        """Names of files that may have sidecars, by their caseless stems, as raw files are paired by."""
-        found: dict[str, list[str]] = {}
+        """Names of files that may have sidecars, by their caseless stems."""
+        names: dict[str, list[str]] = {}
         for name in self.names:
             if not name.lower().endswith(_NO_OWNERS):
-                found.setdefault(caseless(os.path.splitext(name)[0]), []).append(name)
-        return found
+                names.setdefault(caseless(os.path.splitext(name)[0]), []).append(name)
+        return names
 
     def alike(self, name: str) -> list[str]:
-        """The names that are `name` but for case and Unicode form; itself first."""
-        found = self._by_key.get(caseless(name), [])
-        return sorted(found, key=lambda n: n != name) if len(found) > 1 else found
+        """Return the names that differ from `name` at most in case and Unicode form; `name` itself first."""
+        names = self._by_key.get(caseless(name), [])
+        return sorted(names, key=lambda n: n != name) if len(names) > 1 else names
 
     def spelling(self, name: str) -> str:
-        """How the folder spells a name that the disk found under another spelling."""
-        found = self.alike(name)
-        return found[0] if len(found) == 1 else name
+        """Return how the folder spells a name, which the disk finds in another spelling, too."""
+        names = self.alike(name)
+        return names[0] if len(names) == 1 else name
 
     def other_endings(self, photo: Path) -> list[str]:
-        """The lower-case endings of the other files that are called like a photo, in any case."""
+        """Return the lower-case endings of the other files with the caseless stem of a photo."""
         stem = caseless(os.path.splitext(photo.name)[0])
         return [os.path.splitext(n)[1].lower() for n in self._by_stem.get(stem, []) if n != photo.name]
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A folder in which a photo's sidecars may lie. `there` lists that folder, `beside` the photo's."""
+    """A folder in which the sidecars of a photo may be.
+
+    there: names in that folder. beside: names in the folder of the photo.
+    """
 
     photo: Path
     folder: Path
@@ -195,45 +204,49 @@ class _Place:
     beside: _Listing
 
     def candidates(self, base: str, ending: str) -> list[str]:
-        """The files called `base` and `ending`, in whatever case and Unicode form, that are not another file's."""
+        """Return the files called `base` + `ending`, in any case and Unicode form, that belong to no other file."""
         stems = {n: n[: -len(ending)] for n in self.there.alike(base + ending)}
         return [n for n, stem in stems.items() if stem in (base, self.photo.name) or stem not in self.beside.names]
 
     def path(self, base: str, ending: str, candidates: list[str] | None = None) -> Path:
-        """Where a sidecar called `base` and `ending` is or will be.
+        """Return where a sidecar called `base` + `ending` is or will be. candidates: known result of `candidates`.
 
         Raises:
-            AmbiguousSidecarsError: several files, or the only one may be that of a photo of the same caseless name.
+            AmbiguousSidecarsError: there are several, or the only one may belong to a photo of the same caseless name.
         """
-        found = self.candidates(base, ending) if candidates is None else candidates
+        names = self.candidates(base, ending) if candidates is None else candidates
         twins = [n for n in self.beside.alike(base) if n != base] if base == self.photo.name else []
-        if len(found) > 1:
-            told = f"{self.photo}: {_told_apart(found)}; merge them into one, or delete all but one"
-        elif found and twins and found[0][: -len(ending)] != base:
-            told = f"{self.photo}: {found[0]} may be its sidecar or that of {twins[0]}; rename it to the photo's name"
+        if len(names) > 1:
+            problem = f"{self.photo}: {_describe_difference(names)}; merge them into one, or delete all but one"
+        elif names and twins and names[0][: -len(ending)] != base:
+            problem = (
+                f"{self.photo}: {names[0]} may be its sidecar or that of {twins[0]}; rename it to the photo's name"
+            )
         else:
-            return self.folder / (found[0] if found else base + ending)
-        raise AmbiguousSidecarsError(told, paths=tuple(self.folder / n for n in found), hint="Nothing was written.")
+            return self.folder / (names[0] if names else base + ending)
+        raise AmbiguousSidecarsError(problem, paths=tuple(self.folder / n for n in names), hint="Nothing was written.")
 
 
-def _told_apart(names: list[str]) -> str:
-    """Several names of a sidecar, written so that a reader sees how they differ."""
+def _describe_difference(names: list[str]) -> str:
+    """Describe several names of a sidecar so that a reader sees how they differ."""
     if len({unicodedata.normalize("NFC", n) for n in names}) < len(names):
         return f"the names of its sidecars {' and '.join(map(ascii, names))} differ in Unicode form only"
     return f"the names of its sidecars {' and '.join(names)} differ in letter case only"
 
 
-def _choose(place: _Place, style: Style) -> tuple[Path, Path | None, tuple[str, ...]]:
-    """The sidecar's path, the one under the other name that a new one starts from, and notes."""
+def _choose(place: _Place, style: Style) -> tuple[Path, Path | None, tuple[Note, ...]]:
+    """Choose the path of the XMP sidecar; also return the sidecar of the other name from which a new one starts, and
+    notes for the user.
+    """
     photo = place.photo
     stem = os.path.splitext(photo.name)[0]
     full = place.candidates(photo.name, XMP_ENDING)
     bare = place.candidates(stem, XMP_ENDING) if stem != photo.name else []
     bare_ours = [n for n in bare if _is_alone(place.folder / n, photo, place.beside)]
-    notes: list[str] = []
+    notes: list[Note] = []
     full_path = place.path(photo.name, XMP_ENDING, full)
     if full and bare_ours and style != "stem":
-        notes.append(f"{bare_ours[0]} {BOTH_THERE} {full[0]} is kept up to date")
+        notes.append(Note(NoteCode.TWO_SIDECARS, (bare_ours[0], full[0])))
     if style == "auto":
         return (full_path if full or not bare_ours else place.path(stem, XMP_ENDING, bare_ours)), None, tuple(notes)
     if style == "ext" or stem == photo.name:
@@ -242,19 +255,21 @@ def _choose(place: _Place, style: Style) -> tuple[Path, Path | None, tuple[str, 
     if bare_ours or (not bare and _may_own(photo, place.beside)):
         return place.path(stem, XMP_ENDING, bare_ours), (full_path if full and not bare_ours else None), tuple(notes)
     bare_name = bare[0] if bare else stem + XMP_ENDING
-    notes.append(f"{bare_name} is or may be another file's; {full_path.name} is used")
+    notes.append(Note(NoteCode.FOREIGN_SIDECAR, (bare_name, full_path.name)))
     return full_path, None, tuple(notes)
 
 
 def _is_alone(sidecar: Path, photo: Path, beside: _Listing) -> bool:
-    """Whether an existing `photo.xmp` belongs to this photo and to no other file."""
-    said = _said_ending(sidecar)
-    return said == photo.suffix.lower() if said else _may_own(photo, beside)
+    """Return whether an existing `photo.xmp` belongs only to this photo."""
+    ending = _declared_ending(sidecar)
+    return ending == photo.suffix.lower() if ending else _may_own(photo, beside)
 
 
 def _may_own(photo: Path, beside: _Listing) -> bool:
-    """Whether `photo.xmp` can only mean this photo: the one raw file of that stem beside nothing but pictures that
-    hold their XMP themselves, or the only file, whatever the others are. The moving half of a Live Photo counts not.
+    """Return whether `photo.xmp` can only belong to this photo.
+
+    It can if the photo is the only file of its stem, or a raw file and the others are pictures that hold their XMP
+    themselves. The moving half of a Live Photo does not count.
     """
     ending = photo.suffix.lower()
     others = beside.other_endings(photo)
@@ -263,16 +278,16 @@ def _may_own(photo: Path, beside: _Listing) -> bool:
     return not [e for e in others if not (ending in LEADING_SUFFIXES and e in MOVING_SUFFIXES)]
 
 
-def _said_ending(sidecar: Path) -> str:
-    """The file ending that a sidecar itself says it is for (photoshop:SidecarForExtension), ".cr2"; "" for none."""
+def _declared_ending(sidecar: Path) -> str:
+    """Return the file ending that a sidecar declares (photoshop:SidecarForExtension), such as ".cr2"; "" for none."""
     from engine.sidecars.rdf.packet import Packet
 
     try:
         data = read_sidecar(sidecar)
-        said = Packet(data).text(PHOTOSHOP, "SidecarForExtension") if data is not None else ""
+        ending = Packet(data).text(PHOTOSHOP, "SidecarForExtension") if data is not None else ""
     except SidecarError:
         return ""
-    return f".{said.strip().lower().lstrip('.')}" if said and said.strip() else ""
+    return f".{ending.strip().lower().lstrip('.')}" if ending and ending.strip() else ""
 
 
 def _check_length(photo: Path, longest: int) -> None:

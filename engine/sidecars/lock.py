@@ -1,4 +1,4 @@
-"""One writing run at a time: a lock that says who holds it."""
+"""The lock that lets one run write at a time, with a file that says which run holds it."""
 
 import os
 from collections.abc import Iterator
@@ -14,10 +14,12 @@ from engine.core.files import make_private_folder, read_text, write_private
 
 @contextmanager
 def run_lock(folder: Path, command: str) -> Iterator[None]:
-    """Hold the lock of all runs that write sidecars. The kernel frees it when its process ends, however it ends.
+    """Hold the lock of all runs that write sidecars. The system frees it when the process ends, however it ends.
+
+    folder: the data folder. command: the name of this run in messages of others.
 
     Raises:
-        StoreLockedError: another process holds it; says which.
+        StoreLockedError: another process holds it; the message says which.
         EnvironmentFault: the data folder cannot be written.
     """
     owner = folder / "run.owner"
@@ -41,6 +43,7 @@ def run_lock(folder: Path, command: str) -> Iterator[None]:
 
 
 def _describe(owner: Path) -> str:
+    """Describe the run that holds the lock."""
     try:
         return read_text(owner, 2**16).strip() or "it does not say which"
     except OSError:

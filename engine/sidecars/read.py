@@ -1,4 +1,4 @@
-"""Reading a sidecar's file: regular files of a bounded size only, and every failure as a SidecarError."""
+"""Read the file of a sidecar: only regular files of a bounded size; every failure becomes a SidecarError."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +8,14 @@ from engine.core.errors import SidecarError
 from engine.core.files import read_bytes
 
 LARGEST = 32 * 2**20
-"""Bytes. Lightroom's brush masks and darktable's histories reach a few MB."""
+"""Largest size in bytes. Brush masks of Lightroom and histories of darktable reach a few MB."""
 
 
 def read_sidecar(path: Path) -> bytes | None:
-    """A sidecar's bytes; None when there is none.
+    """Read the bytes of a sidecar; None if there is no file.
 
     Raises:
-        SidecarError: it is no regular file, too large, or may not be read; says which file.
+        SidecarError: it is not a regular file, too large, or may not be read; the message names the file.
     """
     try:
         return read_bytes(path, LARGEST)
@@ -27,7 +27,7 @@ def read_sidecar(path: Path) -> bytes | None:
 
 @contextmanager
 def naming_file(path: Path) -> Iterator[None]:
-    """Put a sidecar's path before what a SidecarError says, where it does not stand there yet."""
+    """Put the path of a sidecar before the message of a SidecarError that lacks it."""
     try:
         yield
     except SidecarError as err:

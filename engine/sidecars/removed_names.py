@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from engine.sidecars.read import naming_file, read_sidecar
-from engine.sidecars.xmp import read_declined
+from engine.sidecars.xmp import read_removed_names
 
 
-def read_removed_names(xmp: Path) -> frozenset[str]:
+def load_removed_names(xmp: Path) -> frozenset[str]:
     """Read the keys of the names that a human removed from a photo's XMP sidecar; empty where there is no sidecar.
 
     Raises:
@@ -14,4 +14,4 @@ def read_removed_names(xmp: Path) -> frozenset[str]:
     """
     data = read_sidecar(xmp)
     with naming_file(xmp):
-        return frozenset() if data is None else read_declined(data)
+        return frozenset() if data is None else read_removed_names(data)

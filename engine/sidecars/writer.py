@@ -1,9 +1,12 @@
-"""Writing sidecars: journal first, then each file as a whole, and only if it still is what was read."""
+"""Write sidecars: record them in the journal, then replace each file atomically if it is unchanged since it was read.
+
+See docs/sidecars.md, "Writing".
+"""
 
 import errno
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,15 +20,16 @@ from engine.sidecars.read import LARGEST, naming_file
 from engine.sidecars.xmp import Merge
 
 Plan = Callable[[bytes | None], Merge]
-"""From a file's present bytes (None: no file) to what it should hold; raises SidecarError when that is unsafe."""
+"""From the present bytes of a file (None: no file) to its new bytes; raises SidecarError if that is unsafe."""
 _TRIES = 3
+"""How often a file is planned again because another program changed it meanwhile."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_ALLOWED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 @dataclass(frozen=True)
 class FileEdit:
-    """One file to bring up to date. Only where `make_folder` says so may its folder be made."""
+    """A file to update. make_folder: its folder may be created."""
 
     path: Path
     plan: Plan
@@ -34,15 +38,15 @@ class FileEdit:
 
 @dataclass(frozen=True)
 class SidecarEdit:
-    """A photo's files, written in this order; one that fails keeps those after it from being written."""
+    """The sidecars of a photo, written in this order; after a failure the remaining ones are not written."""
 
     photo: Path
-    intents: tuple[FileEdit, ...]
+    files: tuple[FileEdit, ...]
 
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a photo's files: which were written, what their merges had to say, or why it failed."""
+    """Result for the sidecars of one photo: the written paths, the result of each merge, or the error."""
 
     paths: tuple[Path, ...] = ()
     merges: tuple[Merge, ...] = ()
@@ -51,7 +55,7 @@ class Written:
 
 @dataclass(frozen=True)
 class _Step:
-    """A file as read, and what it is to become. `target` is the file itself where `path` is a link to it."""
+    """A file as read, with its merge. target: the file itself if `path` is a link to it."""
 
     photo: Path
     path: Path
@@ -61,17 +65,19 @@ class _Step:
 
     @property
     def changes(self) -> bool:
+        """Whether the file has to be written."""
         return self.merge.data is not None and self.merge.data != self.before
 
     def entry(self) -> Write:
-        """What the journal keeps; with whole paths, so that the run can be undone from any folder."""
+        """Return the journal's record, with absolute paths, so that the run can be undone from any folder."""
         return Write(self.target.absolute(), self.photo.absolute(), self.before, hash_of(self.merge.data))
 
 
 class Writer:
-    """The writes of one run, as a context: it holds the lock, and its run is in the journal from its first write."""
+    """The writes of one run, as a context: it holds the lock. The journal has the run from its first write on."""
 
     def __init__(self, folder: Path, command: str) -> None:
+        """Prepare a run. folder: the data folder with lock and journal. command: its name in the journal."""
         self._folder, self._command = folder, command
         self._started = datetime.now().astimezone()
         self.run = new_run_id(self._started)
@@ -80,7 +86,7 @@ class Writer:
         self._stack = ExitStack()
 
     def __enter__(self) -> "Writer":
-        """Take the lock, and clear up after killed runs.
+        """Take the lock, and remove what killed runs left.
 
         Raises:
             StoreLockedError: another process is writing.
@@ -99,29 +105,29 @@ class Writer:
             self._stack.close()
 
     def write(self, photos: Sequence[SidecarEdit]) -> list[Written]:
-        """Bring the files of some photos up to date. A signal waits until all of them are done.
+        """Update the sidecars of some photos. A signal waits until all of them are written.
 
         Raises:
             EnvironmentFault: the disk is full.
-            StoreError: the journal cannot be written; then no file was.
+            StoreError: the journal cannot be written; no sidecar was written then.
         """
-        done: dict[int, Written] = {}
+        results: dict[int, Written] = {}
         waiting = list(enumerate(photos))
         with finish_first():
-            while waiting:  # photos whose files are one and the same, through links, are planned one after the other
-                now, waiting = _apart(waiting)
-                written = self._write_all([p for _, p in now])
-                done |= dict(zip([i for i, _ in now], written, strict=True))
-        return [done[i] for i in range(len(photos))]
+            while waiting:  # photos that share files through links are planned one after the other
+                batch, waiting = _separate(waiting)
+                written = self._write_all([p for _, p in batch])
+                results |= dict(zip([i for i, _ in batch], written, strict=True))
+        return [results[i] for i in range(len(photos))]
 
     def _write_all(self, photos: Sequence[SidecarEdit]) -> list[Written]:
         plans = [_plan(p) for p in photos]
-        steps = [s for own in plans if not isinstance(own, SidecarError) for s in own if s.changes]
-        if steps:
-            self._record(steps)
+        changing = [s for steps in plans if not isinstance(steps, SidecarError) for s in steps if s.changes]
+        if changing:
+            self._record(changing)
         return [
-            Written(error=own) if isinstance(own, SidecarError) else self._write(own, p)
-            for own, p in zip(plans, photos, strict=True)
+            Written(error=steps) if isinstance(steps, SidecarError) else self._write(steps, photo)
+            for steps, photo in zip(plans, photos, strict=True)
         ]
 
     def _record(self, steps: Sequence[_Step]) -> None:
@@ -129,36 +135,36 @@ class Writer:
         self._recorded = True
 
     def _write(self, steps: Sequence[_Step], photo: SidecarEdit) -> Written:
-        done = Written()
-        for step, intent in zip(steps, photo.intents, strict=True):
+        result = Written()
+        for step, edit in zip(steps, photo.files, strict=True):
             try:
-                made = self._replace(step, intent)
+                written = self._replace(step, edit)
             except SidecarError as err:
-                return replace(done, error=err)
-            paths = (*done.paths, made.path) if made.changes else done.paths
-            done = replace(done, paths=paths, merges=(*done.merges, made.merge))
-        return done
+                return replace(result, error=err)
+            paths = (*result.paths, written.path) if written.changes else result.paths
+            result = replace(result, paths=paths, merges=(*result.merges, written.merge))
+        return result
 
-    def _replace(self, step: _Step, intent: FileEdit) -> _Step:
-        """Compare and swap: a file that another program changed meanwhile is read and planned anew."""
+    def _replace(self, step: _Step, edit: FileEdit) -> _Step:
+        """Replace a file if it still is as it was read; else read and plan it again."""
         for _ in range(_TRIES):
-            if not step.changes:
+            data = step.merge.data
+            if data is None or not step.changes:
                 return step
-            with explained(step.path):
+            with explain_os_errors(step.path):
                 if read_file(step.target) == step.before:
-                    assert step.merge.data is not None
-                    if intent.make_folder:
+                    if edit.make_folder:
                         step.target.parent.mkdir(parents=True, exist_ok=True)
-                    write_atomically(step.target, step.merge.data)
+                    write_atomically(step.target, data)
                     return step
-            step = _plan_one(step.photo, intent)
+            step = _plan_one(step.photo, edit)
             if step.changes:
                 self._record([step])
         raise SidecarError(f"{step.path}: another program keeps changing it", hint="It was left as it is. Try again.")
 
 
 def preview(photo: SidecarEdit) -> Written:
-    """What `Writer.write` would do for a photo; writes nothing."""
+    """Return what `Writer.write` would do for a photo; nothing is written."""
     steps = _plan(photo)
     if isinstance(steps, SidecarError):
         return Written(error=steps)
@@ -166,7 +172,7 @@ def preview(photo: SidecarEdit) -> Written:
 
 
 def clear_up(journal: Journal) -> None:
-    """Remove the temporary files of killed runs. Call while holding the lock."""
+    """Remove the temporary files of killed runs. Call it while holding the lock."""
     folders = journal.unfinished_folders()
     if folders:
         for folder in folders:
@@ -174,57 +180,60 @@ def clear_up(journal: Journal) -> None:
         journal.finish_killed(datetime.now().astimezone())
 
 
-def _apart(
-    photos: list[tuple[int, SidecarEdit]],
-) -> tuple[list[tuple[int, SidecarEdit]], list[tuple[int, SidecarEdit]]]:
-    """Photos no two of which have a file in common, and the rest."""
-    now, later, seen = [], [], set[str]()
+_Numbered = list[tuple[int, SidecarEdit]]
+
+
+def _separate(photos: _Numbered) -> tuple[_Numbered, _Numbered]:
+    """Split photos into a batch in which no two share a file, and the rest."""
+    batch: _Numbered = []
+    rest: _Numbered = []
+    seen = set[str]()
     for number, photo in photos:
-        targets = {os.path.realpath(i.path) for i in photo.intents}
-        (later if targets & seen else now).append((number, photo))
+        targets = {os.path.realpath(i.path) for i in photo.files}
+        (rest if targets & seen else batch).append((number, photo))
         seen |= targets
-    return now, later
+    return batch, rest
 
 
-def _plan(photo: SidecarEdit) -> "list[_Step] | SidecarError":
+def _plan(photo: SidecarEdit) -> list[_Step] | SidecarError:
     try:
-        return [_plan_one(photo.photo, intent) for intent in photo.intents]
+        return [_plan_one(photo.photo, edit) for edit in photo.files]
     except SidecarError as err:
         return err
 
 
-def _plan_one(photo: Path, intent: FileEdit) -> _Step:
-    with naming_file(intent.path):
-        with explained(intent.path):
-            target = intent.path.resolve()
+def _plan_one(photo: Path, edit: FileEdit) -> _Step:
+    with naming_file(edit.path):
+        with explain_os_errors(edit.path):
+            target = edit.path.resolve()
             before = read_file(target)
-        return _Step(photo, intent.path, target, before, intent.plan(before))
+        return _Step(photo, edit.path, target, before, edit.plan(before))
 
 
 def read_file(target: Path) -> bytes | None:
-    """A file's bytes, or None when there is no file."""
+    """Read the bytes of a file; None if there is no file."""
     try:
         return read_bytes(target, LARGEST)
     except FileNotFoundError:
         return None
 
 
-class explained:
-    """Operating system errors as ours, with what to do next."""
+@contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Raise errors of the operating system as ours, with what to do next.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, at: TracebackType | None) -> None:
-        if not isinstance(err, OSError | RuntimeError):  # RuntimeError: a link that leads to itself
-            return
-        told = f"{self._path}: {getattr(err, 'strerror', None) or err}"
+    Raises:
+        EnvironmentFault: the disk is full.
+        SidecarError: any other error, or a link that leads to itself (RuntimeError).
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as err:
+        message = f"{path}: {getattr(err, 'strerror', None) or err}"
         code = getattr(err, "errno", None)
         if code in _NO_ROOM:
-            raise EnvironmentFault(told, hint="Make room and run the same command again: it goes on where it stopped.")
+            hint = "Make room and run the same command again: it goes on where it stopped."
+            raise EnvironmentFault(message, hint=hint) from err
         hint = "For a library that cannot be written: --sidecar-dir FOLDER." if code in _NOT_ALLOWED else ""
         hint = "It was left as it is." if isinstance(err, UnsuitableFileError) else hint
-        raise SidecarError(told, hint=hint or "Is the folder writable?") from err
+        raise SidecarError(message, hint=hint or "Is the folder writable?") from err

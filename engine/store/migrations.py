@@ -1,4 +1,4 @@
-"""The schema of the store, as append-only migrations; a released one is never edited."""
+"""The schema of the concept store as append-only migrations; a released one is never edited."""
 
 from sqlite_utils import Database, Migrations
 

@@ -4,10 +4,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-UNSPACED = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-"""Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+from engine.core.text import UNSPACED
+
 _DETERMINER = r"\b(?:an?|the|one|two|three|some|any|each|every|his|her|its|their|my|our|your|this|that|these|those)"
 _ORDINARY = frozenset(
     """

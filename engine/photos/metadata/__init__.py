@@ -1,1 +1,4 @@
-"""Where files keep what they say of themselves: parsers of their blocks, in time bounded by the file's size."""
+"""Parse the metadata of photo files (EXIF, XMP, IPTC) without decoding a pixel, in time bounded by the file size.
+
+May import `core` only.
+"""

@@ -1,5 +1,6 @@
-"""Metadata of HEIC, AVIF, CR3 and JPEG 2000 files: boxes (ISO/IEC 14496-12; ISO/IEC 15444-1, annex I), image items
-(ISO/IEC 23008-12), and the boxes of Canon and others.
+"""Read the metadata of HEIC, AVIF, CR3 and JPEG 2000 files.
+
+Sources: boxes, ISO/IEC 14496-12 and ISO/IEC 15444-1, annex I; image items, ISO/IEC 23008-12.
 """
 
 from collections.abc import Iterator
@@ -13,23 +14,22 @@ _LARGEST_META = 16 * 2**20
 _LARGEST_ITEM = 64 * 2**20
 _CANON = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-"""Canon's metadata and Adobe's XMP (XMP Specification part 3, 1.1.4)."""
-
+"""Types of the boxes with Canon's metadata and with XMP (XMP Specification Part 3, 1.1.4)."""
 _EXIF_BOX, _IPTC_BOX = b"JpgTiffExif->JP2", bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
-"""Boxes of EXIF and IPTC in JPEG 2000, as exiftool, exiv2 and ImageMagick write them."""
+"""Types of the boxes with EXIF and IPTC in JPEG 2000, as exiftool, exiv2 and ImageMagick write them."""
 
 
 @dataclass(frozen=True)
-class Box:
-    """A box's type (for `uuid` boxes: its 16 bytes) and where its content lies."""
+class IsoBox:
+    """Type of a box (for `uuid` boxes: its 16 bytes) and the range of its content."""
 
     kind: bytes
     start: int
     stop: int
 
 
-def iter_boxes(data: Slices, start: int, stop: int) -> Iterator[Box]:
-    """The boxes between two offsets; fewer where they are damaged."""
+def iter_boxes(data: Slices, start: int, stop: int) -> Iterator[IsoBox]:
+    """Yield the boxes between two offsets; fewer if they are damaged."""
     for _ in range(_MOST_BOXES):
         head = data[start : min(start + 32, stop)]
         if len(head) < 8:
@@ -43,20 +43,20 @@ def iter_boxes(data: Slices, start: int, stop: int) -> Iterator[Box]:
             kind, content = head[content : content + 16], content + 16
         if size < content or start + size > stop:
             return
-        yield Box(kind, start + content, start + size)
+        yield IsoBox(kind, start + content, start + size)
         start += size
 
 
-def find_box(data: Slices, start: int, stop: int, kind: bytes) -> Box | None:
-    """The first box of a kind between two offsets."""
+def find_box(data: Slices, start: int, stop: int, kind: bytes) -> IsoBox | None:
+    """Return the first box of a type between two offsets, or None."""
     return next((b for b in iter_boxes(data, start, stop) if b.kind == kind), None)
 
 
 @dataclass(frozen=True)
 class Items:
-    """What a HEIC or AVIF file says beside its pixels; orientation is that of its `irot` and `imir`, as EXIF counts.
+    """Metadata of a HEIC or AVIF file. orientation: of its `irot` and `imir`, as an EXIF orientation.
 
-    Those two are what turns the picture; the EXIF orientation of such a file is only told (ISO/IEC 23008-12, A.2.1).
+    Only these two turn the picture; the EXIF orientation of such a file has no effect (ISO/IEC 23008-12, A.2.1).
     """
 
     exif: bytes = b""
@@ -65,7 +65,7 @@ class Items:
 
 
 def read_items(data: Slices) -> Items:
-    """Read the `meta` box of a HEIC or AVIF file; what is damaged is left out."""
+    """Read the `meta` box of a HEIC or AVIF file; damaged parts are left out."""
     box = find_box(data, 0, len(data), b"meta")
     if box is None or box.stop - box.start > _LARGEST_META:
         return Items()
@@ -75,21 +75,21 @@ def read_items(data: Slices) -> Items:
     kinds = _item_kinds(meta, boxes.get(b"iinf"))
     wanted = {n for n, kind in kinds.items() if kind}
     places = _item_places(meta, boxes.get(b"iloc"), wanted)
-    found: dict[str, bytes] = {}
+    items: dict[str, bytes] = {}
     for number, kind in sorted(kinds.items()):
-        if kind and kind not in found and number in places:
-            found[kind] = _item(data, meta, boxes.get(b"idat"), places[number])
-    exif = found.get("exif", b"")
+        if kind and kind not in items and number in places:
+            items[kind] = _item(data, meta, boxes.get(b"idat"), places[number])
+    exif = items.get("exif", b"")
     skipped = 4 + int.from_bytes(exif[:4], "big")
-    return Items(exif[skipped if skipped < len(exif) else 4 :], found.get("xmp", b""), orientation)
+    return Items(exif[skipped if skipped < len(exif) else 4 :], items.get("xmp", b""), orientation)
 
 
-def _item_kinds(meta: bytes, box: Box | None) -> dict[int, str]:
-    """`exif` or `xmp` by item number (`infe` boxes, version 2 and 3)."""
+def _item_kinds(meta: bytes, box: IsoBox | None) -> dict[int, str]:
+    """Return `exif` or `xmp` by item number (`infe` boxes, version 2 and 3)."""
     if box is None:
         return {}
     wide = meta[box.start] if box.start < box.stop else 0
-    found = {}
+    kinds = {}
     for entry in iter_boxes(meta, box.start + (6 if wide == 0 else 8), box.stop):
         content = meta[entry.start : entry.stop]
         if entry.kind != b"infe" or len(content) < 12 or content[0] not in (2, 3):
@@ -98,19 +98,27 @@ def _item_kinds(meta: bytes, box: Box | None) -> dict[int, str]:
         number = int.from_bytes(content[4 : 4 + size], "big")
         kind, words = content[6 + size : 10 + size], content[10 + size :].split(b"\0")
         if kind == b"Exif":
-            found[number] = "exif"
+            kinds[number] = "exif"
         elif kind == b"mime" and words[1:2] == [b"application/rdf+xml"]:
-            found[number] = "xmp"
-    return found
+            kinds[number] = "xmp"
+    return kinds
 
 
 @dataclass(frozen=True)
 class _Place:
-    method: int  # 0: offsets into the file, 1: into the idat box
+    """Where an item is: offsets and lengths, into the file (method 0) or into the `idat` box (method 1)."""
+
+    method: int
     extents: tuple[tuple[int, int], ...]
 
 
 class _Reader:
+    """Reads big-endian numbers one after the other.
+
+    Raises:
+        ValueError: the data is cut short.
+    """
+
     def __init__(self, data: bytes) -> None:
         self._data, self.at = data, 0
 
@@ -121,11 +129,11 @@ class _Reader:
         return int.from_bytes(self._data[self.at - size : self.at], "big")
 
 
-def _item_places(meta: bytes, box: Box | None, wanted: set[int]) -> dict[int, _Place]:
-    """Where the wanted items lie (`iloc`, 14496-12, 8.11.3)."""
-    found: dict[int, _Place] = {}
+def _item_places(meta: bytes, box: IsoBox | None, wanted: set[int]) -> dict[int, _Place]:
+    """Read where the wanted items are (`iloc`, ISO/IEC 14496-12, 8.11.3)."""
+    places: dict[int, _Place] = {}
     if box is None or not wanted:
-        return found
+        return places
     read = _Reader(meta[box.start : box.stop])
     try:
         version, _ = read.number(1), read.number(3)
@@ -141,13 +149,13 @@ def _item_places(meta: bytes, box: Box | None, wanted: set[int]) -> dict[int, _P
                 read.number(index)
                 extents.append((start + read.number(offset), read.number(length)))
             if number in wanted:
-                found.setdefault(number, _Place(method, tuple(extents[:64])))
+                places.setdefault(number, _Place(method, tuple(extents[:64])))
     except ValueError:
         pass
-    return found
+    return places
 
 
-def _item(data: Slices, meta: bytes, idat: Box | None, place: _Place) -> bytes:
+def _item(data: Slices, meta: bytes, idat: IsoBox | None, place: _Place) -> bytes:
     if sum(size for _, size in place.extents) > _LARGEST_ITEM or place.method not in (0, 1):
         return b""
     if place.method == 0:
@@ -166,13 +174,13 @@ _TURNS = {
     (0, -1, -1, 0): 7,
     (0, 1, -1, 0): 8,
 }
-"""EXIF orientation by the matrix (a b; c d) that takes a stored point (x, y down) to an upright one."""
-_ROTATIONS = ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))  # irot: quarter turns, anti-clockwise
-_MIRRORS = ((1, 0, 0, -1), (-1, 0, 0, 1))  # imir axis 0: top and bottom change places, 1: left and right
+"""EXIF orientation by the matrix (a b; c d) that maps a stored point (y down) to an upright one."""
+_ROTATIONS = ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))  # irot: quarter turns anti-clockwise
+_MIRRORS = ((1, 0, 0, -1), (-1, 0, 0, 1))  # imir: 0 swaps top and bottom, 1 swaps left and right
 
 
-def _orientation(meta: bytes, boxes: dict[bytes, Box]) -> int:
-    """The primary item's `irot` and `imir`, in the order in which they are applied."""
+def _orientation(meta: bytes, boxes: dict[bytes, IsoBox]) -> int:
+    """Return the EXIF orientation of `irot` and `imir` of the primary item, in the order in which they apply."""
     pitm, iprp = boxes.get(b"pitm"), boxes.get(b"iprp")
     if pitm is None or iprp is None or pitm.start >= pitm.stop:
         return 1
@@ -190,7 +198,8 @@ def _orientation(meta: bytes, boxes: dict[bytes, Box]) -> int:
     return _TURNS[turned]
 
 
-def _after(before: tuple[int, int, int, int], meta: bytes, box: Box) -> tuple[int, int, int, int]:
+def _after(before: tuple[int, int, int, int], meta: bytes, box: IsoBox) -> tuple[int, int, int, int]:
+    """Apply an `irot` or `imir` box to a matrix; other boxes leave it unchanged."""
     if box.kind not in (b"irot", b"imir") or box.start >= box.stop:
         return before
     value = meta[box.start]
@@ -200,9 +209,9 @@ def _after(before: tuple[int, int, int, int], meta: bytes, box: Box) -> tuple[in
 
 
 def _associated(content: bytes, item: int) -> list[int]:
-    """Numbers of the properties of an item (`ipma`, 23008-12, 9.3.2)."""
+    """Return the numbers of the properties of an item (`ipma`, ISO/IEC 23008-12, 9.3.2)."""
     read = _Reader(content)
-    found: list[int] = []
+    properties: list[int] = []
     try:
         version, flags = read.number(1), read.number(3)
         for _ in range(min(read.number(4), _MOST_ITEMS)):
@@ -210,14 +219,14 @@ def _associated(content: bytes, item: int) -> list[int]:
             wide = flags & 1
             indices = [read.number(2) & 0x7FFF if wide else read.number(1) & 0x7F for _ in range(read.number(1))]
             if number == item:
-                found += indices
+                properties += indices
     except ValueError:
         pass
-    return found
+    return properties
 
 
 def read_canon(data: Slices) -> tuple[dict[bytes, Part], bytes]:
-    """The TIFF structures of a CR3 file (CMT1: first directory, CMT2: EXIF, CMT4: place) and its XMP packet."""
+    """Read the TIFF structures of a CR3 file (CMT1: first directory, CMT2: EXIF, CMT4: place) and its XMP packet."""
     xmp = find_box(data, 0, len(data), _XMP_BOX)
     packet = data[xmp.start : xmp.stop] if xmp and xmp.stop - xmp.start <= _LARGEST_ITEM else b""
     moov = find_box(data, 0, len(data), b"moov")
@@ -228,10 +237,10 @@ def read_canon(data: Slices) -> tuple[dict[bytes, Part], bytes]:
 
 
 def read_jp2(data: Slices) -> tuple[bytes, bytes, bytes]:
-    """EXIF's TIFF structure, XMP packet and IPTC block of a JPEG 2000 file; empty where it has none."""
-    found: dict[bytes, bytes] = {}
+    """Read the TIFF structure of EXIF, the XMP packet and the IPTC block of a JPEG 2000 file; b"" if absent."""
+    contents: dict[bytes, bytes] = {}
     for box in iter_boxes(data, 0, len(data)):
         if box.kind in (_EXIF_BOX, _XMP_BOX, _IPTC_BOX) and box.stop - box.start <= _LARGEST_ITEM:
-            found.setdefault(box.kind, data[box.start : box.stop])
-    exif, xmp, iptc = (found.get(kind, b"") for kind in (_EXIF_BOX, _XMP_BOX, _IPTC_BOX))
+            contents.setdefault(box.kind, data[box.start : box.stop])
+    exif, xmp, iptc = (contents.get(kind, b"") for kind in (_EXIF_BOX, _XMP_BOX, _IPTC_BOX))
     return exif.removeprefix(b"Exif\0\0"), xmp, iptc

@@ -1,4 +1,4 @@
-"""Where each kind of file keeps its EXIF, XMP and IPTC: found without decoding a pixel, in time bounded by its size."""
+"""Find EXIF, XMP and IPTC in each kind of photo file, without decoding a pixel, in time bounded by the file size."""
 
 import zlib
 from collections.abc import Iterator
@@ -11,31 +11,34 @@ from engine.photos.metadata.tiff import Directory, Tiff
 from engine.photos.metadata.xmp import is_blank
 
 LARGEST_TEXT = 16 * 2**20
-"""More of a compressed text is not unpacked (a PNG of a kilobyte can hold gigabytes of it)."""
+"""Most bytes to which a compressed text is unpacked (a PNG of a kilobyte can hold gigabytes of text)."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST_APP13 = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """A file's metadata as stored; empty where it has none.
+    """The metadata of a file as stored; empty if absent.
 
-    image: EXIF's first directory. orientation: EXIF 1..8 of what the decoder's pixels must be turned by; for HEIC and
-    AVIF that of the container, which their readers apply.
+    image: the first directory of EXIF. orientation: EXIF 1..8 by which decoded pixels must be turned; for HEIC and AVIF
+    that of the container, which their readers apply. tiffs: the TIFF structures with EXIF: one, or three in CR3.
+    extended: parts of Extended XMP, in the order of the file.
     """
 
     image: Directory
     xmp: bytes = b""
     iptc: bytes = b""
     orientation: int = 1
-    tiffs: tuple[Slices, ...] = ()  # the TIFF structures these are in: one, or CR3's three
-    extended: tuple[ExtendedPart, ...] = ()  # of Extended XMP, in the file's order
+    tiffs: tuple[Slices, ...] = ()
+    extended: tuple[ExtendedPart, ...] = ()
 
 
 @dataclass
-class _Found:
+class _Contents:
+    """What a container holds. more: further directories of CR3."""
+
     tiff: Slices = b""
-    more: dict[bytes, Part] = field(default_factory=dict)  # CR3's further directories
+    more: dict[bytes, Part] = field(default_factory=dict)
     xmp: bytes = b""
     iptc: bytes = b""
     orientation: int | None = None
@@ -43,29 +46,30 @@ class _Found:
 
 
 def read_blocks(data: Slices) -> Blocks:
-    """Find a file's metadata by what its first bytes say that it is; never raises on damaged files."""
+    """Find the metadata of a file, whose kind is known from its first bytes; never raises on damaged files."""
     head = data[0:16]
     try:
-        found = _find(data, head)
+        contents = _find(data, head)
     except (ValueError, IndexError, KeyError, zlib.error):
-        found = _Found()
-    image = _first(found.tiff)
-    tiffs: tuple[Slices, ...] = (found.tiff,)
-    if found.more:
-        tiffs = (found.tiff, found.more.get(b"CMT2", b""), found.more.get(b"CMT4", b""))
-    orientation = found.orientation or orientation_of(image)
-    xmp = next((x for x in (found.xmp, image.raw(0x02BC)) if not is_blank(x)), b"")
-    iptc = found.iptc or _iptc_of_tiff(image)
-    return Blocks(image, xmp, iptc, orientation, tiffs, tuple(found.extended))
+        contents = _Contents()
+    image = _first(contents.tiff)
+    tiffs: tuple[Slices, ...] = (contents.tiff,)
+    if contents.more:
+        tiffs = (contents.tiff, contents.more.get(b"CMT2", b""), contents.more.get(b"CMT4", b""))
+    orientation = contents.orientation or orientation_of(image)
+    xmp = next((x for x in (contents.xmp, image.raw(0x02BC)) if not is_blank(x)), b"")
+    iptc = contents.iptc or _iptc_of_tiff(image)
+    return Blocks(image, xmp, iptc, orientation, tiffs, tuple(contents.extended))
 
 
 def orientation_of(image: Directory) -> int:
-    """EXIF orientation of a first directory; 1 where it says none or nonsense."""
+    """Return the EXIF orientation of a first directory; 1 if it is absent or invalid."""
     values = image.numbers(0x0112)
     return values[0] if values and 1 <= values[0] <= 8 else 1
 
 
 def _first(data: Slices) -> Directory:
+    """Read the first directory of a TIFF structure; an empty one if it is damaged."""
     try:
         tiff = Tiff(data)
     except ValueError:
@@ -73,7 +77,7 @@ def _first(data: Slices) -> Directory:
     return tiff.directory(tiff.first)
 
 
-def _find(data: Slices, head: bytes) -> _Found:
+def _find(data: Slices, head: bytes) -> _Contents:
     if head[:2] == b"\xff\xd8":
         return _of_jpeg(data)
     if head[:8] == PNG_SIGNATURE:
@@ -82,44 +86,44 @@ def _find(data: Slices, head: bytes) -> _Found:
         return _of_webp(data)
     if head[4:12] == b"ftypcrx ":
         more, xmp = bmff.read_canon(data)
-        return _Found(more.get(b"CMT1", b""), more, xmp)
+        return _Contents(more.get(b"CMT1", b""), more, xmp)
     if head[4:8] == b"ftyp":
         items = bmff.read_items(data)
-        return _Found(items.exif.removeprefix(b"Exif\0\0"), xmp=items.xmp, orientation=items.orientation)
+        return _Contents(items.exif.removeprefix(b"Exif\0\0"), xmp=items.xmp, orientation=items.orientation)
     if head[:12] == b"\0\0\0\x0cjP  \r\n\x87\n":
         exif, xmp, iptc = bmff.read_jp2(data)
-        return _Found(exif, xmp=xmp, iptc=iptc)
+        return _Contents(exif, xmp=xmp, iptc=iptc)
     if head[:16] == b"FUJIFILMCCD-RAW ":
         at, size = (int.from_bytes(data[k : k + 4], "big") for k in (84, 88))
         return _of_jpeg(Part(data, at, at + size))
     if head[:3] == b"GIF":
-        return _Found(xmp=_xmp_of_gif(data))
-    return _Found(data)
+        return _Contents(xmp=_xmp_of_gif(data))
+    return _Contents(data)
 
 
-def _of_jpeg(data: Slices) -> _Found:
-    found, photoshop, length, more = _Found(), [], 0, 0
+def _of_jpeg(data: Slices) -> _Contents:
+    contents, photoshop, length, more = _Contents(), [], 0, 0
     for segment in jpeg.iter_segments(data):
         if segment.marker == jpeg.APP1:
             content = data[segment.start : segment.stop]
-            if content.startswith(jpeg.EXIF_MARK) and not found.tiff:
-                found.tiff = content[6:]
-            elif content.startswith(jpeg.XMP_MARK) and is_blank(found.xmp):
-                found.xmp = content[len(jpeg.XMP_MARK) :]
+            if content.startswith(jpeg.EXIF_MARK) and not contents.tiff:
+                contents.tiff = content[6:]
+            elif content.startswith(jpeg.XMP_MARK) and is_blank(contents.xmp):
+                contents.xmp = content[len(jpeg.XMP_MARK) :]
             elif (part := extended.read_part(content)) is not None and more <= extended.LARGEST:
-                found.extended.append(part)
+                contents.extended.append(part)
                 more += len(part.data)
         elif segment.marker == jpeg.APP13 and length < _MOST_APP13:
             content = data[segment.start : segment.stop]
             if content.startswith(jpeg.PHOTOSHOP_MARK):
                 photoshop.append(content[len(jpeg.PHOTOSHOP_MARK) :])
                 length += len(content)
-    found.iptc = iptc_of_resources(b"".join(photoshop))
-    return found
+    contents.iptc = iptc_of_resources(b"".join(photoshop))
+    return contents
 
 
 def iptc_of_resources(data: bytes) -> bytes:
-    """The IPTC block among Photoshop's image resources (resource 0x0404)."""
+    """Return the IPTC block in Photoshop's image resources (resource 0x0404); b"" if absent."""
     at = 0
     while data[at : at + 4] == b"8BIM" and at + 12 <= len(data):
         kind, name = int.from_bytes(data[at + 4 : at + 6], "big"), data[at + 6]
@@ -132,7 +136,7 @@ def iptc_of_resources(data: bytes) -> bytes:
 
 
 def iter_chunks(data: Slices) -> Iterator[tuple[bytes, int, int]]:
-    """A PNG's chunks: type, where its content starts and stops; fewer where the file is damaged."""
+    """Yield the chunks of a PNG: type, start and stop of the content; fewer if the file is damaged."""
     at = 8
     while at + 12 <= len(data):
         head = data[at : at + 8]
@@ -143,8 +147,8 @@ def iter_chunks(data: Slices) -> Iterator[tuple[bytes, int, int]]:
         at += 12 + size
 
 
-def _of_png(data: Slices) -> _Found:
-    found = _Found()
+def _of_png(data: Slices) -> _Contents:
+    contents = _Contents()
     exif: Slices = b""
     for kind, start, stop in iter_chunks(data):
         if kind == b"eXIf" and not exif:
@@ -152,20 +156,20 @@ def _of_png(data: Slices) -> _Found:
         elif kind in (b"iTXt", b"zTXt", b"tEXt") and stop - start <= LARGEST_TEXT:
             key, text = _png_text(kind, data[start:stop])
             if key == b"XML:com.adobe.xmp":
-                found.xmp = found.xmp or text
+                contents.xmp = contents.xmp or text
             elif key in (b"Raw profile type exif", b"Raw profile type APP1"):
-                found.tiff = found.tiff or _profile(text).removeprefix(b"Exif\0\0")
+                contents.tiff = contents.tiff or _profile(text).removeprefix(b"Exif\0\0")
             elif key == b"Raw profile type iptc":
-                found.iptc = found.iptc or _iptc_of_profile(_profile(text))
-    found.tiff = exif or found.tiff
-    return found
+                contents.iptc = contents.iptc or _iptc_of_profile(_profile(text))
+    contents.tiff = exif or contents.tiff
+    return contents
 
 
 _TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type iptc")
 
 
 def _png_text(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
-    """Keyword and text of a text chunk (PNG 3rd edition, 11.3.3); unpacked only where it is metadata."""
+    """Return keyword and text of a text chunk (PNG 3rd edition, 11.3.3); only metadata is unpacked."""
     key, _, rest = content.partition(b"\0")
     if key not in _TEXTS:
         return key, b""
@@ -179,7 +183,7 @@ def _png_text(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
 
 
 def _profile(text: bytes) -> bytes:
-    """ImageMagick's profiles in PNG: a line with the name, one with the length, then hexadecimal."""
+    """Decode a profile of ImageMagick in PNG: a line with the name, one with the length, then hexadecimal digits."""
     parts = text.strip().split(b"\n", 2)
     return bytes.fromhex(parts[2].decode("ascii", "replace")) if len(parts) == 3 else b""
 
@@ -189,7 +193,7 @@ def _iptc_of_profile(profile: bytes) -> bytes:
 
 
 def iter_riff(data: Slices) -> Iterator[tuple[bytes, int, int]]:
-    """A WebP file's chunks: type, where its content starts and stops; fewer where the file is damaged."""
+    """Yield the chunks of a WebP file: type, start and stop of the content; fewer if the file is damaged."""
     at = 12
     while at + 8 <= len(data):
         head = data[at : at + 8]
@@ -200,18 +204,18 @@ def iter_riff(data: Slices) -> Iterator[tuple[bytes, int, int]]:
         at += 8 + size + size % 2
 
 
-def _of_webp(data: Slices) -> _Found:
-    found = _Found()
+def _of_webp(data: Slices) -> _Contents:
+    contents = _Contents()
     for kind, start, stop in iter_riff(data):
-        if kind == b"EXIF" and not found.tiff:
-            found.tiff = data[start:stop].removeprefix(b"Exif\0\0")
-        elif kind == b"XMP " and not found.xmp:
-            found.xmp = data[start:stop]
-    return found
+        if kind == b"EXIF" and not contents.tiff:
+            contents.tiff = data[start:stop].removeprefix(b"Exif\0\0")
+        elif kind == b"XMP " and not contents.xmp:
+            contents.xmp = data[start:stop]
+    return contents
 
 
 def _xmp_of_gif(data: Slices) -> bytes:
-    """The packet of the application extension (XMP Specification part 3, 1.1.2), which is near either end."""
+    """Return the packet in the application extension (XMP Specification Part 3, 1.1.2), which is near either end."""
     for start in (0, max(0, len(data) - 2**20)):
         part = data[start : start + 2**20]
         at = part.find(b"\x21\xff\x0bXMP DataXMP")
@@ -223,6 +227,6 @@ def _xmp_of_gif(data: Slices) -> bytes:
 
 
 def _iptc_of_tiff(image: Directory) -> bytes:
-    """IPTC of a TIFF's own tag (some programs call its bytes 32-bit numbers), else of its Photoshop resources."""
-    found = image.raw(0x83BB)
-    return found if found[:1] == b"\x1c" else iptc_of_resources(image.raw(0x8649))
+    """Return IPTC from a TIFF's own tag (some programs declare it as 32-bit numbers), else from Photoshop resources."""
+    iptc = image.raw(0x83BB)
+    return iptc if iptc[:1] == b"\x1c" else iptc_of_resources(image.raw(0x8649))

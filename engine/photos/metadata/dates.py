@@ -1,4 +1,4 @@
-"""When a photo was taken, as cameras and programs write it into EXIF, XMP and IPTC."""
+"""Parse the date of a photo, in the forms that cameras and programs write into EXIF, XMP and IPTC."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ _DATE = re.compile(
     r"(?:(?P<m>\d\d)(?P<d>\d\d)(?!\d)|[-:/. _]\s*(?P<month>\d\d?)(?:[-:/. _]\s*(?P<day>\d\d?))?|(?!\d))",
     re.ASCII,
 )
-"""A year; year and month; year, month and day, with any of the marks that programs put between them, or none."""
+"""A year; year and month; year, month and day; with any separators that programs use, or none."""
 _TIME = re.compile(
     r"(?:\s*T\s*|[\s,:_-]+)(?P<hour>\d\d?)(?:(?P<mm>\d\d)(?P<ss>\d\d)?|[:.\-h](?P<minute>\d\d)(?:[:.\-m](?P<second>\d\d))?)"
     r"(?:[.,](?P<part>\d+))?(?!\d)\s*(?P<half>[ap]\.?m\b)?",
@@ -20,29 +20,30 @@ _ZONE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _FARTHEST = 14
-"""Hours that a zone can be away from UTC."""
+"""Largest offset from UTC, in hours."""
 _FIRST_YEAR = 1000
-"""Zero dates of programs lie before it: year 0, and 1, where .NET begins."""
+"""Earlier years are zero dates of programs: year 0, and year 1, with which .NET begins."""
 
 
 def first_date(texts: Iterable[tuple[str, str]]) -> str | None:
-    """The first of some dates, given as texts with their offsets ("" where they are not kept apart), that is one.
+    """Return the first valid date; None if there is none. texts: dates with offsets ("" if not stored separately).
 
-    Where it has no time of day, the first later one of the same day, month or year that has more of it.
+    If that date has no time of day, return the first later one of the same day, month or year that is more precise.
     """
-    found = (d for text, offset in texts if (d := read_date(text, offset)))
-    first = next(found, None)
+    dates = (d for text, offset in texts if (d := read_date(text, offset)))
+    first = next(dates, None)
     if first is None or "T" in first:
         return first
-    return next((d for d in found if d.startswith(first) and len(d) > len(first)), first)
+    return next((d for d in dates if d.startswith(first) and len(d) > len(first)), first)
 
 
 def read_date(text: str, offset: str = "") -> str | None:
-    """A date as ISO 8601: with the time of day, its fraction of a second and its offset from UTC as far as they are
-    told, `2011-02-03T04:05:06.5+02:00`, `2011-02-03`, `2011-02`, `2011`. `offset` holds where the text has none itself.
+    """Convert a date to ISO 8601, as precise as it is given; None for anything else, and for dates of blanks or zeros.
 
-    Read are EXIF's form and ISO 8601's, and what lies between: dashes, slashes or dots, T or a blank, or nothing at
-    all. None for anything else, and for dates of blanks or zeros.
+    Results are `2011-02-03T04:05:06.5+02:00`, `2011-02-03`, `2011-02`, `2011`. Accepted are the forms of EXIF and ISO
+    8601 and mixtures: dashes, slashes or dots, T or a blank, or no separators.
+
+    offset: from UTC, used if the text has none itself.
     """
     match = _DATE.match(text)
     if match is None:
@@ -61,7 +62,7 @@ def read_date(text: str, offset: str = "") -> str | None:
 
 
 def naive(moment: str) -> datetime:
-    """A date of `read_date` by the camera's clock; what it leaves open is the beginning of the day, month or year."""
+    """Return a date of `read_date` by the camera's clock; missing parts are the beginning of the day, month or year."""
     whole = moment if "T" in moment else f"{moment}-01-01"[:10]
     return datetime.fromisoformat(whole).replace(tzinfo=None)
 
@@ -77,16 +78,16 @@ def _time(text: str, offset: str) -> str:
         return ""
     if match["half"] and 1 <= hour <= 12:
         hour = hour % 12 + (12 if match["half"][0] in "pP" else 0)
-    hour = 0 if hour == 24 else hour  # phones that count the hours of a day from 1
+    hour = 0 if hour == 24 else hour  # some phones count the hours of a day from 1
     if hour > 23 or minute > 59 or second > 60:
         return ""
     part = f".{match['part'][:6]}" if match["part"] and match["part"].strip("0") else ""
     zone = read_zone(text[match.end() :]) or read_zone(offset)
-    return f"T{hour:02}:{minute:02}:{min(second, 59):02}{part}{zone}"  # a leap second is told as the one before
+    return f"T{hour:02}:{minute:02}:{min(second, 59):02}{part}{zone}"  # a leap second becomes the second before
 
 
 def read_zone(text: str) -> str:
-    """An offset from UTC, `+02:00`; "" where the text does not begin with one."""
+    """Return the offset from UTC at the beginning of a text, as `+02:00`; "" if there is none."""
     match = _ZONE.match(text)
     if match is None:
         return ""

@@ -1,4 +1,4 @@
-"""What a photo file says of itself in words: its XMP packet, IPTC-IIM and EXIF texts.
+"""Read the descriptive metadata in a photo file: its XMP packet, and texts of IPTC-IIM and EXIF.
 
 Sources: IPTC-NAA Information Interchange Model 4.2 (datasets), EXIF 2.32 (Copyright), Microsoft's photo metadata
 policies (XP tags, Rating).
@@ -6,7 +6,7 @@ policies (XP tags, Rating).
 
 from dataclasses import dataclass
 
-from engine.photos.metadata.containers import Blocks, read_blocks
+from engine.photos.metadata.containers import Blocks
 from engine.photos.metadata.extended import ExtendedPacket, assemble
 from engine.photos.metadata.iptc import read_iptc
 from engine.photos.metadata.texts import decode_text
@@ -16,12 +16,14 @@ from engine.photos.photo_file import PhotoFile
 
 @dataclass(frozen=True)
 class Embedded:
-    """What a photo file says of itself in words; "" / () / None where it says nothing.
+    """The descriptive metadata in a photo file; "", () or None if absent.
 
-    xmp: the packet as stored. extended: the packets of Extended XMP, of which `xmp` names one. exif_description may be
-    camera junk. rating: 0..5, or -1 for rejected. title, keywords, creator and copyright are IPTC's, else EXIF's.
-    EXIF's comments (UserComment, XPComment) are left out on purpose: they are no caption ("Screenshot", editors'
-    settings, apps' JSON), no program reads them as one, and a new sidecar must not make them one.
+    xmp: the packet as stored. extended: the packets of Extended XMP, of which `xmp` names one. exif_description: may be
+    an automatic text of the camera. rating: 0..5, or -1 for rejected. title, keywords, creator, copyright: of IPTC,
+    else of EXIF.
+
+    EXIF's comments (UserComment, XPComment) are left out: they are no captions ("Screenshot", settings of editors, JSON
+    of apps), no program reads them as captions, and a new sidecar must not make them captions.
     """
 
     xmp: bytes | None = None
@@ -36,12 +38,12 @@ class Embedded:
 
 
 def read_embedded(file: PhotoFile) -> Embedded:
-    """Read a file's words; what is damaged is left out, nothing is raised, no pixel is decoded."""
-    return embedded_of(read_blocks(file.data))
+    """Read the descriptive metadata of a file. Damaged parts are left out; nothing is raised, no pixel is decoded."""
+    return embedded_of(file.blocks)
 
 
 def embedded_of(blocks: Blocks) -> Embedded:
-    """The words in a file's metadata."""
+    """Extract the descriptive metadata."""
     image, iptc = blocks.image, read_iptc(blocks.iptc)
     return Embedded(
         xmp=blocks.xmp or None,
@@ -65,20 +67,20 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _wide_text(image: Directory, tag: int) -> str:
-    """Windows' XP tags: UTF-16, little-endian whatever the file's byte order is."""
+    """Read one of the XP tags of Windows: UTF-16, little-endian whatever the byte order of the file."""
     data = image.raw(tag)
     return data[: len(data) // 2 * 2].decode("utf-16-le", "replace").split("\0", 1)[0].strip()
 
 
 def _copyright(image: Directory) -> str:
-    """The photographer's and the editor's, which a NUL parts."""
+    """Read the copyright: the photographer's and the editor's, separated by NUL in the file."""
     parts = [decode_text(part) for part in image.raw(0x8298)[:65536].split(b"\0")]
     return ", ".join(part for part in parts[:2] if part)
 
 
 def _rating(image: Directory) -> int | None:
-    found = image.numbers(0x4746)
-    if not found:
+    numbers = image.numbers(0x4746)
+    if not numbers:
         return None
-    value = -1 if found[0] == 0xFFFF else found[0]
+    value = -1 if numbers[0] == 0xFFFF else numbers[0]
     return value if -1 <= value <= 5 else None

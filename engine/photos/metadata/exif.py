@@ -1,9 +1,9 @@
-"""What the camera wrote: when and where a photo was taken, and how the camera was held.
+"""Read facts from the metadata of a photo: when and where it was taken, its orientation, the program that made it.
 
-A date or place that EXIF does not have is taken from XMP and IPTC. Those of the shutter (EXIF DateTimeOriginal, XMP
+A date or place that EXIF lacks is taken from XMP and IPTC. Dates of the exposure (EXIF DateTimeOriginal, XMP
 photoshop:DateCreated, IPTC DateCreated) come before those of digitising (EXIF DateTimeDigitized, xmp:CreateDate), these
-before that of the last change (EXIF DateTime), and within each EXIF before XMP before IPTC, as the Metadata Working
-Group has it (Guidelines for Handling Image Metadata 2.0, 3.2) and digiKam and exiftool follow it.
+before that of the last change (EXIF DateTime), and within each EXIF before XMP before IPTC: the order of the Metadata
+Working Group (Guidelines for Handling Image Metadata 2.0, 3.2), of digiKam and of exiftool.
 """
 
 import logging
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from engine.core.files import open_regular
 from engine.photos.metadata.containers import Blocks, read_blocks
@@ -25,9 +25,10 @@ from engine.photos.metadata.xmp import read_properties
 
 @dataclass(frozen=True)
 class Exif:
-    """Facts from EXIF; taken is ISO 8601 (`dates.read_date`), place (latitude, longitude) in degrees.
+    """Facts from the metadata of a photo.
 
-    orientation: EXIF 1..8 as stored; of HEIC and AVIF that of the container (`irot`, `imir`).
+    orientation: EXIF 1..8 as stored; for HEIC and AVIF that of the container (`irot`, `imir`). taken: ISO 8601, as of
+    `dates.read_date`. place: (latitude, longitude) in degrees. software: the program that made the file.
     """
 
     orientation: int = 1
@@ -37,12 +38,12 @@ class Exif:
 
 
 def read_exif(data: Slices) -> Exif:
-    """Read EXIF from a photo file's bytes; whatever is missing or damaged is left out."""
+    """Read the facts from the bytes of a photo file; missing and damaged ones are left out."""
     return exif_of(read_blocks(data))
 
 
 def exif_of(blocks: Blocks) -> Exif:
-    """The facts in a file's metadata."""
+    """Extract the facts from the metadata of a file."""
     tags = _read_tags(blocks)
     return Exif(
         blocks.orientation, first_date(_dates(tags, blocks)), _place(tags, blocks), _text(tags, "Image Software")
@@ -50,16 +51,16 @@ def exif_of(blocks: Blocks) -> Exif:
 
 
 def read_taken(path: Path) -> datetime | None:
-    """When a photo was taken, by the camera's clock and without an offset; reads the file's metadata only.
+    """Read when a photo was taken, by the camera's clock and without an offset; only the metadata is read.
 
-    None where the file does not say, or cannot be read.
+    None if the file does not say, or cannot be read.
     """
     exif = _read_file(path)
     return naive(exif.taken) if exif.taken else None
 
 
 def read_software(path: Path) -> str:
-    """The program that made a photo; "" where the file does not say, or cannot be read. Reads its metadata only."""
+    """Read the program that made a photo; "" if the file does not say, or cannot be read. Only the metadata is read."""
     return _read_file(path).software
 
 
@@ -72,22 +73,23 @@ def _read_file(path: Path) -> Exif:
 
 
 def _read_tags(blocks: Blocks) -> dict[str, Any]:
-    """Exifread's tags by its names, of files that it reads in bounded time. CR3 has each directory by itself."""
+    """Read the tags with exifread, by its names, if it takes bounded time. CR3 stores each directory separately."""
     import exifread
 
     logging.getLogger("exifread").setLevel(logging.CRITICAL)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {}  # values are exifread's IfdTag, which has no types
     for k, data in enumerate(blocks.tiffs):
         try:
             if Tiff(data).is_plain():
-                tags = exifread.process_file(SliceFile(data), details=False, extract_thumbnail=False)  # type: ignore[arg-type]
+                file = cast(BinaryIO, SliceFile(data))  # exifread only reads and seeks
+                tags = exifread.process_file(file, details=False, extract_thumbnail=False)
                 found |= {_CR3_NAMES.get((k, name), name): value for name, value in tags.items()}
-        except Exception:  # noqa: BLE001  exifread raises many types on damaged files; such a photo has no EXIF
+        except Exception:  # noqa: BLE001  exifread raises many types on damaged files, which have no EXIF then
             continue
     return found
 
 
-_CR3_NAMES = {
+_CR3_NAMES = {  # exifread's names of tags in the second and third directory of a CR3 file, and their usual names
     (2, "Image Tag 0x0001"): "GPS GPSLatitudeRef",
     (2, "Image Tag 0x0002"): "GPS GPSLatitude",
     (2, "Image Tag 0x0003"): "GPS GPSLongitudeRef",
@@ -102,17 +104,18 @@ _DIGITISED = "{http://ns.adobe.com/xap/1.0/}CreateDate"
 
 
 def _text(tags: dict[str, Any], name: str) -> str:
+    """Return the text of a tag up to its NUL; "" if it is absent."""
     value = tags.get(name, "")
     if isinstance(getattr(value, "values", None), list) and value.values and isinstance(value.values[0], int):
-        return bytes(n & 0xFF for n in value.values[:100]).decode("latin-1").strip("\0 \t\r\n")  # of the wrong type
+        return bytes(n & 0xFF for n in value.values[:100]).decode("latin-1").strip("\0 \t\r\n")  # stored as numbers
     return str(value).split("\0", 1)[0].strip(" \t\r\n")
 
 
 def _dates(tags: dict[str, Any], blocks: Blocks) -> Iterator[tuple[str, str]]:
-    """Dates with their offsets, the one to be believed first; what is read of the rest is read when it is asked for."""
+    """Yield the dates with their offsets, the most reliable first; XMP and IPTC are parsed only if they are needed."""
     offset = _text(tags, "EXIF OffsetTimeOriginal")
     yield _text(tags, "EXIF DateTimeOriginal"), offset
-    yield _text(tags, "Image DateTimeOriginal"), offset  # TIFF/EP and CR3 keep it here
+    yield _text(tags, "Image DateTimeOriginal"), offset  # TIFF/EP and CR3 store it here
     names = (f"{_XMP_EXIF}DateTimeOriginal", _CREATED, _DIGITISED, f"{_XMP_EXIF}DateTimeDigitized")
     xmp = read_properties(blocks.xmp, names)
     yield from ((xmp.get(name, ""), "") for name in names[:2])
@@ -126,7 +129,7 @@ def _dates(tags: dict[str, Any], blocks: Blocks) -> Iterator[tuple[str, str]]:
 
 
 def _iptc_date(iptc: dict[int, tuple[str, ...]], number: int) -> str:
-    """A date (CCYYMMDD) with its time (HHMMSS±HHMM), in datasets 2:55 and 2:60, 2:62 and 2:63."""
+    """Return a date (CCYYMMDD) with its time (HHMMSS±HHMM), from datasets 2:55 and 2:60, or 2:62 and 2:63."""
     time = {55: 60, 62: 63}[number]
     return " ".join([*iptc.get(number, ())[:1], *iptc.get(time, ())[:1]])
 

@@ -1,8 +1,8 @@
-"""Extended XMP: what of a JPEG's XMP did not fit into one segment, put together again.
+"""Assemble Extended XMP: the part of a JPEG's XMP that does not fit into one segment.
 
-XMP Specification Part 3 (2020), 1.1.3.1: each APP1 segment has a GUID, which is the MD5 of the whole in capital
-hexadecimal digits, the length of the whole, the part's offset in it, and the part. The main packet names the GUID in
-xmpNote:HasExtendedXMP; the parts of others are left over from earlier versions of the photo.
+XMP Specification Part 3 (2020), 1.1.3.1: each APP1 segment has a GUID (the MD5 of the whole packet in capital
+hexadecimal digits), the length of the whole packet, the offset of its part in it, and the part. The main packet names
+the GUID in xmpNote:HasExtendedXMP; parts with other GUIDs are left over from earlier versions of the photo.
 """
 
 import hashlib
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 MARK = b"http://ns.adobe.com/xmp/extension/\0"
 LARGEST = 64 * 2**20
-"""Bytes of all parts together. The largest things kept there are depth maps and second pictures, of about 10 MB."""
+"""Largest size in bytes of all parts. The largest values in use are depth maps and second pictures of about 10 MB."""
 _HEAD = 40
 _PAYLOAD = re.compile(rb"[A-Za-z0-9+/=]{65536,}")
-"""Base64 of pictures and sounds (GDepth:Data, GImage:Data): they stay in the photo file, where alone they are used."""
+"""Base64 of pictures and sounds (GDepth:Data, GImage:Data); programs use them only in the photo file."""
 
 
 @dataclass(frozen=True)
 class ExtendedPart:
-    """One segment's content: `size` is the length of the whole, `offset` where in it `data` belongs."""
+    """Content of one segment. size: length of the whole packet. offset: of `data` in it."""
 
     guid: str
     size: int
@@ -30,7 +30,7 @@ class ExtendedPart:
 
 @dataclass(frozen=True)
 class ExtendedPacket:
-    """An extended packet as XML without payloads; `fault` says why it cannot be used, "" when it can."""
+    """An extended packet as XML without payloads. fault: why it cannot be used, "" if it can."""
 
     guid: str
     data: bytes = b""
@@ -38,7 +38,7 @@ class ExtendedPacket:
 
 
 def read_part(content: bytes) -> ExtendedPart | None:
-    """A part from an APP1 segment's content; None when the segment is another or cut short."""
+    """Read a part from the content of an APP1 segment; None if the segment is another one or is cut short."""
     head = content[len(MARK) : len(MARK) + _HEAD]
     if not content.startswith(MARK) or len(head) < _HEAD:
         return None
@@ -47,14 +47,14 @@ def read_part(content: bytes) -> ExtendedPart | None:
 
 
 def assemble(parts: Iterable[ExtendedPart]) -> tuple[ExtendedPacket, ...]:
-    """The extended packets that some parts, in any order, belong to; by GUID, in the order of their first parts."""
+    """Assemble parts in any order to extended packets, one for each GUID, in the order of their first parts."""
     by_guid: dict[str, list[ExtendedPart]] = {}
     for part in parts:
         by_guid.setdefault(part.guid, []).append(part)
-    return tuple(_assembled(guid, own) for guid, own in by_guid.items())
+    return tuple(_assemble_one(guid, group) for guid, group in by_guid.items())
 
 
-def _assembled(guid: str, parts: list[ExtendedPart]) -> ExtendedPacket:
+def _assemble_one(guid: str, parts: list[ExtendedPart]) -> ExtendedPacket:
     size = parts[0].size
     if size > LARGEST or sum(len(p.data) for p in parts) > LARGEST:
         return ExtendedPacket(guid, fault=f"it is larger than {LARGEST >> 20} MiB")
@@ -67,7 +67,7 @@ def _assembled(guid: str, parts: list[ExtendedPart]) -> ExtendedPacket:
 
 
 def _joined(parts: list[ExtendedPart]) -> bytes:
-    """The parts one after the other, as far as each begins where the one before ends; equal copies count once."""
+    """Join the parts; b"" unless each begins where the one before ends. Equal copies count once."""
     joined = bytearray()
     for part in sorted({(p.offset, p.data) for p in parts}):
         if part[0] != len(joined):

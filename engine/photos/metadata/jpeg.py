@@ -1,4 +1,4 @@
-"""The segments of a JPEG file (ITU-T T.81, annex B)."""
+"""Walk through the segments of a JPEG file (ITU-T T.81, annex B)."""
 
 import re
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 PHOTOSHOP_MARK = b"Photoshop 3.0\0"
 PROFILE_MARK = b"ICC_PROFILE\0"
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Frame headers; of every four the third is progressive (T.81, table B.1)."""
+"""Markers of frame headers; the third of every four is progressive (T.81, table B.1)."""
 _MOST_SEGMENTS = 20_000
 """Far more than any file has (a large ICC profile takes 200)."""
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""A marker that ends coded data: neither a stuffed 0xFF nor a restart (T.81, B.1.1.5)."""
+"""A marker that ends coded data: not a stuffed 0xFF, not a restart (T.81, B.1.1.5)."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A marker and where its content lies, its length field left out; `start` == `stop` where it has none."""
+    """A marker and the range of its content, without the length field; `start` == `stop` if it has none."""
 
     marker: int
     start: int
@@ -31,36 +31,36 @@ class Segment:
 
 
 def iter_segments(data: Slices) -> Iterator[Segment]:
-    """The segments up to and with the first start of scan; fewer where the file is damaged."""
+    """Yield the segments up to and including the first start of scan; fewer if the file is damaged."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
-        found = _segment(data, at)
-        if found is None:
+        segment = _segment(data, at)
+        if segment is None:
             return
-        yield found
-        if found.marker in (START_OF_SCAN, END):
+        yield segment
+        if segment.marker in (START_OF_SCAN, END):
             return
-        at = found.stop
+        at = segment.stop
 
 
 def iter_coded(data: bytes) -> Iterator[Segment]:
-    """All segments of the picture up to its end marker, coded data with marker 0; what follows is another's.
+    """Yield all segments of the picture up to its end marker, coded data with marker 0; later data is ignored.
 
     Raises:
-        ValueError: the file is no JPEG, or ends before its end marker.
+        ValueError: the file is not a JPEG, or ends before its end marker.
     """
     if data[:2] != b"\xff\xd8":
         raise ValueError("not a JPEG file")
     at = 2
     for _ in range(_MOST_SEGMENTS):
-        found = _segment(data, at)
-        if found is None:
+        segment = _segment(data, at)
+        if segment is None:
             break
-        yield found
-        if found.marker == END:
+        yield segment
+        if segment.marker == END:
             return
-        at = found.stop
-        if found.marker == START_OF_SCAN:
+        at = segment.stop
+        if segment.marker == START_OF_SCAN:
             end = _SCAN_END.search(data, at)
             if end is None:
                 break
@@ -71,17 +71,17 @@ def iter_coded(data: bytes) -> Iterator[Segment]:
 
 @dataclass(frozen=True)
 class Scans:
-    """How a JPEG is coded: in how many scans, and whether a decoder has to hold the whole picture to decode it."""
+    """How a JPEG is coded: the number of its scans, and whether a decoder must hold the whole picture in memory."""
 
     count: int
     held: bool
 
 
 def read_scans(data: bytes) -> Scans:
-    """Read how a JPEG is coded; of a damaged one as much as can be told.
+    """Read how a JPEG is coded; of a damaged one as far as possible.
 
-    A picture that is progressive, or whose first scan does not have all its components, is held as coefficients, two
-    bytes a sample, before any pixel is made (libjpeg, `has_multiple_scans`), also for a smaller copy.
+    libjpeg holds a picture as coefficients, two bytes per sample, before it makes any pixel, if it is progressive or
+    its first scan lacks some components (`has_multiple_scans`); also if a smaller copy is requested.
     """
     try:
         count = sum(s.marker == START_OF_SCAN for s in iter_coded(data))
@@ -98,6 +98,7 @@ def read_scans(data: bytes) -> Scans:
 
 
 def _segment(data: Slices, at: int) -> Segment | None:
+    """Read the segment at an offset; None if there is none or it is damaged."""
     head = data[at : at + 4]
     if head[:2] == b"\xff\xff":  # fill bytes before a marker; their number is not limited
         fill = data[at : at + 4096]

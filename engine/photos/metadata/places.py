@@ -1,4 +1,4 @@
-"""Where a photo was taken, as cameras and programs write it into EXIF and XMP."""
+"""Parse the place where a photo was taken, in the forms that cameras and programs write into EXIF and XMP."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,10 @@ _AXES = ("NS", "EW")
 
 
 def place_of(latitude: float | None, longitude: float | None) -> tuple[float, float] | None:
-    """Degrees as a place; None where one is missing or out of range, and for 0, 0: nothing is known."""
+    """Return degrees as a place, rounded to six decimals.
+
+    None if one is missing or out of range, and for (0, 0), which stands for an unknown place.
+    """
     if latitude is None or longitude is None or not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
         return None
     place = round(latitude, 6), round(longitude, 6)
@@ -20,24 +23,27 @@ def place_of(latitude: float | None, longitude: float | None) -> tuple[float, fl
 def place_of_exif(
     latitude: tuple[Sequence[Any], str], longitude: tuple[Sequence[Any], str]
 ) -> tuple[float, float] | None:
-    """The place of EXIF's degrees, minutes and seconds with their references (EXIF 2.32, 4.6.6).
+    """Convert EXIF's degrees, minutes and seconds with their references to a place (EXIF 2.32, 4.6.6).
 
-    Minutes and seconds may be absent or 0/0. A minus, which programs write that use signed numbers, means south or
-    west whatever the reference says. A reference is known by its first letter; without one, only numbers with a sign
-    tell where the place is.
+    Minutes and seconds may be absent or 0/0. A negative number, which some programs write, means south or west whatever
+    the reference says. Only the first letter of a reference counts; without one, only signed numbers give a place.
     """
     sums = [_sum(values) for values, _ in (latitude, longitude)]
     signs = [_sign(reference, axis) for (_, reference), axis in zip((latitude, longitude), _AXES, strict=True)]
     if any(s is None for s in sums):
         return None
     is_signed = any(s is not None and s < 0 for s in sums)
-    found = [None if s is None else _signed(s, sign, is_signed=is_signed) for s, sign in zip(sums, signs, strict=True)]
-    return place_of(*found)
+    degrees = [
+        None if s is None else _signed(s, sign, is_signed=is_signed) for s, sign in zip(sums, signs, strict=True)
+    ]
+    return place_of(*degrees)
 
 
 def place_of_xmp(latitude: str, longitude: str) -> tuple[float, float] | None:
-    """The place of XMP's coordinates: `54,19.5N`, `54,19,30N` (XMP Specification Part 2, 3.3), and what programs write
-    instead: `54 deg 19' 30" N`, and degrees with a sign, `-54.325`.
+    """Parse XMP's coordinates as a place.
+
+    `54,19.5N` and `54,19,30N` (XMP Specification Part 2, 3.3), and what programs write instead: `54 deg 19' 30" N`, and
+    degrees with a sign, `-54.325`.
     """
     return place_of(*(_read(text, axis) for text, axis in zip((latitude, longitude), _AXES, strict=True)))
 
@@ -57,7 +63,7 @@ def _read(text: str, axis: str) -> float | None:
 
 
 def _sum(values: Sequence[Any]) -> float | None:
-    """Degrees, negative if any part is."""
+    """Add degrees, minutes and seconds; the result is negative if any part is. None if the degrees are unusable."""
     parts = []
     for k, (part, unit) in enumerate(zip(values, (1, 60, 3600), strict=False)):
         try:

@@ -1,4 +1,4 @@
-"""Bytes by the slice: of memory, or of an open file of which only what is asked for is read."""
+"""Bytes that are read by slices: in memory, or in an open file of which only the requested parts are read."""
 
 import io
 import os
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Slices(Protocol):
-    """What the parsers of this package need: a length, and `data[start:stop]` as bytes (short past the end)."""
+    """Interface that the parsers of this package need: a length, and `data[start:stop]` as bytes (fewer at the end)."""
 
     def __len__(self) -> int: ...
 
@@ -14,7 +14,7 @@ class Slices(Protocol):
 
 
 class FileSlices:
-    """An open file's bytes, read where they are asked for."""
+    """The bytes of an open file, read when they are requested."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -29,7 +29,7 @@ class FileSlices:
 
 
 class Part:
-    """A stretch of other bytes, without a copy."""
+    """A part of other bytes, without a copy."""
 
     def __init__(self, data: Slices, start: int, stop: int) -> None:
         self._data = data
@@ -45,22 +45,22 @@ class Part:
 
 
 class SliceFile(io.RawIOBase):
-    """Slices as a file, for libraries that read files."""
+    """Slices in the form of a file, for libraries that read files."""
 
     def __init__(self, data: Slices) -> None:
         self._data = data
         self._at = 0
 
     def readable(self) -> bool:
-        """Files of slices can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """And searched."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Return the offset of the next read."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -70,8 +70,8 @@ class SliceFile(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes; all that are left when it is negative."""
+        """Read at most `size` bytes; all remaining ones if it is negative."""
         stop = len(self._data) if size is None or size < 0 else min(len(self._data), self._at + size)
-        found = self._data[self._at : stop] if stop > self._at else b""
-        self._at += len(found)
-        return found
+        data = self._data[self._at : stop] if stop > self._at else b""
+        self._at += len(data)
+        return data

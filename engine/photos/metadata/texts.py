@@ -1,18 +1,18 @@
-"""Text of cameras and programs that do not say, or say wrongly, how it is encoded."""
+"""Decode texts of cameras and programs that do not declare their encoding, or declare a wrong one."""
 
 import codecs
 
 _BLANKS = "\0 \t\r\n\ufeff"
 _UNDEFINED = {0x81: "\ufffd", 0x8D: "\ufffd", 0x8F: "\ufffd", 0x90: "\ufffd", 0x9D: "\ufffd"}
-"""Bytes that Windows-1252 leaves open."""
+"""Bytes that Windows-1252 does not define."""
 
 
 def decode_text(data: bytes, encoding: str = "") -> str:
-    """Text without blanks around it, in a declared encoding (a codec's name); "" for none: UTF-8, else Windows-1252.
+    """Decode a text, without blanks around it. encoding: the declared codec; "" for none: UTF-8, else Windows-1252.
 
-    Windows-1252 is also read where Latin-1 is declared: the two differ in the control characters U+0080–U+009F only,
-    which nobody means. In any other encoding, too, they stand for the characters of Windows-1252: a program took these
-    for Latin-1 before. A character that a limit of length cut in two at the end is left out.
+    Windows-1252 is also used if Latin-1 is declared: they differ only in the control characters U+0080–U+009F, which no
+    text contains. In any other encoding these stand for the characters of Windows-1252 as well: a program took
+    Windows-1252 for Latin-1 before. A last character that was cut in two by a length limit is left out.
     """
     if not encoding:
         text = _whole_utf8(data)
@@ -25,17 +25,17 @@ def decode_text(data: bytes, encoding: str = "") -> str:
 
 
 def _whole_utf8(data: bytes) -> str | None:
-    """Text in UTF-8, whose last character may be cut in two; None where it is no UTF-8."""
+    """Decode UTF-8 whose last character may be cut in two; None if it is not UTF-8."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(data)
     except UnicodeDecodeError:
         return None
-    # A single letter above ASCII at the end of plain ASCII is one of Windows-1252, not the beginning of another.
+    # A single byte above ASCII at the end of plain ASCII is a letter of Windows-1252, not a part of a character.
     return None if text.isascii() and len(text) < len(data) else text
 
 
 def _declared_utf8(data: bytes) -> str:
-    """Text declared as UTF-8, of which programs that do not know the declaration also write Windows-1252."""
+    """Decode a text declared as UTF-8; programs that ignore the declaration write Windows-1252 instead."""
     text = _whole_utf8(data)
     if text is not None:
         return text
@@ -45,7 +45,7 @@ def _declared_utf8(data: bytes) -> str:
 
 
 def _from_windows(data: bytes) -> str:
-    return data.decode("latin-1")  # `decode_text` does the rest
+    return data.decode("latin-1")  # `decode_text` converts the control characters
 
 
 _WINDOWS = {n: _UNDEFINED.get(n) or bytes([n]).decode("cp1252") for n in range(0x80, 0xA0)}

@@ -1,9 +1,9 @@
-"""A reader of TIFF directories, in which EXIF is written, that takes bounded time whatever it is given.
+"""Read TIFF directories, in which EXIF is stored, in bounded time whatever the file holds.
 
 Sources: TIFF 6.0, section 2; EXIF 2.32 (CIPA DC-008), section 4.6; BigTIFF as in libtiff's documentation.
-exifread follows every directory a file names and reads every value, so that a crafted file of 58 kB, which names the
-same ones over and over, keeps it busy for seconds; `Tiff.is_plain` tells which files may be given to it. For the rest,
-and for raw values, this reads the first directory, and of it the tags asked for.
+exifread follows every directory that a file names and reads every value: a crafted file of 58 kB, which names the same
+ones again and again, keeps it busy for seconds. `Tiff.is_plain` says which files may be given to it. For the others,
+and for raw values, this module reads the requested tags of the first directory.
 """
 
 import struct
@@ -15,20 +15,23 @@ from engine.photos.metadata.texts import decode_text
 MOST_TAGS = 2000
 """More entries than any camera writes into one directory (damaged counts go up to 65535)."""
 LARGEST_VALUE = 64 * 2**20
+"""Bytes of a value; larger ones read as empty."""
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of one value, by TIFF field type."""
 _NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+"""Codes of `struct` for whole numbers, by TIFF field type."""
 _POINTERS = (0x8769, 0x8825, 0xA005, 0x014A)
 """Tags that point to further directories: EXIF, GPS, interoperability, SubIFDs."""
 _MOST_DIRECTORIES = 64
 _MOST_VALUES = 50_000
 _MAGIC = frozenset({42, 43, 0x55, 0x4F52, 0x5352})
-"""TIFF, BigTIFF, Panasonic RW2, Olympus ORF (two of them)."""
+"""Magic numbers of TIFF, BigTIFF, Panasonic RW2, and two of Olympus ORF."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tag's value, not yet read: TIFF field type, number of values, where they are."""
+    """The value of a tag, not read yet: TIFF field type, number of values, offset."""
 
     type: int
     count: int
@@ -36,7 +39,7 @@ class Entry:
 
 
 class Directory:
-    """The tags of one directory. A tag that is absent or damaged reads as empty."""
+    """The tags of one directory. An absent or damaged tag reads as empty."""
 
     def __init__(self, tiff: "Tiff", entries: dict[int, Entry]) -> None:
         self._tiff = tiff
@@ -47,11 +50,11 @@ class Directory:
 
     @property
     def value_count(self) -> int:
-        """How many values a reader of all tags reads; long lists are not read by any."""
+        """Number of values that a reader of all tags reads; no reader reads long lists."""
         return sum(min(e.count, 1000) for e in self._entries.values())
 
     def raw(self, tag: int) -> bytes:
-        """A tag's value as stored."""
+        """Return the value of a tag as stored."""
         entry = self._entries.get(tag)
         if entry is None:
             return b""
@@ -59,11 +62,11 @@ class Directory:
         return self._tiff.data[entry.at : entry.at + size] if 0 < size <= LARGEST_VALUE else b""
 
     def text(self, tag: int) -> str:
-        """A text up to its NUL: UTF-8, else Windows-1252 (EXIF says ASCII, cameras and programs write both)."""
+        """Return a text up to its NUL: UTF-8, else Windows-1252 (EXIF requires ASCII; cameras write both)."""
         return decode_text(self.raw(tag).split(b"\0", 1)[0])
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """Whole numbers, at most 64 of them."""
+        """Return whole numbers, at most 64."""
         entry = self._entries.get(tag)
         code = _NUMBERS.get(entry.type) if entry else None
         if code is None:
@@ -78,7 +81,7 @@ class Tiff:
     """A TIFF structure: a TIFF or raw file, or the EXIF of another file.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the data is not a TIFF structure.
     """
 
     def __init__(self, data: Slices) -> None:
@@ -95,7 +98,7 @@ class Tiff:
         (self.first,) = struct.unpack(f"{self.order}{code}", part)
 
     def directory(self, at: int) -> Directory:
-        """The directory at an offset; what lies outside of the file is left out."""
+        """Read the directory at an offset; entries outside the file are left out."""
         counter, entry = ("Q", "HHQ8s") if self._big else ("H", "HHI4s")
         head = struct.calcsize(f"<{counter}")
         size = struct.calcsize(f"<{entry}")
@@ -103,19 +106,20 @@ class Tiff:
             return Directory(self, {})
         (count,) = struct.unpack(f"{self.order}{counter}", self.data[at : at + head])
         table = self.data[at + head : at + head + size * min(count, MOST_TAGS)]
-        found: dict[int, Entry] = {}
+        entries: dict[int, Entry] = {}
         for k in range(len(table) // size):
             tag, kind, number, value = struct.unpack(f"{self.order}{entry}", table[k * size : (k + 1) * size])
             inside = _SIZES.get(kind, 0) * number <= len(value)
             place = at + head + (k + 1) * size - len(value)
             if not inside:
                 (place,) = struct.unpack(f"{self.order}{'Q' if self._big else 'I'}", value)
-            found.setdefault(tag, Entry(kind, number, place))
-        return Directory(self, found)
+            entries.setdefault(tag, Entry(kind, number, place))
+        return Directory(self, entries)
 
     def is_plain(self) -> bool:
-        """Whether a reader that follows every directory and reads every value is soon done: no directory is named
-        twice, and there are no more directories and values than a camera writes.
+        """Return whether reading every value of every directory takes bounded time.
+
+        It does if no directory is named twice, and there are no more directories and values than a camera writes.
         """
         if self._big:
             return False

@@ -1,4 +1,4 @@
-"""Simple properties of an XMP packet, for facts about the photo; `engine.sidecars` reads and edits whole packets."""
+"""Read simple properties of an XMP packet, for facts about a photo; `engine.sidecars.rdf` edits whole packets."""
 
 import re
 from collections.abc import Iterable
@@ -10,21 +10,21 @@ _NO_WORDS = re.compile(rb"(?:\xef\xbb\xbf)?(?:[\0 \r\n\t]|<\?xpacket [^>]*\?>)*+
 
 
 def is_blank(packet: bytes) -> bool:
-    """Whether a packet holds nothing: padding, or the marks around it alone. Cameras reserve room for XMP so."""
+    """Return whether a packet holds only padding and the marks around it, by which cameras reserve room for XMP."""
     if packet[:2] in (b"\xff\xfe", b"\xfe\xff"):
         packet = packet[2:].replace(b"\0", b"")
     return _NO_WORDS.fullmatch(packet) is not None
 
 
 def read_properties(packet: bytes, names: Iterable[str]) -> dict[str, str]:
-    """The texts of some properties, `{namespace}name`, in whichever of RDF's forms; {} of a packet that is damaged."""
+    """Read the texts of properties, `{namespace}name`, in any form of RDF; {} if the packet is damaged."""
     from lxml import etree
 
     data = packet.strip(_PADDING) if packet[:2] not in (b"\xff\xfe", b"\xfe\xff") else packet.rstrip(_PADDING)
     if len(data) > _LARGEST or b"<!DOCTYPE" in data[:65536] or is_blank(data):
         return {}
     try:
-        # The parser is given no names of entities, and stops at those that it does not know.
+        # No entities are defined for the parser, so it stops at any.
         root = etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True))
     except (etree.LxmlError, ValueError):
         return {}

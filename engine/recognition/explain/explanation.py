@@ -34,8 +34,8 @@ from engine.recognition.recognise import (
 from engine.recognition.scoring import PAIR_FEATURES, compute_pair_features, rejection_penalty
 from engine.session import Session
 from engine.sidecars.locate import Namer
-from engine.sidecars.removed_names import read_removed_names
-from engine.sidecars.xmp import name_key
+from engine.sidecars.removed_names import load_removed_names
+from engine.sidecars.xmp import folded_name
 from engine.store.calibrations import common_folder
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
@@ -197,7 +197,7 @@ def explain_recognition(
             nearest = find_nearest(store, extractor, concept, head, feature)
             rejection = find_rejection(store, concept, head, feature)
             told = replace(told, nearest=nearest, likeness=mean_likeness(head, feature), rejection=rejection)
-    if told.outcome is RecognitionOutcome.NAMED and name_key(concept.name) in declined:
+    if told.outcome is RecognitionOutcome.NAMED and folded_name(concept.name) in declined:
         taken_out = "the name was taken out of the photo's sidecar"
         told = replace(told, outcome=RecognitionOutcome.DECLINED, cause=Cause.DECIDED, reason=taken_out)
     return told
@@ -213,7 +213,7 @@ def explain_photo(session: Session, name: str, path: Path) -> tuple[Photo, Expla
     concept, photo = session.store.get(name), load_photo(path)
     check_recognisable(session.store, session.recogniser_config, concept)
     try:
-        declined = read_removed_names(Namer().find(path).xmp)
+        declined = load_removed_names(Namer().find(path).xmp)
     except SidecarError:
         declined = frozenset()
     return photo, explain_recognition(

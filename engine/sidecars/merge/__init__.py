@@ -1,1 +1,4 @@
-"""Whose words are whose: what myvlm may write, what it must keep, and how to take it back."""
+"""Merge rules for XMP sidecars: what myvlm writes, preserves and removes, and how it restores what it replaced.
+
+May import `sidecars.rdf`, `sidecars.regions`, `photos` and `core`.
+"""

@@ -1,68 +1,76 @@
-"""Names in arrays: keywords, people, tags with a path. Ours are brought up to date, nobody else's are touched."""
+"""Update names in arrays: keywords, people, tags with a path. Terms of the user and other programs stay."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from engine.core.notes import Note, NoteCode
 from engine.sidecars.merge.ownership import HIERARCHY, LABELS, RECORDS, TAGS, Edits, Name, set_record
 from engine.sidecars.rdf.forms import folded, term_key
 from engine.sidecars.rdf.namespaces import MYVLM
 from engine.sidecars.rdf.packet import Packet
 
 SEPARATORS = {HIERARCHY: "|", TAGS: "/"}
+"""What separates the parts of a path, for each property with paths."""
 
 
 def leaf(path: str, target: Name) -> str:
-    """The last part of a path: the tag's own name."""
+    """Return the last part of a path: the name of the tag itself."""
     return term_key(path.rsplit(SEPARATORS[target], 1)[-1])
 
 
 def name_of(term: str, target: Name) -> str:
-    """The name that a term of a property says."""
+    """Return the name in a term of a property: of a path its last part."""
     return leaf(term, target) if target in SEPARATORS else term_key(term)
 
 
-def name_key(name: str) -> str:
-    """The form in which a name and the last part of a path with it are one: no path can hold its separator."""
+def folded_name(name: str) -> str:
+    """Fold a name so that it equals the last part of a path with it, in which the separators become hyphens.
+
+    Not the same as `store.names.name_key`, which identifies a concept: that keeps white space, "|" and "/".
+    """
     return folded(name.replace("|", "-").replace("/", "-"))
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which names may not be written (by key, as they were spelled), and which of ours are to stay as they are."""
+class NameRules:
+    """Which names a merge may write or remove.
 
-    declined: Mapping[str, str] = field(default_factory=dict)
-    unasked: frozenset[str] = frozenset()
+    removed: names that the user removed, which must not be written again; by `folded_name`, as they were spelled.
+    unrequested: folded names of concepts that this run does not look for, so that names written earlier stay.
+    """
+
+    removed: Mapping[str, str] = field(default_factory=dict)
+    unrequested: frozenset[str] = frozenset()
 
     def allows(self, name: str) -> bool:
-        """Whether no human took a name out."""
-        return name_key(name) not in self.declined
+        """Return whether a name may be written: the user did not remove it."""
+        return folded_name(name) not in self.removed
 
-    def stays(self, name: str) -> bool:
-        """Whether this run has nothing to say about a name."""
-        return bool(self.unasked) and name_key(name) in self.unasked
+    def keeps(self, name: str) -> bool:
+        """Return whether a name stays because this run does not look for its concept."""
+        return bool(self.unrequested) and folded_name(name) in self.unrequested
 
 
-def set_terms(packet: Packet, edits: Edits, target: Name, terms: Sequence[str], choice: Choice) -> list[str]:
-    """Bring an array up to date: drop terms of ours that no longer hold, add those that are missing; returns notes.
+def set_terms(packet: Packet, edits: Edits, target: Name, terms: Sequence[str], rules: NameRules) -> list[Note]:
+    """Update an array: remove terms that myvlm wrote and that no longer hold, add missing ones; return notes.
 
-    A term that was there before us, in whatever spelling, is not ours and is not added again.
+    A term that the user or another program wrote, in any spelling, is neither recorded nor added again.
     """
     record = RECORDS[target]
-    mine, present = packet.items(MYVLM, record), packet.items(*target)
+    recorded, present = packet.items(MYVLM, record), {folded(p) for p in packet.items(*target)}
     wanted: dict[str, str] = {}
-    for term in (*(m for m in mine if choice.stays(name_of(m, target))), *terms):
+    for term in (*(r for r in recorded if rules.keeps(name_of(r, target))), *terms):
         wanted.setdefault(folded(term), term)
-    keys = {folded(p) for p in present}
-    fresh = [t for k, t in wanted.items() if k not in keys]
-    removed = packet.remove_items(*target, [m for m in mine if folded(m) not in wanted])
+    new = [t for k, t in wanted.items() if k not in present]
+    removed = packet.remove_items(*target, [r for r in recorded if folded(r) not in wanted])
     edits.removed.setdefault(target, Counter()).update(removed)
     notes = []
-    if fresh and not packet.add_items(*target, fresh, kind="Seq" if target == TAGS else "Bag"):
-        notes, fresh = [f"could not add {', '.join(fresh)}: {LABELS[target]} has an unusual form"], []
-    edits.added.setdefault(target, Counter()).update(term_key(t) for t in fresh)
-    held = {k for k in map(folded, mine) if k in wanted and k in keys} | {folded(t) for t in fresh}
-    noted = [m for m in mine if folded(m) in held]
-    known = {folded(m) for m in noted}
-    set_record(packet, record, [*noted, *(t for t in fresh if folded(t) not in known)])
+    if new and not packet.add_items(*target, new, kind="Seq" if target == TAGS else "Bag"):
+        notes, new = [Note(NoteCode.UNUSUAL_ARRAY, (", ".join(new), LABELS[target]))], []
+    edits.added.setdefault(target, Counter()).update(term_key(t) for t in new)
+    held = {k for k in map(folded, recorded) if k in wanted and k in present} | {folded(t) for t in new}
+    kept = [r for r in recorded if folded(r) in held]
+    kept_keys = {folded(r) for r in kept}
+    set_record(packet, record, [*kept, *(t for t in new if folded(t) not in kept_keys)])
     return notes

@@ -1,8 +1,8 @@
-"""What in an XMP document is not ours, as plain values: equal before and after an edit, or the edit is given up.
+"""Check that an edit changes nothing of other programs: their part of an XMP document as comparable values.
 
-Order, attributes, comments, processing instructions and the exact text of values count; indentation, prefixes and the
-place of namespace declarations do not. Of a property that we share with others, what counts is every item that is not
-ours.
+If these values differ before and after an edit, the edit is refused. Order, attributes, comments, processing
+instructions and the exact text of values count; indentation, prefixes and the position of namespace declarations do
+not. Of a property that myvlm shares with other programs, every item that myvlm did not write counts.
 """
 
 from collections import Counter
@@ -16,6 +16,7 @@ from engine.sidecars.rdf.forms import (
     LI,
     PARSE_TYPE,
     array_of,
+    attributes,
     default_entry,
     is_plain,
     plain_text,
@@ -31,7 +32,11 @@ Token = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Share:
-    """What of a document is ours: whole properties, the default text of language alternatives, items of arrays."""
+    """The part of a document that myvlm wrote, by `{uri}name`.
+
+    whole: complete properties. default: language alternatives whose default text it wrote. items: of arrays, with how
+    often each was written.
+    """
 
     whole: frozenset[str] = frozenset()
     default: frozenset[str] = frozenset()
@@ -39,9 +44,9 @@ class Share:
 
 
 def foreign(packet: Packet, share: Share) -> list[Token]:
-    """Everything in a document but our share of it."""
-    left = {tag: Counter({term_key(k): n for k, n in own.items()}) for tag, own in share.items.items()}
-    share = Share(share.whole, share.default, left)
+    """Return everything in a document that is not in a share of it."""
+    items = {tag: Counter({term_key(k): n for k, n in terms.items()}) for tag, terms in share.items.items()}
+    share = Share(share.whole, share.default, items)
     document = packet.document
     tokens = [canonical(node, exact=True) for node in document.outside()]
     if document.root is not document.rdf:
@@ -50,16 +55,16 @@ def foreign(packet: Packet, share: Share) -> list[Token]:
         tokens += _stray(document.root)
     tokens.append((document.rdf.tag, _attributes(document.rdf)))
     blocks = set(packet.blocks())
-    abouts = {b.get(ABOUT) for b in blocks} - {None, ""}
-    tokens.append(("about", *sorted(abouts)))
+    subjects = {subject for b in blocks if (subject := b.get(ABOUT))}
+    tokens.append(("about", *sorted(subjects)))
     for child in document.rdf:
         tokens += [canonical(child)] if child not in blocks else _block(child, share)
     return tokens + _stray(document.rdf)
 
 
 def _block(block: "etree._Element", share: Share) -> list[Token]:
-    """A block's foreign part; one that holds nothing but ours is not there at all."""
-    attributes = tuple(
+    """Return the foreign part of a block; nothing for a block that holds only properties of the share."""
+    kept = tuple(
         (key, value)
         for key, value in _attributes(block)
         if key not in share.whole
@@ -67,37 +72,38 @@ def _block(block: "etree._Element", share: Share) -> list[Token]:
         and not (key in share.items and not value.strip())
         and not (key == ABOUT and not value)
     )
-    content, ours = [], {*share.whole, *share.default, *share.items}
+    shared = {*share.whole, *share.default, *share.items}
+    content: list[Token] = []
     for child in block:
-        content += _property(child, share) if child.tag in ours else [canonical(child)]
+        content += _property(child, share) if child.tag in shared else [canonical(child)]
     content += _stray(block)
-    if not content and {key for key, _ in attributes} <= {ABOUT} and block.tag == BLOCK:
+    if not content and {key for key, _ in kept} <= {ABOUT} and block.tag == BLOCK:
         return []
-    return [(block.tag, attributes, *content)]
+    return [(block.tag, kept, *content)]
 
 
 def _property(element: "etree._Element", share: Share) -> list[Token]:
-    """What is foreign of a property that is ours in whole or in part."""
+    """Return the foreign part of a property of which a share is known."""
     if element.tag in share.whole:
         return []
     array = array_of(element)
     if array is None:
-        ours = is_plain(element) and (element.tag in share.default or not plain_text(element).strip())
-        return [] if ours and not len(element) else [canonical(element)]
+        is_shared = is_plain(element) and (element.tag in share.default or not plain_text(element).strip())
+        return [] if is_shared and not len(element) else [canonical(element)]
     if element.tag in share.default:
-        own = default_entry(array)
-        rest = [c for c in array if c is not own or not is_plain(c)]
-        comments = [] if own is None or not is_plain(own) else [canonical(c) for c in own]
+        entry = default_entry(array)
+        rest = [c for c in array if c is not entry or not is_plain(c)]
+        comments = [] if entry is None or not is_plain(entry) else [canonical(c) for c in entry]
     else:
-        rest, comments = [c for c in array if not _is_ours(c, share.items[element.tag])], []
+        rest, comments = [c for c in array if not _take(c, share.items[element.tag])], []
     comments += [canonical(c) for c in element if c is not array]
-    attributes, content = (_attributes(element), _attributes(array)), [canonical(c) for c in rest] + comments
+    both, content = (_attributes(element), _attributes(array)), [canonical(c) for c in rest] + comments
     content += [*_stray(element), *_stray(array)]
-    return [(element.tag, array.tag, *attributes, *content)] if content or any(attributes) else []
+    return [(element.tag, array.tag, *both, *content)] if content or any(both) else []
 
 
-def _is_ours(item: "etree._Element", left: Counter[str]) -> bool:
-    """Whether an item is one of ours, of which as many are let off as we wrote."""
+def _take(item: "etree._Element", left: Counter[str]) -> bool:
+    """Return whether an item is one of `left`, from which it is taken: as many are accepted as were written."""
     if item.tag != LI or len(item) or item.attrib:
         return False
     key = term_key(item.text or "")
@@ -106,21 +112,21 @@ def _is_ours(item: "etree._Element", left: Counter[str]) -> bool:
 
 
 def _stray(element: "etree._Element") -> list[Token]:
-    """Text beside elements, which no legal XMP has but somebody may miss."""
-    found = [] if not element.text or element.text.isspace() else [element.text]
+    """Return text beside elements: no legal XMP has any, but it must not get lost."""
+    texts = [] if not element.text or element.text.isspace() else [element.text]
     for child in element:
         tail = child.tail
         if tail and not tail.isspace():
-            found.append(tail)
-    return [("text", t.strip()) for t in found]
+            texts.append(tail)
+    return [("text", t.strip()) for t in texts]
 
 
 def _attributes(element: "etree._Element") -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(element.attrib.items())) if element.attrib else ()
+    return tuple(sorted(attributes(element).items())) if element.attrib else ()
 
 
 def canonical(node: "etree._Element", *, exact: bool = False) -> Token:
-    """A node with all that is in it. `exact`: white space between elements counts too (rdf:parseType="Literal")."""
+    """Return a node with its content. exact: white space between elements counts (rdf:parseType="Literal")."""
     tag = node.tag
     if not isinstance(tag, str):
         return (tag.__name__, getattr(node, "target", None), node.text)

@@ -1,6 +1,6 @@
-"""The forms that XMP values take: plain, with qualifiers, in arrays, in structures, one for each language.
+"""Forms of XMP values: plain text, text with qualifiers, arrays, structures, language alternatives.
 
-Read in every form that RDF allows; what is added gets the indentation of what is around it.
+Values are read in every form that RDF allows; added elements get the indentation of their surroundings.
 """
 
 import unicodedata
@@ -15,21 +15,26 @@ ID, PARSE_TYPE, BLOCK = q(RDF, "ID"), q(RDF, "parseType"), q(RDF, "Description")
 ARRAYS = (q(RDF, "Bag"), q(RDF, "Seq"), q(RDF, "Alt"))
 _INDENT = "  "
 Field: TypeAlias = etree._Element | str
-"""A property or a field of a structure: its element, or the text of its attribute form."""
+"""A property or a field of a structure: its element, or the text of its attribute."""
 
 
 def folded(text: str) -> str:
-    """The form in which two spellings of a name are one: NFC, case folded, white space as one space."""
+    """Fold a text so that two spellings of a name are equal: NFC, case folded, white space as single spaces."""
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
 
 
 def term_key(text: str) -> str:
-    """The form in which a term of ours is known again: programs change its Unicode form and outer white space."""
+    """Normalise a term so that it is found again after a program changed its Unicode form or outer white space."""
     return unicodedata.normalize("NFC", text).strip()
 
 
+def attributes(element: etree._Element) -> dict[str, str]:
+    """Return the attributes of an element by `{uri}name`."""
+    return {str(key): str(value) for key, value in element.attrib.items()}
+
+
 def plain_text(element: etree._Element) -> str:
-    """The text of a value: its own, without comments; of one with qualifiers its rdf:value; else all that is in it."""
+    """Return the text of a value: its own without comments, its rdf:value if it has qualifiers, else all text in it."""
     children = list(element.iterchildren(tag=etree.Element))
     if not children:
         return element.get(VALUE) or "".join([element.text or "", *(c.tail or "" for c in element)])
@@ -40,12 +45,12 @@ def plain_text(element: etree._Element) -> str:
 
 
 def is_plain(element: etree._Element) -> bool:
-    """Whether a value is text and nothing else, but for its language and comments."""
+    """Return whether a value is only text; a language and comments are allowed."""
     return not any(True for _ in element.iterchildren(tag=etree.Element)) and set(element.attrib) <= {LANG}
 
 
 def default_entry(array: etree._Element) -> etree._Element | None:
-    """The item that programs take for a language alternative's text when no language was asked for."""
+    """Return the item that programs show of a language alternative if no language is requested."""
     entries = list(array.iterchildren(LI))
     marked = next((e for e in entries if (e.get(LANG) or "").lower() == "x-default"), None)
     if marked is not None:
@@ -54,7 +59,7 @@ def default_entry(array: etree._Element) -> etree._Element | None:
 
 
 def array_of(found: Field | None) -> etree._Element | None:
-    """A property's or field's Bag, Seq or Alt, when that is all there is in it."""
+    """Return the Bag, Seq or Alt of a property or field if it is the only element in it."""
     if found is None or isinstance(found, str):
         return None
     children = list(found.iterchildren(tag=etree.Element))
@@ -62,31 +67,31 @@ def array_of(found: Field | None) -> etree._Element | None:
 
 
 def array_items(found: Field | None) -> list[etree._Element]:
-    """The items of an array."""
+    """Return the items of an array."""
     array = array_of(found)
     return [] if array is None else array.findall(LI)
 
 
 def is_blank(found: Field) -> bool:
-    """Whether a property says nothing: no text, attributes or children."""
+    """Return whether a property has neither children nor attributes."""
     return isinstance(found, str) or not (len(found) or found.attrib)
 
 
 def about(block: etree._Element) -> str:
-    """What a block says it is about; an rdf:ID counts as another thing than "". `about` without prefix: RDF of 1999."""
+    """Return the subject of a block, "" for none; rdf:ID counts as "#ID". `about` without a prefix is RDF of 1999."""
     name = block.get(ID)
     return block.get(ABOUT) or block.get("about") or (f"#{name}" if name else "")
 
 
 def fields(element: etree._Element) -> dict[str, Field]:
-    """A structure's fields, by `{uri}name`: elements or the texts of attributes.
+    """Return the fields of a structure by `{uri}name`: elements or the texts of attributes.
 
-    XMP Specification Part 1, 7.9: fields stand directly in the element (rdf:parseType="Resource"), are its
-    attributes, or stand in an rdf:Description within it, there again as elements or attributes.
+    XMP Specification Part 1, 7.9: fields are children of the element (rdf:parseType="Resource"), its attributes, or
+    children or attributes of an rdf:Description in it.
     """
     found: dict[str, Field] = {}
     for holder in (element, *element.findall(BLOCK)):
-        for key, value in holder.attrib.items():
+        for key, value in attributes(holder).items():
             if not key.startswith((f"{{{RDF}}}", f"{{{XML}}}")):
                 found.setdefault(key, value)
         for child in holder.iterchildren(tag=etree.Element):
@@ -96,15 +101,15 @@ def fields(element: etree._Element) -> dict[str, Field]:
 
 
 def field_text(found: Field | None) -> str:
-    """A simple field's text; of an array (a language alternative, say) the first item that has some; "" for none."""
+    """Return the text of a simple field, or the first text of an array; "" if there is none."""
     if found is None or isinstance(found, str):
         return (found or "").strip()
-    texts = ("".join(e.itertext()).strip() for e in array_items(found) or [found])
+    texts = ("".join(map(str, e.itertext())).strip() for e in array_items(found) or [found])
     return next((t for t in texts if t), "")
 
 
 def holder_of(element: etree._Element) -> etree._Element | None:
-    """Where a further field of a structure goes, or None when the element has a form that can take none."""
+    """Return the element that takes a further field of a structure, or None if its form can take none."""
     inner = element.find(BLOCK)
     return inner if inner is not None else element if element.get(PARSE_TYPE) == "Resource" else None
 
@@ -112,7 +117,7 @@ def holder_of(element: etree._Element) -> etree._Element | None:
 def append(
     parent: etree._Element, name: str, nsmap: dict[str, str] | None = None, *, first: bool = False
 ) -> etree._Element:
-    """Add a last (or the first) child on a line of its own; text beside elements, which no legal XMP has, stays."""
+    """Add a last (or the first) child on its own line; text beside elements, which only illegal XMP has, stays."""
     element = etree.SubElement(parent, name, nsmap=nsmap)
     if first and len(parent) > 1:
         element.tail = parent.text
@@ -129,12 +134,12 @@ def append(
 
 
 def detach(element: etree._Element) -> None:
-    """Take an element out with its line; text beside it, which only broken XMP has, stays."""
+    """Remove an element with its line; text beside it, which only illegal XMP has, stays."""
     parent, before, tail = element.getparent(), element.getprevious(), element.tail or ""
     if parent is None:
         return
     if tail.strip() or element.getnext() is None:
-        if before is not None and (before.tail or "").strip():
+        if before is not None and before.tail and before.tail.strip():
             before.tail += tail if tail.strip() else ""
         elif before is not None:
             before.tail = tail

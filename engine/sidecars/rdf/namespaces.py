@@ -1,4 +1,4 @@
-"""XMP's namespaces, by URI: properties are matched by URI, never by prefix."""
+"""Namespaces of XMP. Properties are matched by URI, never by prefix."""
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 X = "adobe:ns:meta/"
@@ -13,7 +13,7 @@ LIGHTROOM = "http://ns.adobe.com/lightroom/1.0/"
 DIGIKAM = "http://www.digikam.org/ns/1.0/"
 IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 MYVLM = "urn:myvlm:xmp:1.0/"
-"""Our own properties; private, so that no other program's are touched."""
+"""Namespace of the properties in which myvlm keeps its records; no other program uses it."""
 
 PREFIXES = {
     "rdf": RDF,
@@ -29,5 +29,5 @@ PREFIXES = {
 
 
 def q(namespace: str, name: str) -> str:
-    """Lxml's `{namespace}name`."""
+    """Return the qualified name in the form of lxml, `{namespace}name`."""
     return f"{{{namespace}}}{name}"

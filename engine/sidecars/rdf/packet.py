@@ -1,4 +1,4 @@
-"""Reading and editing an XMP packet in place; everything not ours stays as it is."""
+"""Read and edit an XMP packet in place; everything that is not edited stays as it is."""
 
 from collections.abc import Collection, Sequence
 
@@ -15,6 +15,7 @@ from engine.sidecars.rdf.forms import (
     about,
     append,
     array_of,
+    attributes,
     default_entry,
     detach,
     is_blank,
@@ -35,13 +36,13 @@ _PREFIX_OF = {uri: prefix for prefix, uri in PREFIXES.items()}
 
 
 class Packet:
-    """One parsed XMP document."""
+    """A parsed XMP document with an index of its properties."""
 
     def __init__(self, data: bytes | None) -> None:
         """Parse a packet, or start an empty one.
 
         Raises:
-            SidecarError: too large, malformed, with a DOCTYPE, not XMP, or about two things at once.
+            SidecarError: too large, malformed, with a DOCTYPE, not XMP, or about two subjects.
         """
         self.document = Document(EMPTY if data is None else data)
         self._index: dict[str, list[etree._Element]] | None = None
@@ -52,7 +53,7 @@ class Packet:
             raise SidecarError(f"the sidecar describes two things: {', '.join(sorted(subjects))}")
 
     def blocks(self) -> list[etree._Element]:
-        """The elements that hold properties of the photo: rdf:Description, or a typed node in its place."""
+        """Return the elements that hold properties of the photo: rdf:Description, or a typed node in its place."""
         return [
             e
             for e in self.document.rdf.iterchildren(tag=etree.Element)
@@ -60,27 +61,27 @@ class Packet:
         ]
 
     def find_all(self, namespace: str, name: str) -> list[Field]:
-        """All occurrences of a property: elements, and the texts of attributes. Legal XMP has one at most."""
+        """Return all occurrences of a property: elements, and texts of attributes. Legal XMP has at most one."""
         tag = q(namespace, name)
         entries = self._indexed().get(tag, ())
         return [e if e.tag == tag else e.get(tag, "") for e in entries]
 
     def elements(self, tag: str) -> list[etree._Element]:
-        """All elements of a property (`{uri}name`); its attribute form is left out."""
+        """Return all elements of a property (`{uri}name`), without attributes of that name."""
         return [e for e in self._indexed().get(tag, ()) if e.tag == tag]
 
     def forget_index(self) -> None:
-        """To be called after properties were added or removed by other means than this class."""
+        """Drop the index; call it after adding or removing properties by other means than this class."""
         self._index = None
 
     def _indexed(self) -> dict[str, list[etree._Element]]:
-        """Each property's elements, and for its attribute form the block that has the attribute."""
+        """Return the elements of each property, and for an attribute the block that has it."""
         if self._index is not None:
             return self._index
         index: dict[str, list[etree._Element]] = {}
         homes: dict[str, etree._Element] = {}
         for block in self.blocks():
-            for key in block.keys():  # noqa: SIM118 (lxml's elements iterate over their children)
+            for key in attributes(block):
                 index.setdefault(key, []).append(block)
             for child in block.iterchildren(tag=etree.Element):
                 tag = child.tag
@@ -90,86 +91,72 @@ class Packet:
         return index
 
     def find(self, namespace: str, name: str) -> Field | None:
-        """A property: its element, the text of its attribute form, or None."""
+        """Return a property: its element, the text of its attribute, or None."""
         return next(iter(self.find_all(namespace, name)), None)
 
     def text(self, namespace: str, name: str) -> str | None:
-        """A simple property's text, from either form."""
-        found = self.find(namespace, name)
-        return found if found is None or isinstance(found, str) else plain_text(found)
+        """Return the text of a simple property, an element or an attribute; None if it is absent."""
+        value = self.find(namespace, name)
+        return value if value is None or isinstance(value, str) else plain_text(value)
 
     def items(self, namespace: str, name: str) -> list[str]:
-        """The texts of an array property (Bag, Seq or Alt); a simple value counts as one item."""
+        """Return the texts of an array property (Bag, Seq or Alt); a simple value counts as one item."""
         texts: list[str] = []
-        for found in self.find_all(namespace, name):
-            array = None if isinstance(found, str) else array_of(found)
+        for value in self.find_all(namespace, name):
+            array = array_of(value)
             if array is not None:
                 texts += [plain_text(e) for e in array.iterchildren(LI)]
             else:
-                texts += [t for t in [found if isinstance(found, str) else plain_text(found)] if t.strip()]
+                texts += [t for t in [value if isinstance(value, str) else plain_text(value)] if t.strip()]
         return texts
 
     def default_text(self, namespace: str, name: str) -> str | None:
-        """A language alternative's `x-default` text, else its first text; None when it is absent or empty."""
-        for found in self.find_all(namespace, name):
-            if isinstance(found, str):
-                texts = [found]
-            else:
-                array = array_of(found)
-                entries = [found] if array is None else list(array.iterchildren(LI))
-                first = None if array is None else default_entry(array)
-                texts = [plain_text(e) for e in sorted(entries, key=lambda e: e is not first)]
-            told = next((t for t in texts if t.strip()), None)
-            if told is not None:
-                return told
+        """Return the `x-default` text of a language alternative, else its first text; None if it is absent or empty."""
+        for value in self.find_all(namespace, name):
+            text = next((t for t in _alternatives(value) if t.strip()), None)
+            if text is not None:
+                return text
         return None
 
     def set_text(self, namespace: str, name: str, value: str) -> bool:
-        """Set a simple property, keeping the form it has; False when it has one that cannot be set."""
+        """Set a simple property in the form that it has; return False if that form cannot be set."""
         tag = q(namespace, name)
         attribute = next((e for e in self._indexed().get(tag, ()) if e.tag != tag), None)
         if attribute is not None:
             attribute.set(tag, value)
             return True
-        found = self.find(namespace, name)
-        if found is None:
-            found = self._append(self._block_for(namespace), tag)
-        if isinstance(found, str) or len(found) or any(k.startswith(_RDF) for k in found.attrib):
+        element = next(iter(self.elements(tag)), None)
+        if element is None:
+            element = self._append(self._block_for(namespace), tag)
+        if len(element) or any(k.startswith(_RDF) for k in attributes(element)):
             return False
-        found.text = value
+        element.text = value
         return True
 
     def can_set_default(self, namespace: str, name: str) -> bool:
-        """Whether a language alternative's default text can be set or removed without losing anything else."""
+        """Return whether the default text of a language alternative can be replaced without losing anything else."""
         occurrences = self.find_all(namespace, name)
-        found = next(iter(occurrences), None)
         if len(occurrences) > 1:
             return False
-        if found is None or isinstance(found, str):
-            return True
-        array = array_of(found)
-        entry = found if array is None else default_entry(array)
+        entry = _default_element(next(iter(occurrences), None))
         return entry is None or is_plain(entry)
 
     def overwritten_text(self, namespace: str, name: str) -> str:
-        """The text that `set_default_text` would overwrite; texts of other languages are not."""
-        found = self.find(namespace, name)
-        if found is None or isinstance(found, str):
-            return found or ""
-        array = array_of(found)
-        entry = found if array is None else default_entry(array)
+        """Return the text that `set_default_text` would overwrite; it keeps texts of other languages."""
+        value = self.find(namespace, name)
+        if isinstance(value, str):
+            return value
+        entry = _default_element(value)
         return "" if entry is None else plain_text(entry)
 
     def set_default_text(self, namespace: str, name: str, value: str) -> bool:
-        """Set a language alternative's `x-default` text; other languages stay. False: its form does not allow it."""
+        """Set the `x-default` text of a language alternative, keep the others; return False if its form prevents it."""
         if not self.can_set_default(namespace, name):
             return False
-        found = self.find(namespace, name)
-        array = None if found is None or isinstance(found, str) else array_of(found)
+        array = array_of(self.find(namespace, name))
         if array is None:
             self.remove(namespace, name)  # a simple value holds no languages
-            found = self._append(self._block_for(namespace), q(namespace, name))
-            array = self._append(found, q(RDF, "Alt"))
+            array = self._append(self._append(self._block_for(namespace), q(namespace, name)), q(RDF, "Alt"))
         entry = default_entry(array)
         if entry is None:
             entry = self._append(array, LI, first=True)
@@ -180,33 +167,33 @@ class Packet:
         return True
 
     def remove_default_text(self, namespace: str, name: str) -> bool:
-        """Remove a language alternative's default text, and the property with its last. False: an unusual form."""
+        """Remove the default text of a language alternative, and the property with its last text.
+
+        Return False if its form prevents it.
+        """
         if not self.can_set_default(namespace, name):
             return False
-        found = self.find(namespace, name)
-        array = None if found is None or isinstance(found, str) else array_of(found)
-        if array is None:
+        element = next(iter(self.elements(q(namespace, name))), None)
+        array = array_of(element)
+        if element is None or array is None:
             self.remove(namespace, name)
             return True
         entry = default_entry(array)
         if entry is not None:
             self._remove(entry)
-        if not len(array) and len(found) == 1 and not (found.attrib or array.attrib):  # type: ignore[union-attr,arg-type]
-            self._remove(found)
+        self._remove_if_empty(element, array)
         return True
 
     def add_items(self, namespace: str, name: str, values: Sequence[str], kind: str = "Bag") -> bool:
-        """Add items to an array, a new one of a kind (Bag, Seq); False when its form cannot take them."""
-        found = self.find(namespace, name)
-        if isinstance(found, str) or (found is not None and array_of(found) is None):
-            if (found if isinstance(found, str) else plain_text(found)).strip() or not is_blank(found):
+        """Add items to an array, which is begun as a `kind` (Bag, Seq); return False if its form cannot take them."""
+        value = self.find(namespace, name)
+        array = array_of(value)
+        if value is not None and array is None:
+            if (value if isinstance(value, str) else plain_text(value)).strip() or not is_blank(value):
                 return False
             self.remove(namespace, name)
-            found = None
-        if found is None:
-            found = self._append(self._block_for(namespace), q(namespace, name))
-            self._append(found, q(RDF, kind))
-        array = array_of(found)
+        if array is None:
+            array = self._append(self._append(self._block_for(namespace), q(namespace, name)), q(RDF, kind))
         if array is None or array.attrib or any(e.tag != LI for e in array.iterchildren(tag=etree.Element)):
             return False
         for value in values:
@@ -214,12 +201,15 @@ class Packet:
         return True
 
     def remove_items(self, namespace: str, name: str, values: Collection[str]) -> list[str]:
-        """Remove one item for each value, only bare ones; an array that is left empty goes with its property."""
+        """Remove one item for each value; return the removed values. Items with attributes or children stay.
+
+        A property whose array is left empty is removed.
+        """
         wanted = [term_key(v) for v in values]
         removed: list[str] = []
-        for found in self.find_all(namespace, name):
-            array = None if isinstance(found, str) else array_of(found)
-            if isinstance(found, str) or array is None:
+        for element in self.elements(q(namespace, name)):
+            array = array_of(element)
+            if array is None:
                 continue
             for entry in list(array.iterchildren(LI)):
                 key = term_key(plain_text(entry))
@@ -227,35 +217,35 @@ class Packet:
                     wanted.remove(key)
                     removed.append(key)
                     self._remove(entry)
-            if removed and not len(array) and len(found) == 1 and not (found.attrib or array.attrib):
-                self._remove(found)
+            if removed:
+                self._remove_if_empty(element, array)
         return removed
 
     def remove(self, namespace: str, name: str) -> None:
         """Remove a property in whatever form it has."""
         tag = q(namespace, name)
-        for found in list(self._indexed().get(tag, ())):
-            if found.tag == tag:
-                self._remove(found)
+        for element in list(self._indexed().get(tag, ())):
+            if element.tag == tag:
+                self._remove(element)
             else:
-                found.attrib.pop(tag, None)
+                element.attrib.pop(tag, "")
         self._indexed().pop(tag, None)
 
     def remove_empty_blocks(self) -> None:
-        """Remove blocks without properties, unless what they are about would be lost."""
+        """Remove blocks without properties, unless the subject of the document would be lost."""
         for block in self.blocks():
             rest = [about(b) for b in self.blocks() if b is not block]
-            bare = not len(block) and not (block.text or "").strip() and set(block.attrib) <= {ABOUT}
+            bare = not len(block) and not (block.text or "").strip() and set(attributes(block)) <= {ABOUT}
             if bare and block.tag == BLOCK and about(block) in ("", *rest):
                 self._remove(block)
         self.forget_index()
 
     def serialise(self) -> bytes:
-        """The packet as UTF-8 bytes, processing instructions included."""
+        """Return the packet as UTF-8 bytes with its processing instructions."""
         return self.document.serialise()
 
     def _block_for(self, namespace: str) -> etree._Element:
-        """The block that already holds properties of a namespace, else one that knows it, else a new one."""
+        """Return the block that holds properties of a namespace, else one that declares it, else a new one."""
         self._indexed()
         home = self._homes.get(f"{{{namespace}}}")
         if home is not None:
@@ -279,8 +269,32 @@ class Packet:
             self._homes.setdefault(f"{{{uri}}}", parent)
         return element
 
+    def _remove_if_empty(self, element: etree._Element, array: etree._Element) -> None:
+        """Remove a property whose array has no items and no attributes."""
+        if not len(array) and len(element) == 1 and not (element.attrib or array.attrib):
+            self._remove(element)
+
     def _remove(self, element: etree._Element) -> None:
         entries = self._indexed().get(element.tag, [])
         if element in entries:
             entries.remove(element)
         detach(element)
+
+
+def _default_element(value: Field | None) -> etree._Element | None:
+    """Return the element that holds the default text of a language alternative; None if there is none yet."""
+    if value is None or isinstance(value, str):
+        return None
+    array = array_of(value)
+    return value if array is None else default_entry(array)
+
+
+def _alternatives(value: Field) -> list[str]:
+    """Return the texts of a language alternative, the default one first."""
+    if isinstance(value, str):
+        return [value]
+    array = array_of(value)
+    if array is None:
+        return [plain_text(value)]
+    first = default_entry(array)
+    return [plain_text(e) for e in sorted(array.iterchildren(LI), key=lambda e: e is not first)]

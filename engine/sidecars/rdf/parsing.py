@@ -1,4 +1,4 @@
-"""From a sidecar's bytes to an XML tree and back, refusing whatever no XMP needs: DTDs, other encodings, huge files."""
+"""Parse the bytes of a sidecar into an XML tree and back; DTDs, other encodings and huge files are refused."""
 
 import re
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ _BOM = b"\xef\xbb\xbf"
 _BLANK = b"\0 \t\r\n"
 _DOCTYPE = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s+|<\?.*?\?>|<!--.*?-->)*+<!DOCTYPE", re.DOTALL)
 _ROOTS = (q(X, "xmpmeta"), q(X, "xapmeta"), q(RDF, "RDF"))
-"""xapmeta: Adobe's old name for it. Other roots, such as icloudpd's x:xml_doc, are other formats: who knows what their
-program expects to find again."""
+"""Accepted roots; xapmeta is Adobe's old name of xmpmeta. Other roots, such as x:xml_doc of icloudpd, are formats of
+other programs, which may depend on details that an edit would lose."""
 
 
 @contextmanager
-def refused() -> Iterator[None]:
-    """What XML cannot hold or lxml cannot do, as a SidecarError."""
+def refuse_unsafe_edits() -> Iterator[None]:
+    """Raise a SidecarError for values that XML cannot hold and for failures of lxml."""
     try:
         yield
     except (etree.LxmlError, ValueError, RecursionError) as err:
@@ -29,29 +29,33 @@ def refused() -> Iterator[None]:
 
 
 class Document:
-    """One parsed file: its tree, and how it was written."""
+    """A parsed file: its tree, and how it was written.
+
+    rdf: the rdf:RDF element, which may be the root.
+    """
 
     def __init__(self, data: bytes) -> None:
         """Parse a document.
 
         Raises:
-            SidecarError: too large, malformed, in another encoding than UTF-8, with a DOCTYPE, or no XMP.
+            SidecarError: too large, malformed, not in UTF-8, with a DOCTYPE, or not XMP.
         """
         self.root = _parse(data)
         self._bom = _BOM if data.startswith(_BOM) else b""
         self._declared = data.removeprefix(_BOM).lstrip().startswith(b"<?xml ")
         newlines, returns = data.count(b"\n"), data.count(b"\r\n")
         self._newline = b"\r\n" if returns and returns == newlines == data.count(b"\r") else b"\n"
-        self.rdf = self.root if self.root.tag == q(RDF, "RDF") else self.root.find(q(RDF, "RDF"))
-        if self.root.tag not in _ROOTS or self.rdf is None:
+        rdf = self.root if self.root.tag == q(RDF, "RDF") else self.root.find(q(RDF, "RDF"))
+        if self.root.tag not in _ROOTS or rdf is None:
             raise SidecarError("the sidecar has no rdf:RDF in an x:xmpmeta, so it is no XMP")
+        self.rdf = rdf
 
     def outside(self) -> list[etree._Element]:
-        """The comments and processing instructions before and after the root."""
+        """Return the comments and processing instructions before and after the root."""
         return [*reversed(list(self.root.itersiblings(preceding=True))), *self.root.itersiblings()]
 
     def serialise(self) -> bytes:
-        """The document as UTF-8, with the byte order mark, declaration, xpacket and line ends it had; padding goes."""
+        """Return the document as UTF-8 with its byte order mark, declaration, xpacket and line ends; drop padding."""
         before = [*reversed(list(self.root.itersiblings(preceding=True)))]
         nodes = [*before, self.root, *self.root.itersiblings()]
         lines = [etree.tostring(node, encoding="utf-8", with_tail=False) for node in nodes]
@@ -88,7 +92,11 @@ def _parse(data: bytes) -> etree._Element:
 
 
 def _check_bytes(data: bytes) -> None:
-    """What can be refused before a parser sees it."""
+    """Refuse bytes that need no parser to be refused.
+
+    Raises:
+        SidecarError: too large, empty, UTF-16 or UTF-32, with NUL bytes, a DOCTYPE, or too many tags.
+    """
     if len(data) > LARGEST:
         raise SidecarError(f"the sidecar is larger than {LARGEST >> 20} MiB")
     if not data.removeprefix(_BOM).strip(_BLANK):
@@ -104,9 +112,9 @@ def _check_bytes(data: bytes) -> None:
 
 
 def _emptiness(data: bytes) -> str:
-    """What is wrong with a file without content: a crash or a full disk leaves it so.
+    """Describe a file without content, which a crash or a full disk leaves behind.
 
-    It is not filled anew: another program may be about to write it, and a backup may have what it held.
+    myvlm does not write into it: another program may be about to do so, and a backup may hold its old content.
     """
     if not data:
         return "is empty"

@@ -1,7 +1,7 @@
-"""The forms in which programs write named areas of a photo into XMP: the Metadata Working Group's and Microsoft's.
+"""Forms of named regions in XMP: those of the Metadata Working Group (MWG) and of Microsoft.
 
-"Guidelines for Handling Image Metadata" 2.0, image regions: centre and size in parts of the stored picture, before EXIF
-orientation. Microsoft's MP:RegionInfo is read in the same frame, as digiKam does.
+MWG, "Guidelines for Handling Image Metadata" 2.0, image regions: centre and size as fractions of the stored picture,
+before EXIF orientation. Microsoft's MP:RegionInfo is read in the same frame, as digiKam does.
 """
 
 import math
@@ -23,12 +23,18 @@ MPREG = "http://ns.microsoft.com/photo/1.2/t/Region#"
 
 REGIONS, REGION_LIST, DIMENSIONS = (q(MWG_RS, n) for n in ("Regions", "RegionList", "AppliedToDimensions"))
 AREA, NAME, TYPE = (q(MWG_RS, n) for n in ("Area", "Name", "Type"))
-_SLACK, _SAME_NUMBER = 1e-4, 2e-6
+_SLACK = 1e-4
+"""How far a side may exceed 1: programs round."""
+_SAME_NUMBER = 2e-6
+"""Largest difference of two numbers that are written with six decimals and are equal."""
 
 
 @dataclass(frozen=True)
 class NamedRegion:
-    """A named area in the stored picture's frame, before EXIF orientation; x and y are its CENTRE; all 0..1."""
+    """A named area in the frame of the stored picture, before EXIF orientation.
+
+    x, y: its centre. w, h: its size. All are fractions of the picture's sides, 0..1.
+    """
 
     name: str
     x: float
@@ -39,9 +45,12 @@ class NamedRegion:
 
 
 def mwg_region(item: "etree._Element", size: tuple[float, float] | None) -> NamedRegion | None:
-    """An entry of the region list; None when it is unnamed, broken, no rectangle, or in pixels of an unknown size."""
-    own = fields(item)
-    area = own.get(AREA)
+    """Read an entry of the region list; None if it is unnamed, damaged, no rectangle, or in pixels of an unknown size.
+
+    size: width and height that entries in pixels refer to.
+    """
+    entry = fields(item)
+    area = entry.get(AREA)
     if area is None or isinstance(area, str):
         return None
     parts = fields(area)
@@ -52,57 +61,60 @@ def mwg_region(item: "etree._Element", size: tuple[float, float] | None) -> Name
         if size is None:
             return None
         x, y, w, h = x / size[0], y / size[1], w / size[0], h / size[1]
-    kind = field_text(own.get(TYPE)) or "Face"
-    return checked(NamedRegion(field_text(own.get(NAME)), x, y, w, h, kind))
+    kind = field_text(entry.get(TYPE)) or "Face"
+    return checked(NamedRegion(field_text(entry.get(NAME)), x, y, w, h, kind))
 
 
 def microsoft_regions(element: "etree._Element") -> list[NamedRegion]:
-    """Those of an MP:RegionInfo: "x, y, w, h" from the top left corner, in parts of the stored picture."""
-    found = []
+    """Read the regions of an MP:RegionInfo: "x, y, w, h" from the top left, as fractions of the stored picture."""
+    regions = []
     for item in array_items(fields(element).get(q(MPRI, "Regions"))):
-        own = fields(item)
-        numbers = [_number(n) for n in field_text(own.get(q(MPREG, "Rectangle"))).split(",")]
+        entry = fields(item)
+        numbers = [_number(n) for n in field_text(entry.get(q(MPREG, "Rectangle"))).split(",")]
         if len(numbers) != 4 or None in numbers:
             continue
         x, y, w, h = (n or 0.0 for n in numbers)
-        name = field_text(own.get(q(MPREG, "PersonDisplayName")))
+        name = field_text(entry.get(q(MPREG, "PersonDisplayName")))
         region = checked(NamedRegion(name, x + w / 2, y + h / 2, w, h))
-        found += [region] if region else []
-    return found
+        regions += [region] if region else []
+    return regions
 
 
 def checked(region: NamedRegion) -> NamedRegion | None:
-    """The region when it has a name, a size, and its centre in the picture."""
+    """Return a region if it has a name and a size, and its centre is in the picture; else None."""
     inside = 0.0 <= region.x <= 1.0 and 0.0 <= region.y <= 1.0
     sized = 0.0 < region.w <= 1.0 + _SLACK and 0.0 < region.h <= 1.0 + _SLACK
     return region if region.name and inside and sized else None
 
 
 def applied_dimensions(top: dict[str, Field]) -> tuple[float, float] | None:
-    """Width and height of the stored picture that regions were drawn on, from the fields of mwg-rs:Regions."""
+    """Return width and height of the picture that regions were drawn on, from the fields of mwg-rs:Regions."""
     size = top.get(DIMENSIONS)
     if size is None or isinstance(size, str):
         return None
-    own = fields(size)
-    w, h = (_number(field_text(own.get(q(ST_DIM, n)))) for n in "wh")
-    unit = field_text(own.get(q(ST_DIM, "unit"))).lower()
+    parts = fields(size)
+    w, h = (_number(field_text(parts.get(q(ST_DIM, n)))) for n in "wh")
+    unit = field_text(parts.get(q(ST_DIM, "unit"))).lower()
     return (w, h) if w and h and w > 0 and h > 0 and unit in ("", "pixel") else None
 
 
 def record_of(region: NamedRegion) -> str:
-    """The mark by which a region of ours is known again."""
+    """Return the record by which a region that myvlm wrote is found again: "name x y w h"."""
     return f"{region.name} {region.x:.6f} {region.y:.6f} {region.w:.6f} {region.h:.6f}"
 
 
-def parse_record(mark: str) -> NamedRegion | None:
-    """A line "name x y w h" as a region, or None for one that is no region."""
-    parts = mark.rsplit(" ", 4)
+def parse_record(record: str) -> NamedRegion | None:
+    """Read a record "name x y w h"; None if it records no region."""
+    parts = record.rsplit(" ", 4)
     numbers = [n for p in parts[1:] if (n := _number(p)) is not None]
-    return NamedRegion(parts[0], *numbers) if len(numbers) == 4 else None
+    if len(numbers) != 4:
+        return None
+    x, y, w, h = numbers
+    return NamedRegion(parts[0], x, y, w, h)
 
 
 def same_numbers(a: NamedRegion, b: NamedRegion) -> bool:
-    """Whether two regions have one name and, but for rounding, one area."""
+    """Return whether two regions have the same name and, up to rounding, the same area."""
     pairs = ((a.x, b.x), (a.y, b.y), (a.w, b.w), (a.h, b.h))
     return a.name == b.name and all(abs(p - r) <= _SAME_NUMBER for p, r in pairs)
 
@@ -116,7 +128,7 @@ def _number(text: str) -> float | None:
 
 
 def region_overlap(a: NamedRegion, b: NamedRegion) -> float:
-    """Intersection over union of two areas, 0.0..1.0."""
+    """Return the intersection over union of two areas, 0.0..1.0."""
     w = min(a.x + a.w / 2, b.x + b.w / 2) - max(a.x - a.w / 2, b.x - b.w / 2)
     h = min(a.y + a.h / 2, b.y + b.h / 2) - max(a.y - a.h / 2, b.y - b.h / 2)
     shared = max(0.0, w) * max(0.0, h)

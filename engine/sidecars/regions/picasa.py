@@ -1,7 +1,8 @@
-"""Faces that Picasa kept in a folder's `.picasa.ini` instead of the photos.
+"""Read the faces that Picasa stored in `.picasa.ini` of a folder instead of in the photos.
 
-A photo's section has `faces=rect64(HEX),PERSON;…`: left, top, right and bottom, 16 bits each, in parts of the stored
-picture (exiftool's `picasa_faces.config` makes MWG regions of them without a turn); `[Contacts2]` has `PERSON=name;;`.
+The section of a photo has `faces=rect64(HEX),PERSON;…`: left, top, right and bottom, 16 bits each, as fractions of the
+stored picture (exiftool's `picasa_faces.config` converts them to MWG regions without rotation); `[Contacts2]` has
+`PERSON=name;;`.
 """
 
 import re
@@ -15,11 +16,12 @@ from engine.sidecars.regions.forms import NamedRegion, checked
 INI_NAMES = (".picasa.ini", "Picasa.ini", "picasa.ini")
 _FACE = re.compile(r"rect64\(([0-9a-fA-F]{1,16})\),([0-9a-fA-F]+)")
 _LARGEST = 16 * 2**20
-_NOBODY = "ffffffffffffffff"
+"""Bytes that are read of such a file."""
+_UNKNOWN_PERSON = "ffffffffffffffff"
 
 
 def read_picasa(folder: Path) -> dict[str, tuple[NamedRegion, ...]]:
-    """The named faces of a folder's photos, by `caseless` file name; {} when there is no readable file."""
+    """Read the named faces of the photos in a folder, by `caseless` file name; {} if there is no readable file."""
     for name in INI_NAMES:
         try:
             return _parse(read_bytes(folder / name, _LARGEST).decode("utf-8-sig", "replace"))
@@ -38,8 +40,8 @@ def _parse(text: str) -> dict[str, tuple[NamedRegion, ...]]:
                 people[key.lower()] = name
         elif key == "faces":
             faces[section] = value
-    found = {photo: tuple(_regions(value, people)) for photo, value in faces.items()}
-    return {photo: regions for photo, regions in found.items() if regions}
+    regions = {photo: tuple(_regions(value, people)) for photo, value in faces.items()}
+    return {photo: named for photo, named in regions.items() if named}
 
 
 def _lines(text: str) -> Iterator[tuple[str, str, str]]:
@@ -54,7 +56,7 @@ def _lines(text: str) -> Iterator[tuple[str, str, str]]:
 
 def _regions(value: str, people: dict[str, str]) -> Iterator[NamedRegion]:
     for digits, person in _FACE.findall(value):
-        name = "" if person.lower() == _NOBODY else people.get(person.lower(), "")
+        name = "" if person.lower() == _UNKNOWN_PERSON else people.get(person.lower(), "")
         padded = digits.zfill(16)
         x0, y0, x1, y1 = (int(padded[i : i + 4], 16) / 0xFFFF for i in (0, 4, 8, 12))
         region = checked(NamedRegion(name, (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0))

@@ -1,20 +1,21 @@
-"""What a new sidecar starts from: the photo's own words, which most programs ignore once there is a sidecar.
+"""Start a new sidecar from the metadata in the photo file, which most programs ignore once there is a sidecar.
 
-IPTC-IIM and EXIF fill in what the XMP packet does not say. EXIF's UserComment is not taken for a description: phones
-and programs write "Screenshot", JSON and generation parameters there, and it stays visible beside a sidecar anyway.
+IPTC-IIM and EXIF fill in what the XMP packet lacks. EXIF's UserComment is not taken for a description: phones and
+programs write "Screenshot", JSON and generation parameters there, and programs show it beside a sidecar anyway.
 
-Left out is what the packet only mirrors of the file (XMP Specification Part 2, 3: the exif and tiff schemas), and what
-would outrank it for good in programs that believe a sidecar first: orientation, the picture's size, and the dates of
-exif: where xmp:CreateDate or photoshop:DateCreated tells the same. Every other date stays: it may be one that a user
-set in XMP alone, for a scan, say.
+Left out are properties that only mirror the file (XMP Specification Part 2, 3: the exif and tiff schemas) and would
+override it for ever in programs that prefer a sidecar: orientation, the size of the picture, and the dates of exif: if
+xmp:CreateDate or photoshop:DateCreated has the same date. Every other date stays: the user may have set it in XMP only,
+for a scan for example.
 """
 
 import re
 from typing import TYPE_CHECKING
 
 from engine.core.errors import SidecarError
-from engine.sidecars.merge.junk import is_junk
-from engine.sidecars.merge.ownership import DESCRIPTION, SUBJECT, TIFF_DESCRIPTION, is_known
+from engine.core.notes import Note
+from engine.sidecars.merge.automatic import is_automatic
+from engine.sidecars.merge.ownership import DESCRIPTION, SUBJECT, TIFF_DESCRIPTION, has_hash
 from engine.sidecars.rdf.extended import merge_extended
 from engine.sidecars.rdf.forms import term_key
 from engine.sidecars.rdf.namespaces import DC, EXIF, MYVLM, PHOTOSHOP, TIFF, XMP
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from engine.photos.metadata.embedded import Embedded
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot hold (2.2, Char); EXIF and IPTC texts are full of it."""
+"""Characters that XML 1.0 cannot hold (2.2, Char); they are frequent in EXIF and IPTC texts."""
 _PADDING = b"\0 \r\n\t"
 _OF_THE_FILE = (
     *((TIFF, n) for n in ("Orientation", "ImageWidth", "ImageLength")),
@@ -34,11 +35,11 @@ _MIRRORED_DATES = tuple((EXIF, n) for n in ("DateTimeOriginal", "DateTimeDigitiz
 _OWN_DATES = ((PHOTOSHOP, "DateCreated"), (XMP, "CreateDate"))
 
 
-def seed_packet(embedded: "Embedded | None") -> tuple[Packet, tuple[str, ...]]:
-    """A new sidecar's packet with what the photo says of itself, and notes for the user.
+def start_packet(embedded: "Embedded | None") -> tuple[Packet, tuple[Note, ...]]:
+    """Return the packet of a new sidecar, with the metadata of the photo file, and notes for the user.
 
     Raises:
-        SidecarError: the photo's XMP packet cannot be read; a sidecar would hide it from programs that can.
+        SidecarError: the XMP packet of the photo cannot be read; a sidecar would hide it from programs that can.
     """
     if embedded is None:
         return Packet(None), ()
@@ -52,10 +53,11 @@ def seed_packet(embedded: "Embedded | None") -> tuple[Packet, tuple[str, ...]]:
 
 
 def _remove_mirrors(packet: Packet) -> None:
-    told = [text.strip() for name in _OWN_DATES if (text := packet.text(*name))]
+    """Remove properties that only mirror the file; see the module's docstring."""
+    dates = [text.strip() for name in _OWN_DATES if (text := packet.text(*name))]
     for name in _MIRRORED_DATES:
         date = (packet.text(*name) or "").strip()
-        if date and any(t.startswith(date) for t in told):
+        if date and any(d.startswith(date) for d in dates):
             packet.remove(*name)
     for name in _OF_THE_FILE:
         packet.remove(*name)
@@ -63,10 +65,10 @@ def _remove_mirrors(packet: Packet) -> None:
 
 
 def read_embedded_packet(embedded: "Embedded | None") -> Packet | None:
-    """The photo's own packet with its Extended XMP, or None when it has none that can be read.
+    """Return the packet in the photo file with its Extended XMP, or None if it has none that can be read.
 
     Raises:
-        SidecarError: its Extended XMP cannot be used; a description may be in it.
+        SidecarError: its Extended XMP, in which a description may be, cannot be used.
     """
     packet = _main_packet(embedded)
     return merge_extended(packet, embedded.extended)[0] if packet is not None and embedded is not None else None
@@ -79,42 +81,45 @@ def _main_packet(embedded: "Embedded | None") -> Packet | None:
         return None
 
 
-def human_description(embedded: "Embedded | None", known: str | None) -> str:
-    """What a human wrote into the photo file itself, "" for nothing; `known` is the hash of our own last caption."""
+def find_user_description(embedded: "Embedded | None", known_hash: str | None) -> str:
+    """Return the description that the user wrote into the photo file, "" if there is none.
+
+    known_hash: hash of the last caption that myvlm wrote.
+    """
     packet = read_embedded_packet(embedded)
     texts = [embedded.exif_description, embedded.iptc_caption] if embedded else []
-    marks = [known]
+    hashes = [known_hash]
     if packet is not None:
         texts = [packet.default_text(*DESCRIPTION) or "", packet.default_text(*TIFF_DESCRIPTION) or "", *texts]
-        marks += [packet.text(MYVLM, "CaptionHash")]
-    found = (_clean(t) for t in texts)
-    return next((t for t in found if t and not is_junk(t) and not any(is_known(t, m) for m in marks)), "")
+        hashes += [packet.text(MYVLM, "CaptionHash")]
+    cleaned = (_clean(t) for t in texts)
+    return next((t for t in cleaned if t and not is_automatic(t) and not any(has_hash(t, h) for h in hashes)), "")
 
 
 def embedded_keywords(embedded: "Embedded | None") -> list[str]:
-    """The keywords in the photo file itself."""
+    """Return the keywords in the photo file: those of XMP, else those of IPTC or EXIF."""
     packet = read_embedded_packet(embedded)
-    own = packet.items(*SUBJECT) if packet is not None else []
-    return _terms(own or (embedded.keywords if embedded else ()))
+    keywords = packet.items(*SUBJECT) if packet is not None else []
+    return _terms(keywords or (embedded.keywords if embedded else ()))
 
 
-def has_camera_junk(embedded: "Embedded | None") -> bool:
-    """Whether programs that read the image description first would find a camera's there."""
+def has_automatic_description(embedded: "Embedded | None") -> bool:
+    """Return whether programs that read the image description first find one that a camera or program wrote."""
     if embedded is None:
         return False
-    if is_junk(embedded.exif_description):
+    if is_automatic(embedded.exif_description):
         return True
     packet = _main_packet(embedded)
-    return packet is not None and is_junk(packet.default_text(*TIFF_DESCRIPTION) or "")
+    return packet is not None and is_automatic(packet.default_text(*TIFF_DESCRIPTION) or "")
 
 
 def _fill(packet: Packet, embedded: "Embedded") -> None:
-    """Put EXIF's and IPTC's words where the XMP has none. A rating of 0 says that nobody rated the photo."""
-    described = packet.default_text(*DESCRIPTION) or ""
+    """Add what EXIF and IPTC have and XMP lacks. A rating of 0 means that the photo is not rated."""
+    current = packet.default_text(*DESCRIPTION) or ""
     texts = (_clean(t) for t in (embedded.exif_description, embedded.iptc_caption))
-    human = next((t for t in texts if t and not is_junk(t)), "")
-    if human and (not described or is_junk(described)):
-        packet.set_default_text(*DESCRIPTION, human)
+    description = next((t for t in texts if t and not is_automatic(t)), "")
+    if description and (not current or is_automatic(current)):
+        packet.set_default_text(*DESCRIPTION, description)
     if not packet.items(*SUBJECT):
         _add(packet, SUBJECT, _terms(embedded.keywords))
     for name, text in (("title", embedded.title), ("rights", embedded.copyright)):
@@ -136,11 +141,12 @@ def _terms(texts: "tuple[str, ...] | list[str]") -> list[str]:
 
 
 def _clean(text: str) -> str:
+    """Remove characters that XML cannot hold, and outer white space."""
     return _ILLEGAL.sub("", text).strip()
 
 
 def _unpadded(xmp: bytes | None) -> bytes | None:
-    """A packet as it can be parsed: without padding, and as UTF-8 (which files other than JPEG need not use)."""
+    """Return a packet without padding and in UTF-8; in files other than JPEG it may be in UTF-16."""
     if not xmp:
         return None
     if xmp[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -153,12 +159,12 @@ def _unpadded(xmp: bytes | None) -> bytes | None:
 
 
 def _wrapped(packet: Packet) -> Packet:
-    """A packet whose root is x:xmpmeta; a bare rdf:RDF, which is legal, is put into one."""
+    """Return a packet whose root is x:xmpmeta; a bare rdf:RDF, which is legal, is put into one."""
     document = packet.document
     if document.root is not document.rdf:
         return packet
     whole = Packet(EMPTY)
-    place = whole.document.rdf
-    document.rdf.tail = place.tail
-    place.getparent().replace(place, document.rdf)
+    placeholder = whole.document.rdf
+    document.rdf.tail = placeholder.tail
+    whole.document.root.replace(placeholder, document.rdf)
     return Packet(whole.serialise())

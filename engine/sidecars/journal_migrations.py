@@ -1,4 +1,4 @@
-"""The schema of the journal, as append-only migrations; a released one is never edited."""
+"""The schema of the journal as append-only migrations; a released one is never edited."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ journal_migrations = Migrations("myvlm-journal")
 
 @journal_migrations()
 def j001_runs(db: Database) -> None:
-    """Runs that wrote sidecars, and what each file held before. A hash is that of the file's bytes; '' is no file."""
+    """Runs that wrote sidecars, and what each file held before. Hashes are of the bytes of the file; '' is no file."""
     db.execute(
         """create table runs (
             id text primary key, command text not null, version text not null, started text not null,
@@ -29,8 +29,9 @@ def j001_runs(db: Database) -> None:
 
 @journal_migrations()
 def j002_folders(db: Database) -> None:
-    """Folders with sidecars of ours outlast the writes, so that these can be scrubbed when runs are forgotten.
-    `lost`: what the file held before was forgotten, because it named somebody who is.
+    """Folders with our sidecars, kept when runs are forgotten, so that a concept can be removed from these sidecars.
+
+    lost: what the file held before was forgotten, because it named a forgotten concept.
     """
     db.execute("create table folders (path blob primary key)")
     db.execute("alter table writes add column lost integer not null default 0")

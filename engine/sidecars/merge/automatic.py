@@ -1,9 +1,9 @@
-"""Descriptions that no human wrote: cameras and programs put them into every photo.
+"""Recognise automatic descriptions: texts that cameras and programs write into every photo.
 
-From PhotoPrism's `UnwantedDescriptions` (internal/meta/sanitize.go), KPhotoAlbum's `commentsToStrip` and what Immich's
-users report (sidecars.md, fact 2). Only a whole text counts, never a part of one, and nothing that a human might well
-have typed: no "Untitled", "Photo" or "Screenshot". Phone codes count only as the phones write them: "Dav" and "Mon" may
-be names, "dav" and "rhdr" are Huawei's and Honor's shooting modes.
+From PhotoPrism's `UnwantedDescriptions` (internal/meta/sanitize.go), KPhotoAlbum's `commentsToStrip` and reports of
+users of Immich (docs/sidecars.md, "Facts about other programs"). Only a complete text counts, never a part of one, and
+no text that a user might have typed, such as "Untitled", "Photo" or "Screenshot". Codes of phones count only in the
+spelling of the phones: "Dav" and "Mon" may be names, "dav" and "rhdr" are shooting modes of Huawei and Honor.
 """
 
 import re
@@ -50,15 +50,15 @@ _CODES = (
     "fbt_soft rbt rbtr btr btf btfmdn btfhdr btf_soft ptr ptfbty ptrbty rpt burst dav dav_soft mde mde_soft edf edfmdn "
     "frem fbtmdn rbtmdn rptmdn rptbty cofptr norptr mlh oznorptr"
 ).split()
-_JUNK = re.compile("|".join([*map(re.escape, _TEXTS), *_PATTERNS]), re.IGNORECASE)
+_AUTOMATIC = re.compile("|".join([*map(re.escape, _TEXTS), *_PATTERNS]), re.IGNORECASE)
 _CHARSET = re.compile(r'charset\s*=\s*"?(?:ascii|unicode|jis)"?\s*', re.IGNORECASE)
 
 
-def is_junk(text: str) -> bool:
-    """Whether a description is nothing but what a camera or a program writes by itself; "" is not junk but empty."""
+def is_automatic(text: str) -> bool:
+    """Return whether a description is only what a camera or a program writes by itself; False for an empty text."""
     text = text.strip().strip("\0").strip()
     prefix = _CHARSET.match(text)
     if prefix:
         rest = text[prefix.end() :]
-        return not rest or is_junk(rest)
-    return text in _CODES or _JUNK.fullmatch(" ".join(text.split())) is not None
+        return not rest or is_automatic(rest)
+    return text in _CODES or _AUTOMATIC.fullmatch(" ".join(text.split())) is not None
