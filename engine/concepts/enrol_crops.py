@@ -240,7 +240,7 @@ def _compared(session: Session, done: Enrolment) -> Enrolment:
     odd: tuple[Path, ...] = ()
     knows = recogniser_knows(session, concept)
     if head is not None and knows:
-        flags = find_odd(plain_views(head, config.augmentations), config.alike_of(concept.kind))
+        flags = find_odd(plain_views(head, config.augmentations), config.duplicate_threshold(concept.kind))
         contents = references_of(session, concept, head)
         odd = tuple(paths[contents[n]] for n in np.flatnonzero(flags).tolist() if contents.get(n) in paths)
     same, shared = find_same(session, concept), find_shared(session, concept, concept.references)

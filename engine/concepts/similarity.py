@@ -136,7 +136,7 @@ def _plain_views_of(session: Session, concept: Concept) -> np.ndarray | None:
 def _same_likeness(session: Session, kind: Kind, mine: np.ndarray, theirs: np.ndarray) -> float | None:
     """How alike the means of two concepts are, if they seem to be one."""
     likeness = float(_unit(mine.mean(axis=0)) @ _unit(theirs.mean(axis=0)))
-    return likeness if likeness >= _least(session.recogniser_config.alike_of(kind), mine, theirs) else None
+    return likeness if likeness >= _least(session.recogniser_config.duplicate_threshold(kind), mine, theirs) else None
 
 
 def find_shared(session: Session, concept: Concept, references: Sequence[Reference]) -> tuple[SharedPhoto, ...]:

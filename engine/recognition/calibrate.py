@@ -180,7 +180,7 @@ def _settle(
     strangers = _strangers(session, heads, seen)
     scorer = fit(make_reference_set(session, heads, strangers))
     scores, held_out = scorer.scores(seen.features), scorer.held_out()
-    usual = session.recogniser_config.usual(judged_as(heads))
+    usual = session.recogniser_config.threshold_prior(judged_as(heads))
     shown = _known_to_show(session, concepts, seen.contents)
     names = None
     for _ in range(2):  # whom a region would be named depends on the thresholds

@@ -123,7 +123,7 @@ def calibrated_classifier(
 
 def _usual(session: Session, heads: Mapping[Concept, Head], scorer: Scorer) -> dict[str, Thresholds]:
     """By concept id, where thresholds are in most libraries."""
-    found = prior_thresholds(scorer.held_out(), session.recogniser_config.usual(judged_as(heads)))
+    found = prior_thresholds(scorer.held_out(), session.recogniser_config.threshold_prior(judged_as(heads)))
     names = learn_from_decisions(*found[:2], decided_scores(scorer, heads))
     own = zip(heads, names, *found[1:], strict=True)
     return {c.id: Thresholds(float(name), float(maybe), bool(apart)) for c, name, maybe, apart in own}
