@@ -34,7 +34,7 @@ from engine.storybook.build.minigpt import WORDS
 from engine.storybook.build.tokenizer import make_tokenizer
 from engine.training.augment import working_size
 from engine.training.captions import vary
-from engine.training.optimiser import EmbeddingTrainer, Example
+from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 from engine.vlms import generate
 from engine.vlms.base import Vlm
 from engine.vlms.blip2 import Blip2
@@ -186,7 +186,7 @@ def main() -> None:
             generate.caption(vlm, part, [[]] * len(part))
     report |= {"batch": args.batch, "caption_seconds": round(clock.seconds, 2)}
     report["photos_per_second"] = round(len(images) / clock.seconds, 2)
-    examples = [Example(i, vary("sks is on the sofa.", "sks", ("Here, ",))) for i in images[:4]]
+    examples = [TrainingExample(i, vary("sks is on the sofa.", "sks", ("Here, ",))) for i in images[:4]]
     settings = replace(vlm.config.training, steps=args.steps)
     trainer = EmbeddingTrainer(vlm, examples, vlm.config.request("caption_of", ("sks",)), settings, seed=0)
     with Clock(device) as clock:

@@ -10,9 +10,10 @@ from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
 from engine.core.boxes import Box
 from engine.core.errors import ArtefactError, UsageError
-from engine.training.optimiser import EmbeddingTrainer, Example
-from engine.vlms.blip2 import Blip2, rescaled
+from engine.training.optimiser import EmbeddingTrainer, TrainingExample
+from engine.vlms.blip2 import Blip2
 from engine.vlms.config import Injection, Training, find_config
+from engine.vlms.qformer_attention import rescale_concepts
 from engine.vlms.registry import find_weights, load_vlm
 from tests.tiny_blip2 import SIDE, WIDTH, save_opt_config, save_tiny_blip2
 
@@ -120,7 +121,7 @@ def test_a_decoder_may_be_as_deep_as_it_likes(tmp_path, layers):
     plain = vlm.model.language_model.generate(
         inputs_embeds=embeds, attention_mask=mask, use_cache=False, max_new_tokens=12, do_sample=False
     )
-    assert vlm.generate(rows, ids, 12) == vlm.read(plain)
+    assert vlm.generate(rows, ids, 12) == vlm.decode(plain)
 
 
 def test_a_concept_changes_what_is_seen(vlm):
@@ -136,11 +137,11 @@ def test_an_embedding_of_another_width_is_refused(vlm):
 
 def test_concepts_take_the_mean_length_of_the_image(vlm):
     states = torch.randn(2, 3, 7, 5)
-    found = rescaled(states, 4)
+    found = rescale_concepts(states, 4)
     norms = found.transpose(1, 2).flatten(2).norm(dim=-1)
     assert torch.equal(found[:, :, :4], states[:, :, :4])
     assert torch.allclose(norms[:, 4:], norms[:, :4].mean(1, keepdim=True).expand(-1, 3))
-    assert torch.isfinite(rescaled(torch.zeros(1, 3, 7, 5), 4)).all()
+    assert torch.isfinite(rescale_concepts(torch.zeros(1, 3, 7, 5), 4)).all()
 
 
 def test_the_weight_of_the_penalty_can_be_given(vlm):
@@ -191,7 +192,7 @@ def test_training_learns_and_leaves_the_model_frozen(folder, dtype):
     vlm = load_vlm(find_config(str(folder)), CPU, dtype)
     before = {n: p.clone() for n, p in vlm.model.named_parameters()}
     words = ("red", "blue", "green")
-    examples = [Example(i, (f"sks is {w}.", f"here sks is {w}.")) for i, w in zip(images(), words, strict=True)]
+    examples = [TrainingExample(i, (f"sks is {w}.", f"here sks is {w}.")) for i, w in zip(images(), words, strict=True)]
     trainer = EmbeddingTrainer(vlm, examples, "", Training(steps=30, learning_rate=0.05), seed=0)
     steps = list(trainer.run())
     assert trainer.embedding.dtype == torch.float32

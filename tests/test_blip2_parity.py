@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import Blip2ForConditionalGeneration
 
-from engine.vlms import blip2
+from engine.vlms import qformer_attention
 from engine.vlms.blip2 import Blip2
 from engine.vlms.config import Injection, find_config
 from tests.parity import CASES, FEATURES, GRADIENT, PENALTY, IdTokenizer, Reference, check_training, relative
@@ -102,7 +102,9 @@ def test_forward(reference, close, case):
 @pytest.mark.parametrize("case", ["initial", "trained", "two_concepts"])
 def test_attention_to_the_concept(reference, close, monkeypatch, case):
     kept = []
-    monkeypatch.setattr(blip2.ConceptRows, "penalty", lambda self, form: kept.append(self) or torch.zeros(()))
+    monkeypatch.setattr(
+        qformer_attention.ConceptRows, "penalty", lambda self, form: kept.append(self) or torch.zeros(())
+    )
     reference.losses(reference.embedding(case))
     received = torch.stack(kept[0].probabilities)[..., reference.image_rows :]
     close(received, f"{case}.attention_to_concept", PENALTY)
@@ -189,17 +191,17 @@ def test_rows_appended_behind_the_layer_norm_would_be_noticed(reference, monkeyp
 
 def test_a_class_token_left_out_of_the_norm_would_be_noticed(reference, monkeypatch):
     def without_class_token(states, image_rows):
-        return torch.cat([states[:, :, :1], blip2_rescaled(states[:, :, 1:], image_rows - 1)], dim=2)
+        return torch.cat([states[:, :, :1], original(states[:, :, 1:], image_rows - 1)], dim=2)
 
-    blip2_rescaled = blip2.rescaled
-    monkeypatch.setattr(blip2, "rescaled", without_class_token)
+    original = qformer_attention.rescale_concepts
+    monkeypatch.setattr(qformer_attention, "rescale_concepts", without_class_token)
     logits, gradient = errors_of(reference)
     assert logits > FEATURES
     assert gradient > GRADIENT
 
 
 def test_rows_that_keep_their_length_would_be_noticed(reference, monkeypatch):
-    monkeypatch.setattr(blip2, "rescaled", lambda states, image_rows: states)
+    monkeypatch.setattr(qformer_attention, "rescale_concepts", lambda states, image_rows: states)
     logits, gradient = errors_of(reference)
     assert logits > 10 * FEATURES
     assert gradient > 10 * GRADIENT

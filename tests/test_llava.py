@@ -9,7 +9,7 @@ from PIL import Image
 
 from engine.core.boxes import Box
 from engine.core.errors import ArtefactError, EnvironmentFault, UsageError, WeightsMissingError
-from engine.training.optimiser import EmbeddingTrainer, Example
+from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 from engine.vlms.config import Training, find_config
 from engine.vlms.llava_next import LlavaNext
 from engine.vlms.registry import find_weights, load_vlm, revision_of
@@ -111,7 +111,7 @@ def test_an_embedding_of_another_width_is_refused(vlm):
 
 def trainer(vlm, seed=0, steps=6):
     examples = [
-        Example(i, (f"sks is {w}.", f"Here, sks is {w}."))
+        TrainingExample(i, (f"sks is {w}.", f"Here, sks is {w}."))
         for i, w in zip(images(), ("red", "blue", "green"), strict=True)
     ]
     settings = Training(steps=steps, learning_rate=0.05)
@@ -299,7 +299,7 @@ def test_anyres_with_concepts(anyres):
     assert together == [anyres.generate([r], [p], 12)[0] for r, p in zip(rows, prompts, strict=True)]
     maps = anyres.concept_attention(rows, [0, 1, 3], prompts)
     assert [m.shape for m in maps] == [(0, 4, 4), (1, 4, 4), (3, 4, 4)]
-    part = seen.chosen([2, 0])
+    part = seen.select([2, 0])
     assert [len(f) for f in part.features] == [len(seen.features[2]), len(seen.features[0])]
     assert torch.equal(part.norms, seen.norms[[2, 0]])
     assert len(run(trainer(anyres, steps=2))) == 2

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 
 from engine.core.boxes import Box
 from engine.core.errors import ArtefactError, EnvironmentFault, UsageError, WeightsMissingError
-from engine.training.optimiser import EmbeddingTrainer, Example
+from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 from engine.vlms import minigpt_convert
 from engine.vlms.config import Training, find_config
-from engine.vlms.minigpt_convert import Upstream, convert
+from engine.vlms.minigpt_convert import convert
 from engine.vlms.minigpt_v2 import IMAGE
+from engine.vlms.minigpt_weights import Upstream
 from engine.vlms.registry import find_weights, load_vlm
 from tests.tiny_minigpt import save_tiny_minigpt, save_upstream, upstream_tensors
 
@@ -155,7 +156,7 @@ def test_maps_of_attention(vlm):
 
 def test_training_learns_and_the_weight_of_the_penalty_can_be_given(vlm):
     def trainer(weight=None):
-        examples = [Example(i, ("sks is red.",)) for i in images()]
+        examples = [TrainingExample(i, ("sks is red.",)) for i in images()]
         settings = Training(steps=30, learning_rate=0.05)
         return EmbeddingTrainer(
             vlm, examples, "[caption] Please caption this image.", settings, 0, penalty_weight=weight

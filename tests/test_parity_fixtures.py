@@ -16,21 +16,14 @@ from transformers import Blip2VisionConfig, Blip2VisionModel, LlamaConfig, Llama
 
 from engine.core.boxes import Box, parse_minigpt_box, parse_minigpt_boxes
 from engine.training.captions import with_identifier
-from engine.vlms.blip2 import rescaled
 from engine.vlms.config import find_config
 from engine.vlms.injection import append_rows
 from engine.vlms.llava_next import LlavaNext
-from engine.vlms.minigpt_convert import (
-    Upstream,
-    _llama_pieces,
-    _LlamaFolder,
-    _Source,
-    _vision_config,
-    _vit_pieces,
-    convert,
-    interpolated,
-)
+from engine.vlms.minigpt_convert import convert
+from engine.vlms.minigpt_sources import LlamaFolder, Source
 from engine.vlms.minigpt_v2 import FINAL_EPS, MiniGptV2
+from engine.vlms.minigpt_weights import Upstream, interpolated, llama_pieces, vit_pieces, vit_shape
+from engine.vlms.qformer_attention import rescale_concepts
 from engine.vlms.wording import replace_names
 from tests.parity import relative
 
@@ -81,7 +74,7 @@ def test_norm_of_projected_keys_and_values(fixtures, part, count):
     width = given.shape[-1]
     heads = next(h for h in range(2, width + 1) if width % h == 0)
     heads = given.reshape(*given.shape[:2], heads, -1).transpose(1, 2)
-    ours = rescaled(heads, given.shape[1] - count).transpose(1, 2).reshape(given.shape)
+    ours = rescale_concepts(heads, given.shape[1] - count).transpose(1, 2).reshape(given.shape)
     assert relative(ours, expected) < 1e-6
 
 
@@ -121,17 +114,19 @@ def test_the_real_models_facts():
 
 def test_eva_at_448_pixels(fixtures):
     facts, tensors = read(fixtures, "eva_vit_448"), load_file(fixtures / "eva_vit_448.safetensors")
-    eyes = _Source(fixtures, {k.removeprefix("upstream."): v for k, v in tensors.items() if k.startswith("upstream.")})
+    vit = Source(fixtures, {k.removeprefix("upstream."): v for k, v in tensors.items() if k.startswith("upstream.")})
     upstream = Upstream(facts["depth"], facts["num_heads"], facts["img_size"], facts["merge_factor"])
-    table = interpolated(eyes.get("pos_embed"), facts["img_size"] // facts["patch_size"])
+    table = interpolated(vit.get("pos_embed"), facts["img_size"] // facts["patch_size"])
     assert relative(table, tensors["position_embedding_448"]) < 1e-6
-    config = _vision_config(eyes, upstream)
+    shape = vit_shape(vit, upstream)
+    config = shape.config(upstream)
     assert config.intermediate_size == facts["intermediate_size"]
     assert config.layer_norm_eps == facts["layer_norm_eps"]
     assert facts["final_layer_norm_eps"] == FINAL_EPS
     vision = Blip2VisionModel(Blip2VisionConfig(**config.to_dict()))
     vision.post_layernorm.eps = FINAL_EPS
-    vision.load_state_dict({p.name.removeprefix("vision_model."): p.make() for p in _vit_pieces(eyes, config)})
+    pieces = vit_pieces(vit, shape, upstream)
+    vision.load_state_dict({p.name.removeprefix("vision_model."): p.make() for p in pieces})
     with torch.no_grad():
         pixels = tensors["pixel_values"]
         hidden = vision.encoder(inputs_embeds=vision.embeddings(pixels)).last_hidden_state
@@ -151,9 +146,9 @@ def test_lora_is_merged(fixtures, tmp_path):
     save_file(base, tmp_path / "model.safetensors")
     (tmp_path / "tokenizer.json").write_text("{}")
     config = LlamaConfig(**facts["text_config"])
-    source = _Source(tmp_path, adapter)
+    source = Source(tmp_path, adapter)
     upstream = Upstream(lora_alpha=facts["alpha"])
-    pieces = _llama_pieces(_LlamaFolder(tmp_path), source, upstream, config.num_hidden_layers)
+    pieces = llama_pieces(LlamaFolder(tmp_path), source, upstream, config.num_hidden_layers)
     ours = {p.name.removeprefix("language_model."): p.make() for p in pieces}
     for name, tensor in merged.items():
         assert relative(ours[name], tensor) < 1e-6

@@ -10,7 +10,7 @@ from engine.core.types import Concept, Kind
 from engine.photos.decode import load_photo
 from engine.session import Session, SessionOptions
 from engine.training.captions import vary, with_identifier
-from engine.training.optimiser import EmbeddingTrainer, Example
+from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 from engine.vlms import generate
 from engine.vlms.wording import has_word
 
@@ -32,7 +32,7 @@ def learned(request, tmp_path_factory):
     identifier = config.identifiers["person" if subject.kind is Kind.PERSON else "thing"][0]
     texts = [with_identifier(subject.captions[p.path.name], (subject.name,), identifier) for p in subject.photos]
     examples = [
-        Example(load_photo(p.path).image, vary(text, identifier, config.openings))
+        TrainingExample(load_photo(p.path).image, vary(text, identifier, config.openings))
         for p, text in zip(subject.photos, texts, strict=True)
     ]
     trainer = EmbeddingTrainer(vlm, examples, config.request("caption_of", (identifier,)), config.training, SEED)

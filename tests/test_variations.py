@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from engine.store.migrations import migrations
 from engine.training.captions import REPHRASE, accept_variation
-from engine.training.optimiser import EmbeddingTrainer, Example
+from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 from engine.training.train import plan
 from engine.vlms.base import Generation
 from engine.vlms.config import Training, find_config
@@ -137,7 +137,7 @@ def test_photos_are_augmented_unless_the_settings_say_no(augment):
         raise Stop
 
     vlm = SimpleNamespace(width=4, device="cpu", preprocess=preprocess, encode=None)
-    trainer = EmbeddingTrainer(vlm, [Example(image, ("sks.",))], "say", Training(augment=augment), 0)
+    trainer = EmbeddingTrainer(vlm, [TrainingExample(image, ("sks.",))], "say", Training(augment=augment), 0)
     with pytest.raises(Stop):
         next(trainer.run())
     assert (seen[0] is image) != augment

@@ -14,9 +14,10 @@ from PIL import Image
 
 from engine.core.errors import UsageError
 from engine.photos.decode import load_photo
-from engine.training.optimiser import Example, draw_turn
+from engine.training.optimiser import TrainingExample, draw_turn
 from engine.training.questions import PERSON, THING, Turn, load_answers, name_in_answer, questions_for
-from engine.training.targets import TargetBuilder, load_references
+from engine.training.reference_photos import load_references
+from engine.training.targets import PlainCaption, TargetBuilder, VlmInUse
 from engine.training.train import plan
 from tests.learned import draw_album, train
 
@@ -51,7 +52,7 @@ def test_the_name_takes_the_place_of_the_class_word(answer, expected):
 def test_every_question_is_drawn_as_often_as_the_caption():
     """The published code drifts to 92 % captions; the paper draws one of ten uniformly."""
     turns = tuple(Turn(f"question {k}", ("yes", "no")) for k in range(9))
-    example = Example(Image.new("RGB", (4, 4)), ("one", "two", "three"), turns)
+    example = TrainingExample(Image.new("RGB", (4, 4)), ("one", "two", "three"), turns)
     rng = np.random.default_rng(0)
     drawn = [draw_turn(example, "caption", rng) for _ in range(20_000)]
     counts = Counter(request for request, _ in drawn)
@@ -92,9 +93,10 @@ def test_targets_are_written_by_the_plain_vlm_about_the_class_word(session):
 )
 def test_where_there_are_several_of_a_class_the_closeups_words_are_used(session, monkeypatch, whole, closeup, phrase):
     concept = replace(session.store.get("Rex"), category="dog")
-    photos = load_references(session, concept)[0][:1]
-    author = TargetBuilder(session, concept, photos)
-    monkeypatch.setattr(author, "_said", ([whole], [closeup]))
+    photos = load_references(concept, edge=64)[0][:1]
+    vlm = VlmInUse(session.vlm, session.vlm_config, session.vlm_id, session.vlm_revision)
+    author = TargetBuilder(vlm, session.store, concept, photos)
+    monkeypatch.setattr(author, "_plain_captions", [PlainCaption(whole, closeup)])
     asked = []
     answer = lambda vlm, images, requests: asked.extend(requests[0]) or [["The dog."] * len(requests[0])]  # noqa: E731
     monkeypatch.setattr("engine.vlms.generate.ask_plain", answer)

@@ -86,14 +86,12 @@ def test_two_concepts_with_one_identifier_keep_their_names():
     from types import SimpleNamespace
 
     from engine.core.types import Kind
-    from engine.vlms.generate import PersonalisedConcept, _finish, _missing
+    from engine.vlms.caption_names import complete, find_missing
 
-    def known(name, identifier, category="dog"):
-        return PersonalisedConcept(
-            SimpleNamespace(name=name, identifier=identifier, category=category, kind=Kind.PET), None
-        )
+    def concept(name, identifier, category="dog"):
+        return SimpleNamespace(name=name, identifier=identifier, category=category, kind=Kind.PET)
 
-    rex, luna = known("Rex", "sks"), known("Luna", "sks", "cat")
-    assert _missing("sks is with a cat.", [rex, luna]) == [luna]
-    assert _finish("sks is with a cat.", [rex, luna]).text == "Rex is with Luna."
-    assert _finish("sks sleeps.", [rex, luna]).text == "Rex sleeps. Also here: Luna."
+    rex, luna = concept("Rex", "sks"), concept("Luna", "sks", "cat")
+    assert find_missing("sks is with a cat.", [rex, luna]) == [luna]
+    assert complete("sks is with a cat.", [rex, luna]) == ("Rex is with Luna.", ("Luna",))
+    assert complete("sks sleeps.", [rex, luna]) == ("Rex sleeps. Also here: Luna.", ("Luna",))

@@ -58,7 +58,7 @@ class Voice:
         new: dict[Path, ImageFeatures] = {}
         if fresh:
             found = self.vlm.encode(self.vlm.preprocess([load_photo(p).image for p in fresh]))
-            new = {p: found.chosen([i]) for i, p in enumerate(fresh)}
+            new = {p: found.select([i]) for i, p in enumerate(fresh)}
         own = [new.get(p) or self._seen[p] for p in paths]
         self._keep(new)
         return ImageFeatures([rows for o in own for rows in o.features], torch.cat([o.norms for o in own]))

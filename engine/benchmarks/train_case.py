@@ -66,13 +66,13 @@ def _negatives(case: Case, others: Sequence[Case]) -> list[Path]:
 def learn_embedding(session: Session, case: Case, setting: Setting, seed: int, steps: int | None) -> CaseEmbedding:
     """Train a case's embedding under one setting, with the captions given with its training photos."""
     from engine.training.augment import working_size
-    from engine.training.optimiser import EmbeddingTrainer, Example
+    from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 
     identifier, config = identifier_of(session, case.kind), session.vlm_config
     paths = case.training[: setting.photos]
     images = [working_size(load_photo(p).image, _EDGES * session.vlm.image_edge) for p in paths]
     texts = [_captions(session, case, p, identifier) for p in paths]
-    examples = [Example(image, own) for image, own in zip(images, texts, strict=True)]
+    examples = [TrainingExample(image, own) for image, own in zip(images, texts, strict=True)]
     weight = None if setting.penalty else 0.0
     request = config.request("caption_of", (identifier,))
     plan = replace(settings_for(config.training, case.kind, steps), augment=setting.augment)

@@ -104,7 +104,7 @@ def _check_looks(
     if kind is Kind.PERSON or not views or not earlier.shown:
         return
     plain = np.stack([v.feature if v.features is None else v.features[0] for v in views])
-    if not looks_odd_beside(plain, earlier.plain, extractor.config.alike_of(kind)).all():
+    if not looks_odd_beside(plain, earlier.plain, extractor.config.duplicate_threshold(kind)).all():
         return
     seen = _kind_by_faces(extractor, photos)
     if seen is not Kind.PERSON:

@@ -247,7 +247,7 @@ def _compared(store: ConceptStore, extractor: CachedExtractor, done: Enrolment) 
     odd: tuple[Path, ...] = ()
     knows = recogniser_knows(extractor.config, concept)
     if head is not None and knows:
-        flags = find_odd(plain_views(head, config.augmentations), config.alike_of(concept.kind))
+        flags = find_odd(plain_views(head, config.augmentations), config.duplicate_threshold(concept.kind))
         contents = references_of(store, extractor, concept, head)
         odd = tuple(paths[contents[n]] for n in np.flatnonzero(flags).tolist() if contents.get(n) in paths)
     same, shared = find_same(store, extractor.config, concept), find_shared(store, concept, concept.references)

@@ -136,7 +136,7 @@ def _plain_views_of(store: ConceptStore, config: RecogniserConfig, concept: Conc
 def _same_likeness(config: RecogniserConfig, kind: Kind, mine: np.ndarray, theirs: np.ndarray) -> float | None:
     """How alike the means of two concepts are, if they seem to be one."""
     likeness = float(_unit(mine.mean(axis=0)) @ _unit(theirs.mean(axis=0)))
-    return likeness if likeness >= _least(config.alike_of(kind), mine, theirs) else None
+    return likeness if likeness >= _least(config.duplicate_threshold(kind), mine, theirs) else None
 
 
 def find_shared(store: ConceptStore, concept: Concept, references: Sequence[Reference]) -> tuple[SharedPhoto, ...]:

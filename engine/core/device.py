@@ -1,6 +1,7 @@
-"""Torch on this machine: import this module before anything that imports torchvision.
+"""Torch on this machine: device, number format and GPU memory.
 
-It is the first import of every heavy module (ruff's isort setting keeps it there).
+Import this module before anything that imports torchvision. It is the first import of every heavy module; ruff's isort
+setting keeps it there.
 """
 
 import importlib
@@ -12,15 +13,17 @@ import torch
 from engine.core.errors import EnvironmentFault, UsageError
 
 _DECLARED: list[torch.library.Library] = []
+"""The libraries that declare operators; the declarations last as long as these objects."""
 _MOST_OPERATORS = 20
+"""The largest number of missing operators that are declared."""
 
 
 def _load_torchvision() -> None:
-    """Make `import torchvision` work beside a torch build it was not compiled for.
+    """Import torchvision, also beside a torch build for which it was not compiled.
 
-    open_clip and transformers import torchvision, of which myvlm uses no compiled operator. A CPU
-    torch beside the registry's CUDA torchvision is common, and then the import dies with "operator
-    torchvision::nms does not exist"; declaring the operators it misses is all it takes.
+    open_clip and transformers import torchvision, and myvlm uses none of its compiled operators. A CPU build of torch
+    is common beside torchvision's CUDA build from the package registry; the import then fails with "operator
+    torchvision::nms does not exist". Declaring the missing operators is enough.
     """
     for _ in range(_MOST_OPERATORS):
         try:
@@ -43,10 +46,11 @@ _load_torchvision()
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
-    """The device of a name; `auto` is the first CUDA GPU, else the CPU.
+    """Return the device of a name; `auto` is the first CUDA GPU, or else the CPU.
 
     Raises:
-        EnvironmentFault: a GPU was asked for and there is none.
+        UsageError: there is no such device.
+        EnvironmentFault: a GPU was asked for and torch can use none.
     """
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -62,21 +66,21 @@ def pick_device(wanted: str = "auto") -> torch.device:
 
 
 def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """The dtype of a name; `auto` is float32 on a CPU, bfloat16 on GPUs that have it, else float16.
+    """Return the dtype of a name; `auto` is float32 on a CPU, bfloat16 on GPUs that have it, and else float16.
 
     Raises:
-        UsageError: no such dtype.
+        UsageError: there is no such dtype.
     """
     if wanted == "auto":
         if device.type != "cuda":
             return torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if wanted not in known:
-        raise UsageError(f"no dtype called {wanted!r}", hint=f"Known: auto, {', '.join(known)}.")
-    return known[wanted]
+    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if wanted not in dtypes:
+        raise UsageError(f"no dtype called {wanted!r}", hint=f"Known: auto, {', '.join(dtypes)}.")
+    return dtypes[wanted]
 
 
 def gpu_memory_gb() -> float:
-    """Memory of the first CUDA GPU in GB; 0.0 without one."""
+    """Return the memory of the first CUDA GPU in GB; 0.0 without one."""
     return torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0

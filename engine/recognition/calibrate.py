@@ -216,7 +216,7 @@ def _settle(
     strangers = _strangers(config, heads, seen)
     scorer = fit(make_reference_set(config, heads, strangers))
     scores, held_out = scorer.scores(seen.features), scorer.held_out()
-    usual = config.usual(judged_as(heads))
+    usual = config.threshold_prior(judged_as(heads))
     shown = _known_to_show(store, concepts, seen.contents)
     names = None
     for _ in range(2):  # whom a region would be named depends on the thresholds

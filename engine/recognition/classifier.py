@@ -129,7 +129,7 @@ def calibrated_classifier(
 
 def _usual(config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], scorer: Scorer) -> dict[str, Thresholds]:
     """By concept id, where thresholds are in most libraries."""
-    found = prior_thresholds(scorer.held_out(), config.usual(judged_as(heads)))
+    found = prior_thresholds(scorer.held_out(), config.threshold_prior(judged_as(heads)))
     names = learn_from_decisions(*found[:2], decided_scores(scorer, heads))
     own = zip(heads, names, *found[1:], strict=True)
     return {c.id: Thresholds(float(name), float(maybe), bool(apart)) for c, name, maybe, apart in own}

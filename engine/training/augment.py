@@ -1,15 +1,18 @@
-"""The method's augmentations of a training photo (method.md §1)."""
+"""Augment training photos as in the paper (docs/method.md, section 1)."""
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 FLIP = 0.5
+"""Probability of a horizontal flip."""
 BRIGHTNESS = 0.6
+"""Brightness is multiplied by a factor between 1 minus this and 1 plus this."""
 ROTATION = 45.0
+"""Largest rotation in degrees, in either direction."""
 
 
 def augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Flip with probability 0.5, brightness times 0.4..1.6, turn by -45..45° (nearest, black fill)."""
+    """Flip, change the brightness and rotate a photo at random; rotation is nearest-neighbour with black corners."""
     if rng.random() < FLIP:
         image = ImageOps.mirror(image)
     image = ImageEnhance.Brightness(image).enhance(float(rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)))
@@ -17,7 +20,10 @@ def augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def working_size(image: Image.Image, edge: int) -> Image.Image:
-    """The image with its shortest edge at most `edge`: augmenting 12 megapixels to use 336² is waste."""
+    """Scale an image down to a shortest edge of `edge` pixels; a smaller image is returned as it is.
+
+    The vision tower receives 336 × 336 pixels or so; augmenting 12 megapixels at every step would take long.
+    """
     short = min(image.size)
     if short <= edge:
         return image

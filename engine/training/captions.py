@@ -1,4 +1,4 @@
-"""What a training photo may be said to show: the user's captions, or the VLM's own with the name put in."""
+"""Training captions: read the user's, put identifiers into the VLM's own, and vary them (docs/method.md, section 1)."""
 
 import json
 import re
@@ -9,30 +9,34 @@ from engine.core.errors import UsageError
 from engine.core.files import LARGEST_DOCUMENT, read_text
 from engine.vlms.wording import first_noun, has_word, name_for_phrase, noun_phrases, replace_names
 
-_MUCH_LONGER = 1.4
+_MOST_LONGER = 1.4
+"""A variation may have at most this many times the words of its caption, and two more."""
+_STOPS = frozenset("is are sits sitting standing laying lying walking running with in on at".split())
+"""Words that end the subject of a caption."""
+_FORM = 'Form: {"photo.jpg": "Rex on a sofa."}'
 REPHRASE = (
     "Rephrase this caption, changing as little as possible and keeping the word {identifier}: {caption}",
     "Write this caption again with one word changed, keeping the word {identifier}: {caption}",
     "Say the same with another word order, keeping the word {identifier}: {caption}",
     "Replace one word of this caption by a synonym, but never the word {identifier}: {caption}",
 )
-"""What a VLM is asked for the four variations of a caption (method.md §1: as small as possible, identifier kept)."""
+"""Requests for the four variations of a caption; they change as little as possible and keep the identifier."""
 
 
 def load_captions(path: Path) -> dict[str, tuple[str, ...]]:
-    """Read `captions.json`: file name to a caption or a list of captions.
+    """Read `captions.json`: an object from file names to a caption or a list of captions.
 
     Raises:
         UsageError: the file cannot be read or has another form.
     """
     try:
-        found = json.loads(read_text(path, LARGEST_DOCUMENT))
+        document = json.loads(read_text(path, LARGEST_DOCUMENT))
     except (OSError, ValueError) as err:
-        raise UsageError(f"{path} cannot be read as JSON: {err}", hint='Form: {"photo.jpg": "Rex on a sofa."}') from err
-    if not isinstance(found, dict):
-        raise UsageError(f"{path} is not a JSON object", hint='Form: {"photo.jpg": "Rex on a sofa."}')
+        raise UsageError(f"{path} cannot be read as JSON: {err}", hint=_FORM) from err
+    if not isinstance(document, dict):
+        raise UsageError(f"{path} is not a JSON object", hint=_FORM)
     captions = {}
-    for name, value in found.items():
+    for name, value in document.items():
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
             raise UsageError(
@@ -43,23 +47,23 @@ def load_captions(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def with_identifier(caption: str, names: Sequence[str], identifier: str) -> str | None:
-    """A user's caption with the concept's name replaced by its identifier; None when it has no such name."""
+    """Replace the names of a concept by its identifier in a user's text; None when the text holds no such name."""
     text = replace_names(caption, dict.fromkeys(names, identifier))
     return text if has_word(text, identifier) else None
 
 
 def shared_noun(closeups: Sequence[str]) -> tuple[str, ...]:
-    """The noun by which most captions of a concept's own regions speak first: one word, or none."""
-    found = [noun for text in closeups if (noun := first_noun(text))]
-    return (max(sorted(set(found)), key=found.count),) if found else ()
+    """Return the noun that most captions of a concept's close-ups begin with: one word, or none."""
+    nouns = [noun for text in closeups if (noun := first_noun(text))]
+    return (max(sorted(set(nouns)), key=nouns.count),) if nouns else ()
 
 
 def name_in_caption(caption: str, nouns: Sequence[str], identifier: str, closeup: str) -> str:
-    """Put an identifier into a caption that the VLM wrote without knowing the concept (method.md §6).
+    """Put an identifier into a caption that the plain VLM wrote (docs/method.md, section 6).
 
-    The noun phrase with one of the concept's `nouns` becomes the identifier. When there are several, the
-    one that shares most words with `closeup`, the VLM's caption of the concept's own region, is taken;
-    when there is none, the caption's first noun phrase, and failing that the identifier opens the caption.
+    The noun phrase with one of the concept's `nouns` becomes the identifier. Of several phrases, it is the one that
+    shares most words with `closeup`, the VLM's caption of the concept's own region. Without any, the identifier
+    replaces the caption's subject, or else precedes the caption with a colon.
     """
     spans = noun_phrases(caption, *nouns)
     if not spans:
@@ -74,45 +78,37 @@ def name_in_caption(caption: str, nouns: Sequence[str], identifier: str, closeup
 
 
 def _subject_replaced(caption: str, identifier: str) -> str:
+    """Replace a subject of at most five words by an identifier; "IDENTIFIER: caption" where no subject is found."""
     head = caption.split(",")[0].split()
-    stops = (
-        "is",
-        "are",
-        "sits",
-        "sitting",
-        "standing",
-        "laying",
-        "lying",
-        "walking",
-        "running",
-        "with",
-        "in",
-        "on",
-        "at",
-    )
     if head and head[0].lower() in ("a", "an", "the"):
         for i, word in enumerate(head[1:6], 1):
-            if word in stops and i > 1:
+            if word in _STOPS and i > 1:
                 return " ".join([identifier, *caption.split()[i:]])
     return f"{identifier}: {caption}"
 
 
 def vary(caption: str, identifier: str, openings: Sequence[str]) -> tuple[str, ...]:
-    """A caption and variations of it, as small as possible, the identifier kept (method.md §1)."""
+    """Return a caption and variations of it, each with one of the openings before it.
+
+    The caption's first letter becomes lower case behind an opening, unless its first word is the identifier or in
+    upper case.
+    """
     first = caption.split()[0].rstrip(".,:'")
-    keep = first == identifier or (len(first) > 1 and first.isupper())
-    lower = caption if keep else caption[:1].lower() + caption[1:]
-    return (caption, *(opening + lower for opening in openings))
+    keeps_case = first == identifier or (len(first) > 1 and first.isupper())
+    continued = caption if keeps_case else caption[:1].lower() + caption[1:]
+    return (caption, *(opening + continued for opening in openings))
 
 
 def accept_variation(text: str, caption: str, identifier: str) -> str | None:
-    """What a language model made of a caption, when it is a variation of it: one line, other words, the
-    identifier as often as before, not much longer or shorter. None otherwise.
+    """Return a language model's text, stripped, if it is a usable variation of a caption; None otherwise.
+
+    A variation is one line with other words, holds the identifier as often as the caption, has at least half its words
+    and at most 1.4 times its words and two.
     """
     text = text.strip().strip('"').strip()
     same = text.casefold().rstrip(".") == caption.casefold().rstrip(".")
     words, before = len(text.split()), len(caption.split())
-    if not text or "\n" in text or same or not before / 2 <= words <= before * _MUCH_LONGER + 2:
+    if not text or "\n" in text or same or not before / 2 <= words <= before * _MOST_LONGER + 2:
         return None
     return text if _count(text, identifier) == _count(caption, identifier) else None
 
@@ -122,10 +118,10 @@ def _count(text: str, word: str) -> int:
 
 
 def check_coverage(captions: Mapping[str, object], files: Sequence[str], path: Path) -> None:
-    """Make sure that a captions file speaks of at least one of the concept's photos.
+    """Check that the user's captions or answers are for at least one of the concept's photos.
 
     Raises:
-        UsageError: it does not.
+        UsageError: they are for none.
     """
     if not set(captions) & set(files):
         raise UsageError(

@@ -1,6 +1,6 @@
-"""Learning one concept embedding for one frozen VLM (method.md §1). Returns values, does no I/O."""
+"""Optimise one concept embedding for one frozen VLM (docs/method.md, section 1). Returns values and does no I/O."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import engine.core.device  # noqa: F401
@@ -17,14 +17,15 @@ from engine.vlms.base import Vlm
 from engine.vlms.config import Training
 
 MOST_PHOTOS = 8
-"""Photos in one step: all of them up to this many, else a fresh draw each step."""
+"""The largest number of photos in one step; of more photos, this many are drawn anew at each step."""
 
 
 @dataclass(frozen=True)
-class Example:
-    """A training photo and what may be said of it; every caption holds the concept's identifier.
+class TrainingExample:
+    """A training photo, its captions, and its questions with answers.
 
-    `questions` with their answers come beside the request for a caption when answering is learned.
+    Every caption holds the concept's identifier. Where there are questions, each of them is drawn as often as the
+    request for a caption.
     """
 
     image: Image.Image
@@ -34,7 +35,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Step:
-    """One finished optimisation step; losses are those before the update."""
+    """One finished optimisation step, counted from 1; losses are those before the update."""
 
     step: int
     steps: int
@@ -42,10 +43,10 @@ class Step:
     penalty: float
 
 
-def draw_turn(example: Example, request: str, rng: np.random.Generator) -> tuple[str, str]:
-    """Draw a request and its answer: every question as often as the request for a caption, at every step.
+def draw_turn(example: TrainingExample, request: str, rng: np.random.Generator) -> tuple[str, str]:
+    """Draw a request and its answer, uniformly over the questions and the request for a caption.
 
-    The published implementation draws differently and drifts to 92 % captions; the paper's mix is uniform.
+    This is the paper's mix. The reference draws differently and drifts to 92 % captions.
     """
     turns = (Turn(request, example.captions), *example.questions)
     turn = turns[int(rng.integers(len(turns)))] if example.questions else turns[0]
@@ -53,34 +54,38 @@ def draw_turn(example: Example, request: str, rng: np.random.Generator) -> tuple
 
 
 class EmbeddingTrainer:
-    """AdamW on one raw embedding; only its direction matters, because every forward normalises it.
+    """AdamW on one raw embedding; only its direction matters, because every forward pass normalises it.
 
-    The same seed gives the same embedding on a CPU, whether or not training was interrupted: what a
-    step draws depends on the seed and the step alone.
+    The same seed gives the same embedding on a CPU, whether or not the training was interrupted: what a step draws
+    depends only on the seed and the step.
     """
 
     def __init__(
         self,
         vlm: Vlm,
-        examples: list[Example],
+        examples: Sequence[TrainingExample],
         request: str,
         settings: Training,
         seed: int,
         *,
         penalty_weight: float | None = None,
     ) -> None:
+        """Start with numbers drawn uniformly from [0, 1), divided by their L2 norm.
+
+        request: the request for a caption. penalty_weight: used instead of the λ of the VLM's config.
+        """
         self.vlm, self.examples, self.request, self.settings, self.seed = vlm, examples, request, settings, seed
         self.penalty_weight = penalty_weight
         generator = torch.Generator().manual_seed(seed)
-        first = torch.rand(1, vlm.width, generator=generator)
-        self.embedding = torch.nn.Parameter((first / first.norm()).to(vlm.device))
+        initial = torch.rand(1, vlm.width, generator=generator)  # (1, D)
+        self.embedding = torch.nn.Parameter((initial / initial.norm()).to(vlm.device))  # (1, D)
         self.optimizer = torch.optim.AdamW(
             [self.embedding], lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.step = 0
 
     def run(self) -> Iterator[Step]:
-        """Train to the end, a step at a time; stop iterating to pause.
+        """Train to the end, one step for each iteration; stop iterating to pause.
 
         Raises:
             DivergedError: the numbers are no longer finite.
@@ -89,18 +94,19 @@ class EmbeddingTrainer:
             yield self._advance()
 
     def _advance(self) -> Step:
+        """Take one optimisation step."""
         rng = np.random.default_rng((self.seed, self.step))
         batch = self._draw(rng)
         images = [augment(e.image, rng) if self.settings.augment else e.image for e in batch]
         turns = [draw_turn(e, self.request, rng) for e in batch]
-        seen = self.vlm.encode(self.vlm.preprocess(images))
-        rows = self.vlm.inject(seen, [self.embedding] * len(batch))
-        ids, labels = zip(*(self.vlm.encode_example(q, a) for q, a in turns), strict=True)
+        image_features = self.vlm.encode(self.vlm.preprocess(images))
+        rows = self.vlm.inject(image_features, [self.embedding] * len(batch))  # B of (N + 1, D)
+        ids, labels = zip(*(self.vlm.encode_example(request, answer) for request, answer in turns), strict=True)
         losses = self.vlm.loss(rows, [1] * len(batch), list(ids), list(labels), penalty_weight=self.penalty_weight)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         norm = torch.nn.utils.clip_grad_norm_([self.embedding], self.settings.clip)
-        self._check_finite(losses.total.detach(), norm, seen.features[0].dtype)
+        self._check_finite(losses.total.detach(), norm, image_features.features[0].dtype)
         self.optimizer.step()
         self.step += 1
         return Step(
@@ -108,34 +114,35 @@ class EmbeddingTrainer:
         )
 
     def _check_finite(self, loss: Tensor, norm: Tensor, dtype: torch.dtype) -> None:
-        """Make sure that a step can be taken.
+        """Check that a step can be taken.
 
         Raises:
             DivergedError: the loss or the gradient's norm is not finite.
         """
         for name, value in (("loss", loss), ("gradient", norm)):
             if not torch.isfinite(value):
-                format_ = str(dtype).removeprefix("torch.")
+                steps, number_format = self.settings.steps, str(dtype).removeprefix("torch.")
                 raise DivergedError(
-                    f"the {name} is {float(value)} at step {self.step + 1} of {self.settings.steps}, in {format_}",
+                    f"the {name} is {float(value)} at step {self.step + 1} of {steps}, in {number_format}",
                     hint="Train with --dtype float32 or --dtype bfloat16.",
                 )
 
-    def _draw(self, rng: np.random.Generator) -> list[Example]:
+    def _draw(self, rng: np.random.Generator) -> Sequence[TrainingExample]:
+        """Return the examples of one step: all of them, or `MOST_PHOTOS` drawn without replacement."""
         if len(self.examples) <= MOST_PHOTOS:
             return self.examples
         return [self.examples[i] for i in rng.choice(len(self.examples), MOST_PHOTOS, replace=False)]
 
     def state(self) -> dict[str, Tensor]:
-        """Everything needed to go on later: the raw embedding, AdamW's moments and the step."""
+        """Return everything that `restore` needs: raw embedding (1, D), AdamW's moments and the step, on the CPU."""
         moments = self.optimizer.state[self.embedding]
-        found = {"embedding": self.embedding.detach().cpu(), "step": torch.tensor(self.step)}
+        tensors = {"embedding": self.embedding.detach().cpu(), "step": torch.tensor(self.step)}
         if moments:
-            found |= {key: moments[key].detach().cpu() for key in ("exp_avg", "exp_avg_sq")}
-        return found
+            tensors |= {key: moments[key].detach().cpu() for key in ("exp_avg", "exp_avg_sq")}
+        return tensors
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         self.step = int(state["step"])
         with torch.no_grad():
             self.embedding.copy_(state["embedding"])
@@ -146,6 +153,6 @@ class EmbeddingTrainer:
             }
 
     def result(self) -> Tensor:
-        """The learned embedding as it is used: (1, D) float32, unit length, on the CPU."""
-        e = self.embedding.detach().float().cpu()
-        return e / e.norm(dim=-1, keepdim=True)
+        """Return the trained embedding in the form in which it is used: (1, D) float32, unit length, on the CPU."""
+        embedding = self.embedding.detach().float().cpu()  # (1, D)
+        return embedding / embedding.norm(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The questions that an embedding for answering is trained on, and their answers (method.md §6)."""
+"""The questions that an embedding for answering is trained on, and their answers (docs/method.md, section 6)."""
 
 import json
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from engine.core.files import LARGEST_DOCUMENT, read_text
 from engine.vlms.wording import noun_phrases, replace_names
 
 Task = Literal["caption", "vqa"]
+"""What an embedding is trained for: captions, or questions and captions."""
 THING = (
     "What color is {x}?",
     "Where is {x} in the image?",
@@ -33,29 +34,32 @@ PERSON = (
     "What is the expression on {x} face?",
     "Is there anything unique about {x}'s appearance?",
 )
-"""Table 3 of the paper, word for word, without the tenth question: the request for a caption."""
+"""`THING` and `PERSON`: Table 3 of the paper, word for word, without the tenth question, the request for a caption."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A question, or any other request, with the answers that may be given to it."""
+    """A question, or any other request, with its possible answers."""
 
     request: str
     answers: tuple[str, ...]
 
 
-def questions_for(kind: Literal["thing", "person"], own: Mapping[str, list[str]]) -> tuple[str, ...]:
-    """The questions of a kind, `{x}` in them: a VLM's own where it has any, else the paper's. Pets are things."""
-    return tuple(own.get(kind, ())) or (PERSON if kind == "person" else THING)
+def questions_for(kind: Literal["thing", "person"], of_vlm: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """Return the questions for a kind, with `{x}` for the concept; pets are things.
 
-
-def name_in_answer(answer: str, asked: str, noun: str, identifier: str) -> str:
-    """Put an identifier into an answer about "the dog" that the VLM gave without knowing the concept.
-
-    `asked` is the phrase that was asked about, with its article; every phrase with "the" and the noun is
-    replaced as well, one with "a" is somebody else. An answer may come without any: "Yes."
+    of_vlm: the questions of a VLM's config by kind, which replace the paper's where there are any.
     """
-    text = replace_names(answer, {asked: identifier})
+    return tuple(of_vlm.get(kind, ())) or (PERSON if kind == "person" else THING)
+
+
+def name_in_answer(answer: str, phrase: str, noun: str, identifier: str) -> str:
+    """Put an identifier into an answer that the plain VLM gave about "the dog".
+
+    phrase: the phrase that was asked about, with its article. Every other phrase with "the" and the noun becomes the
+    identifier too; a phrase with "a" is about another individual. An answer may hold none of them: "Yes."
+    """
+    text = replace_names(answer, {phrase: identifier})
     for start, end in reversed(noun_phrases(text, noun)):
         if text[start:end].lower().startswith("the "):
             text = text[:start] + identifier + text[end:]
@@ -63,20 +67,20 @@ def name_in_answer(answer: str, asked: str, noun: str, identifier: str) -> str:
 
 
 def load_answers(path: Path) -> dict[str, dict[str, str]]:
-    """Read `answers.json`: file name to questions with their answers.
+    """Read `answers.json`: an object from file names to objects from questions to answers.
 
     Raises:
         UsageError: the file cannot be read or has another form.
     """
     form = 'Form: {"photo.jpg": {"What is Rex holding?": "Rex is holding a ball."}}'
     try:
-        found = json.loads(read_text(path, LARGEST_DOCUMENT))
+        document = json.loads(read_text(path, LARGEST_DOCUMENT))
     except (OSError, ValueError) as err:
         raise UsageError(f"{path} cannot be read as JSON: {err}", hint=form) from err
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise UsageError(f"{path} is not a JSON object", hint=form)
-    for name, turns in found.items():
+    for name, turns in document.items():
         texts = [t for turn in turns.items() for t in turn] if isinstance(turns, dict) else []
         if not texts or not all(isinstance(t, str) and t.strip() for t in texts):
             raise UsageError(f"{path}: the answers of {name!r} are not questions with text", hint=form)
-    return found
+    return document

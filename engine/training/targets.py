@@ -1,16 +1,17 @@
-"""What training says of a concept's photos: captions, variations of them, questions and answers."""
+"""Make the training targets of a concept: captions with variations, and questions with answers, for each photo.
+
+See docs/method.md, sections 1 and 6. The user's texts are used as they are. Missing texts are written by the plain VLM,
+which does not know the concept; then the concept's identifier takes the place of the class word ("the dog").
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from engine.core.class_words import GENERIC, PEOPLE, nouns_of
-from engine.core.errors import NoUsablePhotoError, PhotoError, UsageError
-from engine.core.types import Concept, Kind, Reference
-from engine.photos.decode import load_photo
-from engine.session import Session
+from engine.core.errors import UsageError
+from engine.core.types import Concept, Kind
+from engine.store.concepts import ConceptStore
 from engine.training.captions import (
     REPHRASE,
     accept_variation,
@@ -22,234 +23,216 @@ from engine.training.captions import (
     with_identifier,
 )
 from engine.training.questions import Turn, load_answers, name_in_answer, questions_for
+from engine.training.reference_photos import TrainingPhoto
 from engine.vision.regions import crop
+from engine.vlms.base import Vlm
+from engine.vlms.config import VlmConfig
 from engine.vlms.wording import noun_phrases, replace_names
 
-_WORKING_EDGE = 2
-_ROOM, _ROOM_AROUND_FACE = 1.2, 3.0
-"""How much of the photo around a concept's box its close-up takes in."""
+_CLOSEUP, _CLOSEUP_OF_FACE = 1.2, 3.0
+"""Side of a close-up, in sides of the concept's box; the box of a person shows the face only."""
 
 
 @dataclass(frozen=True)
-class TrainingPhoto:
-    """A reference photo at working size, its box in those pixels."""
+class VlmInUse:
+    """A loaded VLM with its config, and the id and revision under which its texts and embeddings are stored."""
 
-    path: Path
-    image: Image.Image
-    reference: Reference
+    model: Vlm
+    config: VlmConfig
+    id: str
+    revision: str
 
 
 @dataclass(frozen=True)
-class TrainingExample:
-    """What is said of one training photo: captions, and questions with their answers (none for captioning)."""
+class PlainCaption:
+    """What the plain VLM says of a photo, and of the close-up of the concept in it."""
 
-    photo: TrainingPhoto
-    captions: tuple[str, ...]
-    questions: tuple[Turn, ...] = ()
-
-
-def load_references(session: Session, concept: Concept) -> tuple[list[TrainingPhoto], list[str]]:
-    """The photos that a concept was enrolled with, and notes about those that changed or cannot be read.
-
-    Raises:
-        NoUsablePhotoError: there are none, or none can be read any more.
-    """
-    from engine.training.augment import working_size
-
-    if not concept.references:
-        raise NoUsablePhotoError(
-            f"{concept.name!r} has no photos to learn from: it was imported",
-            hint="Give it some: myvlm add-concept NAME PHOTOS. The imported embedding works without.",
-        )
-    edge = _WORKING_EDGE * session.vlm.image_edge
-    found, notes = [], []
-    for reference in concept.references:
-        try:
-            photo = load_photo(reference.path)
-        except PhotoError as err:
-            notes.append(str(err))
-            continue
-        if photo.facts.content_hash != reference.content_hash:
-            notes.append(f"{reference.path.name} has changed since it was enrolled")
-        scaled = _scaled(reference, photo.image.size, edge)
-        scaled = replace(scaled, content_hash=photo.facts.content_hash)
-        found.append(TrainingPhoto(reference.path, working_size(photo.image, edge), scaled))
-    if not found:
-        raise NoUsablePhotoError(
-            f"none of the photos of {concept.name!r} can be read any more",
-            hint="Run myvlm add-concept again with photos that are there.",
-        )
-    return found, notes
-
-
-def _scaled(reference: Reference, size: tuple[int, int], edge: int) -> Reference:
-    """The reference with its box in the pixels of the working image."""
-    if reference.box is None or min(size) <= edge:
-        return reference
-    factor = edge / min(size)
-    b = reference.box
-    return replace(reference, box=type(b)(b.x0 * factor, b.y0 * factor, b.x1 * factor, b.y1 * factor))
+    photo: str
+    closeup: str
 
 
 class TargetBuilder:
-    """Writes the lessons of one concept, from what the user gives and what the un-personalised VLM says."""
+    """Makes the training texts of one concept from the user's files and the plain VLM's captions and answers.
 
-    def __init__(self, session: Session, concept: Concept, photos: Sequence[TrainingPhoto]) -> None:
-        self.session, self.concept, self.photos = session, concept, photos
+    notes: what the user should know: photos for which the VLM wrote the texts.
+    """
+
+    def __init__(self, vlm: VlmInUse, store: ConceptStore, concept: Concept, photos: Sequence[TrainingPhoto]) -> None:
+        self.vlm, self.store, self.concept, self.photos = vlm, store, concept, photos
         self.notes: list[str] = []
-        self._said: tuple[list[str], list[str]] | None = None
+        self._plain_captions: list[PlainCaption] | None = None
 
     def captions(self, path: Path | None) -> list[tuple[str, ...]]:
-        """Captions of each photo with the identifier in them: the user's as they are, one with its variations.
+        """Make the captions of each photo, with the identifier in them; a single caption gets variations.
+
+        path: the user's `captions.json`. Photos that it leaves out get the VLM's own caption.
 
         Raises:
-            UsageError: the user's file does not fit.
+            UsageError: the file does not fit the photos, or a caption does not hold the concept's name.
         """
-        concept = self.concept
         given = load_captions(path) if path else {}
         if path:
             check_coverage(given, [p.path.name for p in self.photos], path)
         drafts = {} if all(p.path.name in given for p in self.photos) else self._drafts()
-        texts: list[tuple[str, ...]] = []
+        captions: list[tuple[str, ...]] = []
         for photo in self.photos:
-            name = photo.path.name
-            own = [
-                with_identifier(t, (concept.name, concept.identifier), concept.identifier) for t in given.get(name, ())
-            ]
-            if any(t is None for t in own):
-                raise UsageError(
-                    f"{path}: a caption of {name} does not name {concept.name!r}",
-                    hint="Every caption must hold the name.",
-                )
-            if not own:
+            texts = self._given_captions(given.get(photo.path.name, ()), photo.path.name, path)
+            if not texts:
                 if path:
-                    self.notes.append(f"{path.name} says nothing of {name}; the VLM wrote its caption")
-                own = [drafts[photo.path]]
-            kept = tuple(t for t in own if t)
-            texts.append(kept if len(kept) > 1 else self._vary(photo, kept[0]))
-        return texts
+                    self.notes.append(f"{path.name} says nothing of {photo.path.name}; the VLM wrote its caption")
+                texts = (drafts[photo.path],)
+            captions.append(texts if len(texts) > 1 else self._vary(photo, texts[0]))
+        return captions
 
-    def questions(self, path: Path | None) -> list[tuple[Turn, ...]]:
-        """Questions about each photo with answers: the user's, else the paper's, answered by the VLM about the
-        class word, which then becomes the identifier (method.md §6).
+    def _given_captions(self, texts: Sequence[str], photo: str, path: Path | None) -> tuple[str, ...]:
+        """Replace the concept's name by its identifier in the user's captions of a photo.
 
         Raises:
-            UsageError: the user's file does not fit.
+            UsageError: a caption does not hold the name.
+        """
+        names, identifier = (self.concept.name, self.concept.identifier), self.concept.identifier
+        captions = []
+        for text in texts:
+            caption = with_identifier(text, names, identifier)
+            if caption is None:
+                raise UsageError(
+                    f"{path}: a caption of {photo} does not name {self.concept.name!r}",
+                    hint="Every caption must hold the name.",
+                )
+            captions.append(caption)
+        return tuple(captions)
+
+    def questions(self, path: Path | None) -> list[tuple[Turn, ...]]:
+        """Make questions about each photo with their answers, with the identifier in them.
+
+        path: the user's `answers.json`. For photos that it leaves out, the plain VLM answers the paper's questions
+        about the class word, which then becomes the identifier (docs/method.md, section 6).
+
+        Raises:
+            UsageError: the file does not fit the photos, or a question does not hold the concept's name.
         """
         given = load_answers(path) if path else {}
         if path:
             check_coverage(given, [p.path.name for p in self.photos], path)
-        missing = [p for p in self.photos if p.path.name not in given]
-        written = dict(zip([p.path for p in missing], self._answers(missing), strict=True))
+        left_out = [i for i, p in enumerate(self.photos) if p.path.name not in given]
+        written = dict(zip(left_out, self._answers(left_out), strict=True))
         if path:
-            self.notes += [f"{path.name} says nothing of {p.path.name}; the VLM wrote its answers" for p in missing]
+            names = [self.photos[i].path.name for i in left_out]
+            self.notes += [f"{path.name} says nothing of {name}; the VLM wrote its answers" for name in names]
         return [
-            written[p.path] if p.path in written else self._given_turns(given[p.path.name], p.path.name, path)
-            for p in self.photos
+            written[i] if i in written else self._given_turns(given[p.path.name], p.path.name, path)
+            for i, p in enumerate(self.photos)
         ]
 
     def _given_turns(self, turns: dict[str, str], photo: str, path: Path | None) -> tuple[Turn, ...]:
+        """Replace the concept's name by its identifier in the user's questions and answers about a photo.
+
+        Raises:
+            UsageError: a question does not hold the name.
+        """
         names, identifier = (self.concept.name, self.concept.identifier), self.concept.identifier
-        found = []
+        converted = []
         for question, answer in turns.items():
-            asked = with_identifier(question, names, identifier)
-            if asked is None:
+            request = with_identifier(question, names, identifier)
+            if request is None:
                 raise UsageError(
                     f"{path}: a question about {photo} does not name {self.concept.name!r}",
                     hint="Every question must hold the name.",
                 )
-            found.append(Turn(asked, (replace_names(answer, dict.fromkeys(names, identifier)),)))
-        return tuple(found)
+            converted.append(Turn(request, (replace_names(answer, dict.fromkeys(names, identifier)),)))
+        return tuple(converted)
 
-    def _look(self) -> tuple[list[str], list[str]]:
-        """What the un-personalised VLM says of every photo, and of the concept's own part of it."""
+    def _look(self) -> list[PlainCaption]:
+        """Caption every photo, and the close-up of the concept in it, with the plain VLM; once for all texts."""
         from engine.vlms import generate
 
-        if self._said is None:
-            wholes, closeups = [], []
+        if self._plain_captions is None:
+            self._plain_captions = []
             for photo in self.photos:
-                views = [photo.image]
+                images = [photo.image]
                 if photo.reference.box is not None:
-                    room = _ROOM_AROUND_FACE if self.concept.kind is Kind.PERSON else _ROOM
-                    views.append(crop(photo.image, photo.reference.box.grown(room, *photo.image.size)))
-                said = generate.caption(self.session.vlm, views, [[] for _ in views])
-                wholes.append(said[0].text)
-                closeups.append(said[-1].text)
-            self._said = wholes, closeups
-        return self._said
+                    side = _CLOSEUP_OF_FACE if self.concept.kind is Kind.PERSON else _CLOSEUP
+                    images.append(crop(photo.image, photo.reference.box.grown(side, *photo.image.size)))
+                results = generate.caption(self.vlm.model, images, [[] for _ in images])
+                self._plain_captions.append(PlainCaption(results[0].text, results[-1].text))
+        return self._plain_captions
 
     def _drafts(self) -> dict[Path, str]:
-        """The VLM's own captions, with the concept's noun phrase replaced by its identifier."""
-        wholes, closeups = self._look()
-        own, shared = nouns_of(self.concept.kind, self.concept.category), shared_noun(closeups)
+        """Take the VLM's own captions, with the concept's noun phrase replaced by its identifier."""
+        plain_captions, identifier = self._look(), self.concept.identifier
+        nouns = nouns_of(self.concept.kind, self.concept.category)
+        shared = shared_noun([c.closeup for c in plain_captions])
         return {
             photo.path: name_in_caption(
-                whole, own if noun_phrases(whole, *own) else shared, self.concept.identifier, closeup
+                c.photo, nouns if noun_phrases(c.photo, *nouns) else shared, identifier, c.closeup
             )
-            for photo, whole, closeup in zip(self.photos, wholes, closeups, strict=True)
+            for photo, c in zip(self.photos, plain_captions, strict=True)
         }
 
     def _vary(self, photo: TrainingPhoto, caption: str) -> tuple[str, ...]:
-        """A caption with its variations: by the VLM's own language model where it can, else from templates."""
-        config, identifier = self.session.vlm_config, self.concept.identifier
-        templates = vary(caption, identifier, config.openings)
+        """Return a caption with its variations: by the VLM's own language model where it can, else from templates."""
+        config = self.vlm.config
+        templates = vary(caption, self.concept.identifier, config.openings)
         if config.variations != "lm":
             return templates
-        own = self._rephrased(photo, caption)
-        return (caption, *[*own, *templates[1:]][: len(REPHRASE)])
+        rephrased = self._rephrased(photo, caption)
+        return (caption, *[*rephrased, *templates[1:]][: len(REPHRASE)])
 
     def _rephrased(self, photo: TrainingPhoto, caption: str) -> tuple[str, ...]:
-        """What the VLM makes of a caption, kept in the store: those of its variations that can be used."""
+        """Let the VLM rephrase a caption; usable variations are kept in the store, and taken from there."""
         from engine.vlms import generate
 
-        session, identifier = self.session, self.concept.identifier
-        key = (self.concept, photo.reference.content_hash, session.vlm_id, session.vlm_revision, caption)
-        known = session.store.load_variations(*key)
-        if known is not None:
-            return known
-        asked = [
-            generate.question_request(session.vlm, r.format(identifier=identifier, caption=caption)) for r in REPHRASE
+        vlm, identifier = self.vlm, self.concept.identifier
+        key = (self.concept, photo.reference.content_hash, vlm.id, vlm.revision, caption)
+        stored = self.store.load_variations(*key)
+        if stored is not None:
+            return stored
+        requests = [
+            generate.question_request(vlm.model, form.format(identifier=identifier, caption=caption))
+            for form in REPHRASE
         ]
-        said = generate.ask_plain(session.vlm, [photo.image], [asked])[0]
-        kept = tuple(dict.fromkeys(t for s in said if (t := accept_variation(s, caption, identifier))))
-        session.store.save_variations(*key, kept)
-        return kept
+        (replies,) = generate.ask_plain(vlm.model, [photo.image], [requests])
+        variations = (accept_variation(reply, caption, identifier) for reply in replies)
+        usable = tuple(dict.fromkeys(v for v in variations if v))
+        self.store.save_variations(*key, usable)
+        return usable
 
-    def _answers(self, photos: Sequence[TrainingPhoto]) -> list[tuple[Turn, ...]]:
+    def _answers(self, indices: Sequence[int]) -> list[tuple[Turn, ...]]:
+        """Let the plain VLM answer questions about the class word in some of the photos; it becomes the identifier."""
         from engine.vlms import generate
 
-        if not photos:
+        if not indices:
             return []
-        concept = self.concept
-        kind = "person" if concept.kind is Kind.PERSON else "thing"
-        forms = questions_for(kind, self.session.vlm_config.questions)
-        noun = self._noun()
-        phrases = [self._phrase(photo, noun) for photo in photos]
-        vlm = self.session.vlm
-        asked = [[generate.question_request(vlm, f.format(x=phrase)) for f in forms] for phrase in phrases]
-        said = generate.ask_plain(vlm, [p.image for p in photos], asked)
+        vlm, identifier, noun = self.vlm.model, self.concept.identifier, self._noun()
+        forms = questions_for("person" if self.concept.kind is Kind.PERSON else "thing", self.vlm.config.questions)
+        phrases = [self._phrase(self._look()[i], noun) for i in indices]
+        requests = [[generate.question_request(vlm, form.format(x=phrase)) for form in forms] for phrase in phrases]
+        replies = generate.ask_plain(vlm, [self.photos[i].image for i in indices], requests)
         return [
             tuple(
-                Turn(f.format(x=concept.identifier), (name_in_answer(a, phrase, noun, concept.identifier),))
-                for f, a in zip(forms, answers, strict=True)
-                if a.strip()
+                Turn(form.format(x=identifier), (name_in_answer(answer, phrase, noun, identifier),))
+                for form, answer in zip(forms, answers, strict=True)
+                if answer.strip()
             )
-            for phrase, answers in zip(phrases, said, strict=True)
+            for phrase, answers in zip(phrases, replies, strict=True)
         ]
 
     def _noun(self) -> str:
-        """The class word: the concept's category, or what the VLM calls most of its close-ups."""
-        category, person = self.concept.category, self.concept.kind is Kind.PERSON
+        """Return the class word: the concept's category, or the noun that the VLM uses in most of its close-ups."""
+        category, is_person = self.concept.category, self.concept.kind is Kind.PERSON
         if category not in GENERIC and category != "person":
             return category
-        nouns = [n for n in shared_noun(self._look()[1]) if not person or n in PEOPLE]
-        return nouns[0] if nouns else "person" if person else category if category == "animal" else "object"
+        nouns = [n for n in shared_noun([c.closeup for c in self._look()]) if not is_person or n in PEOPLE]
+        if nouns:
+            return nouns[0]
+        if is_person:
+            return "person"
+        return category if category == "animal" else "object"
 
-    def _phrase(self, photo: TrainingPhoto, noun: str) -> str:
-        """Who is asked about: "the dog", or where the VLM sees several, "the red dog" of the close-up."""
-        wholes, closeups = self._look()
-        i = self.photos.index(photo)
-        spans = noun_phrases(closeups[i], noun)
-        if len(noun_phrases(wholes[i], noun)) < 2 or not spans:
+    @staticmethod
+    def _phrase(plain: PlainCaption, noun: str) -> str:
+        """Return the phrase for the concept in a question: "the dog", or of several "the red dog" of the close-up."""
+        spans = noun_phrases(plain.closeup, noun)
+        if len(noun_phrases(plain.photo, noun)) < 2 or not spans:
             return f"the {noun}"
-        return "the " + closeups[i][slice(*spans[0])].split(maxsplit=1)[1]
+        return "the " + plain.closeup[slice(*spans[0])].split(maxsplit=1)[1]

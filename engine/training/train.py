@@ -1,4 +1,4 @@
-"""Training a concept's embedding from its references: photos and captions in, a stored vector out."""
+"""Train a concept's embedding for one VLM from its reference photos, and store it (docs/method.md, section 1)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,16 +10,22 @@ from engine.core.errors import DivergedError, NotTrainedError, UsageError
 from engine.core.tensors import load_tensors, save_tensors
 from engine.core.types import Concept, Kind
 from engine.session import Session
-from engine.store.concepts import Embedding
+from engine.store.concepts import ConceptStore, Embedding
 from engine.store.rows import photos_key
 from engine.training.questions import Task, Turn
-from engine.training.targets import TargetBuilder, TrainingExample, load_references
-from engine.vlms.config import Training
+from engine.training.reference_photos import WORKING_EDGES, check_references, load_references
+from engine.training.targets import TargetBuilder, VlmInUse
+from engine.vlms.config import Training, VlmConfig
 
 if TYPE_CHECKING:
-    from engine.training.optimiser import Step
+    import numpy as np
+
+    from engine.training.optimiser import EmbeddingTrainer, Step, TrainingExample
 
 SAVE_EVERY = 25
+"""Steps between two savings of an unfinished training."""
+_LOSS_STEPS = 10
+"""The stored loss is the mean cross-entropy of this many last steps."""
 
 
 class Need(StrEnum):
@@ -32,24 +38,30 @@ class Need(StrEnum):
 
 
 def training_need(session: Session, concept: Concept, task: Task = "caption") -> Need:
-    """Whether a concept should be trained for the session's VLM: it has no embedding, or one that was trained here on
-    other photos than the concept has now (it is used until then). Imported embeddings are left as they are.
+    """Return whether a concept should be trained for the session's VLM.
+
+    It should if it has no embedding, or one that was trained here on other photos than it has now; such an embedding is
+    used until then. Imported embeddings need no training.
     """
     try:
-        known = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision, task)
+        embedding = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision, task)
     except NotTrainedError:
         return Need.UNTRAINED if concept.references else Need.NO_PHOTOS
-    changed = known.photos and concept.references and known.photos != photos_key(concept.references)
-    return Need.NEW_PHOTOS if changed else Need.NOTHING
+    is_outdated = embedding.photos and concept.references and embedding.photos != photos_key(concept.references)
+    return Need.NEW_PHOTOS if is_outdated else Need.NOTHING
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What training will use: the concept, its photos with what is said of them, and the settings."""
+    """What a training uses: the concept, the captions and questions of its photos, and the settings.
+
+    written_by: "you" where captions came from the user's file, else the VLM's name.
+    questions: for each photo that has any, questions with answers; empty unless the task is "vqa".
+    """
 
     concept: Concept
     captions: tuple[tuple[Path, tuple[str, ...]], ...]
-    written_by: str  # "you" or the VLM's name
+    written_by: str
     settings: Training
     seed: int
     notes: tuple[str, ...] = ()
@@ -59,13 +71,24 @@ class Plan:
 
 @dataclass(frozen=True)
 class Progress:
-    """One training step of one concept."""
+    """One training step of one concept; losses are those before the update."""
 
     concept: Concept
     step: int
     steps: int
     cross_entropy: float
     penalty: float
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The arguments of `plan` and `learn`; steps None is the VLM's own number."""
+
+    task: Task
+    captions: Path | None
+    answers: Path | None
+    steps: int | None
+    seed: int
 
 
 def plan(
@@ -78,13 +101,15 @@ def plan(
     steps: int | None = None,
     seed: int = 0,
 ) -> Plan:
-    """Everything that `learn` would use, without training.
+    """Return everything that `train` would use, without training.
+
+    captions, answers: the user's `captions.json` and `answers.json`.
 
     Raises:
         NoUsablePhotoError: none of the references can be read any more.
         UsageError: the captions or answers file does not fit, or the VLM does not answer.
     """
-    return _prepare(session, concept, task, captions, answers, steps, seed)[0]
+    return _prepare(session, concept, _Options(task, captions, answers, steps, seed))[0]
 
 
 def train_concept(
@@ -99,116 +124,147 @@ def train_concept(
 ) -> Iterator[Plan | Progress | Embedding]:
     """Train a concept's embedding: yields the plan, every step, and the stored embedding at the end.
 
-    An interrupted training goes on where it was when it is started again with the same settings.
+    An interrupted training continues where it stopped when it is started again with the same settings.
 
     Raises:
         NoUsablePhotoError: none of the references can be read any more.
         UsageError: the captions or answers file does not fit, or the VLM does not answer.
         DivergedError: the numbers are no longer finite; nothing is stored.
     """
-    from engine.training.optimiser import EmbeddingTrainer, Example
-
-    found, lessons = _prepare(session, concept, task, captions, answers, steps, seed)
-    yield found
-    settings = found.settings
-    examples = [Example(lesson.photo.image, lesson.captions, lesson.questions) for lesson in lessons]
-    request = session.vlm_config.request("caption_of", (concept.identifier,))
-    weight = session.vlm_config.injection.vqa_penalty_weight if task == "vqa" else None
-    trainer = EmbeddingTrainer(session.vlm, examples, request, settings, seed, penalty_weight=weight)
-    state_file = session.store.training_file(concept, session.vlm_id, task)
-    signature = _signature(session, found)
-    _resume(trainer, state_file, signature)
-    tail: list[float] = []
-    for step in _named(trainer.run(), concept):
-        tail = [*tail[-9:], step.cross_entropy]
-        if step.step % SAVE_EVERY == 0 and step.step < step.steps:
-            state = {k: v.numpy() for k, v in trainer.state().items()}
-            save_tensors(state_file, state, {"signature": signature})
+    training_plan, examples = _prepare(session, concept, _Options(task, captions, answers, steps, seed))
+    yield training_plan
+    vlm = _vlm_in_use(session)
+    trainer = _make_trainer(vlm, training_plan, examples)
+    state_file = session.store.training_file(concept, vlm.id, task)
+    last_losses: list[float] = []
+    for step in _run(trainer, state_file, _signature(vlm, training_plan), concept):
+        last_losses = [*last_losses[1 - _LOSS_STEPS :], step.cross_entropy]
         yield Progress(concept, step.step, step.steps, step.cross_entropy, step.penalty)
-    embedding = Embedding(
-        concept.id,
-        session.vlm_id,
-        session.vlm_revision,
-        concept.identifier,
-        settings.steps,
-        seed,
-        sum(tail) / max(1, len(tail)),
-        trainer.result().numpy(),
-        task,
-        photos_key(concept.references),
-    )
+    loss = sum(last_losses) / max(1, len(last_losses))
+    embedding = _to_embedding(vlm, training_plan, trainer.result().numpy(), loss)
     session.store.save_embedding(embedding)
     state_file.unlink(missing_ok=True)
     yield embedding
 
 
-def _named(steps: "Iterator[Step]", concept: Concept) -> "Iterator[Step]":
-    """The steps; what goes wrong in one is said of the concept."""
+def settings_for(training: Training, kind: Kind | None, steps: int | None = None) -> Training:
+    """Return a VLM's training settings for a kind of concept; `steps`, where given, replace the VLM's number."""
+    default = (training.person_steps if kind is Kind.PERSON else None) or training.steps
+    return replace(training, steps=steps or default)
+
+
+def _prepare(session: Session, concept: Concept, options: _Options) -> "tuple[Plan, list[TrainingExample]]":
+    """Check the options before the VLM is loaded, then make the plan and the training examples."""
+    _check_options(session.vlm_config, options)
+    check_references(concept)
+    return _plan_with(_vlm_in_use(session), session.store, concept, options)
+
+
+def _check_options(config: VlmConfig, options: _Options) -> None:
+    """Check that the VLM can learn the task.
+
+    Raises:
+        UsageError: it cannot, or answers are given for another task than "vqa".
+    """
+    if options.answers and options.task != "vqa":
+        raise UsageError("answers are only used when answering is trained", hint="Add --task vqa.")
+    if options.task == "vqa":
+        from engine.vlms import generate
+
+        generate.check_answers(config)
+
+
+def _vlm_in_use(session: Session) -> VlmInUse:
+    return VlmInUse(session.vlm, session.vlm_config, session.vlm_id, session.vlm_revision)
+
+
+def _plan_with(
+    vlm: VlmInUse, store: ConceptStore, concept: Concept, options: _Options
+) -> "tuple[Plan, list[TrainingExample]]":
+    """Make the plan of a training, and an example of each photo that can be read."""
+    from engine.training.optimiser import TrainingExample
+    from engine.vlms import generate
+
+    photos, notes = load_references(concept, edge=WORKING_EDGES * vlm.model.image_edge)
+    builder = TargetBuilder(vlm, store, concept, photos)
+    captions = builder.captions(options.captions)
+    questions = builder.questions(options.answers) if options.task == "vqa" else [()] * len(photos)
+    examples = []
+    for photo, texts, turns in zip(photos, captions, questions, strict=True):
+        asked = tuple(Turn(generate.question_request(vlm.model, t.request), t.answers) for t in turns)
+        examples.append(TrainingExample(photo.image, texts, asked))
+    training_plan = Plan(
+        concept,
+        tuple((photo.path, texts) for photo, texts in zip(photos, captions, strict=True)),
+        "you" if options.captions else vlm.config.name,
+        settings_for(vlm.config.training, concept.kind, options.steps),
+        options.seed,
+        (*notes, *builder.notes),
+        options.task,
+        tuple((photo.path, turns) for photo, turns in zip(photos, questions, strict=True) if turns),
+    )
+    return training_plan, examples
+
+
+def _make_trainer(vlm: VlmInUse, training_plan: Plan, examples: "list[TrainingExample]") -> "EmbeddingTrainer":
+    """Make the trainer of a plan; questions have a penalty weight of their own where the VLM's config has one."""
+    from engine.training.optimiser import EmbeddingTrainer
+
+    request = vlm.config.request("caption_of", (training_plan.concept.identifier,))
+    weight = vlm.config.injection.vqa_penalty_weight if training_plan.task == "vqa" else None
+    return EmbeddingTrainer(
+        vlm.model, examples, request, training_plan.settings, training_plan.seed, penalty_weight=weight
+    )
+
+
+def _to_embedding(vlm: VlmInUse, training_plan: Plan, vector: "np.ndarray", loss: float) -> Embedding:
+    """Make the embedding to store; vector: (1, D) float32 of unit length."""
+    concept = training_plan.concept
+    return Embedding(
+        concept.id,
+        vlm.id,
+        vlm.revision,
+        concept.identifier,
+        training_plan.settings.steps,
+        training_plan.seed,
+        loss,
+        vector,
+        training_plan.task,
+        photos_key(concept.references),
+    )
+
+
+def _run(trainer: "EmbeddingTrainer", state_file: Path, signature: str, concept: Concept) -> "Iterator[Step]":
+    """Train to the end; the state is saved every `SAVE_EVERY` steps, and continued where it has the same signature.
+
+    Raises:
+        DivergedError: the numbers are no longer finite; the message names the concept.
+    """
+    _resume(trainer, state_file, signature)
     try:
-        yield from steps
+        for step in trainer.run():
+            if step.step % SAVE_EVERY == 0 and step.step < step.steps:
+                state = {name: tensor.numpy() for name, tensor in trainer.state().items()}
+                save_tensors(state_file, state, {"signature": signature})
+            yield step
     except DivergedError as err:
         raise DivergedError(f"training of {concept.name!r} went wrong: {err}", hint=err.hint) from err
 
 
-def settings_for(training: Training, kind: Kind | None, steps: int | None = None) -> Training:
-    """A VLM's training settings for a kind of concept; `steps`, where given, win."""
-    own = training.person_steps if kind is Kind.PERSON else None
-    return replace(training, steps=steps or own or training.steps)
+def _signature(vlm: VlmInUse, training_plan: Plan) -> str:
+    """Return a fingerprint of everything that a training depends on; a saved state of another one is not used.
 
-
-def _prepare(
-    session: Session,
-    concept: Concept,
-    task: Task,
-    captions: Path | None,
-    answers: Path | None,
-    steps: int | None,
-    seed: int,
-) -> tuple[Plan, list[TrainingExample]]:
-    from engine.vlms import generate
-
-    if answers and task != "vqa":
-        raise UsageError("answers are only used when answering is trained", hint="Add --task vqa.")
-    if task == "vqa":
-        generate.check_answers(session.vlm_config)
-    settings = settings_for(session.vlm_config.training, concept.kind, steps)
-    photos, notes = load_references(session, concept)
-    author = TargetBuilder(session, concept, photos)
-    texts = author.captions(captions)
-    turns = author.questions(answers) if task == "vqa" else [()] * len(photos)
-    lessons = [
-        TrainingExample(p, c, tuple(Turn(generate.question_request(session.vlm, t.request), t.answers) for t in q))
-        for p, c, q in zip(photos, texts, turns, strict=True)
-    ]
-    found = Plan(
-        concept,
-        tuple((lesson.photo.path, lesson.captions) for lesson in lessons),
-        "you" if captions else session.vlm_config.name,
-        settings,
-        seed,
-        (*notes, *author.notes),
-        task,
-        tuple((p.path, q) for p, q in zip(photos, turns, strict=True) if q),
-    )
-    return found, lessons
-
-
-def _signature(session: Session, plan: Plan) -> str:
+    It is the SHA-256 of the values' `repr`, so that renaming a field of `Turn`, `Training` or `Injection` changes it.
+    """
     from engine.core.files import sha256_of
 
-    parts = (
-        session.vlm_id,
-        session.vlm_revision,
-        plan.captions,
-        plan.questions,
-        plan.settings,
-        plan.seed,
-        session.vlm_config.injection,
-    )
+    p = training_plan
+    parts = (vlm.id, vlm.revision, p.captions, p.questions, p.settings, p.seed, vlm.config.injection)
     return sha256_of(repr(parts).encode())
 
 
-def _resume(trainer: object, path: Path, signature: str) -> None:
+def _resume(trainer: "EmbeddingTrainer", path: Path, signature: str) -> None:
+    """Continue from a saved state, where there is one with this signature."""
     from safetensors import safe_open
 
     if not path.is_file():
@@ -218,4 +274,4 @@ def _resume(trainer: object, path: Path, signature: str) -> None:
             return
     import torch
 
-    trainer.restore({k: torch.from_numpy(v) for k, v in load_tensors(path).items()})  # type: ignore[attr-defined]
+    trainer.restore({name: torch.from_numpy(array) for name, array in load_tensors(path).items()})

@@ -1,4 +1,4 @@
-"""The feature cache: what encoders and detectors found in a photo, by content hash and model."""
+"""The feature cache: results of encoders and detectors, by content hash and model id."""
 
 import sqlite3
 from collections.abc import Collection, Iterable
@@ -19,11 +19,14 @@ _SCHEMA = (
 
 
 class FeatureCache:
-    """Arrays per (content hash, model id); losing it costs time only. It may hold faces of bystanders,
-    so it lies beside the store with the same permissions, and `myvlm concepts clear-cache` empties it.
+    """Arrays for each pair of content hash and model id. A lost cache costs computing time only.
+
+    It may hold the faces of bystanders. Therefore it is stored beside the concept store with the same permissions, and
+    `myvlm concepts clear-cache` empties it.
     """
 
     def __init__(self, folder: Path) -> None:
+        """Use a folder; nothing is created before the first `save`."""
         self._path = folder / "features.db"
 
     @cached_property
@@ -37,7 +40,10 @@ class FeatureCache:
             return open_cache(self._path, _SCHEMA)
 
     def load(self, content_hash: str, model: str) -> dict[str, np.ndarray] | None:
-        """The arrays of a photo for a model, or None. Creates nothing."""
+        """Return the arrays of a photo for a model, by name; None when there are none.
+
+        Also returns None while another process holds the cache. Creates no file; a damaged cache is deleted.
+        """
         if not self._path.exists():
             return None
         query = "select data from features where content_hash = ? and model = ?"
@@ -47,11 +53,11 @@ class FeatureCache:
         except sqlite3.OperationalError:  # another process holds it
             return None
         except (sqlite3.DatabaseError, SafetensorError):
-            self._start_anew()
+            self._discard()
             return None
 
     def has(self, content_hash: str, models: Collection[str]) -> bool:
-        """Whether a photo has arrays for each of some models; the index knows, no array is read. Creates nothing."""
+        """Return whether a photo has arrays for each of some models. Only the index is read, and no file is created."""
         if not self._path.exists():
             return False
         marks = ", ".join("?" * len(models))
@@ -61,12 +67,12 @@ class FeatureCache:
         except sqlite3.OperationalError:  # another process holds it
             return False
         except sqlite3.DatabaseError:
-            self._start_anew()
+            self._discard()
             return False
         return bool(count == len(models))
 
-    def _start_anew(self) -> None:
-        """Throw a damaged cache away."""
+    def _discard(self) -> None:
+        """Close and delete a damaged cache."""
         self._db.close()
         del self._db
         self._delete()
@@ -75,14 +81,14 @@ class FeatureCache:
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
-    def save(self, model: str, found: Iterable[tuple[str, dict[str, np.ndarray]]]) -> None:
-        """Keep the arrays of some photos."""
-        rows = [(content_hash, model, save(arrays)) for content_hash, arrays in found]
+    def save(self, model: str, entries: Iterable[tuple[str, dict[str, np.ndarray]]]) -> None:
+        """Store the arrays of some photos for a model; entries: content hash and arrays by name."""
+        rows = [(content_hash, model, save(arrays)) for content_hash, arrays in entries]
         with transaction(self._db, self._path) as db:
             db.executemany("insert or replace into features values (?, ?, ?)", rows)
 
     def clear(self) -> int:
-        """Forget everything; returns how many entries there were."""
+        """Delete all entries; returns how many there were."""
         if not self._path.exists():
             return 0
         count = self._db.execute("select count(*) from features").fetchone()[0]

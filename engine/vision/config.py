@@ -1,4 +1,4 @@
-"""What myvlm knows about recognisers: one JSON file each under `configs/`, read into `RecogniserConfig`."""
+"""The facts about each recogniser: one JSON file each under `configs/`, read into `RecogniserConfig`."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,10 +12,11 @@ from engine.core.paths import STORYBOOK
 from engine.core.types import Kind
 
 ENCODER_FILES = ("open_clip_pytorch_model.bin", "open_clip_model.safetensors")
-"""What open_clip calls the weights in a hub repository; one of them is enough."""
+"""Names of open_clip's weights in a hub repository; one of them is enough."""
 _EMBEDDED = "embedded:"
+"""Prefix of a path in the storybook's folder of weights, which is shipped with myvlm."""
 _FACES_FOUND = 3
-"""Raise it when faces are found in another way: those in caches are found anew, heads stay."""
+"""Version of the way in which faces are found. After a change, cached faces are found anew, and heads stay valid."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,11 @@ class ThresholdPrior:
 
 @dataclass(frozen=True)
 class FaceQuality:
-    """What a face must have so that it may be named: shorter side in pixels of the photo, sharpness and turn as
-    `engine.vision.faces.Face` has them.
+    """The quality that a face must have to be named (docs/recognition.md, Detections).
+
+    min_side: shorter side of the face's box, in pixels of the photo.
+    min_sharpness: variance of the Laplacian of the aligned face, in grey levels squared; see `faces.Face`.
+    max_turn: distance of the nose from the middle between the eyes, in eye distances; see `faces.Face`.
     """
 
     min_side: float
@@ -43,9 +47,14 @@ class FaceQuality:
 
 @dataclass(frozen=True)
 class FaceSource:
-    """An insightface pack: its folder, the square its detector works in, the cosine similarity from which two faces
-    are one person in the paper, which faces are good enough, and a file of strangers' features, or None. files: those
-    of the pack that are used, license: the pack's own; both for packs that are not shipped.
+    """An insightface model pack.
+
+    folder: the folder with the pack's ONNX files.
+    det_size: side in pixels of the square to which the detector scales a photo.
+    threshold: cosine similarity from which the paper's heads take two faces for one person.
+    gate: the quality that a face must have to be named.
+    bank: a file with the features of other people's faces, or None.
+    files, license: the files of the pack that are used, and its licence; for packs that are not shipped.
     """
 
     name: str
@@ -59,20 +68,26 @@ class FaceSource:
 
     @property
     def on_disk(self) -> bool:
-        """Whether the pack is on this disk."""
+        """Return whether the pack is on this disk."""
         return any(self.folder.glob("*.onnx"))
 
 
 @dataclass(frozen=True)
 class RecogniserConfig:
-    """Encoder, detector, face pack and head recipe that belong together.
+    """An encoder, a detector, a face pack and the settings of heads that belong together.
 
-    `encoder` and `pretrained` are open_clip's names; `detector` is a folder or hub id of a transformers
-    object detector, or None; `bank` a file of negative features, or None; `head` the settings of
-    `engine.recognition.linear_head.HeadTraining`; `open_set` what labelled libraries taught of "faces" and
-    "regions"; `alike` from which cosine of the means of their reference photos two concepts are the same individual,
-    for "faces" and "regions", where that was measured; `drawn_only`: it was trained on drawings, and makes little of real photos.
-    `encoder_repo` is the hub repository that open_clip takes the encoder from, "" for a shipped one.
+    encoder, pretrained: open_clip's names of the image encoder.
+    detector: folder or hub id of a transformers object detector; None for a grid of regions.
+    detector_threshold: least score of a detection, 0..1.
+    head: the settings of the paper's linear heads, `recognition.linear_head.HeadTraining`.
+    threshold: probability from which the paper's linear heads accept a region, 0..1.
+    augmentations: altered crops of each reference region that a head is trained on, besides the crop itself.
+    bank: a file of negative features, or None.
+    open_set: where thresholds usually are, measured on labelled libraries, for "faces" and "regions".
+    alike: cosine similarity of the means of two concepts' reference photos from which they are the same individual, for
+        "faces" and "regions"; a missing entry was not measured.
+    drawn_only: whether it was trained on drawings, and recognises little in real photos.
+    encoder_repo: the hub repository from which open_clip takes the encoder; "" for a shipped one.
     """
 
     name: str
@@ -94,50 +109,53 @@ class RecogniserConfig:
 
     @property
     def encoder_on_disk(self) -> bool:
-        """Whether the encoder's weights are shipped or in the hub cache."""
+        """Return whether the encoder's weights are shipped or in the hub cache."""
         from huggingface_hub import try_to_load_from_cache
 
         cached = (try_to_load_from_cache(self.encoder_repo, f) for f in ENCODER_FILES) if self.encoder_repo else ("",)
-        return any(isinstance(found, str) for found in cached)
+        return any(isinstance(path, str) for path in cached)
 
     @property
     def id(self) -> str:
-        """Identifies the features: heads and caches of another id are never mixed with these."""
+        """Return the id of the region features; heads and cached features of different ids are never mixed."""
         encoder = f"{self.encoder}/{self.pretrained}" if self.pretrained else _version(self.encoder)
         detector = f"{_version(self.detector)}@{self.detector_threshold}" if self.detector else "grid"
         return f"{self.name}:{encoder}:{detector}"
 
     @property
     def faces_id(self) -> str:
-        """Identifies face embeddings in the same way."""
+        """Return the id of the face embeddings."""
         return f"faces:{self.faces.name}:{_version(str(self.faces.folder))}"
 
     @property
     def found_faces_id(self) -> str:
-        """Identifies a photo's faces, where and how good they are, in the same way."""
+        """Return the id of a photo's cached faces: embeddings, boxes and quality."""
         return f"found-{_FACES_FOUND}:{self.faces_id}"
 
     @property
     def regions_id(self) -> str:
-        """Identifies a photo's regions with their features in the same way."""
+        """Return the id of a photo's cached regions with their features."""
         return f"regions:{self.id}"
 
-    def usual(self, kind: Kind) -> ThresholdPrior:
-        """Where the open-set head's thresholds usually are for a kind of concept."""
+    def threshold_prior(self, kind: Kind) -> ThresholdPrior:
+        """Return where the thresholds usually are for a kind of concept."""
         return self.open_set["faces" if kind is Kind.PERSON else "regions"]
 
-    def alike_of(self, kind: Kind) -> float | None:
-        """How alike the means of two concepts of a kind are when they are one; None where that was not measured."""
+    def duplicate_threshold(self, kind: Kind) -> float | None:
+        """Return the cosine similarity from which two concepts of a kind are the same individual (`alike`), or None."""
         return self.alike.get("faces" if kind is Kind.PERSON else "regions")
 
     def head_id(self, kind: Kind) -> str:
-        """The id under which heads of a kind are stored: that of the face pack or of the encoder."""
+        """Return the id under which heads of a kind are stored: the face pack's or the encoder's."""
         return self.faces_id if kind is Kind.PERSON else self.id
 
 
 @lru_cache(maxsize=16)
 def _version(source: str) -> str:
-    """What tells one version of shipped weights from another, wherever they are installed; other sources by name."""
+    """Return the version of a source of weights: a fingerprint of shipped files, else the name of folder or hub id.
+
+    The fingerprint does not depend on the place where myvlm is installed.
+    """
     folder = Path(source.removeprefix("local-dir:"))
     if not folder.is_relative_to(STORYBOOK):
         return folder.name if folder.is_absolute() else source
@@ -146,26 +164,27 @@ def _version(source: str) -> str:
 
 
 def list_recognisers() -> tuple[RecogniserConfig, ...]:
-    """Every recogniser known by name, sorted."""
+    """Read the config of every recogniser that myvlm knows, sorted by file name."""
     files = resources.files("engine.vision").joinpath("configs").iterdir()
     texts = [f.read_text("utf-8") for f in sorted(files, key=lambda f: f.name) if f.name.endswith(".json")]
     return tuple(_parse(t) for t in texts)
 
 
 def find_recogniser(name: str) -> RecogniserConfig:
-    """The recogniser of a name.
+    """Return the config of the recogniser with a name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: no recogniser has that name.
     """
-    known = list_recognisers()
-    for config in known:
+    configs = list_recognisers()
+    for config in configs:
         if config.name == name:
             return config
-    raise UsageError(f"no recogniser called {name!r}", hint=f"Known: {', '.join(c.name for c in known)}.")
+    raise UsageError(f"no recogniser called {name!r}", hint=f"Known: {', '.join(c.name for c in configs)}.")
 
 
 def _parse(text: str) -> RecogniserConfig:
+    """Read a config from its JSON text."""
     facts = json.loads(text)
     faces = facts["faces"]
     faces["folder"] = Path(_place(faces["folder"])).expanduser()
@@ -181,4 +200,5 @@ def _parse(text: str) -> RecogniserConfig:
 
 
 def _place(text: str) -> str:
+    """Replace the prefix of shipped weights by their folder."""
     return text.replace(_EMBEDDED, f"{STORYBOOK}/")

@@ -1,4 +1,4 @@
-"""Object boxes, by any object detector of transformers (RT-DETR, D-FINE, YOLOS, …)."""
+"""Find objects with an object detector of transformers (RT-DETR, D-FINE, YOLOS, …)."""
 
 from pathlib import Path
 
@@ -13,15 +13,18 @@ from engine.core.errors import WeightsMissingError, is_out_of_memory
 from engine.vision.regions import Region
 
 _SAME_OBJECT = 0.7
-"""Detections that overlap more (IoU) are one object; set-prediction models repeat themselves at times."""
+"""Intersection over union above which two detections are one object; set-prediction models may repeat one."""
+_SMALLEST_SIDE = 4
+"""Detections with a shorter side, in pixels, are dropped."""
 MOST_OBJECTS = 24
+"""The largest number of objects for each photo."""
 
 
 class ObjectDetector:
-    """A detector used for where something is; its class words are no more than a guess at what."""
+    """A detector that tells where objects are; its class words are only a guess."""
 
     def __init__(self, source: str, threshold: float, device: torch.device) -> None:
-        """Load a detector from a folder or from the local hub cache.
+        """Load a detector from a folder or from the local hub cache; `threshold` is the least score, 0..1.
 
         Raises:
             WeightsMissingError: it is not on this disk.
@@ -40,17 +43,23 @@ class ObjectDetector:
 
     @torch.inference_mode()
     def find(self, images: list[Image.Image]) -> list[list[Region]]:
-        """Each image's objects, most certain first, boxes in its own pixels."""
+        """Find each image's objects, highest score first; boxes are in that image's pixels."""
         inputs = self._processor(images, return_tensors="pt").to(self._device)
         outputs = self._model(**inputs)
         sizes = [(i.height, i.width) for i in images]
-        found = self._processor.post_process_object_detection(outputs, self._threshold, target_sizes=sizes)
-        return [self._distinct(f, image) for f, image in zip(found, images, strict=True)]
+        detections = self._processor.post_process_object_detection(outputs, self._threshold, target_sizes=sizes)
+        return [self._distinct(of_image, image) for of_image, image in zip(detections, images, strict=True)]
 
-    def _distinct(self, found: dict[str, torch.Tensor], image: Image.Image) -> list[Region]:
+    def _distinct(self, detections: dict[str, torch.Tensor], image: Image.Image) -> list[Region]:
+        """Drop detections that are too small or repeat one with a higher score.
+
+        detections: scores (R,), labels (R,) and boxes (R, 4), xyxy in the image's pixels.
+        """
         kept: list[Region] = []
-        for i in torch.argsort(found["scores"], descending=True, stable=True).tolist():
-            box = Box(*found["boxes"][i].tolist()).clipped(*image.size)
-            if box.x1 - box.x0 >= 4 and box.y1 - box.y0 >= 4 and all(iou(box, k.box) <= _SAME_OBJECT for k in kept):
-                kept.append(Region(box, "detector", self._model.config.id2label[int(found["labels"][i])]))
+        for i in torch.argsort(detections["scores"], descending=True, stable=True).tolist():
+            box = Box(*detections["boxes"][i].tolist()).clipped(*image.size)
+            if min(box.x1 - box.x0, box.y1 - box.y0) < _SMALLEST_SIDE:
+                continue
+            if all(iou(box, region.box) <= _SAME_OBJECT for region in kept):
+                kept.append(Region(box, "detector", self._model.config.id2label[int(detections["labels"][i])]))
         return kept[:MOST_OBJECTS]

@@ -1,4 +1,4 @@
-"""Image features for object heads, by open_clip."""
+"""Compute the image features of regions with open_clip."""
 
 import warnings
 from dataclasses import dataclass
@@ -14,11 +14,15 @@ from PIL import Image
 from engine.core.errors import WeightsMissingError, first_line, is_out_of_memory
 
 BATCH = 32
+"""Images that are encoded at a time."""
 
 
 @dataclass(frozen=True)
 class EncoderSource:
-    """How open_clip names an encoder: `model` with a `pretrained` tag, or `local-dir:PATH`, or `hf-hub:ID`."""
+    """An encoder's name in myvlm, and in open_clip.
+
+    model: with a `pretrained` tag, or `local-dir:PATH`, or `hf-hub:ID`.
+    """
 
     name: str
     model: str
@@ -26,10 +30,10 @@ class EncoderSource:
 
 
 class ImageEncoder:
-    """An open_clip image tower; features are projected class tokens of unit length."""
+    """An open_clip image encoder; features are projected class tokens of unit length."""
 
     def __init__(self, source: EncoderSource, device: torch.device, dtype: torch.dtype) -> None:
-        """Load a tower.
+        """Load an encoder.
 
         Raises:
             WeightsMissingError: its weights are not on this disk.
@@ -52,11 +56,11 @@ class ImageEncoder:
 
     @torch.inference_mode()
     def encode(self, images: list[Image.Image]) -> np.ndarray:
-        """Unit features of RGB images: (N, D) float32."""
-        found = []
+        """Compute the features of N > 0 RGB images: (N, D) float32 of unit length."""
+        features = []
         for start in range(0, len(images), BATCH):
-            pixels = torch.stack([self._transform(i) for i in images[start : start + BATCH]])
-            out = self._visual(pixels.to(self.device, self.dtype))
-            pooled = out[0] if isinstance(out, tuple) else out
-            found.append(torch.nn.functional.normalize(pooled.float(), dim=-1).cpu().numpy())
-        return np.concatenate(found)
+            pixel_values = torch.stack([self._transform(i) for i in images[start : start + BATCH]])  # (B, 3, S, S)
+            out = self._visual(pixel_values.to(self.device, self.dtype))
+            pooled = out[0] if isinstance(out, tuple) else out  # (B, D)
+            features.append(torch.nn.functional.normalize(pooled.float(), dim=-1).cpu().numpy())
+        return np.concatenate(features)

@@ -1,9 +1,10 @@
-"""Faces, by insightface: detect with SCRFD, align, embed with ArcFace."""
+"""Find faces with insightface: detect with SCRFD, align, embed with ArcFace (docs/recognition.md, Detections)."""
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -13,24 +14,35 @@ from engine.core.errors import EnvironmentFault, WeightsMissingError, is_out_of_
 from engine.vision.regions import overlaps
 
 MODULES = ("detection", "recognition")
-"""Without this filter insightface runs four nets a face instead of one."""
+"""The models of a pack that are loaded; without this filter insightface runs four networks a face instead of one."""
 CUDA = "CUDAExecutionProvider"
+"""ONNX Runtime's name for running on a CUDA GPU."""
 _WINDOW = 5.0
-"""Side of the window for a second look at a small face, in sides of the face. Landmarks of faces of 20 detector pixels
-are coarse, and what is aligned by them is somebody else: of 23 such storybook faces 2 were recognised at the first
-look, none at 2.5, 14 at 3.5, 20 at 5.
+"""Side of the window for the second detection of a small face, in sides of the face.
+
+The landmarks of faces of 20 detector pixels are coarse, and a face that is aligned by them looks like another person.
+Of 23 such storybook faces, 2 were recognised after the first detection; after a second one none in windows of 2.5
+sides, 14 in windows of 3.5 and 20 in windows of 5 (docs/experiments.md#second-look-at-small-faces).
 """
 _SMALL = 48.0
-"""Sides in pixels of what the detector sees, under which a face is looked at again."""
-_MOST_LOOKS = 24
+"""Faces with a larger side below this are detected a second time; in pixels of the image that the detector receives."""
+_MOST_WINDOWS = 24
+"""The largest number of windows for each photo."""
 _SAME_FACE = 0.3
+"""Intersection over union above which two detections are the same face."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """A detected face. embedding: (D,) float32 of unit length; score: detector confidence 0..1; sharpness: variance of
-    the Laplacian of the aligned face in grey levels (Pech-Pacheco et al. 2000), 0 is a blur; turn: how far the nose is
-    from between the eyes, in eye distances, 0 is frontal and a profile over 0.5.
+    """A detected face.
+
+    box: in pixels of the upright photo.
+    score: the detector's confidence, 0..1.
+    embedding: (D,) float32 of unit length.
+    sharpness: variance of the Laplacian of the aligned face, in grey levels squared (Pech-Pacheco et al. 2000); 0 for a
+        uniform image.
+    turn: distance of the nose from the middle between the eyes, along the line of the eyes and in eye distances; 0 is
+        frontal, a profile is above 0.5.
     """
 
     box: Box
@@ -40,11 +52,37 @@ class Face:
     turn: float = 0.0
 
 
+class _Detector(Protocol):
+    """The detection model of a pack."""
+
+    def detect(self, img: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Detect faces in (H, W, 3) uint8 BGR: boxes with scores (F, 5) and landmarks (F, 5, 2), in its pixels."""
+
+
+class _Recognizer(Protocol):
+    """The recognition model of a pack; `input_size` is in pixels."""
+
+    input_size: tuple[int, int]
+
+    def get_feat(self, imgs: Sequence[np.ndarray]) -> np.ndarray:
+        """Embed aligned faces: (N, D) float32, not normalised."""
+
+
+class _Pack(Protocol):
+    """What is used of insightface's `FaceAnalysis`, which has no annotations."""
+
+    det_model: _Detector
+    models: Mapping[str, _Recognizer]
+
+    def prepare(self, ctx_id: int, det_thresh: float, det_size: tuple[int, int]) -> None:
+        """Set the device (-1 is the CPU), the least score of a detection and the detector's input size."""
+
+
 class FaceAnalyser:
-    """An insightface model pack: a folder with a detector and a recogniser in ONNX."""
+    """An insightface model pack: a folder with a detection and a recognition model in ONNX."""
 
     def __init__(self, folder: Path, *, name: str, det_size: int, use_cuda: bool) -> None:
-        """Load a pack.
+        """Load a pack; `det_size` is the side in pixels of the square to which the detector scales a photo.
 
         Raises:
             WeightsMissingError: the folder holds no ONNX files.
@@ -60,7 +98,7 @@ class FaceAnalyser:
         self._app.prepare(ctx_id=0 if use_cuda else -1, det_thresh=0.5, det_size=(det_size, det_size))
 
     def find(self, image: Image.Image) -> list[Face]:
-        """Faces of an upright RGB photo, largest first; embeddings computed once, in one batch."""
+        """Find the faces in an upright RGB photo, largest first; all of them are embedded in one batch."""
         from insightface.utils import face_align
 
         if max(image.size) > self._det_size * min(image.size):
@@ -69,74 +107,81 @@ class FaceAnalyser:
         boxes, landmarks = self._app.det_model.detect(pixels)
         if not len(boxes):
             return []
-        self._look_again(pixels, boxes, landmarks)
+        self._redetect_small(pixels, boxes, landmarks)
         size = self._app.models["recognition"].input_size[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # insightface calls an old name in scikit-image
             aligned = [face_align.norm_crop(pixels, landmark=k, image_size=size) for k in landmarks]
         faces = []
-        for found, points, crop, vector in zip(boxes, landmarks, aligned, self.embed(aligned), strict=True):
-            box = Box(*map(float, found[:4])).clipped(*image.size)
-            faces.append(Face(box, float(found[4]), vector, _sharpness(crop), _turn(points)))
+        for box_and_score, points, crop, vector in zip(boxes, landmarks, aligned, self.embed(aligned), strict=True):
+            box = Box(*map(float, box_and_score[:4])).clipped(*image.size)
+            faces.append(Face(box, float(box_and_score[4]), vector, _sharpness(crop), _turn(points)))
         return sorted(faces, key=lambda f: -f.box.area)
 
-    def _look_again(self, pixels: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray) -> None:
-        """Find small faces again, in windows around them; boxes (F, 5) and landmarks (F, 5, 2) change in place."""
-        height, width = pixels.shape[:2]
-        sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)
-        left = set(np.flatnonzero(sides * self._det_size / max(height, width) < _SMALL).tolist())
-        looks = 0
-        for i in sorted(left, key=lambda i: -sides[i]):
-            if i not in left or looks == _MOST_LOOKS:
-                continue  # another face's window showed it
-            looks += 1
+    def _redetect_small(self, pixels: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray) -> None:
+        """Detect small faces again, in windows around them, largest first.
+
+        pixels: (H, W, 3); boxes: (F, 5) and landmarks: (F, 5, 2) are changed in place.
+        """
+        sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)  # (F,)
+        pending = set(np.flatnonzero(sides * self._det_size / max(pixels.shape[:2]) < _SMALL).tolist())
+        windows = 0
+        for i in sorted(pending, key=lambda i: -sides[i]):
+            if i not in pending or windows == _MOST_WINDOWS:
+                continue  # the face was in another face's window
+            windows += 1
+            pending.discard(i)
             half, (x, y) = _WINDOW * sides[i] / 2, (boxes[i, :2] + boxes[i, 2:4]) / 2
             x0, y0 = max(0, int(x - half)), max(0, int(y - half))
             window = pixels[y0 : int(y + half) + 1, x0 : int(x + half) + 1]
-            found, points = self._app.det_model.detect(np.ascontiguousarray(window))
-            left.discard(i)
-            if not len(found):
+            detected, points = self._app.det_model.detect(np.ascontiguousarray(window))
+            if not len(detected):
                 continue
-            found[:, :4] += (x0, y0, x0, y0)
-            inside = [k for k in left if sides[k] * 2 > sides[i] and _within(boxes[k], x0, y0, window.shape)]
-            own = boxes[[i, *inside], :4]
-            shared = overlaps(np.concatenate([own, found[:, :4]]))[: len(own), len(own) :]
-            for row, k in enumerate((i, *inside)):
+            detected[:, :4] += (x0, y0, x0, y0)
+            inside = [k for k in pending if sides[k] * 2 > sides[i] and _within(boxes[k], x0, y0, window.shape)]
+            faces = [i, *inside]
+            shared = overlaps(np.concatenate([boxes[faces, :4], detected[:, :4]]))[: len(faces), len(faces) :]
+            for row, k in enumerate(faces):
                 best = int(shared[row].argmax())
                 if shared[row, best] > _SAME_FACE:
-                    boxes[k], landmarks[k] = found[best], points[best] + (x0, y0)
-                    shared[:, best] = 0.0  # is nobody else's
-                    left.discard(k)
+                    boxes[k], landmarks[k] = detected[best], points[best] + (x0, y0)
+                    shared[:, best] = 0.0  # a detection belongs to one face
+                    pending.discard(k)
 
     def embed(self, aligned: list[np.ndarray]) -> np.ndarray:
-        """Unit embeddings (N, D) float32 of aligned faces, (112, 112, 3) uint8 BGR each."""
+        """Embed aligned faces, (112, 112, 3) uint8 BGR each: (N, D) float32 of unit length."""
         vectors = self._app.models["recognition"].get_feat(aligned)
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _within(box: np.ndarray, x0: int, y0: int, shape: tuple[int, ...]) -> bool:
-    """Whether a face with as much again around it is in a window."""
+    """Return whether a face, with half its size on each side around it, is within a window at (x0, y0)."""
     w, h = box[2] - box[0], box[3] - box[1]
     lows, highs = (box[0] - w / 2, box[1] - h / 2), (box[2] + w / 2, box[3] + h / 2)
     return bool(min(lows[0] - x0, lows[1] - y0) >= 0 and highs[0] <= x0 + shape[1] and highs[1] <= y0 + shape[0])
 
 
 def _sharpness(aligned: np.ndarray) -> float:
-    """Of an aligned face (H, W, 3) uint8."""
-    grey = aligned.mean(axis=2)
+    """Return the variance of the Laplacian of an aligned face (H, W, 3) uint8 (Pech-Pacheco et al. 2000)."""
+    grey = aligned.mean(axis=2)  # (H, W)
     inner = grey[1:-1, 1:-1]
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return float((around - 4.0 * inner).var())
 
 
 def _turn(landmarks: np.ndarray) -> float:
-    """Of the landmarks (5, 2): left eye, right eye, nose, corners of the mouth."""
+    """Return a face's turn from its landmarks (5, 2): left eye, right eye, nose, corners of the mouth; see `Face`."""
     left, right, nose = landmarks[:3]
     axis = right - left
     return float(abs((nose - (left + right) / 2) @ axis) / max(float(axis @ axis), 1e-6))
 
 
-def _load(folder: Path, use_cuda: bool) -> Any:
+def _load(folder: Path, use_cuda: bool) -> _Pack:
+    """Load the detection and recognition models of a pack.
+
+    Raises:
+        EnvironmentFault: the files cannot be loaded.
+    """
     import onnxruntime
 
     providers = [CUDA, "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
@@ -147,7 +192,8 @@ def _load(folder: Path, use_cuda: bool) -> Any:
         from insightface.app import FaceAnalysis
 
         try:
-            return FaceAnalysis(name=str(folder), allowed_modules=list(MODULES), providers=providers)
+            pack: _Pack = FaceAnalysis(name=str(folder), allowed_modules=list(MODULES), providers=providers)
+            return pack
         except Exception as err:  # onnxruntime and onnx raise types of their own for damaged files
             if is_out_of_memory(err):
                 raise

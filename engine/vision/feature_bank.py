@@ -1,4 +1,4 @@
-"""The shipped bank of negative features: what other things look like to an encoder."""
+"""Load the shipped banks of negative features: features of other objects and of other people's faces."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,20 +12,20 @@ from engine.vision.config import RecogniserConfig
 
 @dataclass(frozen=True)
 class FeatureBank:
-    """features: (N, D) unit vectors."""
+    """Negative features, (N, D) float32 of unit length."""
 
     features: np.ndarray
 
 
 def load_bank(config: RecogniserConfig) -> FeatureBank:
-    """The bank that belongs to a recogniser; empty when it has none."""
+    """Load the bank of a recogniser's region features; empty, (0, 1), when it has none."""
     if config.bank is None or not config.bank.is_file():
         return FeatureBank(np.zeros((0, 1), np.float32))
     return _load(config.bank)
 
 
 def load_face_bank(config: RecogniserConfig) -> FeatureBank:
-    """The bank of strangers' faces that belongs to a face pack; empty when it has none."""
+    """Load the bank of other people's faces of a face pack; empty, (0, 1), when it has none."""
     if config.faces.bank is None or not config.faces.bank.is_file():
         return FeatureBank(np.zeros((0, 1), np.float32))
     return _load(config.faces.bank)
@@ -33,6 +33,6 @@ def load_face_bank(config: RecogniserConfig) -> FeatureBank:
 
 @lru_cache(maxsize=4)
 def _load(path: Path) -> FeatureBank:
-    features = load_tensors(path)["features"].astype(np.float32)  # int8 of unit vectors
+    features = load_tensors(path)["features"].astype(np.float32)  # (N, D), stored as int8
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     return FeatureBank(features)

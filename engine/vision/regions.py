@@ -1,4 +1,4 @@
-"""Regions of a photo that may show a concept: detected objects, the whole photo, a small grid."""
+"""Regions of a photo that may show a concept: detected objects, the whole photo, and the cells of a small grid."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,19 @@ from PIL import Image
 from engine.core.boxes import Box
 
 MARGIN = 1.15
-"""Crops are this much larger than their region, so that edges and ears are inside."""
+"""Sides of a crop, in sides of its region; the margin keeps the object's edges (ears, tails) inside."""
 _GRID = ((1, 1.0), (2, 0.6), (3, 0.42))
-"""Grid levels: cells a side, and the side of a cell as a share of the photo's."""
+"""Grid levels: number of cells in each direction, and side of a cell as a share of the photo's side."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a photo, and where it came from: `detector`, `grid` or `photo`; a detector's may have a class word."""
+    """A part of a photo.
+
+    box: in pixels of the upright photo.
+    source: "detector", "grid", or "photo" for the whole photo.
+    word: the detector's class word, or "".
+    """
 
     box: Box
     source: str
@@ -24,27 +29,27 @@ class Region:
 
 @dataclass(frozen=True)
 class RegionFeatures:
-    """Regions of one photo with their unit features, (R, D) float32."""
+    """The regions of one photo with their features: (R, D) float32 of unit length."""
 
     regions: tuple[Region, ...]
     features: np.ndarray
 
 
 def grid_regions(width: int, height: int) -> list[Region]:
-    """The whole photo and overlapping cells, so that nothing hinges on a detector."""
-    found = []
+    """Return the whole photo and overlapping cells, as boxes in its pixels, for photos without detected objects."""
+    regions = []
     for cells, share in _GRID:
         w, h = width * share, height * share
         for row in range(cells):
             for column in range(cells):
                 x = 0 if cells == 1 else (width - w) * column / (cells - 1)
                 y = 0 if cells == 1 else (height - h) * row / (cells - 1)
-                found.append(Region(Box(x, y, x + w, y + h), "photo" if cells == 1 else "grid"))
-    return found
+                regions.append(Region(Box(x, y, x + w, y + h), "photo" if cells == 1 else "grid"))
+    return regions
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:
-    """The pixels of a region with a little margin, padded to a square with grey (no distortion)."""
+    """Crop a region with a margin, padded with grey to a square so that nothing is distorted."""
     grown = box.grown(MARGIN, *image.size)
     x0, y0, x1, y1 = (round(v) for v in (grown.x0, grown.y0, grown.x1, grown.y1))
     part = image.crop((x0, y0, max(x0 + 1, x1), max(y0 + 1, y1)))

@@ -1,4 +1,4 @@
-"""What every VLM family offers, and the values that pass between it and its callers."""
+"""The protocol that every VLM family implements, and the values that pass between it and its callers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,29 +14,33 @@ from engine.core.boxes import Box
 from engine.vlms.config import VlmConfig
 
 IGNORED = -100
-"""Label of a token that is not supervised."""
-_LONGEST = 8
+"""Label of a token that is not supervised: the value that `torch.nn.functional.cross_entropy` ignores."""
+_MAX_ASPECT_RATIO = 8
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What the VLM sees of a batch of photos.
+    """The image rows of a batch of photos, at the place where concept rows are appended.
 
-    features: (B, N, D) where concept rows are appended, or B of (N_i, D) where photos have different numbers of
-    rows; norms: (B,) the L2 norm that a concept row takes there.
+    features: (B, N, D), or B tensors (N_i, D) where photos have different numbers of rows.
+    norms: (B,), the L2 norm that the concept rows of each photo are given.
     """
 
     features: Tensor | list[Tensor]
     norms: Tensor
 
-    def chosen(self, photos: list[int]) -> "ImageFeatures":
-        """The same of some of the photos."""
+    def select(self, photos: list[int]) -> "ImageFeatures":
+        """Return the features of some of the photos, by their indices in the batch."""
         return ImageFeatures([self.features[i] for i in photos], self.norms[photos])
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Photos cut into tiles: pixel_values (B, T, 3, S, S), padded to the most tiles; sizes (B, 2) height, width."""
+    """Photos cut into tiles.
+
+    pixel_values: (B, T, 3, S, S), padded to the largest number of tiles; sizes: (B, 2) int64, height and width of
+    each photo in pixels.
+    """
 
     pixel_values: Tensor
     sizes: Tensor
@@ -51,52 +55,55 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """What is differentiated."""
+        """Return the sum, which training minimises."""
         return self.cross_entropy + self.penalty
 
 
 @dataclass(frozen=True)
 class Generation:
-    """A generated text; `capped` when it hit the token limit instead of ending by itself."""
+    """A generated text; `capped` when the token limit was reached before the VLM ended the text."""
 
     text: str
     capped: bool
 
 
 class Vlm(Protocol):
-    """A frozen VLM and the places where MyVLM reaches into it; one implementation a family."""
+    """A frozen VLM with the operations that MyVLM needs; each family has one implementation.
+
+    The order of calls is `preprocess`, `encode`, `inject`, then `generate` or `loss`.
+    """
 
     config: VlmConfig
 
     @property
     def width(self) -> int:
-        """Width D of a concept embedding."""
+        """Return the width D of a concept embedding."""
 
     @property
     def device(self) -> torch.device:
-        """Where the model lives."""
+        """Return the device of the weights."""
 
     @property
     def image_edge(self) -> int:
-        """Side in pixels of the square that the vision tower sees."""
+        """Return the side in pixels of the square image that the vision tower receives."""
 
     def view(self, image: Image.Image) -> Box:
-        """The part of an upright photo that the vision tower sees, in the photo's pixels."""
+        """Return the part of an upright photo that the vision tower receives, in the photo's pixels."""
 
     def preprocess(self, images: list[Image.Image]) -> Tensor | Tiles:
-        """Upright RGB images to pixel values."""
+        """Convert upright RGB images to pixel values: (B, 3, S, S) float32, or `Tiles`."""
 
     def encode(self, pixel_values: Tensor | Tiles) -> ImageFeatures:
-        """Image features of a batch."""
+        """Compute the image features of a batch."""
 
-    def inject(self, seen: ImageFeatures, embeddings: list[Tensor]) -> list[Tensor]:
-        """Rows of each photo: (N + K_i, D); embeddings[i]: (K_i, D) raw, K_i may be 0."""
+    def inject(self, image_features: ImageFeatures, embeddings: list[Tensor]) -> list[Tensor]:
+        """Append concept rows to each photo's image rows: (N + K_i, D); embeddings[i]: (K_i, D) raw, K_i may be 0."""
 
     def encode_prompt(self, request: str) -> list[int]:
-        """Token ids of a prompt."""
+        """Return the token ids of the prompt that holds a request."""
 
     def encode_example(self, request: str, answer: str) -> tuple[list[int], list[int]]:
-        """Ids and labels of a training example."""
+        """Return the token ids and labels of a training example."""
 
     def loss(
         self,
@@ -106,46 +113,53 @@ class Vlm(Protocol):
         labels: list[list[int]],
         penalty_weight: float | None = None,
     ) -> Losses:
-        """Teacher-forced losses of a batch; concepts[i]: how many of the last rows are concepts.
+        """Compute the teacher-forced losses of a batch.
 
-        `penalty_weight` takes the place of the config's λ.
+        rows[i]: (N + K_i, D) from `inject`; concepts[i]: K_i, how many of the last rows are concepts; ids[i],
+        labels[i]: from `encode_example`; penalty_weight: used instead of the config's λ.
         """
 
     def generate(self, rows: list[Tensor], ids: list[list[int]], max_new_tokens: int | None = None) -> list[Generation]:
-        """Greedy answers to a batch of prompts, photos with different numbers of rows mixed."""
+        """Generate greedy answers to a batch of prompts; photos may have different numbers of rows."""
 
     def concept_attention(self, rows: list[Tensor], concepts: list[int], ids: list[list[int]]) -> list[Tensor]:
-        """What each concept row has to do with each place of `view`: (K_i, h, w) float32, non-negative (fig. 3)."""
+        """Map each concept row's attention over the part of the photo that `view` returns (paper fig. 3).
+
+        Returns for each photo (K_i, h, w) float32, non-negative.
+        """
 
 
 def pad_lines(lines: list[list[int]], fill: int, device: torch.device, *, left: bool = False) -> Tensor:
-    """Lines of ids or labels, padded to the longest: (B, L) int64."""
+    """Pad lists of ids or labels to the longest, on the right or on the left: (B, L) int64."""
     length = max(len(line) for line in lines)
     return torch.tensor(
         [[fill] * (length - len(v)) + v if left else v + [fill] * (length - len(v)) for v in lines], device=device
     )
 
 
-def not_too_long(image: Image.Image) -> Image.Image:
-    """The middle of a picture whose sides' ratio is beyond 8: a centre crop shows no more of it anyway, and a
-    picture of 1 × 20,000 pixels would be blown up to gigabytes when its shortest side is resized.
+def limit_aspect_ratio(image: Image.Image) -> Image.Image:
+    """Crop the centre of an image whose sides have a ratio above 8.
+
+    The centre crop that follows shows no more of it, and the shortest side is resized first: a picture of
+    1 × 20,000 pixels would grow to gigabytes.
     """
     short, long = min(image.size), max(image.size)
-    if long <= _LONGEST * short:
+    if long <= _MAX_ASPECT_RATIO * short:
         return image
-    width, height = (min(side, _LONGEST * short) for side in image.size)
+    width, height = (min(side, _MAX_ASPECT_RATIO * short) for side in image.size)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
 
 
-def check_complete(found: Mapping[str, Any], optional: Sequence[str] = ()) -> None:
-    """Make sure that a checkpoint held every weight: transformers fills in those that are missing at random.
+def check_complete(loading_info: Mapping[str, Any], optional: Sequence[str] = ()) -> None:
+    """Check that a checkpoint held every weight: transformers gives missing weights random values.
 
-    found: the loading info of `from_pretrained`, which does not count weights tied to others.
+    loading_info: from `from_pretrained`; its `missing_keys` leave out weights that are tied to others.
+    optional: names of weights that may be missing.
 
     Raises:
-        ValueError: weights that are not `optional` are missing.
+        ValueError: other weights are missing.
     """
-    missing = sorted(set(found["missing_keys"]) - set(optional))
+    missing = sorted(set(loading_info["missing_keys"]) - set(optional))
     if missing:
         raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}")

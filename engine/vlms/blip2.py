@@ -1,9 +1,8 @@
-"""BLIP-2 with a T5: concept rows join the image rows that the Q-Former's queries look at."""
+"""BLIP-2 with a T5: concept rows join the image rows that the Q-Former attends to (docs/method.md, section 2)."""
 
-from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import engine.core.device  # noqa: F401
 
@@ -14,123 +13,29 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     Blip2Config,
     Blip2ForConditionalGeneration,
-    BlipImageProcessorPil,
     DynamicCache,
     EncoderDecoderCache,
+    PreTrainedConfig,
 )
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from engine.core.errors import UsageError
-from engine.vlms.attention import make_known
-from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, check_complete, pad_lines
-from engine.vlms.config import Penalty, VlmConfig
-from engine.vlms.frozen import SquashingVlm, load_readers
+from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, Tiles, pad_lines
+from engine.vlms.config import VlmConfig
+from engine.vlms.frozen import SquashingVlm, load_model, load_processors
+from engine.vlms.model_types import AnyTokenizer, Blip2Model, EncoderDecoder, ImageProcessor
+from engine.vlms.qformer_attention import ConceptRows, register
 
-IMPLEMENTATION = "myvlm_concept_rows"
 _PENALTIES = ("column", "column-sum", "none")
 
 
-def rescaled(states: Tensor, image_rows: int) -> Tensor:
-    """Keys or values of one cross-attention layer, those of concepts at the image's mean length (eq. 3).
-
-    states: (B, H, S, d), split into heads; the L2 norm of a row is that of all its heads together. Rows from
-    index `image_rows` on are divided by their own norm and multiplied by the mean norm of the rows before
-    them, the class token's included.
-    """
-    image, concepts = states[:, :, :image_rows], states[:, :, image_rows:]
-    norms = torch.linalg.vector_norm(states.float(), dim=(1, 3), keepdim=True)  # (B, 1, S, 1)
-    target, own = norms[:, :, :image_rows].mean(2, keepdim=True), norms[:, :, image_rows:]
-    unit = concepts.float() / own.clamp_min(torch.finfo(torch.float32).tiny)
-    return torch.cat([image, (unit * target).to(states.dtype)], dim=2)
-
-
-def _empty_cache(language: torch.nn.Module) -> dict[str, EncoderDecoderCache]:
-    """Make the argument that gives `generate` a cache of the decoder's depth; its own would have the encoder's.
-
-    transformers 5.18 calls it `past_key_values`, 5.24 calls it `cache` and warns about the old name; each version's
-    `forward` has the name that `generate` takes.
-    """
-    is_renamed = "cache" in signature(language.forward).parameters
-    return {"cache" if is_renamed else "past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}
-
-
-@dataclass
-class ConceptRows:
-    """The cross-attention of one Q-Former call whose photos have concept rows.
-
-    layers: the attention modules that look at the image; image_rows: N; concepts[i]: K_i, how many rows of
-    photo i follow its N; probabilities: what each layer's queries attended to, (B, H, Q, N + max K) float32.
-    """
-
-    layers: frozenset[torch.nn.Module]
-    image_rows: int
-    concepts: list[int]
-    probabilities: list[Tensor] = field(default_factory=list)
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Attend to image and concept rows; padding behind a photo's last concept gets nothing.
-
-        query: (B, H, Q, d); key, value: (B, H, N + max K, d). Returns (B, Q, H, d).
-        """
-        key, value = rescaled(key, self.image_rows), rescaled(value, self.image_rows)
-        ends = self.image_rows + torch.tensor(self.concepts, device=key.device)
-        padding = torch.arange(key.shape[2], device=key.device) >= ends[:, None]  # (B, S)
-        scores = (query @ key.transpose(2, 3)).float() * scaling
-        received = scores.masked_fill(padding[:, None, None], -torch.inf).softmax(-1)
-        self.probabilities.append(received)
-        return (received.to(value.dtype) @ value).transpose(1, 2)
-
-    def penalty(self, form: Penalty) -> Tensor:
-        """What the queries' attention to concepts costs, a scalar without its weight (eq. 4).
-
-        column (reference): per layer the mean of p² over (photo, head, query, concept); column-sum (paper):
-        the sum over head, query and concept, mean over photos. Both are summed over layers, and only photos
-        with a concept count.
-        """
-        squares = torch.stack(self.probabilities)[..., self.image_rows :].square()  # (L, B, H, Q, max K)
-        counts = torch.tensor(self.concepts, device=squares.device)
-        sums = squares.sum((0, 2, 3, 4))[counts > 0]
-        if form == "column":
-            sums = sums / (counts[counts > 0] * squares.shape[2] * squares.shape[3])
-        return sums.mean()
-
-    def maps(self) -> list[Tensor]:
-        """Where the queries that look at a concept look in the image: (K_i, N - 1) float32 for each photo.
-
-        With p averaged over layers and heads: the sum over queries of p[query, concept] · p[query, patch].
-        """
-        mean = torch.stack(self.probabilities).mean((0, 2))  # (B, Q, S)
-        n = self.image_rows
-        return [p[:, n : n + k].T @ p[:, 1:n] for p, k in zip(mean, self.concepts, strict=True)]
-
-
-def _attend(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    concept_rows: ConceptRows | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    if concept_rows is None or module not in concept_rows.layers:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    return concept_rows.attend(query, key, value, kwargs["scaling"]), None
-
-
-def register() -> str:
-    """Make the attention with concept rows known to transformers; returns its name."""
-    return make_known(IMPLEMENTATION, _attend)
-
-
-class Blip2(SquashingVlm):
-    """A frozen BLIP-2 and the places where MyVLM reaches into it."""
+class Blip2(SquashingVlm[Blip2Model]):
+    """A frozen BLIP-2 with MyVLM's injection and penalty."""
 
     def __init__(
         self,
         model: Blip2ForConditionalGeneration,
-        image_processor: BlipImageProcessorPil,
-        tokenizer: object,
+        image_processor: ImageProcessor | None,
+        tokenizer: AnyTokenizer,
         config: VlmConfig,
     ) -> None:
         if config.injection.penalty not in _PENALTIES:
@@ -149,54 +54,54 @@ class Blip2(SquashingVlm):
             UsageError: its language model is not a T5.
             ValueError: weights are missing from it.
         """
-        text = Blip2Config.from_pretrained(folder, local_files_only=True).text_config
-        if text.model_type != "t5":
+        # The config class makes a config of every sub-config, whatever its annotation allows.
+        text_config = cast(PreTrainedConfig, Blip2Config.from_pretrained(folder, local_files_only=True).text_config)
+        if text_config.model_type != "t5":
             raise UsageError(
-                f"{config.name} is a BLIP-2 with the language model {text.model_type!r}; only T5 is supported",
+                f"{config.name} is a BLIP-2 with the language model {text_config.model_type!r}; only T5 is supported",
                 hint="Use a BLIP-2 with a Flan-T5, for example Salesforce/blip2-flan-t5-xl.",
             )
-        model, found = Blip2ForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
-        )
-        check_complete(found)
-        return cls(model.to(device), *load_readers(folder), config)
+        model = load_model(Blip2ForConditionalGeneration, folder, device, dtype)
+        return cls(model, *load_processors(folder), config)
 
     @property
     def width(self) -> int:
-        """Width D of a concept embedding: that of the vision encoder."""
+        """Return the width D of a concept embedding: the vision encoder's."""
         return int(self.model.config.vision_config.hidden_size)
 
     @property
     def _grid(self) -> int:
+        """Return the number of patches along each side of the image."""
         return self.image_edge // int(self.model.config.vision_config.patch_size)
 
     @property
     def _image_rows(self) -> int:
-        return self._grid**2 + 1  # patches and the class token
+        """Return N: the patches and the class token."""
+        return self._grid**2 + 1
 
     @torch.no_grad()
-    def encode(self, pixel_values: Tensor) -> ImageFeatures:
-        """Output of the last vision block, before `post_layernorm`: (B, N, D), the class token first.
+    def encode(self, pixel_values: Tensor | Tiles) -> ImageFeatures:
+        """Return the output of the last vision block, before `post_layernorm`: (B, N, D), the class token first.
 
-        A concept row has unit length there: the layer norm behind it would undo any other.
+        A concept row has unit length there: the layer norm that follows would undo any other length.
         """
         vision = self.model.vision_model
-        embedded = vision.embeddings(pixel_values.to(self.device, self.model.dtype))
-        features = vision.encoder(inputs_embeds=embedded).last_hidden_state
+        embedded = vision.embeddings(self.to_model(pixel_values))  # (B, N, D)
+        features = vision.encoder(inputs_embeds=embedded).last_hidden_state  # (B, N, D)
         return ImageFeatures(features, torch.ones(len(features), device=self.device))
 
     def prompt(self, request: str) -> str:
-        """The text behind the queries: none for a caption, else the request as a question."""
+        """Return the text that follows the queries: none for a caption, else the request as a question."""
         if not request or not self.config.template:
             return request
         return self.config.template.format(request=request)
 
     def encode_prompt(self, request: str) -> list[int]:
-        """Token ids that the T5 encoder gets behind the queries, the end token included."""
+        """Return the token ids that follow the queries in the T5 encoder, with the end token."""
         return self._encode(self.prompt(request))
 
     def encode_example(self, request: str, answer: str) -> tuple[list[int], list[int]]:
-        """Ids for the encoder (the prompt) and for the decoder (the answer), each with its end token."""
+        """Return ids for the encoder (the prompt) and labels for the decoder (the answer), each with its end token."""
         return self.encode_prompt(request), self._encode(answer)
 
     def _encode(self, text: str) -> list[int]:
@@ -212,30 +117,30 @@ class Blip2(SquashingVlm):
         labels: list[list[int]],
         penalty_weight: float | None = None,
     ) -> Losses:
-        """Teacher-forced losses of a batch, right-padded.
+        """Compute the teacher-forced losses of a right-padded batch.
 
-        rows[i]: (N + K_i, D) from `inject`; concepts[i]: K_i; ids[i]: the encoder's prompt; labels[i]: what
-        the decoder says, a line of its own, -100 where nothing is supervised.
-        `penalty_weight` takes the place of the config's λ.
+        rows[i]: (N + K_i, D) from `inject`; concepts[i]: K_i; ids[i]: the encoder's prompt; labels[i]: the decoder's
+        text, -100 where nothing is supervised. penalty_weight: used instead of the config's λ.
         """
-        looked = self._concept_rows(rows)
-        embeds, mask = self._encoder_inputs(rows, ids, looked)
-        targets = pad_lines(labels, IGNORED, self.device)
-        language = self.model.language_model
-        logits = language(
-            inputs_embeds=embeds,
+        concept_rows = self._concept_rows(rows)
+        inputs_embeds, mask = self._encoder_inputs(rows, ids, concept_rows)  # (B, Q + L, D_text), (B, Q + L)
+        targets = pad_lines(labels, IGNORED, self.device)  # (B, T)
+        language_model = self.model.language_model
+        logits = language_model(
+            inputs_embeds=inputs_embeds,
             attention_mask=mask,
-            decoder_input_ids=language.prepare_decoder_input_ids_from_labels(targets),
+            decoder_input_ids=language_model.prepare_decoder_input_ids_from_labels(targets),
             use_cache=False,
-        ).logits.float()
-        entropy = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        ).logits.float()  # (B, T, V)
+        cross_entropy = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
         injection = self.config.injection
-        if looked is None or injection.penalty == "none":
-            return Losses(entropy, logits.new_zeros(()))
+        if concept_rows is None or injection.penalty == "none":
+            return Losses(cross_entropy, logits.new_zeros(()))
         weight = injection.penalty_weight if penalty_weight is None else penalty_weight
-        return Losses(entropy, weight * looked.penalty(injection.penalty))
+        return Losses(cross_entropy, weight * concept_rows.penalty(injection.penalty))
 
     def _concept_rows(self, rows: list[Tensor]) -> ConceptRows | None:
+        """Make the record for one Q-Former call; None when no photo has a concept."""
         concepts = [len(r) - self._image_rows for r in rows]
         if not any(concepts):
             return None
@@ -243,51 +148,60 @@ class Blip2(SquashingVlm):
         layers = frozenset(b.crossattention.attention for b in blocks if b.has_cross_attention)
         return ConceptRows(layers, self._image_rows, concepts)
 
-    def _query(self, rows: list[Tensor], looked: ConceptRows | None) -> Tensor:
-        """What the queries found in each photo: (B, Q, width of the Q-Former)."""
-        states = self.model.vision_model.post_layernorm(pad_sequence(rows, batch_first=True))
+    def _query(self, rows: list[Tensor], concept_rows: ConceptRows | None) -> Tensor:
+        """Run the Q-Former over rows (N + K_i, D); returns (B, Q, D_qformer)."""
+        states = self.model.vision_model.post_layernorm(pad_sequence(rows, batch_first=True))  # (B, N + max K, D)
         return self.model.qformer(
             query_embeds=self.model.query_tokens.expand(len(rows), -1, -1),
             encoder_hidden_states=states,
             encoder_attention_mask=torch.ones(states.shape[:2], dtype=torch.long, device=states.device),
-            **({"concept_rows": looked} if looked else {}),
+            **({"concept_rows": concept_rows} if concept_rows else {}),
         ).last_hidden_state
 
     def _encoder_inputs(
-        self, rows: list[Tensor], ids: list[list[int]], looked: ConceptRows | None
+        self, rows: list[Tensor], ids: list[list[int]], concept_rows: ConceptRows | None
     ) -> tuple[Tensor, Tensor]:
-        """Projected queries and prompt, right-padded: (B, Q + L, width of the T5), mask (B, Q + L) int64."""
+        """Return projected queries and prompt, right-padded: (B, Q + L, D_text), and their mask (B, Q + L) int64."""
         projection = self.model.language_projection
-        queries = projection(self._query(rows, looked).to(projection.weight.dtype))
+        queries = projection(self._query(rows, concept_rows).to(projection.weight.dtype))  # (B, Q, D_text)
         prompt = self.model.language_model.get_input_embeddings()(pad_lines(ids, self.pad_id, self.device))
         mask = pad_lines([[1] * (queries.shape[1] + len(i)) for i in ids], 0, self.device)
         return torch.cat([queries.to(prompt.dtype), prompt], dim=1), mask
 
     @torch.inference_mode()
     def generate(self, rows: list[Tensor], ids: list[list[int]], max_new_tokens: int | None = None) -> list[Generation]:
-        """Greedy answers to a batch of prompts with different numbers of rows."""
-        embeds, mask = self._encoder_inputs(rows, ids, self._concept_rows(rows))
-        language = self.model.language_model
-        out = language.generate(
-            inputs_embeds=embeds,
+        """Generate greedy answers to a batch of prompts; photos may have different numbers of rows."""
+        inputs_embeds, mask = self._encoder_inputs(rows, ids, self._concept_rows(rows))
+        language_model = self.model.language_model
+        generated = language_model.generate(
+            inputs_embeds=inputs_embeds,
             attention_mask=mask,
-            **_empty_cache(language),
+            **_empty_cache(language_model),
             max_new_tokens=max_new_tokens or self.config.max_new_tokens,
             do_sample=False,
             num_beams=1,
         )
-        return self.read(out)
+        return self.decode(generated)
 
     @torch.inference_mode()
     def concept_attention(self, rows: list[Tensor], concepts: list[int], ids: list[list[int]]) -> list[Tensor]:
-        """What each concept row has to do with each patch: (K_i, h, w) float32, non-negative.
+        """Map where the queries that attend to a concept look: (K_i, h, w) float32, non-negative, for each photo.
 
-        Our reading of the paper's fig. 3 for BLIP-2, where no image row ever meets a concept: the queries
-        that attend to the concept say where else they look (`ConceptRows.maps`). It does not depend on `ids`,
-        because the Q-Former does not see the prompt.
+        This is our reading of the paper's fig. 3 for BLIP-2, in which image rows never attend to a concept
+        (`ConceptRows.maps`). It does not depend on `ids`: the Q-Former does not see the prompt.
         """
-        looked = self._concept_rows(rows)
-        if looked is None:
+        concept_rows = self._concept_rows(rows)
+        if concept_rows is None:
             return [torch.zeros(0, self._grid, self._grid, device=self.device) for _ in rows]
-        self._query(rows, looked)
-        return [m.unflatten(1, (self._grid, self._grid)) for m in looked.maps()]
+        self._query(rows, concept_rows)
+        return [m.unflatten(1, (self._grid, self._grid)) for m in concept_rows.maps()]
+
+
+def _empty_cache(language_model: EncoderDecoder) -> dict[str, EncoderDecoderCache]:
+    """Make the argument that gives `generate` a cache of the decoder's depth; by default it has the encoder's depth.
+
+    transformers 5.18 calls the argument `past_key_values`; 5.24 calls it `cache` and warns about the old name. Each
+    version's `forward` has a parameter of the name that `generate` takes.
+    """
+    is_renamed = "cache" in signature(language_model.forward).parameters
+    return {"cache" if is_renamed else "past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}

@@ -1,4 +1,4 @@
-"""What myvlm knows about each VLM: one JSON file a model under `configs/`, read into `VlmConfig`."""
+"""The facts about each VLM: one JSON file for each model under `configs/`, read into `VlmConfig`."""
 
 import json
 import re
@@ -17,14 +17,16 @@ Penalty = Literal["row", "column", "column-sum", "none"]
 
 @dataclass(frozen=True)
 class Injection:
-    """How a concept row enters the VLM (method.md §3, where paper and reference differ).
+    """How a concept row enters the VLM, and its penalty (docs/method.md, sections 2 to 4: paper and reference differ).
 
-    `norm`: whose L2 norm the row takes: the first projected patch (reference), the vision encoder's class
-    token (paper), the mean over the image rows (MiniGPT-v2; with `all-but-last` also over all unit concept rows
-    but the last, as in the reference), or none: it has unit length (BLIP-2).
-    `penalty`: attention from the concept row (reference) or to it (paper), as a mean of squares;
-    `column-sum` (BLIP-2 only) is the sum that the paper writes (eq. 4). `vqa_penalty_weight` applies when
-    questions are trained; None: the same. `end_token`: whether the end of an answer is learned, too.
+    norm: the L2 norm that the row is given. "first-patch": that of the first projected patch (reference); "cls": that
+        of the vision encoder's class token (paper); "mean": the mean over the image rows (MiniGPT-v2); "all-but-last":
+        that mean with all unit concept rows but the last, as in the reference; "unit": 1 (BLIP-2).
+    penalty: the mean of the squared attention from the concept row ("row", reference) or to it ("column", paper);
+        "column-sum" (BLIP-2 only) is the sum of eq. 4.
+    penalty_weight: λ of the penalty.
+    vqa_penalty_weight: λ where questions are trained; None for the same.
+    end_token: whether the end of an answer is learned too.
     """
 
     norm: Norm = "first-patch"
@@ -36,10 +38,11 @@ class Injection:
 
 @dataclass(frozen=True)
 class Training:
-    """Optimiser settings for one concept embedding: AdamW at a constant rate (method.md §1).
+    """Optimiser settings for one concept embedding: AdamW at a constant rate (docs/method.md, section 1).
 
-    `person_steps`: steps for people where they differ from things'. `augment`: whether photos are flipped,
-    brightened and turned; off for ablations only (the paper's Table 5).
+    steps: optimisation steps; person_steps: those for people, where they differ.
+    clip: largest L2 norm of the gradient.
+    augment: whether photos are flipped, brightened and rotated; off for ablations only (the paper's Table 5).
     """
 
     steps: int = 100
@@ -52,16 +55,23 @@ class Training:
 
 @dataclass(frozen=True)
 class VlmConfig:
-    """One VLM: where its weights are, how it is asked, how concepts are injected and trained.
+    """One VLM: where its weights are, how it is prompted, and how concepts are injected and trained.
 
-    `template` makes prompts, and training examples, too, unless those have a `training_template` of their own.
-    `openings` make the variations of a training caption; the VLM must find them natural, or the embedding
-    learns to say them; with `variations` "lm" the VLM rephrases its captions itself. `questions` ("thing",
-    "person") take the place of the paper's where a VLM does not know those; `{x}` is who is asked about.
-    `recogniser` names the recogniser used with it unless the user says otherwise;
-    `world` is set when the VLM knows nothing but a drawn world. `variants` are named changes to the rest
-    (`paper`, `reference`, `anyres`): `llava-1.6+paper` is the config with that change. `batch` photos at most are
-    spoken of at a time, which `memory_gb` counts with; `answers` is false for a VLM that only captions.
+    memory_gb: GB of memory that it needs with one batch, by number format ("float16", "float32").
+    disk_gb: GB of its weights on disk.
+    template: the prompt around a request; training_template: the same for training examples, where it differs.
+    requests: request texts by kind: "caption", "caption_of", "question", "refer", "refer_retry".
+    identifiers: words under which concepts are learned, for "person" and "thing", the first choice first.
+    questions: the questions to train on, for "person" and "thing", in place of the paper's; `{x}` is the concept.
+    variations: "lm" where the VLM rephrases training captions itself, else "templates".
+    openings: the templates of variations. The VLM must find them natural, or the embedding learns to say them.
+    batch: the largest number of photos that are processed at a time.
+    answers: False for a VLM that only captions.
+    recogniser: the recogniser that is used with this VLM unless the user chooses another.
+    world: set where the VLM knows a drawn world only.
+    anyres: whether the VLM receives all tiles of a photo (LLaVA-NeXT).
+    variants: named changes to the config ("paper", "reference", "anyres"); `llava-1.6+paper` is the config with one.
+    variant: the changes that were made to this config, in the form "+paper".
     """
 
     name: str
@@ -90,22 +100,23 @@ class VlmConfig:
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def request(self, kind: str, names: tuple[str, ...] = ()) -> str:
-        """The request text of a kind (`caption`, `caption_of`, `refer`), with identifiers filled in."""
+        """Return the request text of a kind ("caption", "caption_of", "refer"), with identifiers filled in."""
         return self.requests[kind].format(names=join_names(names))
 
 
 def join_names(names: tuple[str, ...]) -> str:
-    """`a`, `a and b`, `a and b and c`: no commas, which a small VLM would take for the end of the names."""
+    """Join names as in "a and b and c"; a small VLM would take a comma for the end of the names."""
     return " and ".join(names)
 
 
 @cache
 def _identifiers() -> dict[str, dict[str, list[str]]]:
-    """Lists of identifiers that several VLMs share, by name."""
+    """Read the lists of identifiers that several VLMs share, by name."""
     return json.loads(resources.files("engine.vlms").joinpath("identifiers.json").read_text("utf-8"))
 
 
 def _parse(text: str) -> VlmConfig:
+    """Read a config from its JSON text."""
     facts = json.loads(text)
     if isinstance(facts.get("identifiers"), str):
         facts["identifiers"] = _identifiers()[facts["identifiers"]]
@@ -117,34 +128,39 @@ def _parse(text: str) -> VlmConfig:
 
 
 def list_configs() -> tuple[VlmConfig, ...]:
-    """Every VLM known by name, sorted."""
+    """Read the config of every VLM that myvlm knows, sorted by file name."""
     files = resources.files("engine.vlms").joinpath("configs").iterdir()
     return tuple(_parse(f.read_text("utf-8")) for f in sorted(files, key=lambda f: f.name) if f.name.endswith(".json"))
 
 
 def find_config(vlm: str) -> VlmConfig:
-    """The config of a name, a hub id, or a folder with a `config.json`; `NAME+VARIANT` for one of its variants.
+    """Find the config of a name, a hub id, or a folder with a `config.json`; `NAME+VARIANT` is one of its variants.
 
     Raises:
-        UsageError: nothing of that name is known, or the folder holds a model of an unknown family.
+        UsageError: no VLM has that name, or the folder holds a model of an unknown family.
     """
     name, plus, variant = vlm.rpartition("+")
     if plus and not Path(vlm).expanduser().exists():
         return _variant_of(find_config(name), variant)
-    known = list_configs()
-    for config in known:
+    configs = list_configs()
+    for config in configs:
         if vlm in (config.name, config.repo_id):
             return config
     folder = Path(vlm).expanduser()
     if (folder / "config.json").is_file():
-        return _config_of(folder, str(folder.resolve()), known)
+        return _config_of(folder, str(folder.resolve()), configs)
     if vlm.count("/") == 1 and not folder.exists() and not vlm.startswith((".", "~", "/")):
-        return _like(_family(_type_on_hub(vlm), known), vlm, vlm)
-    names = ", ".join(c.name for c in known)
+        return _like(_family(_type_on_hub(vlm), configs), vlm, vlm)
+    names = ", ".join(c.name for c in configs)
     raise UsageError(f"no VLM called {vlm!r}", hint=f"Known: {names}; or give a hub id or a folder with a config.json.")
 
 
 def _variant_of(config: VlmConfig, variant: str) -> VlmConfig:
+    """Return a config with one of its named changes.
+
+    Raises:
+        UsageError: it has no variant of that name.
+    """
     if variant not in config.variants:
         names = ", ".join(config.variants) or "none"
         raise UsageError(f"{config.name} has no variant {variant!r}", hint=f"Variants of {config.name}: {names}.")
@@ -156,21 +172,22 @@ def _variant_of(config: VlmConfig, variant: str) -> VlmConfig:
     return replace(config, **changes, name=f"{config.name}+{variant}", variant=combined)
 
 
-def _config_of(folder: Path, repo_id: str, known: tuple[VlmConfig, ...]) -> VlmConfig:
-    own = folder / "myvlm.json"
-    if own.is_file():
-        return replace(_parse(read_text(own, LARGEST_DOCUMENT)), repo_id=repo_id)
-    return _like(_family(model_type_of(folder / "config.json"), known), folder.name, repo_id)
+def _config_of(folder: Path, repo_id: str, configs: tuple[VlmConfig, ...]) -> VlmConfig:
+    """Read the config of a folder: its `myvlm.json`, or else its family's config."""
+    document = folder / "myvlm.json"
+    if document.is_file():
+        return replace(_parse(read_text(document, LARGEST_DOCUMENT)), repo_id=repo_id)
+    return _like(_family(model_type_of(folder / "config.json"), configs), folder.name, repo_id)
 
 
 def _like(base: VlmConfig, name: str, repo_id: str) -> VlmConfig:
-    """The config of another checkpoint of a family; LLaVA's checkpoints bring a chat template of their own."""
+    """Make the config of another checkpoint of a family; LLaVA's checkpoints have a chat template of their own."""
     template = None if base.backend == "llava-next" else base.template
     return replace(base, name=name, repo_id=repo_id, template=template, memory_gb={}, disk_gb=0.0)
 
 
 def model_type_of(path: Path) -> str:
-    """What transformers calls the family of a `config.json`; "" where it does not say.
+    """Read the name that transformers gives to the family of a `config.json`; "" where the file has none.
 
     Raises:
         UsageError: the file cannot be read.
@@ -183,7 +200,7 @@ def model_type_of(path: Path) -> str:
 
 
 def _type_on_hub(repo_id: str) -> str:
-    """The family of a hub repository: as its `config.json` says where that is on this disk, else by its name."""
+    """Find the family of a hub repository: from its `config.json` where that is on this disk, else from its name."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -200,13 +217,13 @@ _FAMILIES = {"llava_next": "llava-1.6", "llava": "llava-1.6", "blip-2": "blip-2"
 
 
 def family_of(model_type: str) -> VlmConfig | None:
-    """The config that a family's checkpoints share, or None for an unknown family."""
+    """Return the config that the checkpoints of a family share; None for an unknown family."""
     return _family(model_type, list_configs()) if model_type in _FAMILIES else None
 
 
-def _family(model_type: str, known: tuple[VlmConfig, ...]) -> VlmConfig:
+def _family(model_type: str, configs: tuple[VlmConfig, ...]) -> VlmConfig:
     if model_type not in _FAMILIES:
         raise UsageError(
             f"models of type {model_type!r} are not supported", hint=f"Supported types: {', '.join(_FAMILIES)}."
         )
-    return next(c for c in known if c.name == _FAMILIES[model_type])
+    return next(c for c in configs if c.name == _FAMILIES[model_type])

@@ -1,4 +1,4 @@
-"""Fetching weights from the hub: the only code of myvlm that uses the network."""
+"""Download weights from the hub: the only code of myvlm that uses the network."""
 
 from pathlib import Path
 
@@ -10,7 +10,9 @@ _FILES = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
 
 
 def download_weights(config: VlmConfig) -> Path:
-    """Fetch a VLM's safetensors and text files into the hub cache; what is there is not fetched again.
+    """Download a VLM's safetensors and text files into the hub cache; files in the cache are not downloaded again.
+
+    Returns the folder with the files.
 
     Raises:
         UsageError: the VLM is shipped with myvlm or is a folder.

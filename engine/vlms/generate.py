@@ -1,8 +1,13 @@
-"""Captioning, answering and locating with a loaded VLM: prompt, generate, put display names in."""
+"""Generate captions, answers, boxes and attention maps with a loaded VLM and the concepts recognised in each photo.
 
-import re
+The steps are the same for every task. The image features of a photo are computed once. The request is written with the
+concepts' identifiers, which are words that the VLM knows. The concepts' embeddings are injected as rows after the image
+features, and the VLM generates a text. That text is cleaned, and display names take the place of identifiers; a caption
+from which a name is missing, or which gives one name to two individuals, is repaired first.
+"""
+
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import engine.core.device  # noqa: F401
 
@@ -11,33 +16,30 @@ import torch
 from PIL import Image
 
 from engine.core.boxes import Box, parse_minigpt_box
-from engine.core.class_words import nouns_of
 from engine.core.errors import UsageError
 from engine.core.types import Concept
 from engine.vlms.base import Generation, ImageFeatures, Vlm
+from engine.vlms.caption_names import (
+    complete,
+    count_faults,
+    count_repeated,
+    drop_listed_repeats,
+    first_with_identifier,
+    to_display_names,
+)
 from engine.vlms.clean_text import clean_text
 from engine.vlms.config import VlmConfig, list_configs
-from engine.vlms.wording import (
-    capitalise_openings,
-    drop_repeats,
-    has_word,
-    name_for_phrase,
-    noun_phrases,
-    replace_names,
-    replace_words,
-    spell_identifiers,
-)
+from engine.vlms.wording import replace_names, spell_identifiers
 
 REFER_AGAIN = "[refer] where is {names}?"
-"""What is asked when no box came, unless the VLM has a wording of its own: MiniGPT-v2 was trained on this one, too."""
-_MARKS = 0xE000
-"""Private-use characters stand for names until all identifiers are replaced."""
+"""The second request for a box, unless the VLM's config has a `refer_retry`: MiniGPT-v2 was trained on this one too."""
 
 
 @dataclass(frozen=True)
 class PersonalisedConcept:
-    """A concept that was recognised in a photo, with its embedding for the VLM in use: (1, D), or (R, D) of an
-    imported concept with several rows.
+    """A concept that was recognised in a photo, with its embedding for the VLM in use.
+
+    vector: (1, D) float32, or (R, D) for an imported concept with several rows.
     """
 
     concept: Concept
@@ -46,8 +48,11 @@ class PersonalisedConcept:
 
 @dataclass(frozen=True)
 class GeneratedCaption:
-    """What the VLM said. `raw` is its own text, identifiers included, but for names that one list has twice; `text`
-    has the display names; `repaired` holds the names that it left out or gave to two, and that were put in.
+    """A generated caption or answer.
+
+    text: with display names.
+    raw: the VLM's own text with identifiers, without names that one list has twice.
+    repaired: the names that were put in, because the VLM left them out or gave them to two individuals.
     """
 
     text: str
@@ -56,101 +61,122 @@ class GeneratedCaption:
 
 
 def caption(
-    vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[PersonalisedConcept]]
+    vlm: Vlm, images: Sequence[Image.Image], concepts: Sequence[Sequence[PersonalisedConcept]]
 ) -> list[GeneratedCaption]:
-    """Caption a batch of upright photos, each with the concepts recognised in it (none gives the plain VLM).
+    """Caption a batch of upright photos; concepts[i] are those recognised in photo i, none for the plain VLM.
 
-    Every recognised name occurs in its caption: a caption that misses or doubles one of several is generated
-    once more with the names in the other order, then the name takes the place of its class noun or is
-    appended, and the caption is flagged. A caption that gives one name to two in a sentence is wrong about
-    one of them: the plain caption stands in for it, with the names put in the same way.
+    Every recognised name occurs in its caption. A caption that leaves out or repeats one of several names is generated
+    once more with the names in reverse order; of the two, the caption with fewer faults is used. A caption that names
+    one concept twice in a sentence is wrong about one of them: the plain caption replaces it. Names that are still
+    missing are put in (`caption_names.complete`) and reported in `repaired`.
     """
-    seen = _encode(vlm, images)
-    texts = [
-        _tidy(t, own) for t, own in zip(_generate(vlm, seen, known, _caption_requests(vlm, known)), known, strict=True)
-    ]
-    again = [i for i, own in enumerate(known) if len(own) > 1 and _faults(texts[i], own)]
-    if again:
-        turned = [list(reversed(known[i])) for i in again]
-        part = seen.chosen(again)
-        second = _generate(vlm, part, turned, _caption_requests(vlm, turned))
-        for i, said in zip(again, second, strict=True):
-            text = _tidy(said, known[i])
-            if _faults(text, known[i]) < _faults(texts[i], known[i]):
-                texts[i] = text
-    raw = list(texts)
-    doubled = [i for i, own in enumerate(known) if _doubled(texts[i], own)]
-    if doubled:
-        nobody: list[list[PersonalisedConcept]] = [[] for _ in doubled]
-        plain = _generate(vlm, seen.chosen(doubled), nobody, [_caption_request(vlm, []) for _ in doubled])
-        for i, text in zip(doubled, plain, strict=True):
-            texts[i] = text
-    return [replace(_finish(t, own), raw=said) for t, own, said in zip(texts, known, raw, strict=True)]
+    image_features = _encode(vlm, images)
+    requests = [_caption_request(vlm, c) for c in concepts]
+    generated = _generate(vlm, image_features, concepts, requests)
+    texts = [drop_listed_repeats(text, _unwrap(c)) for text, c in zip(generated, concepts, strict=True)]
+    raw = _retry_reversed(vlm, image_features, concepts, texts)
+    results = []
+    for final, named, c in zip(_replace_repeating(vlm, image_features, concepts, raw), raw, concepts, strict=True):
+        text, repaired = complete(final, _unwrap(c))
+        results.append(GeneratedCaption(text, named, repaired))
+    return results
+
+
+def _retry_reversed(
+    vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]], texts: Sequence[str]
+) -> list[str]:
+    """Generate captions with faulty names again, with the names in reverse order; returns the better texts."""
+    best = list(texts)
+    faulty = [i for i, c in enumerate(concepts) if len(c) > 1 and count_faults(texts[i], _unwrap(c))]
+    if not faulty:
+        return best
+    turned = [list(reversed(concepts[i])) for i in faulty]
+    requests = [_caption_request(vlm, c) for c in turned]
+    for i, second in zip(faulty, _generate(vlm, image_features.select(faulty), turned, requests), strict=True):
+        in_photo = _unwrap(concepts[i])
+        text = drop_listed_repeats(second, in_photo)
+        if count_faults(text, in_photo) < count_faults(best[i], in_photo):
+            best[i] = text
+    return best
+
+
+def _replace_repeating(
+    vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]], texts: Sequence[str]
+) -> list[str]:
+    """Replace captions that name one concept twice in a sentence by the captions of the plain VLM."""
+    kept = list(texts)
+    repeating = [i for i, c in enumerate(concepts) if count_repeated(texts[i], _unwrap(c))]
+    if repeating:
+        none: list[list[PersonalisedConcept]] = [[] for _ in repeating]
+        requests = [_caption_request(vlm, c) for c in none]
+        for i, text in zip(repeating, _generate(vlm, image_features.select(repeating), none, requests), strict=True):
+            kept[i] = text
+    return kept
 
 
 def answer(
-    vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[PersonalisedConcept]], questions: Sequence[str]
+    vlm: Vlm, images: Sequence[Image.Image], concepts: Sequence[Sequence[PersonalisedConcept]], questions: Sequence[str]
 ) -> list[GeneratedCaption]:
-    """Answer a question about each photo; names in it that were recognised become identifiers.
+    """Answer questions[i] about photo i; names of its recognised concepts become identifiers in the question.
 
     Raises:
         UsageError: this VLM only captions.
     """
-    identifiers = [{k.concept.name: k.concept.identifier for k in own} for own in known]
-    requests = [replace_names(q, own) for q, own in zip(questions, identifiers, strict=True)]
     check_answers(vlm.config)
-    texts = _generate(vlm, _encode(vlm, images), known, [question_request(vlm, r) for r in requests])
-    return [GeneratedCaption(_with_names(t, own), t) for t, own in zip(texts, known, strict=True)]
+    requests = []
+    for question, in_photo in zip(questions, map(_unwrap, concepts), strict=True):
+        named = replace_names(question, {c.name: c.identifier for c in in_photo})
+        requests.append(question_request(vlm, named))
+    texts = _generate(vlm, _encode(vlm, images), concepts, requests)
+    return [GeneratedCaption(to_display_names(text, _unwrap(c)), text) for text, c in zip(texts, concepts, strict=True)]
 
 
 def question_request(vlm: Vlm, question: str) -> str:
-    """A question as this VLM is asked it."""
+    """Return a question in the form in which this VLM is asked questions."""
     return vlm.config.requests.get("question", "{question}").format(question=question)
 
 
 def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequence[str]]) -> list[list[str]]:
-    """What the un-personalised VLM says to several requests about each upright photo; photos are encoded once."""
-    said = []
-    for image, asked in zip(images, requests, strict=True):
+    """Generate the plain VLM's replies to requests[i] about upright photo i; each photo is encoded once."""
+    replies = []
+    for image, of_photo in zip(images, requests, strict=True):
         (rows,) = vlm.inject(_encode(vlm, [image]), [torch.zeros(0, vlm.width)])
-        ids = [vlm.encode_prompt(r) for r in asked]
-        parts = [ids[i : i + vlm.config.batch] for i in range(0, len(ids), vlm.config.batch)]
-        answers = (g for part in parts for g in vlm.generate([rows] * len(part), part))
-        said.append([clean_text(g.text, capped=g.capped, keep_lines=True) for g in answers])
-    return said
+        ids = [vlm.encode_prompt(r) for r in of_photo]
+        batches = [ids[i : i + vlm.config.batch] for i in range(0, len(ids), vlm.config.batch)]
+        generations = (g for batch in batches for g in vlm.generate([rows] * len(batch), batch))
+        replies.append([clean_text(g.text, capped=g.capped, keep_lines=True) for g in generations])
+    return replies
 
 
-def refer(vlm: Vlm, images: Sequence[Image.Image], known: Sequence[PersonalisedConcept]) -> list[Box | None]:
-    """Ask the VLM for the box of one concept in each upright photo, in the photo's pixels (method.md §4).
+def refer(vlm: Vlm, images: Sequence[Image.Image], concepts: Sequence[PersonalisedConcept]) -> list[Box | None]:
+    """Ask the VLM for the box of concepts[i] in upright photo i, in the photo's pixels (docs/method.md, section 4).
 
-    An answer without a usable box is asked for once more, in another wording; None when there is
-    none then either. A box is never made up.
+    Where the reply has no usable box, the VLM is asked once more in another wording; None where that gives no box
+    either. A box is never made up.
 
     Raises:
         UsageError: this VLM does not answer with boxes.
     """
     check_refers(vlm.config)
     boxes: list[Box | None] = [None] * len(images)
-    seen = _encode(vlm, images)
-    wordings = (vlm.config.requests["refer"], vlm.config.requests.get("refer_retry", REFER_AGAIN))
-    for wording in wordings:
-        open_ones = [i for i, box in enumerate(boxes) if box is None]
-        if not open_ones:
+    image_features = _encode(vlm, images)
+    for wording in (vlm.config.requests["refer"], vlm.config.requests.get("refer_retry", REFER_AGAIN)):
+        pending = [i for i, box in enumerate(boxes) if box is None]
+        if not pending:
             break
-        part = seen.chosen(open_ones)
-        own = [[known[i]] for i in open_ones]
-        asked = [wording.format(names=k.concept.identifier) for (k,) in own]
-        texts = [g.text for g in _generate_raw(vlm, part, own, asked)]
-        for i, text in zip(open_ones, texts, strict=True):
-            boxes[i] = _box_in(text, vlm.view(images[i]), images[i])
+        asked = [[concepts[i]] for i in pending]
+        requests = [wording.format(names=concepts[i].concept.identifier) for i in pending]
+        replies = _generate_raw(vlm, image_features.select(pending), asked, requests)
+        for i, reply in zip(pending, replies, strict=True):
+            boxes[i] = _read_box(reply.text, vlm.view(images[i]), images[i].size)
     return boxes
 
 
 def check_refers(config: VlmConfig) -> None:
-    """Make sure that a VLM answers with boxes.
+    """Check that a VLM answers with boxes.
 
     Raises:
-        UsageError: it does not; the hint says which do.
+        UsageError: it does not; the hint tells which do.
     """
     if "refer" not in config.requests:
         able = ", ".join(c.name for c in list_configs() if "refer" in c.requests)
@@ -161,44 +187,45 @@ def check_refers(config: VlmConfig) -> None:
 
 
 def check_answers(config: VlmConfig) -> None:
-    """Make sure that a VLM answers questions.
+    """Check that a VLM answers questions.
 
     Raises:
-        UsageError: it only captions; the hint says which do answer.
+        UsageError: it only captions; the hint tells which do answer.
     """
     if not config.answers:
         able = ", ".join(c.name for c in list_configs() if c.answers)
         raise UsageError(f"{config.name} only captions and answers no questions", hint=f"VLMs that do: {able}.")
 
 
-def _box_in(text: str, view: Box, image: Image.Image) -> Box | None:
-    """The box in an answer, moved from the part of the photo that the VLM saw into the photo."""
+def _read_box(text: str, view: Box, size: tuple[int, int]) -> Box | None:
+    """Read the box in a reply; `view` is the part of the photo that the VLM received, `size` the photo's in pixels."""
     box = parse_minigpt_box(text, 1, 1)
     if box is None:
         return None
     w, h = view.x1 - view.x0, view.y1 - view.y0
-    found = Box(view.x0 + box.x0 * w, view.y0 + box.y0 * h, view.x0 + box.x1 * w, view.y0 + box.y1 * h)
-    return found.clipped(*image.size)
+    in_photo = Box(view.x0 + box.x0 * w, view.y0 + box.y0 * h, view.x0 + box.x1 * w, view.y0 + box.y1 * h)
+    return in_photo.clipped(*size)
 
 
 def attention(
-    vlm: Vlm, images: Sequence[Image.Image], known: Sequence[Sequence[PersonalisedConcept]]
+    vlm: Vlm, images: Sequence[Image.Image], concepts: Sequence[Sequence[PersonalisedConcept]]
 ) -> list[list[np.ndarray]]:
-    """What each concept's row has to do with each place of `vlm.view` when a caption is asked for (the
-    paper's fig. 3): for every photo one map (h, w) float32, non-negative, for each of its `speakable` concepts.
+    """Map each concept's attention over `vlm.view` while a caption is requested (paper fig. 3).
+
+    Returns for each photo one map (h, w) float32, non-negative, for each of its `speakable` concepts.
     """
-    told = [speakable(own) for own in known]
-    rows = _rows(vlm, _encode(vlm, images), told)
-    counts = [sum(len(k.vector) for k in own) for own in told]
-    ids = [vlm.encode_prompt(_caption_request(vlm, own)) for own in told]
-    maps = [m.float().cpu().numpy() for m in vlm.concept_attention(rows, counts, ids)]
-    return [_by_concept(m, own) for m, own in zip(maps, told, strict=True)]
+    injected = [speakable(c) for c in concepts]
+    rows = _inject(vlm, _encode(vlm, images), injected)
+    counts = [sum(len(c.vector) for c in in_photo) for in_photo in injected]
+    ids = [vlm.encode_prompt(_caption_request(vlm, c)) for c in injected]
+    maps = [m.float().cpu().numpy() for m in vlm.concept_attention(rows, counts, ids)]  # each (rows, h, w)
+    return [_mean_by_concept(m, in_photo) for m, in_photo in zip(maps, injected, strict=True)]
 
 
-def _by_concept(maps: np.ndarray, known: Sequence[PersonalisedConcept]) -> list[np.ndarray]:
-    """Maps (K, h, w) of rows as one map a concept: the mean where it has several rows."""
-    ends = np.cumsum([len(k.vector) for k in known])
-    return [m.mean(axis=0) for m in np.split(maps, ends[:-1])] if len(known) else []
+def _mean_by_concept(maps: np.ndarray, concepts: Sequence[PersonalisedConcept]) -> list[np.ndarray]:
+    """Average the maps (rows, h, w) of each concept's rows: one (h, w) for each concept."""
+    ends = np.cumsum([len(c.vector) for c in concepts])
+    return [m.mean(axis=0) for m in np.split(maps, ends[:-1])] if len(concepts) else []
 
 
 def _encode(vlm: Vlm, images: Sequence[Image.Image]) -> ImageFeatures:
@@ -206,85 +233,41 @@ def _encode(vlm: Vlm, images: Sequence[Image.Image]) -> ImageFeatures:
 
 
 def _generate(
-    vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[PersonalisedConcept]], requests: Sequence[str]
+    vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]], requests: Sequence[str]
 ) -> list[str]:
-    """Generated texts without debris, their identifiers spelled as the VLM was told them."""
-    texts = [clean_text(g.text, capped=g.capped) for g in _generate_raw(vlm, seen, known, requests)]
-    told = [[k.concept.identifier for k in own] for own in known]
-    return [spell_identifiers(text, own) for text, own in zip(texts, told, strict=True)]
+    """Generate one clean text a photo, with identifiers in their own spelling."""
+    generations = _generate_raw(vlm, image_features, concepts, requests)
+    texts = [clean_text(g.text, capped=g.capped) for g in generations]
+    identifiers = [[c.identifier for c in _unwrap(in_photo)] for in_photo in concepts]
+    return [spell_identifiers(text, words) for text, words in zip(texts, identifiers, strict=True)]
 
 
 def _generate_raw(
-    vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[PersonalisedConcept]], requests: Sequence[str]
+    vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]], requests: Sequence[str]
 ) -> list[Generation]:
-    """Generated texts with their special marks, which boxes are read from."""
-    rows = _rows(vlm, seen, [speakable(own) for own in known])
+    """Generate one text a photo, with the special marks that boxes are read from."""
+    rows = _inject(vlm, image_features, [speakable(c) for c in concepts])
     return vlm.generate(rows, [vlm.encode_prompt(r) for r in requests])
 
 
-def _rows(vlm: Vlm, seen: ImageFeatures, known: Sequence[Sequence[PersonalisedConcept]]) -> list[torch.Tensor]:
-    empty = torch.zeros(0, vlm.width)
-    embeddings = [torch.from_numpy(np.concatenate([k.vector for k in own])) if own else empty for own in known]
-    return vlm.inject(seen, embeddings)
+def _inject(
+    vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]]
+) -> list[torch.Tensor]:
+    """Append the concepts' rows to the image rows: (N + K_i, D) for each photo."""
+    none = torch.zeros(0, vlm.width)
+    vectors = [torch.from_numpy(np.concatenate([c.vector for c in photo])) if photo else none for photo in concepts]
+    return vlm.inject(image_features, vectors)
 
 
-def _caption_requests(vlm: Vlm, known: Sequence[Sequence[PersonalisedConcept]]) -> list[str]:
-    return [_caption_request(vlm, own) for own in known]
+def _caption_request(vlm: Vlm, concepts: Sequence[PersonalisedConcept]) -> str:
+    identifiers = tuple(c.concept.identifier for c in speakable(concepts))
+    return vlm.config.request("caption_of" if identifiers else "caption", identifiers)
 
 
-def _caption_request(vlm: Vlm, known: Sequence[PersonalisedConcept]) -> str:
-    names = tuple(k.concept.identifier for k in speakable(known))
-    return vlm.config.request("caption_of" if names else "caption", names)
+def speakable(concepts: Sequence[PersonalisedConcept]) -> list[PersonalisedConcept]:
+    """Return the concepts that the VLM is told of: the first one of each identifier."""
+    return [concepts[i] for i in first_with_identifier(_unwrap(concepts))]
 
 
-def speakable(known: Sequence[PersonalisedConcept]) -> list[PersonalisedConcept]:
-    """The first concept of each identifier: where there are more concepts than identifiers, two may share one,
-    and the VLM could not tell them apart.
-    """
-    first: dict[str, PersonalisedConcept] = {}
-    for k in known:
-        first.setdefault(k.concept.identifier, k)
-    return list(first.values())
-
-
-def _missing(text: str, known: Sequence[PersonalisedConcept]) -> list[PersonalisedConcept]:
-    spoken = speakable(known)
-    return [k for k in known if k not in spoken or not has_word(text, k.concept.identifier)]
-
-
-def _with_names(text: str, known: Sequence[PersonalisedConcept]) -> str:
-    told = speakable(known)
-    named = replace_words(text, {k.concept.identifier: k.concept.name for k in told})
-    return capitalise_openings(named, [k.concept.name for k in told])
-
-
-def _tidy(text: str, known: Sequence[PersonalisedConcept]) -> str:
-    """The text without names that one list has twice."""
-    for k in known:
-        text = drop_repeats(text, k.concept.identifier)
-    return text
-
-
-def _faults(text: str, known: Sequence[PersonalisedConcept]) -> int:
-    """How many names a caption misses or gives to two."""
-    return len(_missing(text, known)) + _doubled(text, known)
-
-
-def _doubled(text: str, known: Sequence[PersonalisedConcept]) -> int:
-    """How many names one sentence gives to two: "Rex, next to Rex"; "Rex on Rex's bed" does not."""
-    sentences = re.split(r"[.!?](?:\s|$)", text)
-    names = [re.compile(rf"(?<!\w){re.escape(k.concept.identifier)}(?![\w'’])") for k in known]
-    return sum(any(len(name.findall(sentence)) > 1 for sentence in sentences) for name in names)
-
-
-def _finish(raw: str, known: Sequence[PersonalisedConcept]) -> GeneratedCaption:
-    text = raw
-    marks = {chr(_MARKS + i): k for i, k in enumerate(_missing(raw, known))}
-    for mark, k in marks.items():
-        spans = noun_phrases(text, *nouns_of(k.concept.kind, k.concept.category))
-        text = name_for_phrase(text, spans[0], mark) if len(spans) == 1 else f"{text.rstrip()} Also here: {mark}."
-    text = _with_names(text, known)
-    for mark, k in marks.items():
-        text = text.replace(mark, k.concept.name)
-    names = tuple(k.concept.name for k in marks.values())
-    return GeneratedCaption(capitalise_openings(text, names), raw, names)
+def _unwrap(concepts: Sequence[PersonalisedConcept]) -> list[Concept]:
+    return [c.concept for c in concepts]

@@ -1,4 +1,4 @@
-"""What to say when memory runs out: where, and what would fit."""
+"""The error that is shown when memory runs out: which memory is full, and what would fit."""
 
 import os
 
@@ -7,13 +7,13 @@ from engine.vlms.config import VlmConfig, list_configs
 
 _ON_GPU = ("cuda", "cublas", "hip out of memory", "mps backend")
 _USABLE = 0.9
-"""Share of a memory that a model may take: the rest is the system's, and of a GPU the display's."""
+"""Share of a memory that a model may use; the rest is for the system, and on a GPU for the display."""
 
 
 def memory_fault(err: BaseException, config: VlmConfig | None = None, dtype: str = "") -> EnvironmentFault:
-    """Return the error to show when memory ran out: where, and what would fit.
+    """Make the error to show when memory ran out: which memory is full, and what would fit.
 
-    config: the VLM that was being loaded, and `dtype` in which format; None when anything else was being done.
+    config, dtype: the VLM that was being loaded, and its number format; None and "" where anything else was running.
     """
     on_gpu = type(err).__name__ == "OutOfMemoryError" or any(sign in str(err).lower() for sign in _ON_GPU)
     memory_gb = _gpu_gb() if on_gpu else _machine_gb()
@@ -24,7 +24,10 @@ def memory_fault(err: BaseException, config: VlmConfig | None = None, dtype: str
 
 
 def _what_fits(memory_gb: float, config: VlmConfig | None, dtype: str, *, on_gpu: bool) -> str:
-    """Ways out, the least loss first: number format, a smaller VLM, the CPU, no VLM. Sizes are those of the configs."""
+    """List what can help, the least loss first: number format, a smaller VLM, the CPU, no VLM.
+
+    memory_gb: GB of the memory that is full, 0.0 where unknown. The VLMs' sizes come from their configs.
+    """
     half = "float16" if on_gpu else "bfloat16"
     room = _USABLE * memory_gb
     ways = ["close other programs that use memory"]
@@ -50,7 +53,7 @@ def _gpu_gb() -> float:
 
 
 def _machine_gb() -> float:
-    """Memory of this machine in GB; 0.0 where the system does not say."""
+    """Return the memory of this machine in GB; 0.0 where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (AttributeError, OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Finding and loading VLMs: by name, hub id or folder, from this disk only."""
+"""Find and load VLMs by name, hub id or folder, from this disk only."""
 
 import os
 from dataclasses import replace
@@ -22,19 +22,21 @@ BACKENDS = {
     "blip-2": "engine.vlms.blip2:Blip2",
     "minigpt-v2": "engine.vlms.minigpt_v2:MiniGptV2",
 }
+"""The class of each family, which implements `base.Vlm`; its module is imported when a VLM is loaded."""
 EMBEDDED = "embedded:"
+"""Prefix of a `repo_id` whose weights are shipped with myvlm."""
 CONVERTED = "converted:"
-"""Weights that no hub repository holds as a whole; `myvlm models convert` makes their folder."""
+"""Prefix of a `repo_id` whose weights no hub repository holds completely; `myvlm models convert` makes their folder."""
 NO_VLM = "none"
-"""In place of a VLM's name or id: photos get names only."""
+"""Takes the place of a VLM's name and id where photos get names only."""
 DEFAULT = "storybook"
-"""The VLM that is always there."""
+"""The VLM that is shipped with myvlm."""
 PREFERENCE = ("llava-1.6", "minigpt-v2", "blip-2")
-"""Which VLM to take when several are there: the paper's best recall first; BLIP-2 last, it only captions."""
+"""The order in which VLMs are chosen: by recall in the paper (Table 1), and BLIP-2 last because it only captions."""
 
 
 def find_weights(config: VlmConfig) -> Path | None:
-    """The folder with a VLM's weights, or None when they are not on this disk."""
+    """Return the folder with a VLM's weights; None when they are not on this disk."""
     if config.backend == NO_VLM:
         return None
     if config.repo_id.startswith(EMBEDDED):
@@ -56,12 +58,12 @@ def find_weights(config: VlmConfig) -> Path | None:
 
 
 def converted_folder(config: VlmConfig) -> Path:
-    """Where the converted weights of a VLM belong."""
+    """Return the folder in which the converted weights of a VLM are stored."""
     return home() / "models" / config.repo_id.removeprefix(CONVERTED)
 
 
 def how_to_get(config: VlmConfig) -> str:
-    """The command that brings a VLM's weights to this disk."""
+    """Return the command that gets a VLM's weights, with their size and license."""
     size = f"{config.disk_gb:g} GB; {config.license}"
     if config.repo_id.startswith(CONVERTED):
         name = config.repo_id.removeprefix(CONVERTED)
@@ -70,7 +72,11 @@ def how_to_get(config: VlmConfig) -> str:
 
 
 def revision_of(config: VlmConfig, folder: Path) -> str:
-    """What tells one version of the weights from another: the hub's commit, else a fingerprint of the files."""
+    """Return the version of a VLM's weights: the hub's commit, or a fingerprint of the files.
+
+    The fingerprint is the SHA-256 (12 hex digits) of `config.json`, the index, and each file's name, size and first
+    MiB.
+    """
     if folder.parent.name == "snapshots":
         return folder.name
     parts = [read_bytes(folder / "config.json", LARGEST_DOCUMENT)]
@@ -83,10 +89,10 @@ def revision_of(config: VlmConfig, folder: Path) -> str:
 
 
 def check_weights(config: VlmConfig) -> Path:
-    """The folder with a VLM's weights.
+    """Return the folder with a VLM's weights.
 
     Raises:
-        WeightsMissingError: they are not on this disk; the hint says how to get them.
+        WeightsMissingError: they are not on this disk; the hint tells how to get them.
     """
     folder = find_weights(config)
     if folder is None:
@@ -98,12 +104,12 @@ def check_weights(config: VlmConfig) -> Path:
 
 
 def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") -> "Vlm":
-    """Load a VLM.
+    """Load a VLM onto a device, in a number format.
 
     Raises:
-        UsageError: it is `without_vlm`'s.
-        WeightsMissingError: its weights are not on this disk; the hint says how to get them.
-        EnvironmentFault: they are there but cannot be loaded, are those of another family, or do not fit into memory.
+        UsageError: the config is one of `without_vlm`.
+        WeightsMissingError: its weights are not on this disk; the hint tells how to get them.
+        EnvironmentFault: the weights cannot be loaded, are those of another family, or do not fit into memory.
     """
     if config.backend == NO_VLM:
         raise UsageError(
@@ -115,7 +121,8 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
     from safetensors import SafetensorError
 
     try:
-        return getattr(import_module(module), name).load(config, folder, device, dtype)
+        vlm: Vlm = getattr(import_module(module), name).load(config, folder, device, dtype)
+        return vlm
     except (OSError, ValueError, RuntimeError, KeyError, MemoryError, SafetensorError) as err:
         if is_out_of_memory(err):
             raise memory_fault(err, config, str(dtype).removeprefix("torch.")) from err
@@ -126,17 +133,22 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
 
 
 def _check_family(config: VlmConfig, folder: Path) -> None:
-    found = model_type_of(folder / "config.json")
-    family = family_of(found)
-    if found and (family is None or family.backend != config.backend):
+    """Check that a folder holds a model of the config's family.
+
+    Raises:
+        EnvironmentFault: its `config.json` tells of another family.
+    """
+    model_type = model_type_of(folder / "config.json")
+    family = family_of(model_type)
+    if model_type and (family is None or family.backend != config.backend):
         raise EnvironmentFault(
-            f"{config.name} in {folder} is a model of type {found!r} and cannot be loaded as {config.backend}",
+            f"{config.name} in {folder} is a model of type {model_type!r} and cannot be loaded as {config.backend}",
             hint="Give its folder as --vlm." if family else "See `myvlm models` for what can be used.",
         )
 
 
 def without_vlm(config: VlmConfig) -> VlmConfig:
-    """The config that stands for no VLM, with the recogniser and identifiers of another one."""
+    """Make the config that stands for no VLM, with the recogniser and identifiers of another one."""
     return replace(
         config,
         name=NO_VLM,
@@ -153,12 +165,12 @@ def without_vlm(config: VlmConfig) -> VlmConfig:
 
 
 def knows_drawings_only(vlm_id: str) -> bool:
-    """Whether the VLM under which a caption is stored is one of those that ship, which know the drawn world only."""
+    """Return whether a VLM id belongs to a VLM that is shipped with myvlm; those know the drawn world only."""
     return vlm_id.startswith(EMBEDDED)
 
 
 def fits(config: VlmConfig, gpu_gb: float) -> bool:
-    """Whether a VLM fits a GPU of that memory in half precision; the storybook fits anywhere."""
+    """Return whether a VLM fits into `gpu_gb` GB of GPU memory in half precision; the storybook always does."""
     if config.world:
         return True
     need = config.memory_gb.get("float16", float("inf"))
@@ -166,6 +178,6 @@ def fits(config: VlmConfig, gpu_gb: float) -> bool:
 
 
 def default_vlm(gpu_gb: float) -> VlmConfig:
-    """The best VLM that is on disk and fits; the storybook when nothing else does."""
-    real = (find_config(name) for name in PREFERENCE)
-    return next((c for c in real if fits(c, gpu_gb) and find_weights(c)), find_config(DEFAULT))
+    """Return the first VLM of `PREFERENCE` that is on disk and fits into `gpu_gb` GB; the storybook where none does."""
+    configs = (find_config(name) for name in PREFERENCE)
+    return next((c for c in configs if fits(c, gpu_gb) and find_weights(c)), find_config(DEFAULT))

@@ -1,4 +1,4 @@
-"""Names in text: identifiers to display names and back, and a class noun replaced by a name."""
+"""Find and replace names in text: identifiers by display names and back, and class nouns by names."""
 
 import re
 import unicodedata
@@ -14,9 +14,9 @@ _ORDINARY = frozenset(
     rose ruby rusty shadow sky smokey snow spot star sunny teddy tiger violet will willow
     """.split()
 )
-"""Names that are words, too: in small letters they are not taken for identifiers."""
+"""Names that are also words: in lower case they are not read as identifiers."""
 _SHORTEST = 3
-"""Letters under which an identifier in small letters is taken for another word."""
+"""A capitalised identifier with fewer letters than this is not recognised in lower case."""
 _ARTICLES = r"(?:an?|the|one|his|her|their|my|our|this|that)"
 _TAIL = r"(?: with (?:[\w-]+ ){0,3}(?:hair|fur|stripes|spots|patches))?"
 _ENDS = r"is|are|was|with|and|in|on|at|of|by|to|next|near|that|who|sits|stands|lies|\w+ing"
@@ -24,7 +24,7 @@ _MODIFIER = r"(?!(?:is|are|was|with|and|on|in|at|of|by|to|next|near|that|who|for
 
 
 def replace_words(text: str, words: Mapping[str, str]) -> str:
-    """Replace whole words, longest first, in one pass (so a name that is another's identifier is safe).
+    """Replace whole words, longest first, in one pass, so that a new word is not replaced again.
 
     >>> replace_words("sks and Bob's hat", {"sks": "Rex", "Bob": "Anna"})
     "Rex and Anna's hat"
@@ -37,11 +37,13 @@ def replace_words(text: str, words: Mapping[str, str]) -> str:
 
 
 def _pattern(word: str) -> str:
-    """A word as it stands, in capitals, or with a capital where it opens a sentence: `sks`, `SKS`, `Sks`. A name with a
-    capital is not found in small letters: "a bear" is not the identifier `Bear`.
+    """Return a pattern for a word as it is spelled, in upper case, and capitalised at the start of a sentence.
+
+    `sks` also matches `SKS` and `Sks`. A name with a capital does not match in lower case: "a bear" is not the
+    identifier `Bear`.
     """
-    shouted = rf"|{re.escape(word.upper())}" if len(word) > 1 else ""
-    return rf"{re.escape(word)}|(?:^|(?<=[.!?] )){re.escape(_capital(word))}{shouted}"
+    upper = rf"|{re.escape(word.upper())}" if len(word) > 1 else ""
+    return rf"{re.escape(word)}|(?:^|(?<=[.!?] )){re.escape(_capital(word))}{upper}"
 
 
 def _capital(word: str) -> str:
@@ -53,23 +55,23 @@ def _titled(name: str) -> str:
 
 
 def capitalise_openings(text: str, names: Iterable[str]) -> str:
-    """The text with a capital where a name in small letters opens a sentence; others stay as their user spells them.
+    """Capitalise lower-case names at the start of a sentence; elsewhere they stay as the user spells them.
 
     >>> capitalise_openings("rex sleeps. Here is rex.", ["rex"])
     'Rex sleeps. Here is rex.'
     """
-    small = sorted((n for n in names if n == n.lower()), key=len, reverse=True)
-    if not small:
+    lower_case = sorted((n for n in names if n == n.lower()), key=len, reverse=True)
+    if not lower_case:
         return text
-    pattern = "|".join(re.escape(n) for n in small)
+    pattern = "|".join(re.escape(n) for n in lower_case)
     opening = r"(?:^|[.!?…][\"'”’)\]]*\s+)[\"'“‘(\[]*"
     return re.sub(rf"({opening})({pattern})(?!\w)", lambda m: m[1] + _titled(m[2]), text)
 
 
 def replace_names(text: str, identifiers: Mapping[str, str]) -> str:
-    """Replace display names by identifiers, whatever their case and Unicode form: for what users type.
+    """Replace display names by identifiers, ignoring case and Unicode form, in text that users type.
 
-    A text without any of the names comes back as it is.
+    A text without any of the names is returned unchanged.
     """
     spans = find_names(text, identifiers)
     if not spans:
@@ -83,14 +85,15 @@ def replace_names(text: str, identifiers: Mapping[str, str]) -> str:
 
 
 def mentions(text: str, name: str) -> bool:
-    """Whether a text holds a name, whatever its case and Unicode form."""
+    """Return whether a text holds a name, ignoring case and Unicode form."""
     return bool(find_names(text, [name]))
 
 
 def find_names(text: str, names: Iterable[str]) -> list[tuple[int, int, str]]:
-    """Find where a text holds names: start and end in the composed text (NFC), and the name. Of names that begin at one
-    place the longest counts: "Rex II" is not Rex. Case, Unicode form, the form of apostrophes and the amount of white
-    space do not count; a possessive ("Rex's", "James'") holds the name.
+    """Find names in a text: returns start and end in the composed text (NFC), and the name, for each occurrence.
+
+    Where several names begin at one place, the longest is found: "Rex II" is not Rex. Case, Unicode form, the form of
+    apostrophes and the amount of white space are ignored; a possessive ("Rex's", "James'") holds the name.
     """
     order = sorted((n for n in names if _folded(n)[0].strip()), key=lambda n: len(_folded(n)[0]), reverse=True)
     if not order:
@@ -104,7 +107,7 @@ def find_names(text: str, names: Iterable[str]) -> list[tuple[int, int, str]]:
 
 
 def _bounded(name: str) -> str:
-    """A pattern for a folded name as a whole word; in scripts that put no spaces between words, anywhere."""
+    """Return a pattern for a folded name as a whole word; in scripts without spaces between words, anywhere."""
     words = name.split()
     before = "" if UNSPACED.match(words[0][0]) else r"(?<!\w)"
     after = "" if UNSPACED.match(words[-1][-1]) else r"(?!\w)"
@@ -112,42 +115,45 @@ def _bounded(name: str) -> str:
 
 
 _SAME = str.maketrans({"ı": "i", "’": "'", "‘": "'", "ʼ": "'"})
-"""Characters that are typed for one another: Turkish capitals of "i" and "ı" fold to one, apostrophes come in forms."""
+"""Characters that are typed for one another: Turkish "ı" and "i", and the forms of the apostrophe."""
 
 
 def _folded(text: str) -> tuple[str, list[int]]:
-    """A text without case, and for each of its characters the place in the composed text (NFC: macOS decomposes names)
-    that it is of. The dot that folding leaves of "İ" is dropped, so that "ipek" finds "İpek".
+    """Fold the case of a text; also returns, for each folded character, its index in the composed text (NFC).
+
+    Composing matters because macOS decomposes file names. Folding "İ" leaves a combining dot, which is dropped, so
+    that "ipek" finds "İpek".
     """
     pairs = [(f, i) for i, c in enumerate(unicodedata.normalize("NFC", text)) for f in c.casefold() if f != "\u0307"]
     return "".join(f for f, _ in pairs).translate(_SAME), [i for _, i in pairs]
 
 
 def spell_identifiers(text: str, identifiers: Iterable[str]) -> str:
-    """Give identifiers in a VLM's text the case in which it was told them: "SKS" and "Sks" are `sks`, "bob" is `Bob`.
+    """Give identifiers in a VLM's text their own case: "SKS" and "Sks" become `sks`, "bob" becomes `Bob`.
 
-    Small letters do not count for an identifier that is an ordinary word, or behind an article: "a bear" is a bear.
+    A lower-case word stays where it is an ordinary word, is shorter than 3 letters, or follows an article or another
+    determiner: "a bear" is a bear, not the identifier `Bear`.
     """
     for identifier in identifiers:
         pattern = rf"({_DETERMINER}\s+)?(?<!\w)({re.escape(identifier)})(?!\w)"
 
-        def spelled(found: re.Match[str], identifier: str = identifier) -> str:
-            before, word = found[1] or "", found[2]
+        def spelled(match: re.Match[str], identifier: str = identifier) -> str:
+            before, word = match[1] or "", match[2]
             is_name = identifier == identifier.lower() or word != word.lower()
             is_name = is_name or not (before or word in _ORDINARY or len(word) < _SHORTEST)
-            return before + identifier if is_name else found[0]
+            return before + identifier if is_name else match[0]
 
         text = re.sub(pattern, spelled, text, flags=re.IGNORECASE)
     return text
 
 
 def has_word(text: str, word: str) -> bool:
-    """Whether a text holds a word or name as a whole: as it stands, in capitals, or as it opens a sentence."""
+    """Return whether a text holds a whole word or name: as spelled, in upper case, or capitalised after a full stop."""
     return re.search(rf"(?<!\w)(?:{_pattern(word)})(?!\w)", text) is not None
 
 
 def noun_phrases(text: str, *nouns: str) -> list[tuple[int, int]]:
-    """Where a class noun stands with its article and adjectives: spans like "a striped red dog"."""
+    """Find class nouns with their article and adjectives: returns spans of phrases like "a striped red dog"."""
     if not nouns:
         return []
     either = "|".join(re.escape(n) for n in sorted(nouns, key=len, reverse=True))
@@ -156,18 +162,18 @@ def noun_phrases(text: str, *nouns: str) -> list[tuple[int, int]]:
 
 
 def first_noun(text: str) -> str | None:
-    """The noun of a text's first noun phrase: "A striped red dog is asleep." speaks of a "dog"."""
-    found = re.search(rf"\b{_ARTICLES}\s+((?:[\w-]+\s+){{0,4}}?[\w-]+)(?=\s+(?:{_ENDS})\b|[.,]|$)", text, re.IGNORECASE)
-    return found[1].split()[-1].lower() if found else None
+    """Return the noun of a text's first noun phrase: "dog" for "A striped red dog is asleep."; None without one."""
+    match = re.search(rf"\b{_ARTICLES}\s+((?:[\w-]+\s+){{0,4}}?[\w-]+)(?=\s+(?:{_ENDS})\b|[.,]|$)", text, re.IGNORECASE)
+    return match[1].split()[-1].lower() if match else None
 
 
 def name_for_phrase(text: str, span: tuple[int, int], name: str) -> str:
-    """The text with one phrase replaced by a name."""
+    """Replace one phrase of a text by a name."""
     return text[: span[0]] + name + text[span[1] :]
 
 
 def drop_repeats(text: str, name: str) -> str:
-    """The text without the later mentions of a name in one list: "next to Rex and Anna and Rex" says no more."""
+    """Remove the later mentions of a name in one list: "next to Rex and Anna and Rex" ends after Anna."""
     listed = re.compile(
         rf"((?:next to|beside|with|and) {re.escape(name)}(?!\w)[^.!?]*?),? and {re.escape(name)}(?![\w'’])"
     )
