@@ -7,18 +7,23 @@ import pytest
 from PIL import Image
 
 from engine.benchmarks import wordscores
-from engine.benchmarks.baselines import ask, replace_keyword
-from engine.benchmarks.caption_correctness import Shown, companions_right, leaks, names_right_one, with_category
-from engine.benchmarks.cases import CONCEPT, Case, Item, Truth, check_split, truth_of
-from engine.benchmarks.crowd_experiment import f1
-from engine.benchmarks.drawn_cases import draw_cases, draw_crowds
-from engine.benchmarks.experiments import Parts
-from engine.benchmarks.figures import Table, measured, missing, row
+from engine.benchmarks.baselines import replace_keyword, rewriting_prompt
+from engine.benchmarks.caption_correctness import (
+    ValidationPhoto,
+    find_leaks,
+    has_right_companions,
+    names_concept_and_companions,
+    replace_identifier,
+)
+from engine.benchmarks.cases import CONCEPT, Case, Item, Truth, check_split, read_truth
+from engine.benchmarks.drawn_cases import draw_cases, draw_crowd_photos
+from engine.benchmarks.experiments import MeasurementStore
+from engine.benchmarks.figures import Table, make_row, measured_cell, missing_cell
 from engine.benchmarks.folder_cases import folder_cases, with_concept, with_kind
 from engine.benchmarks.heads_experiment import fires
 from engine.benchmarks.render import render_table
 from engine.benchmarks.settings import FULL, Setting, settings_for
-from engine.benchmarks.statistics import mean, proportion, ratio
+from engine.benchmarks.statistics import f1, mean, proportion, ratio
 from engine.benchmarks.train_case import _negatives
 from engine.core.errors import UsageError
 from engine.core.types import Kind
@@ -100,7 +105,7 @@ def test_keyword_replacement_is_word_bounded_and_changes_one_place(caption, keyw
 
 
 def test_the_language_model_is_asked_conditionally():
-    text = ask("A dog sleeps.", ("dog", "animal", "pet"), "sks")
+    text = rewriting_prompt("A dog sleeps.", ("dog", "animal", "pet"), "sks")
     assert 'Only if the word "dog" appears' in text
     assert "animal, pet" in text and '"sks"' in text and "A dog sleeps." in text
 
@@ -114,14 +119,14 @@ TRUTH = Truth(
     others=(("dog", "blue"),),
 )
 CONTEXT = (("companion", "mug"), ("object", "kite"), ("place", "in the snow"))
-SHOWN = Shown("Rex", "pet", "dog", ("dog",), CONTEXT, TRUTH)
+SHOWN = ValidationPhoto("Rex", "pet", "dog", ("dog",), CONTEXT, TRUTH)
 
 
 def test_a_name_on_the_wrong_one_is_not_on_the_right_one():
-    assert names_right_one(TRUTH, "sks is sitting on the beach, next to a blue dog.", "sks")
-    assert not names_right_one(TRUTH, "sks is sitting on the beach, next to a red dog.", "sks")
-    assert not names_right_one(TRUTH, "A red dog is sitting next to a blue dog.", "sks")
-    assert companions_right(TRUTH, "A blue dog.")
+    assert names_concept_and_companions(TRUTH, "sks is sitting on the beach, next to a blue dog.", "sks")
+    assert not names_concept_and_companions(TRUTH, "sks is sitting on the beach, next to a red dog.", "sks")
+    assert not names_concept_and_companions(TRUTH, "A red dog is sitting next to a blue dog.", "sks")
+    assert has_right_companions(TRUTH, "A blue dog.")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +141,7 @@ def test_a_name_on_the_wrong_one_is_not_on_the_right_one():
     ],
 )
 def test_companions_have_their_own_colour(others, caption, right):
-    assert companions_right(Truth("x", "same", others=others), caption) is right
+    assert has_right_companions(Truth("x", "same", others=others), caption) is right
 
 
 def test_a_ratio_of_shares_has_a_paired_interval():
@@ -149,18 +154,18 @@ def test_a_ratio_of_shares_has_a_paired_interval():
 
 
 def test_leaks_are_training_words_where_they_are_wrong():
-    assert leaks(SHOWN, "sks is in the snow with a kite.") == {"place": True, "object": True, "companion": False}
+    assert find_leaks(SHOWN, "sks is in the snow with a kite.") == {"place": True, "object": True, "companion": False}
     right = Truth("x", "one", place="in the snow", held=("kite",), others=(("mug", "red"),))
-    shown = Shown("Rex", "pet", "dog", ("dog",), SHOWN.context, right)
-    assert leaks(shown, "sks is in the snow with a kite, next to a red mug.") == {}
+    shown = ValidationPhoto("Rex", "pet", "dog", ("dog",), SHOWN.context, right)
+    assert find_leaks(shown, "sks is in the snow with a kite, next to a red mug.") == {}
 
 
 def test_the_identifier_becomes_the_class_word():
-    assert with_category("sks is asleep next to sksy.", "sks", "dog") == "The dog is asleep next to sksy."
+    assert replace_identifier("sks is asleep next to sksy.", "sks", "dog") == "The dog is asleep next to sksy."
 
 
 def test_truth_survives_json():
-    assert truth_of(json.loads(json.dumps(TRUTH.document()))) == TRUTH
+    assert read_truth(json.loads(json.dumps(TRUTH.document()))) == TRUTH
 
 
 def test_settings_of_tables_are_measured_once():
@@ -204,7 +209,7 @@ def test_drawn_cases_share_no_photo_and_are_the_same_for_a_seed(tmp_path):
     assert (len(training), len(tested), training & tested) == (12, 21, set())
     assert all(CONCEPT in t for c in cases for own in c.captions.values() for t in own)
     assert all(CONCEPT in r for c in cases for i in c.validation for r in i.truth.references)
-    crowds = draw_crowds(tmp_path / "c", subjects, 3, 2)
+    crowds = draw_crowd_photos(tmp_path / "c", subjects, 3, 2)
     assert [len(c.names) for c in crowds] == [1, 1, 2, 2, 3, 3]
 
 
@@ -310,7 +315,7 @@ def test_a_found_kind_changes_the_usual_keywords_only(tmp_path):
     assert (anna.kind, anna.keywords, mug.keywords) == (Kind.PERSON, ("man", "woman", "person"), ("cup",))
 
 
-def test_a_photo_in_two_folders_is_nobodys_negative(tmp_path):
+def test_a_photo_in_two_folders_is_no_negative(tmp_path):
     root = make_folder(tmp_path / "data", ("anna", "mug"))
     anna, mug = folder_cases(root, 0, None, None)[0]
     shared = root / "anna" / mug.training[0].name
@@ -321,7 +326,7 @@ def test_a_photo_in_two_folders_is_nobodys_negative(tmp_path):
 
 
 def test_parts_are_measured_once_for_a_digest(tmp_path):
-    parts, made = Parts(tmp_path), []
+    parts, made = MeasurementStore(tmp_path), []
 
     def measure():
         made.append(1)
@@ -335,16 +340,18 @@ def test_parts_are_measured_once_for_a_digest(tmp_path):
 
 
 def test_a_table_is_rendered_like_the_golden_one():
-    cells = (measured(proportion([True] * 3 + [False])), measured(mean([0.5, 0.25]), percent=False))
-    reason = missing("its weights are not on this disk")
-    empty = (measured(mean([])), reason)
-    rows = (row(("storybook",), cells), row(("other",), (reason, reason)), row(("empty",), empty))
+    cells = (measured_cell(proportion([True] * 3 + [False])), measured_cell(mean([0.5, 0.25]), percent=False))
+    reason = missing_cell("its weights are not on this disk")
+    empty = (measured_cell(mean([])), reason)
+    rows = (make_row(("storybook",), cells), make_row(("other",), (reason, reason)), make_row(("empty",), empty))
     table = Table("1", "Recall", ("VLM", "recall", "IoU"), rows, ("A note.",))
     assert render_table(table) == GOLDEN.read_text("utf-8")
 
 
 def test_document_holds_reasons_and_intervals():
-    table = Table("1", "Recall", ("VLM", "recall", "IoU"), (row(("a",), (missing("why"), measured(mean([1.0])))),))
+    table = Table(
+        "1", "Recall", ("VLM", "recall", "IoU"), (make_row(("a",), (missing_cell("why"), measured_cell(mean([1.0])))),)
+    )
     (found,) = table.document()["rows"]
     assert found["recall"] == {"not_measured": "why"}
     assert found["IoU"] == {"value": 1.0, "n": 1, "ci95": [1.0, 1.0]}

@@ -9,16 +9,17 @@ import pytest
 
 from engine.benchmarks.baselines import Rewriter
 from engine.benchmarks.drawn_cases import draw_cases
-from engine.benchmarks.figures import missing
-from engine.benchmarks.generation import Ask, Voice
+from engine.benchmarks.figures import missing_cell
+from engine.benchmarks.generation import CaptionGenerator, GenerationRequest
 from engine.benchmarks.heads_experiment import fires, measure_heads
 from engine.benchmarks.report import evaluate_paper
 from engine.benchmarks.results_view import attempt
 from engine.benchmarks.settings import FULL, PaperSettings
-from engine.benchmarks.train_case import learn_embedding, learn_head
+from engine.benchmarks.train_case import train_embedding, train_head
 from engine.core.errors import EnvironmentFault, NoUsablePhotoError, UsageError
 from engine.core.paths import STORYBOOK
 from engine.session import Session, SessionOptions
+from engine.vlms.config import find_config
 
 SETTINGS = {"seeds": (5,), "concepts": 2, "photos": 1, "steps": 2, "vlms": ("storybook",)}
 
@@ -29,7 +30,7 @@ def silent(text):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The photos whose files are read, by any road."""
+    """The photos whose files are read, by any function."""
     opening, found = os.open, []
 
     def record(path, *flags, **options):
@@ -47,10 +48,10 @@ def test_head_and_embedding_see_training_photos_only(tmp_path, opened):
     for case in cases:
         tested = {i.path.resolve() for c in cases for i in (*c.validation, *c.strangers)}
         opened.clear()
-        learn_head(session, case, cases, 0)
+        train_head(session, case, cases, 0)
         assert opened and set(opened) == {p.resolve() for p in case.training}
         opened.clear()
-        learn_embedding(session, case, FULL, 0, 1)
+        train_embedding(session.vlm, case, FULL, seed=0, steps=1)
         assert opened and set(opened) == {p.resolve() for p in case.training}
         assert not tested & set(opened)
     assert session.store.all() == ()  # nobody stays enrolled: heads are trained one at a time
@@ -95,7 +96,7 @@ def test_what_cannot_be_loaded_is_a_reason():
     def fail():
         raise EnvironmentFault("needs nltk", hint="Run: pip")
 
-    assert attempt(fail, 2) == (missing("needs nltk: Run: pip"),) * 2
+    assert attempt(fail, 2) == (missing_cell("needs nltk: Run: pip"),) * 2
 
 
 def test_photos_with_different_numbers_of_rows_are_asked_together(tmp_path):
@@ -123,27 +124,28 @@ def test_photos_with_different_numbers_of_rows_are_asked_together(tmp_path):
 
     _, (case, *_) = draw_cases(tmp_path / "drawn", 5, 1, 1)
     one, two = case.training[:2]
-    voice = Voice(Uneven())
-    assert voice.say([Ask(one, "x"), Ask(two, "x"), Ask(one, "y")]) == ["1", "2", "1"]
-    assert voice.say([Ask(two, "z")]) == ["2"]
+    generator = CaptionGenerator(find_config("storybook"), Uneven)
+    requests = [GenerationRequest(one, "x"), GenerationRequest(two, "x"), GenerationRequest(one, "y")]
+    assert generator.generate(requests) == ["1", "2", "1"]
+    assert generator.generate([GenerationRequest(two, "z")]) == ["2"]
 
 
 def test_an_untrainable_head_never_fires(tmp_path, monkeypatch):
     def fail(*arguments):
         raise NoUsablePhotoError("no face")
 
-    monkeypatch.setattr("engine.benchmarks.heads_experiment.learn_head", fail)
+    monkeypatch.setattr("engine.benchmarks.heads_experiment.train_head", fail)
     _, cases = draw_cases(tmp_path / "drawn", 5, 3, 1)
     rows = measure_heads(Session(SessionOptions("storybook", device="cpu"), tmp_path / "store"), cases, 0)["heads"]
     assert [r["head"] for r in rows] == ["linear", "linear", "face"]
     assert not any(fires(own, r["threshold"]) for r in rows for own in r["own"])
 
 
-def test_a_photo_in_two_folders_is_nobodys_rival(tmp_path, monkeypatch):
+def test_a_photo_in_two_folders_is_no_rival(tmp_path, monkeypatch):
     def fail(*arguments):
         raise UsageError("too few negatives")
 
-    monkeypatch.setattr("engine.benchmarks.heads_experiment.learn_head", fail)
+    monkeypatch.setattr("engine.benchmarks.heads_experiment.train_head", fail)
     _, (one, two, _) = draw_cases(tmp_path / "drawn", 5, 3, 1)
     two.validation[0].path.write_bytes(one.training[0].read_bytes())
     rows = measure_heads(Session(SessionOptions("storybook", device="cpu"), tmp_path / "store"), (one, two), 0)["heads"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.benchmarks.library_cases import (
-    CROWDS,
+    CONCEPT_COUNTS,
     Library,
     Shot,
     draw_library,
@@ -13,7 +13,7 @@ from engine.benchmarks.library_cases import (
     save_references,
     save_shot,
 )
-from engine.benchmarks.library_figures import Named, measure_library
+from engine.benchmarks.library_figures import NamedRegion, measure_library
 from engine.core.boxes import Box
 from engine.core.types import Kind
 from engine.storybook.photos import DrawnPhoto
@@ -37,7 +37,7 @@ def test_shares(library: Library) -> None:
     assert len(library.shots) == PHOTOS
     assert len(positive) == round(0.15 * PHOTOS)
     assert sum(len(s.present) > 1 for s in positive) == round(0.2 * len(positive))
-    assert {len(s.present) for s in positive} == {1, *CROWDS}
+    assert {len(s.present) for s in positive} == {1, *CONCEPT_COUNTS}
     assert [s.number for s in library.shots] == list(range(PHOTOS))
 
 
@@ -86,7 +86,9 @@ def test_draws_files(library: Library, tmp_path: Path) -> None:
 
 def test_figures_of_a_perfect_and_of_a_blind_recogniser(library: Library) -> None:
     drawn = {s.number: _drawn(s) for s in library.shots}
-    right = {s.number: [Named(library.enrolled[i].name, _truth(s, c)) for i, c in s.present] for s in library.shots}
+    right = {
+        s.number: [NamedRegion(library.enrolled[i].name, _truth(s, c)) for i, c in s.present] for s in library.shots
+    }
     perfect = measure_library(library, drawn, right)
     assert perfect.wrong == 0
     assert perfect.worst == 1.0
@@ -100,7 +102,7 @@ def test_figures_of_a_perfect_and_of_a_blind_recogniser(library: Library) -> Non
 def test_figures_count_wrong_names_and_mix_ups(library: Library) -> None:
     other = {i: library.enrolled[e.resembles].name for i, e in enumerate(library.enrolled) if e.resembles is not None}
     swapped = {
-        s.number: [Named(other[i], _truth(s, c)) for i, c in s.present if i in other]
+        s.number: [NamedRegion(other[i], _truth(s, c)) for i, c in s.present if i in other]
         for s in library.shots
         if len(s.present) == 1
     }

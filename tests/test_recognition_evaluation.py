@@ -9,19 +9,19 @@ import pytest
 
 from engine.benchmarks.library_cases import draw_library
 from engine.benchmarks.library_figures import (
-    Individual,
+    EnrolledTruth,
     LibraryTruth,
-    outcome_of,
+    compare_with_truth,
     pool,
     rate_per_1000,
     truth_of_library,
 )
 from engine.benchmarks.recognition import MARK, RecognitionSettings, evaluate_recognition
-from engine.benchmarks.recognition_changes import measure_eleventh, measure_teaching
-from engine.benchmarks.recognition_library import copied, measure_both, scanned_library
-from engine.benchmarks.recognition_measure import measure_said, outcome_of_part, truth_of_part
+from engine.benchmarks.recognition_changes import measure_decisions, measure_eleventh
+from engine.benchmarks.recognition_library import copy_session, measure_both, scanned_library
+from engine.benchmarks.recognition_measure import measure_recognition, read_library_truth, read_outcome
 from engine.benchmarks.recognition_plot import curve_of
-from engine.benchmarks.recognition_table import Measured, mixed_up, recognition_tables, with_maybes
+from engine.benchmarks.recognition_table import RecognitionResults, mixed_up, recognition_tables, with_suggestions
 from engine.benchmarks.render import render_table
 from engine.core.boxes import Box
 from engine.core.errors import UsageError
@@ -31,9 +31,9 @@ from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
 
 TWINS = (
-    Individual("Ann", "person", "sibling", 1),
-    Individual("Bea", "person", "sibling", 0),
-    Individual("Mug", "thing"),
+    EnrolledTruth("Ann", "person", "sibling", 1),
+    EnrolledTruth("Bea", "person", "sibling", 0),
+    EnrolledTruth("Mug", "thing"),
 )
 TRUTH = LibraryTruth(TWINS, tuple(map(frozenset, ({0}, {1}, {2}, {0, 2}, (), ()))))
 SAID = ({0: 0.9}, {0: None}, {}, {0: 0.5, 2: 0.7}, {2: None}, {})
@@ -60,10 +60,10 @@ def part_of(truth=TRUTH, names=SAID, margins=None, seed=7):
 
 
 def test_outcome_by_hand():
-    found = outcome_of(TRUTH, SAID)
+    found = compare_with_truth(TRUTH, SAID)
     assert found.wrong == (0, 1, 0, 0, 1, 0)
     assert found.wrong_per_1000 == pytest.approx(1000 * 2 / 6)
-    assert found.found == {0: (True, True), 1: (False,), 2: (False, True)}
+    assert found.recalled == {0: (True, True), 1: (False,), 2: (False, True)}
     assert found.mixed == {0: (False, False), 1: (True,)}
     assert found.sets[2] == (1.0,)
     assert found.overlaps == (0.9, 0.5, 0.7)
@@ -71,8 +71,8 @@ def test_outcome_by_hand():
 
 
 def test_libraries_are_pooled_by_observation():
-    one = outcome_of(TRUTH, SAID)
-    other = outcome_of(TRUTH, [{} for _ in SAID])
+    one = compare_with_truth(TRUTH, SAID)
+    other = compare_with_truth(TRUTH, [{} for _ in SAID])
     both = pool([one, other])
     assert both.wrong == one.wrong + other.wrong
     assert both.recall[0].value == 0.5 and both.recall[0].n == 4
@@ -89,10 +89,10 @@ def test_rates_have_a_poisson_interval():
 
 
 def test_maybes_add_recall_and_work():
-    review, recall = with_maybes([part_of()])
+    review, recall = with_suggestions([part_of()])
     assert (review.value, review.n) == (500.0, 6)
     assert recall.value == 1.0
-    assert outcome_of_part(part_of(), "open-set") == outcome_of(TRUTH, SAID)
+    assert read_outcome(part_of(), "open-set") == compare_with_truth(TRUTH, SAID)
 
 
 def test_mix_ups_by_likeness():
@@ -115,16 +115,16 @@ def test_curves_by_hand():
 def test_targets_are_met_or_missed():
     right = [dict.fromkeys(present, 0.8) for present in TRUTH.present]
     turn = {"photos": 3, "confirmed": 1, "rejected": 2, "own": [[3, 1], [1, 1]], "others": [[1, 0], [1, 1]]}
-    taught = {"concept": "Bea", "kind": "person", "likeness": "sibling", "turns": [turn]}
+    decisions = {"concept": "Bea", "kind": "person", "likeness": "sibling", "turns": [turn]}
     eleventh = {"seconds": {"enrol": 1.0, "match": 0.5}, "threads": 2, "cores": 2, "photos": 6, "false_names": 0}
-    good = recognition_tables(Measured([part_of(names=right)], {7: taught}, eleventh))[0]
+    good = recognition_tables(RecognitionResults([part_of(names=right)], {7: decisions}, eleventh))[0]
     met = {r[0].text: r[3].text for r in good.rows}
     assert met["false names per 1,000 photos"] == met["recall"] == met["IoU of right names' regions"] == "met"
     assert met["errors of the worst concept after 10 decisions"] == "met"
     assert met["errors of all others then"] == "missed"
     assert met["an eleventh concept over a scanned library"] == "met"
     assert met["3 concepts in a photo: F1 of the names"] == "—"
-    bad = recognition_tables(Measured([part_of(), part_of(seed=8)]))
+    bad = recognition_tables(RecognitionResults([part_of(), part_of(seed=8)]))
     met = {r[0].text: r[3].text for r in bad[0].rows}
     assert met["false names per 1,000 photos"] == met["recall"] == "missed"
     assert met["siblings taken for each other, of their photos"] == "missed"
@@ -147,32 +147,32 @@ def part(ready):
 
 
 def test_what_is_measured_adds_up(ready, part):
-    truth = truth_of_part(part["truth"])
+    truth = read_library_truth(part["truth"])
     assert truth == truth_of_library(ready.library)
     ours, paper = (part["heads"][k] for k in ("open-set", "paper"))
     assert ours["calibrated"] and not paper["calibrated"]
     assert not any(paper["maybes"])
     named = {k: sum(map(len, part["heads"][k]["names"])) for k in part["heads"]}
     for heads, count in named.items():
-        found = outcome_of_part(part, heads)
-        assert sum(found.wrong) + sum(map(sum, found.found.values())) == count
+        found = read_outcome(part, heads)
+        assert sum(found.wrong) + sum(map(sum, found.recalled.values())) == count
         assert len(found.wrong) == 120
-        assert {c: len(hits) for c, hits in found.found.items()} == {
+        assert {c: len(hits) for c, hits in found.recalled.items()} == {
             c: sum(c in p for p in truth.present) for c in range(10)
         }
         assert all(0.0 <= v <= 1.0 for v in found.overlaps)
-    assert outcome_of_part(part, "paper").recall and named["paper"] > 0
+    assert read_outcome(part, "paper").recall and named["paper"] > 0
 
 
 @pytest.mark.parametrize("heads", ["open-set", "paper"])
 def test_the_curve_goes_through_the_thresholds_as_they_are(part, heads):
-    own, found = part["heads"][heads], outcome_of_part(part, heads)
+    own, found = part["heads"][heads], read_outcome(part, heads)
     for names, margins in zip(own["names"], own["margins"], strict=True):
         assert {c for c, _ in names} == {c for c, m in margins if m >= 0}
     curve = curve_of([part], heads)
     assert (np.diff(curve.false) >= 0).all() and (np.diff(curve.recall) >= 0).all()
     assert curve.recall[-1] <= 1.0
-    hits = [v for own in found.found.values() for v in own]
+    hits = [v for own in found.recalled.values() for v in own]
     assert curve.false[curve.at - 1] == pytest.approx(found.wrong_per_1000)
     assert curve.recall[curve.at - 1] == pytest.approx(sum(hits) / len(hits))
 
@@ -181,7 +181,7 @@ def test_photos_that_were_not_scanned_are_refused(ready):
     concepts = [ready.session.store.find(e.name) for e in ready.library.enrolled]
     truth = LibraryTruth(truth_of_library(ready.library).concepts, (frozenset(),))
     with pytest.raises(UsageError, match="not scanned"):
-        measure_said(ready.session, concepts, truth, ["0" * 64], [{}], ready.root)
+        measure_recognition(ready.session, concepts, truth, ["0" * 64], [{}], ready.root)
 
 
 def test_who_could_not_be_enrolled_counts_as_missed(ready):
@@ -189,17 +189,17 @@ def test_who_could_not_be_enrolled_counts_as_missed(ready):
     truth = truth_of_library(ready.library)
     contents = [ready.photos[s.number].content_hash for s in ready.library.shots]
     boxes = [{0: Box(0, 0, 1, 1)} for _ in contents]
-    found = measure_said(ready.session, [None, *concepts[1:]], truth, contents, boxes, ready.root)
+    found = measure_recognition(ready.session, [None, *concepts[1:]], truth, contents, boxes, ready.root)
     assert 0 in found["apart"]
     assert not any(c == 0 for own in found["names"] for c, _ in own)
 
 
-def test_teaching_is_tested_on_photos_that_nobody_decided_about(ready, part):
+def test_decisions_are_tested_on_undecided_photos(ready, part):
     decided = ready.session.store.decisions.all()
-    found = measure_teaching(ready)
+    found = measure_decisions(ready)
     assert found["concept"] in [e.name for e in ready.library.enrolled]
-    missed = sum(not v for own in outcome_of_part(part, "open-set").found.values() for v in own)
-    wrong = sum(outcome_of_part(part, "open-set").wrong)
+    missed = sum(not v for own in read_outcome(part, "open-set").recalled.values() for v in own)
+    wrong = sum(read_outcome(part, "open-set").wrong)
     before_all = [t["own"][0][k] + t["others"][0][k] for k in (0, 1) for t in found["turns"]]
     assert (sum(before_all[:2]), sum(before_all[2:])) == (missed, wrong)
     for turn in found["turns"]:
@@ -215,7 +215,7 @@ def test_an_eleventh_concept_is_timed_and_leaves_no_trace(ready):
     assert list(found["seconds"]) == ["enrol", "calibrate", "match"]
     assert found["photos"] == 120 and found["threads"] >= 1
     assert len(ready.session.store.all()) == 10
-    with copied(ready.session) as other:
+    with copy_session(ready.session) as other:
         assert [c.name for c in other.store.all()] == [c.name for c in ready.session.store.all()]
 
 

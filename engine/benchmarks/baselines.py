@@ -1,4 +1,4 @@
-"""The paper's baselines without an embedding: a keyword replaced, by rule or by a language model (paper §5)."""
+"""The paper's baselines without an embedding: replace a keyword, by rule or with a language model (paper §5)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,9 @@ from engine.core.errors import EnvironmentFault, first_line
 from engine.vlms.wording import has_word, name_for_phrase, noun_phrases, replace_words
 
 IN_CONTEXT = "takes one image a prompt"
-"""Why no VLM here can be shown reference photos in its prompt."""
+"""Why reference photos cannot be put into the prompt of any VLM here."""
 _LLM_BATCH, _LLM_TOKENS = 8, 96
-_ASK = (
+_PROMPT = (
     "Here is a caption of a photo: {caption}\n"
     'Only if the word "{keyword}" appears in the caption, or another word for the same subject ({others}), rewrite the '
     'caption with the name "{identifier}" in its place and change nothing else. Otherwise repeat the caption as it is. '
@@ -18,10 +18,9 @@ _ASK = (
 
 
 def replace_keyword(caption: str, keywords: Sequence[str], identifier: str) -> str:
-    """The caption with the first keyword that occurs in it replaced by the identifier, article and adjectives included.
+    """Replace the first keyword that a caption has, with its article and adjectives, by the identifier.
 
-    Only whole words count ("car" is not in "carpet"), only one place is changed, and a caption without a keyword
-    comes back as it is.
+    Only whole words count ("car" is not in "carpet"); one place is changed. A caption without a keyword stays the same.
     """
     for keyword in keywords:
         if has_word(caption, keyword):
@@ -34,13 +33,14 @@ def replace_keyword(caption: str, keywords: Sequence[str], identifier: str) -> s
 
 
 class Rewriter:
-    """A local instruct language model that is asked to put the identifier into plain captions."""
+    """A local instruct language model that puts the identifier into plain captions."""
 
     def __init__(self, source: str, device: str) -> None:
         """Load a model by hub id (from the local cache) or folder.
 
         Raises:
-            EnvironmentFault: it is not on this disk, or no causal language model with a chat template.
+            EnvironmentFault: the model is not on this disk, has no chat template, is no causal language model, or does
+                not fit the GPU's memory.
         """
         import engine.core.device  # noqa: F401, I001
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -62,19 +62,19 @@ class Rewriter:
     def rewrite(
         self, captions: Sequence[str], keywords: Sequence[Sequence[str]], identifiers: Sequence[str]
     ) -> list[str]:
-        """What the model makes of every caption."""
-        asks = [ask(c, k, i) for c, k, i in zip(captions, keywords, identifiers, strict=True)]
-        said: list[str] = []
-        for start in range(0, len(asks), _LLM_BATCH):
-            said += self._answer(asks[start : start + _LLM_BATCH])
-        return said
+        """Return the model's version of each caption."""
+        prompts = [rewriting_prompt(c, k, i) for c, k, i in zip(captions, keywords, identifiers, strict=True)]
+        texts: list[str] = []
+        for start in range(0, len(prompts), _LLM_BATCH):
+            texts += self._answer(prompts[start : start + _LLM_BATCH])
+        return texts
 
-    def _answer(self, asks: Sequence[str]) -> list[str]:
+    def _answer(self, prompts: Sequence[str]) -> list[str]:
         import torch
 
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
-        turns = [[{"role": "user", "content": a}] for a in asks]
+        turns = [[{"role": "user", "content": p}] for p in prompts]
         inputs = self._tokenizer.apply_chat_template(
             turns, add_generation_prompt=True, tokenize=True, padding=True, return_dict=True, return_tensors="pt"
         ).to(self._model.device)
@@ -87,7 +87,7 @@ class Rewriter:
         return [t.strip().strip('"').strip() for t in texts]
 
 
-def ask(caption: str, keywords: Sequence[str], identifier: str) -> str:
-    """What the language model is asked about one caption."""
+def rewriting_prompt(caption: str, keywords: Sequence[str], identifier: str) -> str:
+    """Return the language model's prompt for one caption."""
     first, *others = keywords
-    return _ASK.format(caption=caption, keyword=first, others=", ".join(others), identifier=identifier)
+    return _PROMPT.format(caption=caption, keyword=first, others=", ".join(others), identifier=identifier)

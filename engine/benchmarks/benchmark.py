@@ -1,4 +1,4 @@
-"""The storybook benchmark: concepts to learn, and test photos in the splits of storybook.md."""
+"""Draw the storybook benchmark: concepts to learn, and photos to test with (`docs/storybook.md`, "Test splits")."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ STRANGERS = ("random", "same_category", "look_alike")
 TRAINING_PHOTOS = 4
 _KINDS = (words.ANIMALS, words.THINGS, words.PEOPLE)
 _OFFSET = 1_000_003
-"""Benchmark seeds are offset so that none meets the scenes that the models were trained on."""
+"""Added to the benchmark's seeds, so that no scene is one that the models were trained on."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An individual to learn: photos with its captions (display name in them)."""
+    """An individual to learn, with its training photos, and their captions with its display name, by file name."""
 
     name: str
     who: Individual
@@ -33,8 +33,11 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Test:
-    """A test photo; `subject` is who of the subjects is in it (index into its scene: `index`), None for strangers."""
+class BenchmarkPhoto:
+    """A photo to test with.
+
+    subject: the subject that it shows, at `index` of its scene; None in photos of strangers.
+    """
 
     photo: DrawnPhoto
     split: str
@@ -44,8 +47,9 @@ class Test:
 
 
 def draw_subjects(folder: Path, seed: int, n: int) -> list[Subject]:
-    """N individuals, pets, things and people in turn, each with four training photos: two alone, two with
-    somebody of another category.
+    """Draw n individuals (pets, things and people in turn), each with four training photos.
+
+    Two show the individual alone, two beside an individual of another category.
     """
     rng = np.random.default_rng((_OFFSET, seed))
     subjects = []
@@ -61,59 +65,59 @@ def _draw_subject(rng: Rng, folder: Path, name: str, who: Individual) -> Subject
     photos, captions = [], {}
     places = rng.permutation(words.PLACES)
     for k in range(TRAINING_PHOTOS):
-        cast = (who,) if k < 2 else (who, _other(rng, who))
+        cast = (who,) if k < 2 else (who, _draw_other_category(rng, who))
         photo = save_photo(compose(rng, cast, place=str(places[k])), folder / f"training_{k + 1}.jpg")
         photos.append(photo)
         captions[photo.path.name] = caption(photo.scene, 0, {0: name})
     return Subject(name, who, Kind(words.kind_of(who.category)), tuple(photos), captions)
 
 
-def _other(rng: Rng, who: Individual) -> Individual:
-    """Somebody of another category (for people: not a person, whose faces would be compared)."""
+def _draw_other_category(rng: Rng, who: Individual) -> Individual:
+    """Draw an individual of another category."""
     while True:
         category = draw_category(rng)
         if category != who.category:
             return draw_individual(rng, category)
 
 
-def draw_tests(folder: Path, subject: Subject, number: int, seed: int, n: int) -> Iterator[Test]:
-    """N test photos of a subject in each split, then n strangers of each sort, in scenes never seen."""
+def draw_tests(folder: Path, subject: Subject, number: int, seed: int, n: int) -> Iterator[BenchmarkPhoto]:
+    """Draw n photos of a subject in each split, then n photos of strangers of each sort."""
     rng = np.random.default_rng((_OFFSET, seed, number + 1))
     who = subject.who
     for split in SPLITS:
         for k in range(n):
-            cast, index, equal = _cast(rng, who, split)
+            cast, index, equal = _draw_cast(rng, who, split)
             photo = save_photo(compose(rng, cast, equal=equal), folder / f"{number}_{split}_{k}.jpg")
-            yield Test(photo, split, subject, None, index)
+            yield BenchmarkPhoto(photo, split, subject, None, index)
     for sort in STRANGERS:
         for k in range(n):
-            cast = _strangers(rng, who, sort)
+            cast = _draw_strangers(rng, who, sort)
             photo = save_photo(compose(rng, cast), folder / f"{number}_{sort}_{k}.jpg")
-            yield Test(photo, sort, None, subject)
+            yield BenchmarkPhoto(photo, sort, None, subject)
 
 
-def _cast(rng: Rng, who: Individual, split: str) -> tuple[tuple[Individual, ...], int, bool | None]:
+def _draw_cast(rng: Rng, who: Individual, split: str) -> tuple[tuple[Individual, ...], int, bool | None]:
     if split == "one":
         return (who,), 0, None
     if split == "diff":
-        return (who, _other(rng, who)), 0, None
+        return (who, _draw_other_category(rng, who)), 0, None
     if split == "same":
-        return (who, _unlike(rng, who)), 0, None
-    companion = _unlike(rng, who) if rng.random() < 0.5 else _other(rng, who)
+        return (who, _draw_distinguishable(rng, who)), 0, None
+    companion = _draw_distinguishable(rng, who) if rng.random() < 0.5 else _draw_other_category(rng, who)
     return (companion, who), 1, False
 
 
-def _unlike(rng: Rng, who: Individual) -> Individual:
-    """Somebody of the same category whom words can tell apart."""
+def _draw_distinguishable(rng: Rng, who: Individual) -> Individual:
+    """Draw an individual of the same category that words can tell apart."""
     while True:
         other = draw_individual(rng, who.category)
         if not facts_of(other) <= facts_of(who) and not facts_of(who) <= facts_of(other):
             return other
 
 
-def _strangers(rng: Rng, who: Individual, sort: str) -> tuple[Individual, ...]:
+def _draw_strangers(rng: Rng, who: Individual, sort: str) -> tuple[Individual, ...]:
     if sort == "random":
-        first = _other(rng, who)
+        first = _draw_other_category(rng, who)
     else:
-        first = _unlike(rng, who) if sort == "same_category" else draw_lookalike(rng, who)
-    return (first,) if rng.random() < 0.5 else (first, _other(rng, who))
+        first = _draw_distinguishable(rng, who) if sort == "same_category" else draw_lookalike(rng, who)
+    return (first,) if rng.random() < 0.5 else (first, _draw_other_category(rng, who))

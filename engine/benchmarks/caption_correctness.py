@@ -1,20 +1,23 @@
-"""What is right and wrong in a caption, given what its photo shows."""
+"""Decide what is right and wrong in a caption, given what its photo shows."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.benchmarks.cases import CONCEPT, Truth, truth_of
+from engine.benchmarks.cases import CONCEPT, Truth, read_truth
 from engine.storybook.world.attributes import OBJECTS, PEOPLE
 from engine.storybook.world.language import PLACE_PHRASES
 from engine.vlms.wording import has_word, noun_phrases, replace_words
 
-SORTS = ("place", "object", "companion")
+CONTEXT_SORTS = ("place", "object", "companion")
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A validation photo of a concept, as tables see it."""
+class ValidationPhoto:
+    """A validation photo of a concept, with its ground truth.
+
+    kind, category, keywords, context: of the concept, as in `cases.Case`.
+    """
 
     concept: str
     kind: str | None
@@ -25,68 +28,75 @@ class Shown:
 
     @property
     def is_person(self) -> bool:
-        """Whether the concept is a person."""
+        """Tell whether the concept is a person."""
         return self.kind == "person"
 
 
-def shown_in(cases: Iterable[dict[str, Any]]) -> list[Shown]:
-    """All validation photos of some cases."""
-    return [
-        Shown(c["name"], c["kind"], c["category"], tuple(c["keywords"]), tuple((s, w) for s, w in c["context"]), t)
-        for c in cases
-        for t in map(truth_of, c["items"])
-    ]
+def list_validation_photos(cases: Iterable[dict[str, Any]]) -> list[ValidationPhoto]:
+    """List the validation photos of some cases, given as JSON data."""
+    photos = []
+    for c in cases:
+        keywords, context = tuple(c["keywords"]), tuple((s, w) for s, w in c["context"])
+        truths = map(read_truth, c["items"])
+        photos += [ValidationPhoto(c["name"], c["kind"], c["category"], keywords, context, t) for t in truths]
+    return photos
 
 
-def place_right(truth: Truth, text: str) -> bool:
-    """Whether the place, and no other, is in the caption."""
+def has_right_place(truth: Truth, text: str) -> bool:
+    """Tell whether the photo's place, and no other, is in the caption."""
     low = text.lower()
     return {p for p in PLACE_PHRASES.values() if has_word(low, p)} == {truth.place}
 
 
-def objects_right(truth: Truth, text: str) -> bool:
-    """Whether exactly the objects that are there are in the caption."""
+def has_right_objects(truth: Truth, text: str) -> bool:
+    """Tell whether exactly the objects that the photo shows are in the caption."""
     return {o for o in OBJECTS if has_word(text, o)} == set(truth.held)
 
 
-def companions_right(truth: Truth, text: str) -> bool:
-    """Whether everybody beside the concept is there, each in a phrase of their own with category and (hair) colour."""
-    free: dict[str, list[str]] = {}
+def has_right_companions(truth: Truth, text: str) -> bool:
+    """Tell whether the caption has all other characters, each in its own phrase with category and (hair) colour."""
+    unused: dict[str, list[str]] = {}
     for category, color in truth.others:
-        phrases = free.setdefault(category, [text[a:b] for a, b in noun_phrases(text, category)])
-        found = next((p for p in phrases if _has_color(p, category, color)), None)
-        if found is None:
+        phrases = unused.setdefault(category, [text[a:b] for a, b in noun_phrases(text, category)])
+        phrase = next((p for p in phrases if _has_color(p, category, color)), None)
+        if phrase is None:
             return False
-        phrases.remove(found)
+        phrases.remove(phrase)
     return True
 
 
 def _has_color(phrase: str, category: str, color: str) -> bool:
-    """Whether "a striped red dog" has its own colour, or "a woman with long red hair" that of the hair."""
+    """Tell whether a phrase states the colour: "a striped red dog", or "a woman with long red hair"."""
     before, _, after = phrase.lower().partition(category)
     return has_word(after, f"{color} hair") if category in PEOPLE else has_word(before, color)
 
 
-def names_right_one(truth: Truth, text: str, identifier: str) -> bool:
-    """Whether the identifier is said, and everybody else is still described as who they are."""
-    return has_word(text, identifier) and companions_right(truth, text)
+def names_concept_and_companions(truth: Truth, text: str, identifier: str) -> bool:
+    """Tell whether the caption has the identifier, and still describes all others beside the concept."""
+    return has_word(text, identifier) and has_right_companions(truth, text)
 
 
-def leaks(shown: Shown, text: str) -> dict[str, bool]:
-    """Whether a caption says, where it is wrong, what the training photos showed beside the concept; by sort."""
+def find_leaks(photo: ValidationPhoto, text: str) -> dict[str, bool]:
+    """Tell, by sort, whether a caption has words of the training photos' context that are wrong in this photo.
+
+    Sorts without such words are left out.
+    """
     low = text.lower()
-    right = {"place": {shown.truth.place}, "object": set(shown.truth.held)}
-    right["companion"] = {category for category, _ in shown.truth.others} | {shown.category}
-    wrong = {sort: [w for s, w in shown.context if s == sort and w not in right[sort]] for sort in SORTS}
-    return {sort: any(has_word(low, w) for w in own) for sort, own in wrong.items() if own}
+    right = {
+        "place": {photo.truth.place or ""},
+        "object": set(photo.truth.held),
+        "companion": {photo.category, *(category for category, _ in photo.truth.others)},
+    }
+    wrong = {sort: [w for s, w in photo.context if s == sort and w not in right[sort]] for sort in CONTEXT_SORTS}
+    return {sort: any(has_word(low, w) for w in words) for sort, words in wrong.items() if words}
 
 
-def with_category(text: str, identifier: str, category: str) -> str:
-    """A caption with the identifier replaced by the class word (Table 2): `sks is …` becomes `The dog is …`."""
-    said = replace_words(text, {identifier: f"the {category}"})
-    return said[:1].upper() + said[1:]
+def replace_identifier(text: str, identifier: str, category: str) -> str:
+    """Replace the identifier by the class word, for Table 2: `sks is …` becomes `The dog is …`."""
+    replaced = replace_words(text, {identifier: f"the {category}"})
+    return replaced[:1].upper() + replaced[1:]
 
 
-def references_with(truth: Truth, name: str) -> Sequence[str]:
-    """The ground-truth captions with a name for the concept."""
+def name_references(truth: Truth, name: str) -> Sequence[str]:
+    """Return the ground-truth captions with a name for the concept."""
     return [r.replace(CONCEPT, name) for r in truth.references]

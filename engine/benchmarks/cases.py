@@ -1,6 +1,6 @@
-"""What the paper's protocol works on: a concept's few training photos, and photos that nothing of it has seen."""
+"""Describe the cases of the paper's protocol: a concept's few training photos, and photos to test it with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from engine.core.types import Kind
 from engine.photos.photo_file import LARGEST_FILE
 
 CONCEPT = "<concept>"
-"""Stands for the concept's name in captions, until an identifier or a class word takes its place."""
+"""Placeholder for the concept in captions; an identifier, a name or a class word replaces it."""
 TRAINING_PHOTOS = 4
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What a validation photo shows. Everything after `references` is known of drawn photos only.
+    """What a validation photo shows. Fields after `references` are set for drawn photos only.
 
-    references: ground-truth captions with `<concept>` in them; empty for strangers. place: the phrase of the
-    place; held: the objects in it; others: (category, colour) of everybody else; frame: where the concept is,
-    face: where its face is, both xyxy pixels; questions: (question, answer) pairs about `<concept>`.
+    references: ground-truth captions with `<concept>` in them; empty for strangers. place: the phrase of the place;
+    held: the objects in it; others: (category, colour) of each other character; frame: box of the concept, face: box of
+    its face, both xyxy pixels; questions: (question, answer) pairs about `<concept>`.
     """
 
     id: str
@@ -36,13 +36,13 @@ class Truth:
     questions: tuple[tuple[str, str], ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the truth as plain data."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Item:
-    """A photo to test with, and what it shows."""
+    """A photo to test with, and its ground truth."""
 
     path: Path
     truth: Truth
@@ -50,14 +50,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Case:
-    """One concept of one seed: what it is learned from, and what it is tested with.
+    """One concept of one seed: photos to learn from, and photos to test with.
 
-    kind None leaves it to the recogniser; captions: by training photo's file name, each with `<concept>`;
-    keywords: the three words of the simple baseline (paper §5); context: words that the training photos'
-    captions hold beside the concept, by sort (`place`, `object`, `companion`).
+    kind: None lets the recogniser decide; captions: by the training photo's file name, each with `<concept>`; keywords:
+    the three words of the keyword baseline (paper §5); context: (sort, word) of what the training photos show beside
+    the concept, the sort being `place`, `object` or `companion`.
 
     Raises:
-        UsageError: a validation photo is one of the training photos, by path or by content.
+        UsageError: a photo to test with is one of the training photos, by path or by content.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Case:
     category: str
     keywords: tuple[str, ...]
     training: tuple[Path, ...]
-    captions: dict[str, tuple[str, ...]]
+    captions: Mapping[str, tuple[str, ...]]
     validation: tuple[Item, ...]
     strangers: tuple[Item, ...] = ()
     context: tuple[tuple[str, str], ...] = ()
@@ -74,18 +74,18 @@ class Case:
         check_split(self.name, self.training, [i.path for i in (*self.validation, *self.strangers)])
 
 
-def contents_of(case: Case) -> frozenset[str]:
-    """Content hashes of a case's own photos: what shows the concept, under whatever name it lies elsewhere."""
+def hash_contents(case: Case) -> frozenset[str]:
+    """Return the SHA-256 of each photo that shows the case's concept, so that copies under other names are found."""
     return frozenset(
         sha256_of(read_bytes(p, LARGEST_FILE)) for p in (*case.training, *(i.path for i in case.validation))
     )
 
 
 def check_split(name: str, training: Sequence[Path], validation: Sequence[Path]) -> None:
-    """Make sure that no validation photo is among the training photos.
+    """Check that no photo to test with is a training photo.
 
     Raises:
-        UsageError: one is, under this path or as a copy.
+        UsageError: one is, under the same path or as a copy.
     """
     paths = {p.resolve() for p in training}
     contents = {sha256_of(read_bytes(p, LARGEST_FILE)) for p in training}
@@ -97,14 +97,18 @@ def check_split(name: str, training: Sequence[Path], validation: Sequence[Path])
             )
 
 
-def box_of(corners: Sequence[float]) -> Box:
-    """A box from its corners."""
+def to_box(corners: Sequence[float]) -> Box:
+    """Make a box of its corners x0, y0, x1, y1."""
     return Box(*corners)
 
 
-def truth_of(document: dict[str, Any]) -> Truth:
-    """A truth from plain data."""
-    pairs = {k: tuple(tuple(v) for v in document[k]) for k in ("others", "questions")}
-    corners = {k: tuple(document[k]) if document[k] else None for k in ("frame", "face")}
-    texts = {k: tuple(document[k]) for k in ("references", "held")}
-    return Truth(document["id"], document["split"], place=document["place"], **texts, **pairs, **corners)  # type: ignore[arg-type]
+def read_truth(document: dict[str, Any]) -> Truth:
+    """Read a truth from plain data."""
+    values = dict(document)
+    for key in ("references", "held"):
+        values[key] = tuple(document[key])
+    for key in ("others", "questions"):
+        values[key] = tuple(tuple(pair) for pair in document[key])
+    for key in ("frame", "face"):
+        values[key] = tuple(document[key]) if document[key] else None
+    return Truth(**values)

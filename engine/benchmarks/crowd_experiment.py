@@ -1,18 +1,18 @@
-"""Beyond the paper: everybody enrolled at once, as myvlm is used; several of them in one photo."""
+"""Measure what the paper does not: all concepts of a seed enrolled at once, and several of them in one photo."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from engine.benchmarks.cases import CONCEPT, Case, Item, box_of
-from engine.benchmarks.drawn_cases import Crowd
-from engine.benchmarks.experiments import Part
+from engine.benchmarks.cases import Case, Item, to_box
+from engine.benchmarks.drawn_cases import CrowdPhoto
+from engine.benchmarks.experiments import Measurement
 from engine.benchmarks.generation import BATCH
+from engine.benchmarks.generation_experiments import write_captions
 from engine.captioning.caption import CaptionRequest, caption_photos
 from engine.concepts.enrol import enrol
-from engine.core.boxes import iou
+from engine.core.boxes import Box, iou
 from engine.core.errors import NoUsablePhotoError
 from engine.core.types import Concept, Kind
 from engine.photos.decode import load_photo
@@ -23,75 +23,89 @@ from engine.vlms.wording import has_word
 
 
 def measure_crowds(
-    session: Session, cases: Sequence[Case], crowds: Sequence[Crowd], seed: int, steps: int | None, folder: Path
-) -> Part:
-    """Names said against names present, false names, and boxes by recognition, with all concepts enrolled."""
-    concepts = _learn(session, cases, seed, steps, folder)
-    found: Part = {"crowds": _describe(session, concepts, crowds)}
-    rows, boxes = [], []
-    enrolled = load_gallery(session.store, session.recogniser_config, session.recognition, tuple(concepts.values()))
-    for case in cases:
-        for item, own in ((i, own) for items, own in ((case.validation, True), (case.strangers, False)) for i in items):
-            matches = recognise(session.extractor, [load_photo(item.path)], enrolled)[0]
-            false = sum(m.name != case.name or not own for m in matches)
-            rows.append({"id": item.truth.id, "split": item.truth.split, "false": false})
-            match = next((m for m in matches if own and m.name == case.name), None)
-            if match:
-                boxes.append({"id": item.truth.id, "split": item.truth.split, "iou": _overlap(match.box, item, case)})
+    session: Session,
+    cases: Sequence[Case],
+    crowds: Sequence[CrowdPhoto],
+    *,
+    seed: int,
+    steps: int | None,
+    folder: Path,
+) -> Measurement:
+    """Enrol and train all cases in a session with an empty store, and measure names, false names and boxes.
+
+    Returns "crowds": names present and named in each photo of `crowds`; "names": number of false names in each
+    validation and stranger's photo; "boxes": IoU of the boxes by recognition with the true ones.
+    """
+    concepts = _enrol_and_train(session, cases, seed, steps, folder)
+    captioned = _caption_crowds(session, concepts, crowds)
+    names: list[Measurement] = []
+    boxes: list[Measurement] = []
+    gallery = load_gallery(session.store, session.recogniser_config, session.recognition, tuple(concepts.values()))
+    for case, item, shows_concept in _photos_of(cases):
+        matches = recognise(session.extractor, [load_photo(item.path)], gallery)[0]
+        facts = {"id": item.truth.id, "split": item.truth.split}
+        names.append({**facts, "false": sum(m.name != case.name or not shows_concept for m in matches)})
+        match = next((m for m in matches if shows_concept and m.name == case.name), None)
+        true_box = _true_box(item, case)
+        if match and true_box:
+            boxes.append({**facts, "iou": round(iou(match.box, true_box), 4)})
     for name in concepts:
         session.store.forget(name)
-    return {**found, "names": rows, "boxes": boxes}
+    return {"crowds": captioned, "names": names, "boxes": boxes}
 
 
-def _overlap(box: Any, item: Item, case: Case) -> float:
+def _photos_of(cases: Sequence[Case]) -> Iterator[tuple[Case, Item, bool]]:
+    """Yield all photos to test with, and whether each shows its case's concept."""
+    for case in cases:
+        yield from ((case, item, True) for item in case.validation)
+        yield from ((case, item, False) for item in case.strangers)
+
+
+def _true_box(item: Item, case: Case) -> Box | None:
     corners = item.truth.face if case.kind is Kind.PERSON else item.truth.frame
-    assert corners is not None
-    return round(iou(box, box_of(corners)), 4)
+    return None if corners is None else to_box(corners)
 
 
-def _learn(session: Session, cases: Sequence[Case], seed: int, steps: int | None, folder: Path) -> dict[str, Concept]:
-    """Enrol everybody whose photos can be used, then teach them, each under an identifier of its own."""
+def _enrol_and_train(
+    session: Session, cases: Sequence[Case], seed: int, steps: int | None, folder: Path
+) -> dict[str, Concept]:
+    """Enrol all cases whose photos can be used, then train them, each under an identifier of its own."""
     for case in cases:
         with suppress(NoUsablePhotoError):
             enrol(session, case.name, case.training, kind=case.kind, category=case.category, seed=seed)
-    captions = folder / "captions.json"
     enrolled = [case for case in cases if session.store.find(case.name)]
     for case in enrolled:
-        given = {f: [t.replace(CONCEPT, case.name) for t in own] for f, own in case.captions.items()}
-        captions.write_text(json.dumps(given))
+        captions = write_captions(case, folder)
         for _ in train_concept(session, session.store.get(case.name), captions=captions, steps=steps, seed=seed):
             pass
     return {case.name: session.store.get(case.name) for case in enrolled}
 
 
-def _describe(session: Session, concepts: dict[str, Concept], crowds: Sequence[Crowd]) -> list[dict[str, Any]]:
+def _caption_crowds(
+    session: Session, concepts: dict[str, Concept], crowds: Sequence[CrowdPhoto]
+) -> list[dict[str, Any]]:
+    """Caption each photo twice: with the concepts that are recognised, and with those that it shows given."""
     from engine.vlms import generate
 
     vectors = {
         name: session.store.load_embedding(c, session.vlm_id, session.vlm_revision).vector
         for name, c in concepts.items()
     }
-    paths = [c.photo.path for c in crowds]
-    results = list(caption_photos(session, paths, CaptionRequest(write=False)))
+    results = list(caption_photos(session, [c.photo.path for c in crowds], CaptionRequest(write=False)))
     rows = []
     for start in range(0, len(crowds), BATCH):
-        part = crowds[start : start + BATCH]
-        known = [
+        batch = crowds[start : start + BATCH]
+        given = [
             [generate.PersonalisedConcept(concepts[n], vectors[n]) for n in sorted(c.names) if n in concepts]
-            for c in part
+            for c in batch
         ]
-        given = generate.caption(session.vlm, [load_photo(c.photo.path).image for c in part], known)
-        for crowd, result, told in zip(part, results[start : start + BATCH], given, strict=True):
-            said = [n for n in concepts if has_word(result.caption or "", n)]
-            row = {"present": sorted(crowd.names), "recognised": sorted(m.name for m in result.matches)}
-            row |= {"raw": sorted(set(said) - set(result.repaired)), "said": sorted(said), "caption": result.caption}
-            row["given_raw"] = sorted(n for n, c in concepts.items() if has_word(told.raw, c.identifier))
-            row["given_said"] = sorted(n for n in concepts if has_word(told.text, n))
+        captions = generate.caption(session.vlm, [load_photo(c.photo.path).image for c in batch], given)
+        for crowd, result, caption in zip(batch, results[start : start + BATCH], captions, strict=True):
+            named = [n for n in concepts if has_word(result.caption or "", n)]
+            row: dict[str, Any] = {"present": sorted(crowd.names)}
+            row["recognised"] = sorted(m.name for m in result.matches)
+            row |= {"raw": sorted(set(named) - set(result.repaired)), "said": sorted(named), "caption": result.caption}
+            row["given_raw"] = sorted(n for n, c in concepts.items() if has_word(caption.raw, c.identifier))
+            row["given_said"] = sorted(n for n in concepts if has_word(caption.text, n))
             rows.append(row)
     return rows
-
-
-def f1(said: Sequence[str], present: Sequence[str]) -> float:
-    """F1 of two sets of names: 2·|both| / (|said| + |present|), 1.0 when both are empty."""
-    a, b = set(said), set(present)
-    return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0

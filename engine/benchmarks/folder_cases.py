@@ -1,15 +1,15 @@
-"""Cases of a user's own folder, in the layout of the paper's data set.
+"""Make cases of a user's own folder, in the layout of the paper's data set.
 
     ROOT/<concept>/*.jpg                      at least five photos a concept
     ROOT/<concept>/captions.json              or one ROOT/captions.json for all; both are optional
     ROOT/concepts.json                        optional: {"<concept>": {"kind", "category", "keywords"}}
 
-A captions file maps a photo's file name (with or without its suffix; at the root also `<concept>/<file>`, or an object
-a concept) to a caption or a list of captions. The concept stands in them as `<concept>`, `sks` or `S*`, or, where none
-of these does, by its folder's name (with blanks or underscores). Photos in folders below are not taken. A photo's
-captions are its training captions where it is drawn for training and its ground truth where it is not. Files such as
-`additional_captions.json` in the same forms add to them. Without concepts.json the category is the last word of the
-folder's name and the recogniser decides who is a person.
+A captions file maps a photo's file name to a caption or a list of captions. The suffix may be left out; at the root,
+keys may also be `<concept>/<file>`, or a concept's name with such a map as its value. Captions mention the concept as
+`<concept>`, `sks` or `S*`, or, without any of these, by its folder's name (with spaces or underscores). Files such as
+`additional_captions.json` in the same forms add captions. A photo's captions are training captions if it is drawn for
+training, and ground truth otherwise. Photos in subfolders are not taken. Without concepts.json, the category is the
+last word of the folder's name, and the recogniser decides whether the concept is a person.
 """
 
 import json
@@ -36,7 +36,9 @@ _WORDS = (CONCEPT, "{concept}", "{identifier}", "sks", "<S*>", "S*")
 
 
 def folder_cases(root: Path, seed: int, concepts: int | None, photos: int | None) -> tuple[list[Case], list[str]]:
-    """A seed's split of every concept folder, and why some were left out.
+    """Split each concept's photos by a seed into training and validation; also return what was left out, and why.
+
+    concepts, photos: the most concepts, and the most validation photos for each; None for all.
 
     Raises:
         UsageError: the folder has no concept with enough photos, or a file that cannot be understood.
@@ -48,13 +50,13 @@ def folder_cases(root: Path, seed: int, concepts: int | None, photos: int | None
     cases, left_out = [], []
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     for number, folder in enumerate(folders[:concepts]):
-        found, bad = _readable(_distinct(sorted(p for p in iter_photos([folder]) if p.parent == folder)))
-        left_out += [f"{folder.name}/{p.name}: {why}" for p, why in bad]
-        if len(found) <= TRAINING_PHOTOS:
-            left_out.append(f"{folder.name}: {len(found)} photos, at least {TRAINING_PHOTOS + 1} are needed")
+        available, unreadable = _readable(_distinct(sorted(p for p in iter_photos([folder]) if p.parent == folder)))
+        left_out += [f"{folder.name}/{p.name}: {why}" for p, why in unreadable]
+        if len(available) <= TRAINING_PHOTOS:
+            left_out.append(f"{folder.name}: {len(available)} photos, at least {TRAINING_PHOTOS + 1} are needed")
             continue
-        texts = _captions_of(folder, found, shared)
-        cases.append(_case(folder.name, found, texts, facts.get(folder.name, {}), (seed, number), photos))
+        texts = _captions_of(folder, available, shared)
+        cases.append(_case(folder.name, available, texts, facts.get(folder.name, {}), (seed, number), photos))
     if not cases:
         why = "; ".join(left_out) or "it holds no folders"
         raise UsageError(f"{root} has no concept to evaluate: {why}", hint="Layout: ROOT/<concept>/*.jpg.")
@@ -62,7 +64,7 @@ def folder_cases(root: Path, seed: int, concepts: int | None, photos: int | None
 
 
 def _distinct(photos: list[Path]) -> list[Path]:
-    """The photos without copies of one another: a copy could be learned from and tested with."""
+    """Leave out copies: one could be a training photo, and another a validation photo."""
     first: dict[str, Path] = {}
     for path in photos:
         first.setdefault(sha256_of(read_bytes(path, LARGEST_FILE)), path)
@@ -70,26 +72,26 @@ def _distinct(photos: list[Path]) -> list[Path]:
 
 
 def _readable(photos: list[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """The photos that can be decoded, and the others with the reason."""
-    found, bad = [], []
+    """Separate the photos that can be decoded from the others, which come with the reason."""
+    readable, unreadable = [], []
     for path in photos:
         try:
             load_photo(path)
-            found.append(path)
+            readable.append(path)
         except PhotoError as err:
-            bad.append((path, str(err).removeprefix(f"{path}: ")))
-    return found, bad
+            unreadable.append((path, str(err).removeprefix(f"{path}: ")))
+    return readable, unreadable
 
 
 def _case(
     name: str,
-    found: list[Path],
+    available: list[Path],
     texts: Mapping[Path, tuple[str, ...]],
     facts: Mapping[str, Any],
     seed: tuple[int, int],
     photos: int | None,
 ) -> Case:
-    order = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
+    order = [available[i] for i in np.random.default_rng(seed).permutation(len(available))]
     training, rest = sorted(order[:TRAINING_PHOTOS]), sorted(order[TRAINING_PHOTOS:][:photos])
     last = re.split(r"[\s_-]+", re.sub(r"[\s_-]*\d+$", "", name))[-1].lower()
     category = facts.get("category") or last or name.lower()
@@ -109,15 +111,15 @@ def _case(
 def _keywords(category: str, kind: Kind | None) -> tuple[str, ...]:
     kind = kind or kind_of_word(category)
     if kind is Kind.PERSON:
-        own = [category] if category in PEOPLE else []
-        return tuple(dict.fromkeys([*own, "man", "woman", "person"]))[:3]
+        first = [category] if category in PEOPLE else []
+        return tuple(dict.fromkeys([*first, "man", "woman", "person"]))[:3]
     return (category, "animal" if kind is Kind.PET else "toy", "object")
 
 
 def with_kind(case: Case, kind: Kind | None) -> Case:
-    """The case with a kind that was found out, and with the keywords that go with it unless others were given."""
-    usual = case.keywords == _keywords(case.category, case.kind)
-    return replace(case, kind=kind, keywords=_keywords(case.category, kind) if usual else case.keywords)
+    """Return the case with another kind, and with the default keywords of that kind unless others were given."""
+    default = case.keywords == _keywords(case.category, case.kind)
+    return replace(case, kind=kind, keywords=_keywords(case.category, kind) if default else case.keywords)
 
 
 def _named(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -125,35 +127,35 @@ def _named(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _read_facts(path: Path) -> dict[str, dict[str, Any]]:
-    """What is said of the concepts, each with the right types."""
-    found = _read(path, _FACTS)
-    for name, own in found.items():
-        if not isinstance(own, dict):
+    """Read and check the kind, category and keywords of each concept."""
+    concepts = _read(path, _FACTS)
+    for name, facts in concepts.items():
+        if not isinstance(facts, dict):
             raise UsageError(f"{path}: {name!r} is not a JSON object", hint=_FACTS)
-        if "kind" in own and own["kind"] not in list(map(str, Kind)):
-            raise UsageError(f"{path}: {name!r} has no kind {own['kind']!r}", hint=f"Kinds: {', '.join(Kind)}.")
-        category, keywords = own.get("category", "thing"), own.get("keywords", ["thing"])
+        if "kind" in facts and facts["kind"] not in list(map(str, Kind)):
+            raise UsageError(f"{path}: {name!r} has no kind {facts['kind']!r}", hint=f"Kinds: {', '.join(Kind)}.")
+        category, keywords = facts.get("category", "thing"), facts.get("keywords", ["thing"])
         if not isinstance(category, str) or not category.strip():
             raise UsageError(f"{path}: the category of {name!r} is not a word", hint=_FACTS)
         if not isinstance(keywords, list) or not keywords or not all(isinstance(w, str) and w for w in keywords):
             raise UsageError(f"{path}: the keywords of {name!r} are not a list of words", hint=_FACTS)
-    return found
+    return concepts
 
 
 def _read(path: Path, form: str = _FORM) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(read_text(path, LARGEST_DOCUMENT))
+        document = json.loads(read_text(path, LARGEST_DOCUMENT))
     except (OSError, ValueError) as err:
         raise UsageError(f"{path} cannot be read as JSON: {err}", hint=form) from err
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise UsageError(f"{path} is not a JSON object", hint=form)
-    return found
+    return document
 
 
 def _read_captions(folder: Path) -> dict[str, Any]:
-    """Every captions file of a folder, `captions.json` first; lists of one photo are joined."""
+    """Merge the captions files of a folder, `captions.json` first; captions of one photo are joined."""
     files = sorted(folder.glob("*captions*.json"), key=lambda p: (p.name != "captions.json", p.name))
     merged: dict[str, Any] = {}
     for file in files:
@@ -180,18 +182,18 @@ def _captions_of(folder: Path, photos: list[Path], shared: dict[str, Any]) -> di
     of_concept = shared.get(folder.name)
     tables = [_read_captions(folder), of_concept if isinstance(of_concept, dict) else {}]
     tables.append({k.removeprefix(f"{folder.name}/"): v for k, v in shared.items() if k.startswith(f"{folder.name}/")})
-    found = {}
+    captions = {}
     for path in photos:
-        own = [t for table in tables for k in (path.name, path.stem) for t in _texts(folder, k, table.get(k, []))]
-        found[path] = tuple(dict.fromkeys(with_concept(t, folder.name) for t in own))
-    return found
+        texts = [t for table in tables for k in (path.name, path.stem) for t in _texts(folder, k, table.get(k, []))]
+        captions[path] = tuple(dict.fromkeys(with_concept(t, folder.name) for t in texts))
+    return captions
 
 
 def with_concept(text: str, name: str) -> str:
-    """A caption with the concept as `<concept>`: its placeholder, else its folder's name."""
+    """Put `<concept>` in place of the concept's placeholder, or, without one, of its folder's name."""
     for spellings in (_WORDS, (name, name.replace("_", " "))):
         pattern = "|".join(re.escape(s) for s in sorted(spellings, key=len, reverse=True))
-        told, count = re.subn(rf"(?<!\w)(?:{pattern})(?!\w)", CONCEPT, text, flags=re.IGNORECASE)
+        replaced, count = re.subn(rf"(?<!\w)(?:{pattern})(?!\w)", CONCEPT, text, flags=re.IGNORECASE)
         if count:
-            return told
+            return replaced
     return text

@@ -1,24 +1,26 @@
-"""Asking a VLM about many photos, in batches, each photo encoded once."""
+"""Generate texts about many photos in batches, with each photo encoded once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.photos.decode import load_photo
+from engine.vlms.config import VlmConfig
 
 if TYPE_CHECKING:
     from engine.vlms.base import ImageFeatures, Vlm
 
 BATCH = 16
-_MOST_KEPT = 2**30
+_CACHE_LIMIT = 2**30
 """Bytes of image features that are kept between requests."""
 
 
 @dataclass(frozen=True)
-class Ask:
+class GenerationRequest:
     """One request about one photo; vector: the concept's embedding (1, D), None without a concept."""
 
     path: Path
@@ -26,46 +28,52 @@ class Ask:
     vector: np.ndarray | None = None
 
 
-class Voice:
-    """A loaded VLM with the features of the photos it has seen."""
+class CaptionGenerator:
+    """A VLM that is loaded when it is first needed, with the features of the photos that it has encoded."""
 
-    def __init__(self, vlm: "Vlm") -> None:
-        self.vlm = vlm
-        self._seen: dict[Path, ImageFeatures] = {}
-        self._kept = 0
+    def __init__(self, config: VlmConfig, load: "Callable[[], Vlm]") -> None:
+        self.config, self._load = config, load
+        self._features: dict[Path, ImageFeatures] = {}
+        self._cached_bytes = 0
 
-    def say(self, asks: Sequence[Ask]) -> list[str]:
-        """The VLM's own words for every request, in order."""
-        said: list[str] = []
-        for start in range(0, len(asks), BATCH):
-            said += self._say(asks[start : start + BATCH])
-        return said
+    @cached_property
+    def vlm(self) -> "Vlm":
+        """The loaded VLM."""
+        return self._load()
 
-    def _say(self, asks: Sequence[Ask]) -> list[str]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[str]:
+        """Return the VLM's own text for each request, in order: identifiers are not replaced by names."""
+        texts: list[str] = []
+        for start in range(0, len(requests), BATCH):
+            texts += self._generate(requests[start : start + BATCH])
+        return texts
+
+    def _generate(self, requests: Sequence[GenerationRequest]) -> list[str]:
         import torch
 
-        seen = self._look([a.path for a in asks])
+        features = self._encode([r.path for r in requests])
         empty = torch.zeros(0, self.vlm.width)
-        rows = self.vlm.inject(seen, [empty if a.vector is None else torch.from_numpy(a.vector) for a in asks])
-        return [g.text for g in self.vlm.generate(rows, [self.vlm.encode_prompt(a.request) for a in asks])]
+        vectors = [empty if r.vector is None else torch.from_numpy(r.vector) for r in requests]  # (0 or 1, D) each
+        rows = self.vlm.inject(features, vectors)
+        return [g.text for g in self.vlm.generate(rows, [self.vlm.encode_prompt(r.request) for r in requests])]
 
-    def _look(self, paths: Sequence[Path]) -> "ImageFeatures":
+    def _encode(self, paths: Sequence[Path]) -> "ImageFeatures":
         import torch
 
         from engine.vlms.base import ImageFeatures
 
-        fresh = [p for p in dict.fromkeys(paths) if p not in self._seen]
+        fresh = [p for p in dict.fromkeys(paths) if p not in self._features]
         new: dict[Path, ImageFeatures] = {}
         if fresh:
-            found = self.vlm.encode(self.vlm.preprocess([load_photo(p).image for p in fresh]))
-            new = {p: found.select([i]) for i, p in enumerate(fresh)}
-        own = [new.get(p) or self._seen[p] for p in paths]
+            encoded = self.vlm.encode(self.vlm.preprocess([load_photo(p).image for p in fresh]))
+            new = {p: encoded.select([i]) for i, p in enumerate(fresh)}
+        batch = [new.get(p) or self._features[p] for p in paths]
         self._keep(new)
-        return ImageFeatures([rows for o in own for rows in o.features], torch.cat([o.norms for o in own]))
+        return ImageFeatures([rows for f in batch for rows in f.features], torch.cat([f.norms for f in batch]))
 
-    def _keep(self, new: dict[Path, "ImageFeatures"]) -> None:
+    def _keep(self, new: "dict[Path, ImageFeatures]") -> None:
         for path, features in new.items():
             size = sum(rows.numel() * rows.element_size() for rows in features.features)
-            if self._kept + size <= _MOST_KEPT:
-                self._seen[path] = features
-                self._kept += size
+            if self._cached_bytes + size <= _CACHE_LIMIT:
+                self._features[path] = features
+                self._cached_bytes += size

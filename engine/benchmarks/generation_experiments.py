@@ -1,4 +1,4 @@
-"""What a VLM says: plain captions, captions with a concept, answers and boxes, one concept at a time."""
+"""Measure what a VLM generates with one concept at a time: plain captions, captions, answers and boxes."""
 
 import json
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.benchmarks.cases import CONCEPT, Case, Item, box_of
-from engine.benchmarks.experiments import Part, Parts
-from engine.benchmarks.generation import BATCH, Ask, Voice
+from engine.benchmarks.cases import CONCEPT, Case, Item, to_box
+from engine.benchmarks.experiments import Measurement, MeasurementStore
+from engine.benchmarks.generation import BATCH, CaptionGenerator, GenerationRequest
 from engine.benchmarks.settings import Setting
-from engine.benchmarks.train_case import CaseEmbedding, identifier_of, learn_embedding
+from engine.benchmarks.train_case import CaseEmbedding, identifier_of, train_embedding
 from engine.concepts.enrol import enrol
 from engine.core.boxes import iou
 from engine.core.errors import NoUsablePhotoError
@@ -22,42 +22,49 @@ from engine.session import Session
 from engine.training.train import train_concept
 
 Vectors = dict[str, np.ndarray]
-"""Embeddings by concept."""
+"""Embeddings, (1, D) float32, by concept name."""
 _QUESTIONS = 2
-"""Asked about each photo."""
+"""Questions about each photo."""
 
 
-def measure_plain(session: Session, voice: Voice, cases: Sequence[Case]) -> Part:
-    """Un-personalised captions of all validation photos."""
+def measure_plain(generator: CaptionGenerator, cases: Sequence[Case]) -> Measurement:
+    """Caption all validation photos without concepts."""
     items = [i for c in cases for i in c.validation]
-    request = session.vlm_config.request("caption")
-    said = voice.say([Ask(i.path, request) for i in items])
-    return {"captions": {i.truth.id: text for i, text in zip(items, said, strict=True)}}
+    request = generator.config.request("caption")
+    texts = generator.generate([GenerationRequest(i.path, request) for i in items])
+    return {"captions": {i.truth.id: text for i, text in zip(items, texts, strict=True)}}
 
 
-def learn_all(
-    session: Session, cases: Sequence[Case], setting: Setting, seed: int, steps: int | None, parts: Parts, digest: str
+def train_embeddings(
+    generator: CaptionGenerator,
+    cases: Sequence[Case],
+    setting: Setting,
+    *,
+    seed: int,
+    steps: int | None,
+    store: MeasurementStore,
+    digest: str,
 ) -> tuple[Vectors, list[dict[str, Any]]]:
-    """Every case's embedding under a setting, from the disk where it was learned before, and how learning went."""
+    """Train each case's embedding under a setting, or load it from `store`; also return the training curves."""
     vectors, rows = {}, []
     for number, case in enumerate(cases):
-        name = f"{session.vlm_config.name}-seed{seed}-{setting.key}-{number}"
-        lesson = _known(parts, name, digest)
-        if lesson is None:
-            lesson = learn_embedding(session, case, setting, seed, steps)
-            parts.save_vector(name, digest, lesson.vector)
-            curves = {"losses": lesson.losses, "norms": lesson.norms}
-            parts.get(name, digest, lambda curves=curves: curves)  # type: ignore[misc]
-        vectors[case.name] = lesson.vector
-        tail = lesson.losses[-10:]
-        loss = round(sum(tail) / len(tail), 4)
-        rows.append({"concept": case.name, "loss": loss, "losses": lesson.losses, "norms": lesson.norms})
+        name = f"{generator.config.name}-seed{seed}-{setting.key}-{number}"
+        embedding = _load_embedding(store, name, digest)
+        if embedding is None:
+            embedding = train_embedding(generator.vlm, case, setting, seed=seed, steps=steps)
+            store.save_vector(name, digest, embedding.vector)
+            curves: Measurement = {"losses": embedding.losses, "norms": embedding.norms}
+            store.get(name, digest, curves.copy)
+        vectors[case.name] = embedding.vector
+        last = embedding.losses[-10:]
+        row = {"concept": case.name, "loss": round(sum(last) / len(last), 4)}
+        rows.append({**row, "losses": embedding.losses, "norms": embedding.norms})
     return vectors, rows
 
 
-def _known(parts: Parts, name: str, digest: str) -> CaseEmbedding | None:
-    vector = parts.load_vector(name, digest)
-    path = parts.path(name)
+def _load_embedding(store: MeasurementStore, name: str, digest: str) -> CaseEmbedding | None:
+    vector = store.load_vector(name, digest)
+    path = store.path(name)
     if vector is None or not path.is_file():
         return None
     curves = json.loads(read_text(path, LARGEST_DOCUMENT))
@@ -66,56 +73,52 @@ def _known(parts: Parts, name: str, digest: str) -> CaseEmbedding | None:
     )
 
 
-def measure_named(session: Session, voice: Voice, cases: Sequence[Case], vectors: Vectors) -> dict[str, str]:
-    """Captions of all validation photos with the concept given, in the VLM's own words: the identifier in them."""
-    asks, ids = [], []
+def measure_captions(generator: CaptionGenerator, cases: Sequence[Case], vectors: Vectors) -> dict[str, str]:
+    """Caption all validation photos with the concept given; the texts hold its identifier."""
+    requests, ids = [], []
     for case in cases:
-        request = session.vlm_config.request("caption_of", (identifier_of(session, case.kind),))
-        asks += [Ask(i.path, request, vectors[case.name]) for i in case.validation]
+        request = generator.config.request("caption_of", (identifier_of(generator.config, case.kind),))
+        requests += [GenerationRequest(i.path, request, vectors[case.name]) for i in case.validation]
         ids += [i.truth.id for i in case.validation]
-    return dict(zip(ids, voice.say(asks), strict=True))
+    return dict(zip(ids, generator.generate(requests), strict=True))
 
 
-def measure_answers(session: Session, voice: Voice, cases: Sequence[Case], vectors: Vectors, seed: int) -> Part:
-    """Answers to two questions about each photo: right when they equal the true answer, word for word."""
+def measure_answers(generator: CaptionGenerator, cases: Sequence[Case], vectors: Vectors, seed: int) -> Measurement:
+    """Answer two questions about each photo; an answer is right when it equals the true one, word for word."""
     from engine.vlms.generate import question_request
 
-    asks, facts = [], []
+    requests, rows = [], []
     for k, case in enumerate(cases):
-        identifier = identifier_of(session, case.kind)
+        identifier = identifier_of(generator.config, case.kind)
         for number, item in enumerate(case.validation):
             for question, answer in _draw_questions(item, (seed, k, number)):
-                request = question_request(voice.vlm, question.replace(CONCEPT, identifier))
-                asks.append(Ask(item.path, request, vectors[case.name]))
-                facts.append((item.truth, question, answer.replace(CONCEPT, identifier)))
-    rows = [
-        {
-            "id": truth.id,
-            "split": truth.split,
-            "question": question.replace(CONCEPT, "X"),
-            "said": said,
-            "truth": answer,
-        }
-        for (truth, question, answer), said in zip(facts, voice.say(asks), strict=True)
+                request = question_request(generator.vlm, question.replace(CONCEPT, identifier))
+                requests.append(GenerationRequest(item.path, request, vectors[case.name]))
+                rows.append((item.truth, question.replace(CONCEPT, "X"), answer.replace(CONCEPT, identifier)))
+    answers = [
+        {"id": truth.id, "split": truth.split, "question": question, "said": text, "truth": answer}
+        for (truth, question, answer), text in zip(rows, generator.generate(requests), strict=True)
     ]
-    return {"answers": rows}
+    return {"answers": answers}
 
 
 def _draw_questions(item: Item, seed: tuple[int, int, int]) -> list[tuple[str, str]]:
     rng = np.random.default_rng(seed)
-    asked = item.truth.questions
-    return [asked[int(i)] for i in rng.choice(len(asked), min(_QUESTIONS, len(asked)), replace=False)]
+    pairs = item.truth.questions
+    return [pairs[int(i)] for i in rng.choice(len(pairs), min(_QUESTIONS, len(pairs)), replace=False)]
 
 
-def learn_answers(session: Session, cases: Sequence[Case], seed: int, steps: int | None, folder: Path) -> Vectors:
-    """Embeddings learned for answering, one concept at a time; the VLM writes the training answers (method.md §6)."""
+def train_answer_embeddings(
+    session: Session, cases: Sequence[Case], *, seed: int, steps: int | None, folder: Path
+) -> Vectors:
+    """Train embeddings for answering, one concept at a time, in a session with an empty store.
+
+    The VLM writes the training answers (`docs/method.md`, "Questions and answers"); `folder` takes a temporary file.
+    """
     vectors = {}
     for case in cases:
-        concept = _enrolled(session, case, seed)
-        captions = folder / "captions.json"
-        captions.write_text(
-            json.dumps({f: [t.replace(CONCEPT, case.name) for t in own] for f, own in case.captions.items()})
-        )
+        concept = _enrol(session, case, seed)
+        captions = write_captions(case, folder)
         for _ in train_concept(session, concept, task="vqa", captions=captions, steps=steps, seed=seed):
             pass
         stored = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision, "vqa")
@@ -124,36 +127,42 @@ def learn_answers(session: Session, cases: Sequence[Case], seed: int, steps: int
     return vectors
 
 
-def _enrolled(session: Session, case: Case, seed: int) -> Concept:
-    """The case as a concept; without a head where the recogniser finds nothing in its photos."""
+def write_captions(case: Case, folder: Path) -> Path:
+    """Write a case's training captions, with its name in them, as the file that training reads."""
+    path = folder / "captions.json"
+    texts = {file: [t.replace(CONCEPT, case.name) for t in captions] for file, captions in case.captions.items()}
+    path.write_text(json.dumps(texts))
+    return path
+
+
+def _enrol(session: Session, case: Case, seed: int) -> Concept:
+    """Enrol a case; where the recogniser finds nothing in its photos, store the concept without a head."""
     try:
         return enrol(session, case.name, case.training, kind=case.kind, category=case.category, seed=seed).concept
     except NoUsablePhotoError:
         references = tuple(Reference(p.absolute(), read_photo(p).content_hash, None) for p in case.training)
-        identifiers = (identifier_of(session, case.kind),)
+        identifiers = (identifier_of(session.vlm_config, case.kind),)
         return session.store.put(case.name, case.kind or Kind.THING, case.category, identifiers, references)
 
 
-def measure_boxes(session: Session, cases: Sequence[Case], vectors: Vectors) -> Part:
-    """Boxes that the VLM itself gives for the concept, as IoU with the true one; 0 where it gives none."""
+def measure_boxes(generator: CaptionGenerator, cases: Sequence[Case], vectors: Vectors) -> Measurement:
+    """Ask the VLM for boxes of the concept, and measure their IoU with the true ones; no box counts as 0.
+
+    Photos without a true box are left out.
+    """
     from engine.vlms.generate import PersonalisedConcept, refer
 
     rows = []
     for case in cases:
-        word = identifier_of(session, case.kind)
+        word = identifier_of(generator.config, case.kind)
         concept = Concept(case.name, word, case.kind or Kind.THING, case.category, word, 1)
         for start in range(0, len(case.validation), BATCH):
             items = case.validation[start : start + BATCH]
             images = [load_photo(i.path).image for i in items]
-            boxes = refer(session.vlm, images, [PersonalisedConcept(concept, vectors[case.name])] * len(items))
+            boxes = refer(generator.vlm, images, [PersonalisedConcept(concept, vectors[case.name])] * len(items))
             for item, box in zip(items, boxes, strict=True):
-                assert item.truth.frame is not None
-                shared = iou(box, box_of(item.truth.frame)) if box else 0.0
-                row = {
-                    "id": item.truth.id,
-                    "split": item.truth.split,
-                    "found": box is not None,
-                    "iou": round(shared, 4),
-                }
-                rows.append(row)
+                if item.truth.frame is not None:
+                    overlap = iou(box, to_box(item.truth.frame)) if box else 0.0
+                    row = {"id": item.truth.id, "split": item.truth.split}
+                    rows.append({**row, "found": box is not None, "iou": round(overlap, 4)})
     return {"boxes": rows}

@@ -1,17 +1,17 @@
-"""Pictures of the measurements, PNG and SVG; the same measurements give the same bytes."""
+"""Draw plots of the measurements, PNG and SVG; the same measurements give the same bytes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.benchmarks.heads_experiment import NEVER
-from engine.benchmarks.results_view import NotMeasured, View
+from engine.benchmarks.heads_experiment import UNTRAINED_THRESHOLD
+from engine.benchmarks.results_view import NotMeasured, ResultsView
 from engine.benchmarks.settings import FULL, Setting
-from engine.benchmarks.statistics import Figure, proportion
-from engine.benchmarks.tables import named
+from engine.benchmarks.statistics import Estimate, proportion
+from engine.benchmarks.tables import has_identifier
 from engine.core.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Page
 
 _COLORS = ("#1f6fb4", "#d9622b", "#3a8f4d", "#8a5aa8", "#6b6b6b")
-_STYLE = {
+STYLE = {
     "svg.hashsalt": "myvlm",
     "svg.fonttype": "path",
     "font.size": 10,
@@ -30,36 +30,41 @@ _STYLE = {
     "legend.frameon": False,
     "savefig.dpi": 130,
 }
-_METADATA = {"png": {"Software": "myvlm"}, "svg": {"Date": None, "Creator": "myvlm"}}
+METADATA = {"png": {"Software": "myvlm"}, "svg": {"Date": None, "Creator": "myvlm"}}
 
 
-def ours(data: bytes) -> bool:
-    """Whether a picture's bytes are one of these plots, by what it says of its maker."""
+def is_our_plot(data: bytes) -> bool:
+    """Tell whether a picture's bytes are one of these plots, by the metadata that name its maker."""
     return b"Software\0myvlm" in data or b"<dc:title>myvlm</dc:title>" in data
 
 
-def draw_plots(view: View, folder: Path) -> Sequence[tuple[str, str]]:
-    """Draw what the measurements allow; returns file stems with their captions.
+def draw_plots(view: ResultsView, folder: Path) -> Sequence[tuple[str, str]]:
+    """Draw the plots that have measurements; returns file stems with their captions.
 
     Raises:
         EnvironmentFault: matplotlib is not installed.
     """
-    plt = _matplotlib()
+    plt = load_pyplot()
     drawn = []
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         for stem, title, draw in _PLOTS:
             try:
                 page = draw(view, plt)
             except NotMeasured:
                 continue
             for suffix in ("png", "svg"):
-                page.savefig(folder / f"{stem}.{suffix}", metadata=_METADATA[suffix])
+                page.savefig(folder / f"{stem}.{suffix}", metadata=METADATA[suffix])
             plt.close(page)
             drawn.append((stem, title))
     return drawn
 
 
-def _matplotlib() -> Any:
+def load_pyplot() -> Any:
+    """Import `matplotlib.pyplot` for files, without a display.
+
+    Raises:
+        EnvironmentFault: matplotlib is not installed.
+    """
     try:
         import matplotlib
     except ImportError as err:
@@ -70,12 +75,12 @@ def _matplotlib() -> Any:
     return plt
 
 
-def _recall(view: View, plt: Any) -> "Page":
-    """Recall against training photos, one line a VLM, with 95 % intervals."""
+def _recall(view: ResultsView, plt: Any) -> "Page":
+    """Draw recall against training photos, one line for each VLM, with 95 % intervals."""
     page, ax = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
-    lines: list[tuple[int, str, list[Figure]]] = []
+    lines: list[tuple[int, str, list[Estimate]]] = []
     for i, vlm in enumerate(view.vlms):
-        with _left_out():
+        with _skip_unmeasured():
             lines.append((i, vlm, [_given(view, vlm, n) for n in (1, 2, 4)]))
     _need(len(lines))
     for k, (i, vlm, figures) in enumerate(lines):
@@ -90,17 +95,17 @@ def _recall(view: View, plt: Any) -> "Page":
     return page
 
 
-def _given(view: View, vlm: str, photos: int) -> Figure:
-    return proportion([named(s) for s in view.captions(vlm, "myvlm", Setting(photos).key)])
+def _given(view: ResultsView, vlm: str, photos: int) -> Estimate:
+    return proportion([has_identifier(c) for c in view.captions(vlm, "myvlm", Setting(photos).key)])
 
 
-def _curves(view: View, plt: Any) -> "Page":
-    """Cross-entropy and embedding norm by step: the mean over concepts, and the middle 80 % of them."""
+def _curves(view: ResultsView, plt: Any) -> "Page":
+    """Draw cross-entropy and embedding norm by step: the mean over concepts, and the middle 80 % of them."""
     page, axes = plt.subplots(1, 2, figsize=(9.0, 3.6), layout="constrained")
     lines = 0
     for i, vlm in enumerate(view.vlms):
-        with _left_out():
-            rows = [r for part in view.parts(vlm, FULL.key) for r in part["learned"]]
+        with _skip_unmeasured():
+            rows = [r for m in view.measurements(vlm, FULL.key) for r in m["learned"]]
             for ax, key in zip(axes, ("losses", "norms"), strict=True):
                 _band(ax, [r[key] for r in rows], _COLORS[i % 5], view.label(vlm))
             lines += 1
@@ -123,39 +128,39 @@ def _band(ax: "Axes", curves: Sequence[Sequence[float]], color: str, label: str)
     ax.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def _scores(view: View, plt: Any) -> "Page":
-    """Score histograms of heads: the concept, other concepts, strangers."""
+def _scores(view: ResultsView, plt: Any) -> "Page":
+    """Draw histograms of the heads' scores: the concept, other concepts, strangers."""
     page, axes = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
     heads = _heads(view)
     _need(len(heads))
     for ax, head, title in zip(axes, ("linear", "face"), ("object heads", "face heads"), strict=True):
-        own = [h for h in heads if h["head"] == head]
+        of_kind = [h for h in heads if h["head"] == head]
         low = 0.0 if head == "linear" else -0.4
         bins = np.linspace(low, 1.0, 29)
-        for i, (label, values) in enumerate(_groups(own)):
+        for i, (label, values) in enumerate(_groups(of_kind)):
             if values:
                 weights = np.full(len(values), 100.0 / len(values))
                 style = {"alpha": 0.35, "color": _COLORS[i], "label": f"{label} (n {len(values)})"}
                 ax.hist(np.clip(values, low, 1.0), bins, weights=weights, histtype="stepfilled", **style)
-        for threshold in sorted({h["threshold"] for h in own} - {NEVER}):
+        for threshold in sorted({h["threshold"] for h in of_kind} - {UNTRAINED_THRESHOLD}):
             ax.axvline(threshold, color="#333333", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
         ax.set(title=title, xlabel="probability" if head == "linear" else "cosine similarity", ylabel="% of photos")
-        if own:
+        if of_kind:
             ax.legend(loc="upper center", frameon=True, framealpha=0.9, edgecolor="none")
         else:
             ax.text(0.5, 0.5, "not measured: none of this sort", ha="center", transform=ax.transAxes)
     return page
 
 
-def _heads(view: View) -> list[dict[str, Any]]:
-    found = []
+def _heads(view: ResultsView) -> list[dict[str, Any]]:
+    heads: list[dict[str, Any]] = []
     for vlm in view.vlms:
-        with _left_out():
+        with _skip_unmeasured():
             for seed in view.results.settings.seeds:
-                found += view.heads(vlm, seed)["heads"]
-        if found:
-            return found  # VLMs of one run share the recogniser, or have their own tables
-    return found
+                heads += view.heads(vlm, seed)["heads"]
+        if heads:
+            return heads  # VLMs of one run share the recogniser, or have their own tables
+    return heads
 
 
 def _groups(heads: Sequence[dict[str, Any]]) -> list[tuple[str, list[float]]]:
@@ -170,8 +175,8 @@ def _groups(heads: Sequence[dict[str, Any]]) -> list[tuple[str, list[float]]]:
 
 
 @contextmanager
-def _left_out() -> Any:
-    """What is not measured has no line."""
+def _skip_unmeasured() -> Iterator[None]:
+    """Leave the block where a measurement is missing: what is not measured has no line."""
     try:
         yield
     except (NotMeasured, KeyError):
@@ -184,7 +189,7 @@ def _need(lines: int) -> None:
 
 
 STEMS = ("recall", "training", "heads")
-_PLOTS: tuple[tuple[str, str, Callable[[View, Any], Any]], ...] = (
+_PLOTS: tuple[tuple[str, str, Callable[[ResultsView, Any], Any]], ...] = (
     ("recall", "Recall against training photos (bars: 95 % intervals)", _recall),
     ("training", "Cross-entropy and embedding norm while learning (band: 10th to 90th percentile)", _curves),
     ("heads", "Scores of heads: best region or face of each photo", _scores),

@@ -1,52 +1,51 @@
-"""Tables as Markdown and JSON: the same measurements give the same bytes."""
+"""Render tables as Markdown and JSON; the same measurements give the same bytes."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from engine.benchmarks.figures import Cell, Table
-from engine.benchmarks.paper import Results
+from engine.benchmarks.results import Results
 
 MARK = "Written by `myvlm evaluate --paper`"
 
 
 def render_cell(cell: Cell) -> str:
-    """`95.0 (91.2–97.3), n 120`, or `not measured: why`."""
+    """Render a cell: `95.0 % (91.2–97.3), n 120`, or `not measured: why`."""
     if cell.reason:
         return f"not measured: {_escape(cell.reason)}"
-    if cell.figure is None:
+    e = cell.estimate
+    if e is None or e.value is None or e.low is None or e.high is None:
         return _escape(cell.text)
-    f = cell.figure
-    assert f.value is not None and f.low is not None and f.high is not None
     if cell.percent:
-        return f"{100 * f.value:.1f} % ({100 * f.low:.1f}–{100 * f.high:.1f}), n {f.n}"
-    digits = 1 if abs(f.value) >= 10 else 3
-    return f"{f.value:.{digits}f} ({f.low:.{digits}f}–{f.high:.{digits}f}), n {f.n}"
+        return f"{100 * e.value:.1f} % ({100 * e.low:.1f}–{100 * e.high:.1f}), n {e.n}"
+    digits = 1 if abs(e.value) >= 10 else 3
+    return f"{e.value:.{digits}f} ({e.low:.{digits}f}–{e.high:.{digits}f}), n {e.n}"
 
 
 def _escape(text: str) -> str:
-    """Text on one line that does not end a table's cell."""
+    """Put a text on one line, and escape what would end a table's cell."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def render_table(table: Table) -> str:
-    """A table as Markdown, with its notes under it."""
+    """Render a table as Markdown, with its notes under it."""
     heading = f"### {_label(table)}{table.title}"
     if not table.rows:
         return f"{heading}\n\nnot measured\n"
     lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
-    lines += ["| " + " | ".join(_briefly(row)) + " |" for row in table.rows]
+    lines += ["| " + " | ".join(_render_row(row)) + " |" for row in table.rows]
     notes = "".join(f"\n{note}\n" for note in table.notes)
     return f"{heading}\n\n" + "\n".join(lines) + f"\n{notes}"
 
 
-def _briefly(row: Sequence[Cell]) -> list[str]:
-    """A row's cells; a reason that several share is told once."""
-    told: set[str] = set()
+def _render_row(row: Sequence[Cell]) -> list[str]:
+    """Render a row's cells; a reason that several share is given once."""
+    given: set[str] = set()
     texts = []
     for cell in row:
-        texts.append("not measured" if cell.reason in told else render_cell(cell))
-        told |= {cell.reason} - {""}
+        texts.append("not measured" if cell.reason in given else render_cell(cell))
+        given |= {cell.reason} - {""}
     return texts
 
 
@@ -55,7 +54,7 @@ def _label(table: Table) -> str:
 
 
 def render_page(results: Results, tables: Sequence[Table], plots: Sequence[tuple[str, str]]) -> str:
-    """The whole page; `plots` are file stems with their captions."""
+    """Render the whole page; plots: file stems with their captions."""
     head = f"# The paper's protocol, as measured\n\n{MARK}; do not edit.\n"
     body = "\n".join(render_table(t) for t in tables)
     pictures = "".join(f"\n![{title}]({stem}.png)\n" for stem, title in plots)
@@ -82,7 +81,7 @@ def _protocol(results: Results) -> str:
 
 
 def document(results: Results, tables: Sequence[Table]) -> dict[str, Any]:
-    """Everything as plain data."""
+    """Return settings, splits and tables as plain data."""
     s = results.settings
     return {
         "format": 1,
@@ -112,5 +111,5 @@ def _split(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_json(value: Any) -> bytes:
-    """A JSON file's bytes."""
+    """Return the bytes of a JSON file."""
     return (json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()

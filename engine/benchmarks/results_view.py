@@ -1,15 +1,15 @@
-"""Measurements as tables need them: every validation photo with its captions and whether its head fired."""
+"""Read measurements as the tables need them: captions of each validation photo, and whether the head fired."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.benchmarks.baselines import replace_keyword
-from engine.benchmarks.caption_correctness import Shown, shown_in
-from engine.benchmarks.experiments import Part
-from engine.benchmarks.figures import Cell, measured, missing
+from engine.benchmarks.caption_correctness import ValidationPhoto, list_validation_photos
+from engine.benchmarks.experiments import Measurement
+from engine.benchmarks.figures import Cell, measured_cell, missing_cell
 from engine.benchmarks.heads_experiment import fires
-from engine.benchmarks.paper import Results
+from engine.benchmarks.results import Results
 from engine.benchmarks.settings import FULL
 from engine.benchmarks.statistics import mean, proportion
 from engine.core.errors import EngineError
@@ -20,113 +20,116 @@ METHODS = ("keyword", "llm", "myvlm")
 
 
 @dataclass(frozen=True)
-class Said:
-    """One caption of one validation photo; fired None when no head could be tried."""
+class CaptionResult:
+    """A caption of a validation photo; fired: whether the head recognised the concept, None without measured heads."""
 
     seed: int
-    shown: Shown
+    photo: ValidationPhoto
     text: str
     identifier: str
     fired: bool | None
 
 
-class View:
-    """Reads the results; methods that find nothing raise `NotMeasured` with the reason."""
+class ResultsView:
+    """A view of the results; its methods raise `NotMeasured`, with the reason, where a measurement is missing."""
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self.shown = {seed: shown_in(cases) for seed, cases in results.cases.items()}
+        self.photos = {seed: list_validation_photos(cases) for seed, cases in results.cases.items()}
 
     @property
     def vlms(self) -> tuple[str, ...]:
-        """The VLMs that were asked for."""
+        """The VLMs of the run."""
         return self.results.settings.vlms
 
     @property
     def drawn(self) -> bool:
-        """Whether there is ground truth of everything."""
+        """Whether the photos are drawn, so that there is ground truth of everything."""
         return self.results.settings.data is None
 
     def label(self, vlm: str) -> str:
-        """A VLM with its family, where that is known."""
+        """Return a VLM's name with its family, where that is known."""
         family = FAMILIES.get(self.results.families.get(vlm, ""), "")
         return f"{vlm} ({family})" if family else vlm
 
-    def part(self, vlm: str, seed: int, key: str) -> Part:
-        """A measured part.
+    def measurement(self, vlm: str, seed: int, key: str) -> Measurement:
+        """Return one measurement of a VLM.
 
         Raises:
-            NotMeasured: it is none.
+            NotMeasured: it was not made.
         """
         if vlm in self.results.reasons:
             raise NotMeasured(self.results.reasons[vlm])
-        found = self.results.voices[vlm][seed].get(key)
-        if found is None:
+        measurement = self.results.vlm_measurements[vlm][seed].get(key)
+        if measurement is None:
             raise NotMeasured("not asked for in this run")
-        if "reason" in found:
-            raise NotMeasured(found["reason"])
-        return found
+        return _check(measurement)
 
-    def parts(self, vlm: str, key: str) -> Iterator[Part]:
-        """A part of every seed."""
+    def measurements(self, vlm: str, key: str) -> Iterator[Measurement]:
+        """Yield one measurement of a VLM for each seed."""
         for seed in self.results.settings.seeds:
-            yield self.part(vlm, seed, key)
+            yield self.measurement(vlm, seed, key)
 
-    def heads(self, vlm: str, seed: int) -> Part:
-        """The part with the heads that go with a VLM."""
-        found = self.results.heads[self.results.recognisers[vlm]][seed]
-        if "reason" in found:
-            raise NotMeasured(found["reason"])
-        return found
+    def heads(self, vlm: str, seed: int) -> Measurement:
+        """Return the measurement of the heads of a VLM's recogniser."""
+        return _check(self.results.heads[self.results.recognisers[vlm]][seed])
 
     def _fired(self, vlm: str, seed: int) -> dict[str, bool]:
         try:
             rows = self.heads(vlm, seed)["heads"]
         except NotMeasured:
             return {}
-        return {own["id"]: fires(own, r["threshold"]) for r in rows for own in r["own"]}
+        return {photo["id"]: fires(photo, r["threshold"]) for r in rows for photo in r["own"]}
 
-    def captions(self, vlm: str, method: str, key: str = FULL.key) -> Iterator[Said]:
-        """Captions of all validation photos: `plain`, `keyword`, `llm`, or `myvlm` under a setting."""
+    def captions(self, vlm: str, method: str, key: str = FULL.key) -> Iterator[CaptionResult]:
+        """Yield captions of all validation photos: `plain`, `keyword`, `llm`, or `myvlm` under a setting."""
         for seed in self.results.settings.seeds:
             source = {"plain": "plain", "keyword": "plain", "llm": "llm"}.get(method, key)
             if method == "llm" and not self.results.settings.llm:
                 raise NotMeasured("no language model was given (--llm)")
-            part = self.part(vlm, seed, source)
+            captions = self.measurement(vlm, seed, source)["captions"]
             fired = self._fired(vlm, seed)
-            words = self.results.vlms[vlm]
-            for shown in self.shown[seed]:
-                word = words["person" if shown.kind == Kind.PERSON else "thing"]
-                text = part["captions"][shown.truth.id]
-                text = replace_keyword(text, shown.keywords, word) if method == "keyword" else text
-                yield Said(seed, shown, text, word, fired.get(shown.truth.id))
+            identifiers = self.results.vlms[vlm]
+            for photo in self.photos[seed]:
+                identifier = identifiers["person" if photo.kind == Kind.PERSON else "thing"]
+                text = captions[photo.truth.id]
+                text = replace_keyword(text, photo.keywords, identifier) if method == "keyword" else text
+                yield CaptionResult(seed, photo, text, identifier, fired.get(photo.truth.id))
 
-    def share(self, said: Sequence[Said], hit: Callable[[Said], bool], *, recognised: bool) -> Cell:
-        """The share of captions that hit; with `recognised`, a head that did not fire is a miss."""
-        if recognised and any(s.fired is None for s in said):
-            return missing("the heads were not measured")
-        return measured(proportion([hit(s) and (s.fired is True or not recognised) for s in said]))
+    def share(
+        self, captions: Sequence[CaptionResult], is_hit: Callable[[CaptionResult], bool], *, recognised: bool
+    ) -> Cell:
+        """Make a cell with the share of hits; with `recognised`, a caption whose head did not fire is a miss."""
+        if recognised and any(c.fired is None for c in captions):
+            return missing_cell("the heads were not measured")
+        return measured_cell(proportion([is_hit(c) and (c.fired is True or not recognised) for c in captions]))
 
 
 class NotMeasured(Exception):
-    """Why a cell is empty."""
+    """Raised with the reason why there is no measurement."""
+
+
+def _check(measurement: Measurement) -> Measurement:
+    if "reason" in measurement:
+        raise NotMeasured(measurement["reason"])
+    return measurement
 
 
 def attempt(make: Callable[[], Sequence[Cell]], width: int) -> tuple[Cell, ...]:
-    """A row's cells, or the reason in each of them."""
+    """Make some of a row's cells; where that is impossible, `width` cells with the reason."""
     try:
         return tuple(make())
     except NotMeasured as err:
-        return (missing(str(err)),) * width
+        return (missing_cell(str(err)),) * width
     except EngineError as err:
-        return (missing(f"{err}: {err.hint}" if err.hint else str(err)),) * width
+        return (missing_cell(f"{err}: {err.hint}" if err.hint else str(err)),) * width
 
 
 def attempt_one(make: Callable[[], Cell]) -> Cell:
-    """A cell, or the reason in it."""
+    """Make a cell; where that is impossible, one with the reason."""
     return attempt(lambda: [make()], 1)[0]
 
 
-def means(values: Sequence[float], most: float = math.inf, *, percent: bool = False) -> Cell:
-    """The mean of some values between 0 and `most` as a cell."""
-    return measured(mean(list(values)).clipped(0.0, most), percent=percent)
+def mean_cell(values: Sequence[float], most: float = math.inf, *, percent: bool = False) -> Cell:
+    """Make a cell with the mean of values between 0 and `most`."""
+    return measured_cell(mean(values).clipped(0.0, most), percent=percent)

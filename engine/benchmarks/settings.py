@@ -1,4 +1,4 @@
-"""What a run of the paper's protocol is asked to do."""
+"""Define the settings of a run of the paper's protocol, and how embeddings are trained for each table."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +9,19 @@ from engine.core.files import sha256_of
 TABLES = ("1", "2", "4", "5", "6", "7", "more")
 DRAWN_VLMS = ("storybook", "storybook-blip2", "storybook-minigpt")
 HEAD_THRESHOLD = 0.5
-"""From which an object head fires in the paper; myvlm's own is stricter (docs/experiments.md#object-threshold)."""
+"""Threshold of an object head in the paper; myvlm's is stricter (`docs/experiments.md#object-threshold`)."""
 _FORMAT = 5
+"""Version of the stored measurements: with another one, everything is measured again."""
 
 
 @dataclass(frozen=True)
 class PaperSettings:
-    """Seeds, sizes and models. `photos`: validation photos per concept and split (drawn) or per concept (folder);
-    `concepts` and `photos` None take everything there is in a folder; `data`: a user's folder instead of drawings;
-    `llm`: hub id or folder of an instruct model for the LLM-guided baseline; `steps`: instead of each VLM's own;
-    `workers`: processes that share the work, for small models on a CPU.
+    """Seeds, sizes and models of a run.
+
+    concepts: for each seed; photos: validation photos per concept and split (drawn) or per concept (folder). None for
+    either takes everything in a folder. data: a user's folder instead of drawings; llm: hub id or folder of an instruct
+    model for the LLM-guided baseline; steps: training steps instead of each VLM's own; workers: processes that share
+    the work, for small models on a CPU.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -36,19 +39,19 @@ class PaperSettings:
     workers: int = 1
 
     def digest(self, *more: object) -> str:
-        """What decides a partial result: another digest, and it is measured again."""
+        """Return a digest of everything that decides a measurement; with another digest, it is made again."""
         from engine.core.device import pick_device, pick_dtype
 
         source = str(self.data.resolve()) if self.data else "drawn"
         device = pick_device(self.device)
         machine = (device.type, str(pick_dtype(self.dtype, device)))
-        own = (_FORMAT, self.concepts, self.photos, self.steps, source, machine)
-        return sha256_of(repr((*own, *more)).encode())[:16]
+        facts = (_FORMAT, self.concepts, self.photos, self.steps, source, machine)
+        return sha256_of(repr((*facts, *more)).encode())[:16]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How embeddings are learned in one column of a table."""
+    """How embeddings are trained: number of photos, with augmentation or not, with attention penalty or not."""
 
     photos: int = TRAINING_PHOTOS
     augment: bool = True
@@ -72,6 +75,6 @@ SETTINGS = {
 
 
 def settings_for(tables: tuple[str, ...]) -> tuple[Setting, ...]:
-    """Every setting that some tables need, once, the full one first."""
+    """Return each setting that some tables need once, the full one first."""
     wanted = [s for t in tables for s in SETTINGS.get(t, ())]
     return tuple(sorted(dict.fromkeys(wanted), key=lambda s: (s != FULL, s.key)))

@@ -1,6 +1,6 @@
-"""How well a caption fits a photo (CLIPScore) and a ground-truth caption (sentence transformer), as in Table 2.
+"""Score how well a caption fits a photo (CLIPScore) and a ground-truth caption (sentence transformer), for Table 2.
 
-Both models are used from this disk only; what is not there is a reason, not an error.
+Both models are loaded from this disk only; where one is missing, its cells say so.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.benchmarks.experiments import Parts
+from engine.benchmarks.experiments import MeasurementStore
 from engine.core.errors import EnvironmentFault
 from engine.core.files import sha256_of
 from engine.photos.decode import load_photo
@@ -20,23 +20,21 @@ _BATCH = 16
 
 
 class Scores:
-    """Scores of a model that is loaded when it is first needed, each list kept as a partial result."""
+    """Scores of a model that is loaded when it is first needed; each list of scores is stored as a measurement."""
 
-    def __init__(self, model: "type[ClipScore] | type[SentenceScore]", parts: Parts, device: str) -> None:
-        self._make, self._parts, self._device = model, parts, device
+    def __init__(self, model: "type[ClipScore] | type[SentenceScore]", store: MeasurementStore, device: str) -> None:
+        self._make, self._store, self._device = model, store, device
         self._model: ClipScore | SentenceScore | None = None
 
     def of(self, name: str, digest: str, left: Sequence[Any], right: Sequence[Any]) -> list[float]:
-        """The model's scores of pairs.
+        """Return the model's scores of pairs.
 
         Raises:
             EnvironmentFault: the model is not on this disk, or its library is not installed.
         """
-        own = sha256_of(repr((digest, list(map(str, left)), right)).encode())[:16]
-        found: list[float] = self._parts.get(f"scores-{name}", own, lambda: {"scores": self._measure(left, right)})[
-            "scores"
-        ]
-        return found
+        pairs_digest = sha256_of(repr((digest, list(map(str, left)), right)).encode())[:16]
+        stored = self._store.get(f"scores-{name}", pairs_digest, lambda: {"scores": self._measure(left, right)})
+        return stored["scores"]
 
     def _measure(self, left: Sequence[Any], right: Sequence[Any]) -> list[float]:
         from engine.core.device import pick_device
@@ -54,13 +52,14 @@ class Scores:
 def _on_disk(repo: str, files: Sequence[str]) -> str | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = (try_to_load_from_cache(repo, f) for f in files)
-    return next((f for f in found if isinstance(f, str)), None)
+    paths = (try_to_load_from_cache(repo, f) for f in files)
+    return next((p for p in paths if isinstance(p, str)), None)
 
 
 class ClipScore:
-    """100 · max(cos(photo, caption), 0) with CLIP ViT-L/14 at 336 px (Hessel et al. 2021, without their factor 2.5,
-    as the paper's table reads).
+    """100 · max(cos(photo, caption), 0) with CLIP ViT-L/14 at 336 px (Hessel et al. 2021).
+
+    Their factor of 2.5 is left out, as in the paper's table.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -83,22 +82,22 @@ class ClipScore:
         self._tokenize = open_clip.get_tokenizer(CLIP)
 
     def scores(self, paths: Sequence[Path], texts: Sequence[str]) -> list[float]:
-        """One score a photo and caption, 0..100."""
+        """Score each photo with its caption, 0..100."""
         import torch
 
-        found: list[float] = []
+        scores: list[float] = []
         with torch.inference_mode():
             for start in range(0, len(paths), _BATCH):
                 pixels = [self._prepare(load_photo(p).image) for p in paths[start : start + _BATCH]]
-                seen = self._model.encode_image(torch.stack(pixels).to(self._device), normalize=True)
+                images = self._model.encode_image(torch.stack(pixels).to(self._device), normalize=True)  # (B, D)
                 tokens = self._tokenize(list(texts[start : start + _BATCH])).to(self._device)
-                said = self._model.encode_text(tokens, normalize=True)
-                found += (100.0 * (seen * said).sum(-1).clamp_min(0.0)).tolist()
-        return found
+                captions = self._model.encode_text(tokens, normalize=True)  # (B, D)
+                scores += (100.0 * (images * captions).sum(-1).clamp_min(0.0)).tolist()
+        return scores
 
 
 class SentenceScore:
-    """100 · cosine of two captions' sentence embeddings: token embeddings averaged (Reimers and Gurevych 2019)."""
+    """100 · cosine of two captions' embeddings, each the mean of token embeddings (Reimers and Gurevych 2019)."""
 
     def __init__(self, device: str = "cpu") -> None:
         """Load the sentence transformer.
@@ -126,12 +125,12 @@ class SentenceScore:
                 states = self._model(**batch).last_hidden_state
                 mask = batch["attention_mask"].unsqueeze(-1)
                 rows.append(((states * mask).sum(1) / mask.sum(1)).cpu().numpy())
-        found = np.concatenate(rows)
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        embeddings = np.concatenate(rows)  # (N, D)
+        return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
     def scores(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-        """One score a caption: against its nearest reference."""
+        """Score each caption against its nearest reference."""
         ends = np.cumsum([len(r) for r in references])[:-1]
-        known = np.split(self._embed([r for own in references for r in own]), ends)
-        said = self._embed(texts)
-        return [float(100.0 * (own @ v).max()) for own, v in zip(known, said, strict=True)]
+        by_caption = np.split(self._embed([r for group in references for r in group]), ends)  # (R_i, D) each
+        captions = self._embed(texts)
+        return [float(100.0 * (group @ v).max()) for group, v in zip(by_caption, captions, strict=True)]

@@ -1,8 +1,8 @@
-"""`myvlm evaluate`: the whole road, measured on storybook concepts and scenes that nothing was trained on."""
+"""Run `myvlm evaluate`: all of myvlm, from photos to answers, on storybook concepts and scenes not used in training."""
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.benchmarks.benchmark import SPLITS, STRANGERS, Subject, Test, draw_subjects, draw_tests
-from engine.benchmarks.statistics import Figure, mean, proportion
+from engine.benchmarks.benchmark import SPLITS, STRANGERS, BenchmarkPhoto, Subject, draw_subjects, draw_tests
+from engine.benchmarks.statistics import Estimate, mean, proportion
+from engine.benchmarks.workers import Notify
 from engine.captioning.answer import answer_question
 from engine.captioning.caption import CaptionRequest, caption_photos
 from engine.concepts.enrol import enrol
@@ -21,28 +22,28 @@ from engine.photos.decode import load_photo
 from engine.recognition.recognise import load_head
 from engine.session import Session, SessionOptions
 from engine.store.concepts import Embedding
-from engine.storybook.world.attributes import OBJECTS, PEOPLE
+from engine.store.heads import ObjectHead
+from engine.storybook.world.attributes import OBJECTS
+from engine.storybook.world.individuals import main_color
 from engine.storybook.world.language import PLACE_PHRASES, questions
 from engine.training.train import train_concept
 from engine.vlms.wording import has_word
 
-Tell = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure: `photos` test photos per concept and split."""
+    """Settings of the benchmark; photos: test photos per concept and split."""
 
     seed: int = 0
     concepts: int = 10
     photos: int = 5
     steps: int | None = None
-    captions: str = "given"  # given: with the training photos, as in the paper; written: by the VLM
+    captions: str = "given"  # "given": the world's own, as the paper has given captions; "written": by the VLM
 
 
 @dataclass
-class _Tallies:
-    """Observations by figure, then by split or kind."""
+class _Observations:
+    """Observations by figure, then by split or kind: hits for shares, values for means."""
 
     hits: dict[str, dict[str, list[bool]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     values: dict[str, dict[str, list[float]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
@@ -56,37 +57,39 @@ class _Tallies:
             self.values[figure][key].append(value)
 
 
-def evaluate(settings: Settings, choices: SessionOptions, tell: Tell) -> dict[str, Any]:
+def evaluate(settings: Settings, choices: SessionOptions, notify: Notify) -> dict[str, Any]:
     """Run the benchmark in a temporary store; the same seed gives the same document on a CPU."""
     with TemporaryDirectory(prefix="myvlm-evaluate-") as name:
         folder = Path(name)
         session = Session(choices, folder / "home")
         subjects = draw_subjects(folder / "training", settings.seed, settings.concepts)
-        learned = _learn_all(session, subjects, settings, folder, tell)
+        learned = _learn_all(session, subjects, settings, folder, notify)
         tests = [
             t
             for i, s in enumerate(subjects)
             for t in draw_tests(folder / "tests", s, i, settings.seed, settings.photos)
         ]
-        tell(f"{len(tests)} test photos")
-        tallies = _Tallies()
-        _measure_captions(session, tests, subjects, tallies)
-        tell("captions measured")
-        _measure_answers(session, tests, settings.seed, tallies)
-        _measure_heads(session, tests, subjects, tallies)
-        return _document(settings, session, learned, tallies)
+        notify(f"{len(tests)} test photos")
+        observations = _Observations()
+        _measure_captions(session, tests, subjects, observations)
+        notify("captions measured")
+        _measure_answers(session, tests, settings.seed, observations)
+        _measure_heads(session, tests, subjects, observations)
+        vlm = {"id": session.vlm_id, "revision": session.vlm_revision}
+        models = {"vlm": vlm, "recogniser": session.recogniser_config.name}
+        return _document(settings, models, learned, observations)
 
 
 def _learn_all(
-    session: Session, subjects: Sequence[Subject], settings: Settings, folder: Path, tell: Tell
+    session: Session, subjects: Sequence[Subject], settings: Settings, folder: Path, notify: Notify
 ) -> list[dict[str, Any]]:
-    learned = []
+    """Enrol all subjects, then train them; returns what was guessed of each, and its loss, as JSON data."""
+    learned: list[dict[str, Any]] = []
     for subject in subjects:
-        done = enrol(session, subject.name, [p.path for p in subject.photos], seed=settings.seed)
-        guess = {"kind_right": done.concept.kind == subject.kind, "category": subject.who.category}
-        learned.append(
-            {"name": subject.name, "kind": str(subject.kind), **guess, "category_guess": done.concept.category}
-        )
+        concept = enrol(session, subject.name, [p.path for p in subject.photos], seed=settings.seed).concept
+        facts: dict[str, Any] = {"name": subject.name, "kind": str(subject.kind)}
+        facts |= {"kind_right": concept.kind == subject.kind, "category": subject.who.category}
+        learned.append({**facts, "category_guess": concept.category})
     for subject, facts in zip(subjects, learned, strict=True):
         path = folder / "captions.json"
         path.write_text(json.dumps(subject.captions))
@@ -95,11 +98,13 @@ def _learn_all(
         for event in train_concept(session, concept, captions=given, steps=settings.steps, seed=settings.seed):
             if isinstance(event, Embedding):
                 facts["loss"] = round(event.loss, 4)
-        tell(f"{subject.name}: {subject.who.category}, loss {facts['loss']:.3f}")
+        notify(f"{subject.name}: {subject.who.category}, loss {facts['loss']:.3f}")
     return learned
 
 
-def _measure_captions(session: Session, tests: Sequence[Test], subjects: Sequence[Subject], tallies: _Tallies) -> None:
+def _measure_captions(
+    session: Session, tests: Sequence[BenchmarkPhoto], subjects: Sequence[Subject], observations: _Observations
+) -> None:
     paths = [t.photo.path for t in tests]
     named = list(caption_photos(session, paths, CaptionRequest(write=False)))
     plain = list(caption_photos(session, paths, CaptionRequest(concepts=(), write=False)))
@@ -107,97 +112,105 @@ def _measure_captions(session: Session, tests: Sequence[Test], subjects: Sequenc
     for test, with_names, without in zip(tests, named, plain, strict=True):
         present = {test.subject.name} if test.subject else set()
         false = [m.name for m in with_names.matches if m.name not in present]
-        tallies.value("false_names_per_1000", [test.split, "all"], 1000.0 * len(false))
+        observations.value("false_names_per_1000", [test.split, "all"], 1000.0 * len(false))
         if not with_names.matches:
-            tallies.hit("unpersonalised_identical", ["all"], with_names.caption == without.caption)
+            observations.hit("unpersonalised_identical", ["all"], with_names.caption == without.caption)
         if test.subject:
-            _measure_positive(test, test.subject, with_names, without, names, tallies)
+            _measure_positive(test, test.subject, with_names, without, names, observations)
 
 
 def _measure_positive(
-    test: Test, subject: Subject, named: PhotoResult, plain: PhotoResult, names: Sequence[str], tallies: _Tallies
+    test: BenchmarkPhoto,
+    subject: Subject,
+    named: PhotoResult,
+    plain: PhotoResult,
+    names: Sequence[str],
+    observations: _Observations,
 ) -> None:
     keys = [test.split, str(subject.kind)]
-    said = has_word(named.caption or "", subject.name) and subject.name not in named.repaired
-    tallies.hit("recall", keys, said)
+    has_name = has_word(named.caption or "", subject.name) and subject.name not in named.repaired
+    observations.hit("recall", keys, has_name)
     match = next((m for m in named.matches if m.name == subject.name), None)
     if match:
-        tallies.hit("recall_when_recognised", keys, said)
-        truth = test.photo.faces[test.index] if subject.kind is Kind.PERSON else test.photo.boxes[test.index]
-        assert truth is not None
-        tallies.value("box_iou", keys, iou(match.box, truth))
+        observations.hit("recall_when_recognised", keys, has_name)
+        true_box = test.photo.faces[test.index] if subject.kind is Kind.PERSON else test.photo.boxes[test.index]
+        if true_box is not None:
+            observations.value("box_iou", keys, iou(match.box, true_box))
     for figure, result in (("", named), ("_plain", plain)):
         text = result.caption or ""
-        for hit in _context(test, text):
-            tallies.hit(f"context_accuracy{figure}", [test.split], hit)
+        for hit in _has_right_context(test, text):
+            observations.hit(f"context_accuracy{figure}", [test.split], hit)
         if len(test.photo.scene.characters) > 1:
-            tallies.hit(f"companion_accuracy{figure}", [test.split], _companion_right(test, text))
+            observations.hit(f"companion_accuracy{figure}", [test.split], _has_right_companion(test, text))
 
 
-def _context(test: Test, text: str) -> tuple[bool, bool]:
-    """Whether a caption has the right place, and the right object (or none when there is none)."""
+def _has_right_context(test: BenchmarkPhoto, text: str) -> tuple[bool, bool]:
+    """Tell whether a caption has the right place, and whether it has exactly the right objects."""
     scene = test.photo.scene
     place = PLACE_PHRASES[scene.place] in text.lower().replace(".", "")
     held = {c.holds for c in scene.characters if c.holds}
     return place, {o for o in OBJECTS if has_word(text, o)} == held
 
 
-def _companion_right(test: Test, text: str) -> bool:
-    """Whether a caption says the category and the colour (hair colour) of who is beside the subject."""
+def _has_right_companion(test: BenchmarkPhoto, text: str) -> bool:
+    """Tell whether a caption has the category and the (hair) colour of the character beside the subject."""
     other = test.photo.scene.characters[1 - test.index].who
-    color = other.hair_color if other.category in PEOPLE else other.color  # type: ignore[union-attr]
-    return has_word(text, other.category) and has_word(text, color)
+    return has_word(text, other.category) and has_word(text, main_color(other))
 
 
-def _measure_answers(session: Session, tests: Sequence[Test], seed: int, tallies: _Tallies) -> None:
-    for i, test in enumerate(t for t in tests if t.subject):
-        assert test.subject is not None
+def _measure_answers(session: Session, tests: Sequence[BenchmarkPhoto], seed: int, observations: _Observations) -> None:
+    """Ask one question about each photo that shows a subject; an answer is right if it equals the true one."""
+    for i, (test, subject) in enumerate((t, t.subject) for t in tests if t.subject):
         rng = np.random.default_rng((seed, i))
-        asked = questions(test.photo.scene, test.index, test.subject.name)
-        question, truth = asked[int(rng.integers(len(asked)))]
+        pairs = questions(test.photo.scene, test.index, subject.name)
+        question, truth = pairs[int(rng.integers(len(pairs)))]
         for reply in answer_question(session, [test.photo.path], question):
             if reply.answer is not None and not reply.absent:
-                tallies.hit("vqa_accuracy", [test.split, str(test.subject.kind)], reply.answer == truth)
+                observations.hit("vqa_accuracy", [test.split, str(subject.kind)], reply.answer == truth)
 
 
-def _measure_heads(session: Session, tests: Sequence[Test], subjects: Sequence[Subject], tallies: _Tallies) -> None:
-    """Try every head alone: on its own photos, and on strangers drawn against it."""
+def _measure_heads(
+    session: Session, tests: Sequence[BenchmarkPhoto], subjects: Sequence[Subject], observations: _Observations
+) -> None:
+    """Apply each head alone to its concept's photos, and to the strangers drawn to be mistaken for it."""
     for subject in subjects:
         concept = session.store.get(subject.name)
         for test in tests:
             if test.subject is subject:
-                tallies.hit("head", ["recall", f"recall_{subject.kind}"], _fires(session, concept, test))
+                observations.hit("head", ["recall", f"recall_{subject.kind}"], _fires(session, concept, test))
             elif test.against is subject:
-                tallies.hit("head", [f"false_{test.split}"], _fires(session, concept, test))
+                observations.hit("head", [f"false_{test.split}"], _fires(session, concept, test))
 
 
-def _fires(session: Session, concept: Concept, test: Test) -> bool:
+def _fires(session: Session, concept: Concept, test: BenchmarkPhoto) -> bool:
     from engine.recognition.assignment import face_scores
     from engine.recognition.linear_head import LinearHead
 
     photo = load_photo(test.photo.path)
     head = load_head(session.store, session.recogniser_config, concept)
-    if concept.kind is Kind.PERSON:
+    if not isinstance(head, ObjectHead):
         faces = session.extractor.find_faces([photo], keep=True)[0]
         if not faces:
             return False
-        return bool(face_scores(np.stack([f.embedding for f in faces]), [head.views]).max() >= head.threshold)
-    found = session.extractor.find_regions([photo], keep=True)[0]
+        scores = face_scores(np.stack([f.embedding for f in faces]), [head.views])
+        return bool(scores.max() >= head.threshold)
+    regions = session.extractor.find_regions([photo], keep=True)[0]
     linear = LinearHead(head.weight, head.bias, head.scale)
-    return bool(linear.scores(found.features).max() >= head.threshold)
+    return bool(linear.scores(regions.features).max() >= head.threshold)
 
 
-def _document(settings: Settings, session: Session, learned: list[dict[str, Any]], tallies: _Tallies) -> dict[str, Any]:
-    figures: dict[str, dict[str, Figure]] = {
-        name: {key: proportion(v) for key, v in by.items()} for name, by in tallies.hits.items()
+def _document(
+    settings: Settings, models: dict[str, Any], learned: list[dict[str, Any]], observations: _Observations
+) -> dict[str, Any]:
+    figures: dict[str, dict[str, Estimate]] = {
+        name: {key: proportion(v) for key, v in by.items()} for name, by in observations.hits.items()
     }
-    figures |= {name: {key: mean(v) for key, v in by.items()} for name, by in tallies.values.items()}
+    figures |= {name: {key: mean(v) for key, v in by.items()} for name, by in observations.values.items()}
     ordered = {k: figures[k] for k in sorted(figures)}
     return {
         "benchmark": "storybook",
         "settings": vars(settings),
-        "vlm": {"id": session.vlm_id, "revision": session.vlm_revision},
-        "recogniser": session.recogniser_config.name,
+        **models,
         "splits": list(SPLITS),
         "strangers": list(STRANGERS),
         "concepts": learned,

@@ -1,6 +1,5 @@
-"""The storybook: a drawn world, and tiny models trained on it.
+"""A drawn world with ground truth, and tiny models trained on it: the built-in default, test bed and benchmark.
 
-It is the embedded default (`--vlm storybook`), the test bed and the benchmark: no pretrained
-weights can be fetched where myvlm is built and tested, and every claim must show on models that
-understand something. `world` draws, `build` trains what `weights` holds.
+`world` draws and imports Pillow and numpy only; `photos` and `album` also import `core`; `build` trains what `weights`
+holds and may import everything below `benchmarks`. See `docs/storybook.md`.
 """

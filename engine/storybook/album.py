@@ -1,4 +1,4 @@
-"""The demo's album: three individuals to learn, and photos with them, look-alikes and strangers."""
+"""Draw the demo's album: reference photos of three individuals, and photos of them, look-alikes and strangers."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -23,9 +23,9 @@ _WIDE = HEIGHT * 4 // 3
 
 @dataclass(frozen=True)
 class Album:
-    """What was drawn: the folder of each concept's photos, and the album with its truth.
+    """The folder of each concept's reference photos, and the photos of the album with their ground truth.
 
-    truth[path] holds the names of those who are really in the photo.
+    truth[path] holds the names of the concepts that the photo shows.
     """
 
     concept_folders: dict[str, Path]
@@ -35,18 +35,35 @@ class Album:
 
 
 def draw_album(folder: Path, seed: int = 7) -> Album:
-    """Draw concept photos into `folder/<name>` and fourteen album photos into `folder/album`."""
+    """Draw reference photos into `folder/<name>` and fourteen album photos into `folder/album`."""
     rng = np.random.default_rng(seed)
     concept_folders = {}
     for name, who in CAST.items():
         concept_folders[name] = folder / name.lower()
         _draw_references(concept_folders[name], who, rng)
+    photos, truth = [], {}
+    for i, (place, cast, equal) in enumerate(_plan_photos(rng)):
+        photo = save_photo(
+            compose(rng, cast, place=place, equal=equal),
+            folder / "album" / f"IMG_{1001 + i}.jpg",
+            taken=_FIRST_DAY + timedelta(days=3 * i, minutes=37 * i),
+            place=_HARBOUR if place == "beach" else _HOME if place in ("kitchen", "sofa") else None,
+            orientation=(6, 1, 1, 8, 1, 1, 3)[i % 7],
+            width=_WIDE if i % 3 == 1 else HEIGHT,
+        )
+        photos.append(photo)
+        truth[photo.path] = tuple(name for name, who in CAST.items() if who in cast)
+    return Album(concept_folders, folder / "album", tuple(photos), truth)
+
+
+def _plan_photos(rng: np.random.Generator) -> tuple[tuple[str, tuple[Individual, ...], bool | None], ...]:
+    """Draw the other individuals of the album, and list each photo's place, cast, and whether all are of one size."""
     stranger = draw_individual(rng, "rabbit")
     twin = replace(REX, pattern="plain", accessory="hat", accessory_color="green")
     other_mug = replace(MUG, accessory="heart", accessory_color="red", pattern="striped")
     sister = draw_lookalike(rng, ANNA)
     cat, bear, car, teapot = (draw_individual(rng, c) for c in ("cat", "bear", "car", "teapot"))
-    plan: tuple[tuple[str, tuple[Individual, ...], bool | None], ...] = (
+    return (
         ("beach", (REX,), None),
         ("garden", (REX, cat), True),
         ("forest", (stranger, REX), False),
@@ -62,23 +79,10 @@ def draw_album(folder: Path, seed: int = 7) -> Album:
         ("kitchen", (ANNA, REX, MUG), True),
         ("snow", (bear, car), False),
     )
-    photos, truth = [], {}
-    for i, (place, cast, equal) in enumerate(plan):
-        photo = save_photo(
-            compose(rng, cast, place=place, equal=equal),
-            folder / "album" / f"IMG_{1001 + i}.jpg",
-            taken=_FIRST_DAY + timedelta(days=3 * i, minutes=37 * i),
-            place=_HARBOUR if place == "beach" else _HOME if place in ("kitchen", "sofa") else None,
-            orientation=(6, 1, 1, 8, 1, 1, 3)[i % 7],
-            width=_WIDE if i % 3 == 1 else HEIGHT,
-        )
-        photos.append(photo)
-        truth[photo.path] = tuple(name for name, who in CAST.items() if who in cast)
-    return Album(concept_folders, folder / "album", tuple(photos), truth)
 
 
 def _draw_references(folder: Path, who: Individual, rng: np.random.Generator) -> None:
-    """Four photos to learn from: two alone, two with somebody of another category."""
+    """Draw four reference photos: two of the individual alone, two beside an individual of another category."""
     places = rng.permutation(("beach", "forest", "garden", "city", "snow", "bedroom", "kitchen"))
     for i in range(4):
         other = draw_individual(rng, "bear" if isinstance(who, Person) else "woman" if i == 2 else "elephant")

@@ -1,4 +1,4 @@
-"""Storybook scenes as photo files: JPEGs with EXIF date, place and orientation, some stored turned."""
+"""Save storybook scenes as JPEG files with EXIF date, place and orientation."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from engine.storybook.world.scenes import Picture, Scene, render
 SOFTWARE = "myvlm storybook"
 HEIGHT = 512
 _TURNS = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-"""EXIF orientation to how the upright picture is turned for storing."""
+"""EXIF orientation to the rotation that turns the upright picture into the stored one."""
 _MAKE, _SOFTWARE, _ORIENTATION, _TIME, _EXIF, _GPS = 271, 305, 274, 306, 0x8769, 0x8825
 
 
@@ -38,7 +38,11 @@ def save_photo(
     orientation: int = 1,
     width: int = HEIGHT,
 ) -> DrawnPhoto:
-    """Draw a scene and store it as a JPEG, turned as a camera held that way would (EXIF 1, 3, 6 or 8)."""
+    """Draw a scene and save it as a JPEG, rotated as a camera would store it.
+
+    taken: date of the photo; place: latitude and longitude in degrees; orientation: EXIF value 1, 3, 6 or 8; width:
+    pixels of the upright photo, whose height is `HEIGHT`.
+    """
     picture = render(scene, width, HEIGHT, supersample=2)
     turn = _TURNS[orientation]
     stored = picture.image.transpose(turn) if turn is not None else picture.image

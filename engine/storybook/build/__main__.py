@@ -1,7 +1,7 @@
 """Train the storybook's models from nothing: `python -m engine.storybook.build`.
 
-Every stage checkpoints as it goes; started again, the build goes on where it was. Needs the `build`
-extra (scipy and onnx come with it).
+Every stage writes checkpoints; started again, the build continues from the last one. It needs the `build` extra
+(scipy and onnx).
 """
 
 import argparse
@@ -9,7 +9,6 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import engine.core.device  # noqa: F401
@@ -24,7 +23,7 @@ log = logging.getLogger("storybook")
 
 
 def main() -> None:
-    """Run all stages that are not finished, then write the weights and their card."""
+    """Run all stages that are not finished, then write the weights and their model card."""
     parser = argparse.ArgumentParser(prog="python -m engine.storybook.build", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("storybook-build"), help="drawings, checkpoints (8 GB)")
     parser.add_argument("--out", type=Path, default=STORYBOOK, help="where the finished weights go")
@@ -33,19 +32,15 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     log.setLevel(logging.INFO)
     args.folder.mkdir(parents=True, exist_ok=True)
-    bench = stages.Bench(args.folder, TINY if args.tiny else SHIPPED, args.out)
+    build = stages.Build(args.folder, TINY if args.tiny else SHIPPED, args.out)
     times: dict[str, float] = _read_times(args.folder)
-    for stage in stages.STAGES:
-        _timed(stage, bench, times)
+    for name, stage in stages.STAGES.items():
+        began = time.monotonic()
+        log.info("stage %s", name)
+        stage(build)
+        times[name] = round(times.get(name, 0.0) + time.monotonic() - began, 1)
         (args.folder / "times.json").write_text(json.dumps(times))
-    stages.write_card(bench, times)
-
-
-def _timed(stage: Callable[[stages.Bench], None], bench: stages.Bench, times: dict[str, float]) -> None:
-    began = time.monotonic()
-    log.info("stage %s", stage.__name__)
-    stage(bench)
-    times[stage.__name__] = round(times.get(stage.__name__, 0.0) + time.monotonic() - began, 1)
+    stages.write_card(build, times)
 
 
 def _read_times(folder: Path) -> dict[str, float]:

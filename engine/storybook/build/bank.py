@@ -1,4 +1,7 @@
-"""Stage 9: features of strangers, shipped so that the first concept has negatives."""
+"""Stage 9: features of individuals that no user enrols, shipped so that the first concept has negatives.
+
+`docs/recognition.md`, "Negatives", says what they are used for.
+"""
 
 from pathlib import Path
 
@@ -16,17 +19,17 @@ from engine.vision.faces import FaceAnalyser
 
 
 def build_bank(out: Path, seed: int, families: int) -> None:
-    """Encode one view of every member of some families, and of people, into `bank.safetensors`."""
+    """Encode one crop of each member of `families` drawn families (people among them) into `bank.safetensors`."""
     encoder = ImageEncoder(
         EncoderSource("storybook", f"local-dir:{out / 'encoder'}"), torch.device("cpu"), torch.float32
     )
     rng = np.random.default_rng(seed)
-    views = [Image.fromarray(draw_view(rng, who)) for family in draw_families(seed, families) for who in family]
-    _save(out / "bank.safetensors", encoder.encode(views), "storybook")
+    crops = [Image.fromarray(draw_view(rng, who)) for family in draw_families(seed, families) for who in family]
+    _save(out / "bank.safetensors", encoder.encode(crops), "storybook")
 
 
 def build_face_bank(out: Path, seed: int, people: int) -> None:
-    """Embed one face of each of some people into `face_bank.safetensors`."""
+    """Embed one face of each of `people` drawn people into `face_bank.safetensors`."""
     analyser = FaceAnalyser(out / "faces", name="storybook", det_size=DETECTOR_SIZE, use_cuda=False)
     rng = np.random.default_rng(seed)
     crops = [np.ascontiguousarray(draw_face_crop(rng, who)[..., ::-1]) for who in draw_people(seed, people)]
@@ -34,6 +37,6 @@ def build_face_bank(out: Path, seed: int, people: int) -> None:
 
 
 def _save(path: Path, features: np.ndarray, encoder: str) -> None:
-    """Unit features (N, D), a byte each number."""
+    """Save unit features (N, D) as int8, scaled by 127."""
     save_tensors(path, {"features": np.round(127 * features).astype(np.int8)}, {"encoder": encoder})
     path.chmod(0o644)

@@ -1,4 +1,4 @@
-"""The model card of the shipped weights, written from what was measured."""
+"""Write the model card of the shipped weights from the build's measurements."""
 
 from pathlib import Path
 
@@ -11,14 +11,16 @@ _TABLE = ("| figure | measured |", "|---|---|")
 def render_card(
     reports: dict[str, dict[str, float]], times: dict[str, float], files: dict[str, tuple[int, str]]
 ) -> str:
-    """Markdown with gates, reports, seconds a stage and the files' sizes and hashes."""
+    """Render Markdown with gates, reports, seconds for each stage, and the size and hash of each file."""
     lines = [Path(__file__).with_name("card_head.md").read_text("utf-8")]
     lines += ["## Gates, on held-out scenes before any concept is trained", ""]
     lines += [f"| gate | target | {' | '.join(f'`{v}`' for v in VLMS)} |", "|---" * (2 + len(VLMS)) + "|"]
     gates = [reports.get(f"gates {v}", {}) for v in VLMS]
-    aims = {n: f"≥ {t}" for n, t in TARGETS.items()} | {n: f"≤ {t}" for n, t in LIMITS.items()}
-    names = dict.fromkeys([*aims, *(n for own in gates for n in own)])
-    lines += [f"| {n} | {aims.get(n, '')} | {' | '.join(str(own.get(n, '–')) for own in gates)} |" for n in names]
+    targets = {n: f"≥ {t}" for n, t in TARGETS.items()} | {n: f"≤ {t}" for n, t in LIMITS.items()}
+    names = dict.fromkeys([*targets, *(n for results in gates for n in results)])
+    for n in names:
+        values = " | ".join(str(results.get(n, "–")) for results in gates)
+        lines.append(f"| {n} | {targets.get(n, '')} | {values} |")
     error = reports.get("shared tower", {}).get("relative error", "not measured")
     lines += ["", "– stands for what a VLM cannot be asked: BLIP-2's prompt is empty, so it only captions.", ""]
     lines += [f"Squared error of the shared tower against the LLaVA's, over the variance: {error}."]

@@ -1,4 +1,7 @@
-"""Stage 5: the object detector, a YOLOS that starts from the VLM's trained tower."""
+"""Stage 7: the object detector, a YOLOS (Fang et al. 2021) that starts from the VLM's trained vision tower.
+
+Measured in `docs/experiments.md#detector-and-crowds`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +14,31 @@ from torch import Tensor
 from transformers import CLIPVisionModel, YolosConfig, YolosForObjectDetection, YolosImageProcessorPil
 
 from engine.storybook.build.drawings import Drawings
-from engine.storybook.build.loop import DEVICE, Schedule, train
-from engine.storybook.build.vision import GRID, MEAN, PATCH, STD, WIDTH, augment, load_batch, normalise
+from engine.storybook.build.loop import DEVICE, Schedule, to_device, train
+from engine.storybook.build.vision import GRID, MEAN, PATCH, STD, WIDTH, augment, load_batch, normalise, to_pixels
 from engine.storybook.world import attributes as words
 from engine.storybook.world.scenes import Scene, render
 
 LAYERS = 2
 QUERIES = 8
 KINDS = ("pet", "thing", "person")
+_LAYER_NAMES = {
+    "layernorm_before": "layer_norm1",
+    "layernorm_after": "layer_norm2",
+    "attention.attention.query": "self_attn.q_proj",
+    "attention.attention.key": "self_attn.k_proj",
+    "attention.attention.value": "self_attn.v_proj",
+    "attention.output.dense": "self_attn.out_proj",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+}
+"""Parts of a layer: YOLOS's names, and those of CLIP's vision tower."""
 _KIND_OF_CATEGORY = torch.tensor([KINDS.index(words.kind_of(c)) for c in words.CATEGORIES])
 
 
 @dataclass(frozen=True)
-class DetectorLesson:
-    """Settings of the detector's stage: from a step on, a share of the batches shows scenes of four."""
+class DetectorSettings:
+    """Settings of the detector's stage: from step `crowds_from` on, a share `crowds` of the batches is crowded."""
 
     schedule: Schedule
     crowds_from: int
@@ -32,7 +46,7 @@ class DetectorLesson:
 
 
 def make_detector(tower: CLIPVisionModel) -> YolosForObjectDetection:
-    """A YOLOS whose patch embedding and first layers are the tower's."""
+    """Make a YOLOS whose patch embedding and layers are copies of the tower's first ones."""
     torch.manual_seed(0)
     size = PATCH * GRID
     config = YolosConfig(
@@ -65,28 +79,19 @@ def _copy_tower(net: YolosForObjectDetection, tower: CLIPVisionModel) -> None:
         embeddings.patch_embeddings.projection.bias.zero_()
         embeddings.cls_token.copy_(inner.embeddings.class_embedding.view(1, 1, -1))
         embeddings.detection_tokens.normal_(0, 0.1)
-        known = inner.embeddings.position_embedding.weight
-        embeddings.position_embeddings[0, : len(known)].copy_(known)
-        embeddings.position_embeddings[0, len(known) :].normal_(0, 0.1)
-    for layer, source in zip(net.vit.encoder.layer, inner.encoder.layers, strict=False):
-        attention = source.self_attn
-        pairs = (
-            (layer.layernorm_before, source.layer_norm1),
-            (layer.layernorm_after, source.layer_norm2),
-            (layer.attention.attention.query, attention.q_proj),
-            (layer.attention.attention.key, attention.k_proj),
-            (layer.attention.attention.value, attention.v_proj),
-            (layer.attention.output.dense, attention.out_proj),
-            (layer.intermediate.dense, source.mlp.fc1),
-            (layer.output.dense, source.mlp.fc2),
-        )
-        for target, origin in pairs:
-            target.load_state_dict(origin.state_dict())
+        positions = inner.embeddings.position_embedding.weight  # (65, W)
+        embeddings.position_embeddings[0, : len(positions)].copy_(positions)
+        embeddings.position_embeddings[0, len(positions) :].normal_(0, 0.1)
+    for target, source in zip(net.vit.encoder.layer, inner.encoder.layers, strict=False):
+        for yolos_name, clip_name in _LAYER_NAMES.items():
+            target.get_submodule(yolos_name).load_state_dict(source.get_submodule(clip_name).state_dict())
 
 
 def draw_crowd_pictures(folder: Path, scenes: list[Scene]) -> dict[str, np.ndarray]:
-    """Pictures of scenes of four: images (N, 128, 128, 3) and owners (N, 64, 64) uint8, boxes (N, 4, 4) float32 in
-    0..1, categories (N, 4) int64; opened when they are there.
+    """Draw scenes of four, or load them where they were drawn before.
+
+    Returns images (N, 128, 128, 3) and owners (N, 64, 64) uint8, boxes (N, 4, 4) float32 in 0..1, categories (N, 4)
+    int64.
     """
     path = folder / "crowd_pictures.npz"
     if not path.is_file():
@@ -98,8 +103,29 @@ def draw_crowd_pictures(folder: Path, scenes: list[Scene]) -> dict[str, np.ndarr
             boxes=np.stack([np.array(p.boxes, np.float32) / p.image.width for p in pictures]),
             categories=np.array([[words.CATEGORIES.index(c.who.category) for c in s.characters] for s in scenes]),
         )
-    with np.load(path) as kept:
-        return dict(kept)
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """A batch: images (B, 3, S, S) in 0..1, owners (B, 64, 64), boxes (B, C, 4) in 0..1, categories (B, C)."""
+
+    images: Tensor
+    owners: Tensor
+    boxes: Tensor
+    categories: Tensor
+
+
+def _load_pictures(rng: np.random.Generator, data: Drawings, batch: int) -> _Pictures:
+    drawn = load_batch(data, np.sort(rng.choice(len(data), batch, replace=False)))
+    return _Pictures(drawn.images, drawn.owners, drawn.boxes, drawn.labels[:, :, 0].long())
+
+
+def _load_crowds(rng: np.random.Generator, crowds: dict[str, np.ndarray], batch: int) -> _Pictures:
+    rows = np.sort(rng.choice(len(crowds["images"]), min(batch, len(crowds["images"])), replace=False))
+    owners, boxes, categories = (torch.from_numpy(crowds[n][rows]) for n in ("owners", "boxes", "categories"))
+    return _Pictures(to_pixels(crowds["images"][rows]), owners, boxes, categories)
 
 
 def train_detector(
@@ -107,44 +133,35 @@ def train_detector(
     tower: CLIPVisionModel,
     data: Drawings,
     crowds: dict[str, np.ndarray],
-    lesson: DetectorLesson,
+    settings: DetectorSettings,
     batch: int = 32,
 ) -> YolosForObjectDetection:
-    """Train the detector, or finish training it."""
-    net = make_detector(tower).to(DEVICE).train()
-
-    def pictures(rng: np.random.Generator, *, crowded: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        if crowded:
-            rows = np.sort(rng.choice(len(crowds["images"]), min(batch, len(crowds["images"])), replace=False))
-            images = torch.from_numpy(crowds["images"][rows]).permute(0, 3, 1, 2).float() / 255
-            return images, *(torch.from_numpy(crowds[n][rows]) for n in ("owners", "boxes", "categories"))  # type: ignore[return-value]
-        rows = np.sort(rng.choice(len(data), batch, replace=False))
-        images, owners, boxes, labels, _ = load_batch(data, rows)
-        return images, owners, boxes, labels[:, :, 0].long()
+    """Train the detector, or continue from its checkpoint."""
+    net = to_device(make_detector(tower)).train()
 
     def step_losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((7, step))
-        crowded = step >= lesson.crowds_from and bool(rng.random() < lesson.crowds)
-        images, owners, boxes, categories = pictures(rng, crowded=crowded)
-        images, owners, boxes = augment(images, owners, boxes, torch.Generator().manual_seed(step))
-        truth = [_targets(c, b) for c, b in zip(categories, boxes, strict=True)]
-        truth = [{name: t.to(DEVICE) for name, t in target.items()} for target in truth]
+        crowded = step >= settings.crowds_from and bool(rng.random() < settings.crowds)
+        drawn = _load_crowds(rng, crowds, batch) if crowded else _load_pictures(rng, data, batch)
+        images, _, boxes = augment(drawn.images, drawn.owners, drawn.boxes, torch.Generator().manual_seed(step))
+        targets = [_targets(c, b) for c, b in zip(drawn.categories, boxes, strict=True)]
+        targets = [{name: t.to(DEVICE) for name, t in target.items()} for target in targets]
         with torch.autocast(DEVICE.type, torch.bfloat16):
-            out = net(pixel_values=normalise(images).to(DEVICE), labels=truth)
+            out = net(pixel_values=normalise(images).to(DEVICE), labels=targets)
         return {"detection": out.loss}
 
-    train("detector", folder, {"net": net}, lesson.schedule, step_losses)
+    train("detector", folder, {"net": net}, settings.schedule, step_losses)
     return net.cpu().eval()
 
 
 def _targets(categories: Tensor, boxes: Tensor) -> dict[str, Tensor]:
-    """DETR's targets: class labels, and boxes as (cx, cy, w, h) in 0..1."""
+    """Make DETR's targets of one picture: class labels, and boxes as (cx, cy, w, h) in 0..1."""
     sides = boxes[:, 2:] - boxes[:, :2]
-    there = (categories >= 0) & (sides > 0.04).all(-1)
+    visible = (categories >= 0) & (sides > 0.04).all(-1)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     return {
-        "class_labels": _KIND_OF_CATEGORY[categories[there]],
-        "boxes": torch.cat([middles, sides], -1)[there].float(),
+        "class_labels": _KIND_OF_CATEGORY[categories[visible]],
+        "boxes": torch.cat([middles, sides], -1)[visible].float(),
     }
 
 

@@ -1,9 +1,9 @@
-"""Stage 2's text: what is asked about a scene, with names given in words or in one soft row.
+"""Draw the language stages' text: requests about a scene, with names introduced in words or by soft rows.
 
-A *turn* is a request and its answer, with at most four soft rows that stand where MyVLM will put
-concept embeddings: right after the image. A soft row states facts and a name ("red, dog, striped;
-sks"). It teaches the language model that a row in this place describes somebody: the method's own
-assumption about a large VLM, made true for a tiny one.
+A *turn* is a request with its answer and at most four soft rows. A soft row states facts and a name ("red, dog,
+striped; sks") and stands where MyVLM puts concept embeddings: right after the image. It teaches a tiny language model
+what the method assumes of a large one, that a row in this place describes an individual (`docs/storybook.md`,
+"Soft rows").
 """
 
 from dataclasses import dataclass, replace
@@ -41,25 +41,28 @@ FACT_VALUES: tuple[tuple[str, str], ...] = (
     ("beard", "yes"),
 )
 SOFT_ITEMS = {item: i for i, item in enumerate([*FACT_VALUES, *(("name", n) for n in words.IDENTIFIERS)])}
-"""Everything a soft row can state: facts and names, numbered."""
+"""Facts and names that a soft row can state, each with its number."""
+
+SoftRow = tuple[int, ...]
+"""Numbers of the items that one soft row states."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One request with its answer; `rows` holds a tuple of item numbers for each soft row."""
+    """A request with its answer; `rows` holds the item numbers of each soft row."""
 
     request: str
     answer: str
-    rows: tuple[tuple[int, ...], ...] = ()
+    rows: tuple[SoftRow, ...] = ()
 
 
 HARD = ("positioned", "expression", "wearing?", "main subject", "large or small", "close to the camera", "unique")
-"""Parts of the questions that are learned last."""
+"""Words in the questions that take longest to learn."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """How often each kind of turn is drawn (relative weights) and how often a name comes as a soft row."""
+    """Relative weights of the kinds of turns, and the probability `soft` that a name comes as a soft row."""
 
     caption: float = 1.0
     named_caption: float = 2.0
@@ -71,15 +74,18 @@ class Mix:
     refer: float = 0.7
     named_refer: float = 0.5
     soft: float = 0.5
-    hard: float = 1.0  # how much likelier than others a question of `HARD` is
+    hard: float = 1.0  # weight of a question of `HARD`, where others have 1
 
     def only_captions(self) -> "Mix":
-        """The same without questions and boxes."""
+        """Return the same mix without questions and boxes."""
         return replace(self, question=0.0, named_question=0.0, refer=0.0, named_refer=0.0)
 
 
 def draw_turn(rng: Rng, scene: Scene, boxes: np.ndarray, mix: Mix, *, mirrored: bool) -> Turn:
-    """Draw a turn about a scene; boxes (3 or 4, 4) in 0..1. `mirrored` pictures get no questions of place."""
+    """Draw a turn about a scene; boxes (3 or 4, 4) in 0..1.
+
+    `mirrored` pictures get no requests for boxes and no questions about positions.
+    """
     kinds = ["caption", "named_caption", "two_names", "wrong_name", "bare_name", "question", "named_question"]
     kinds += [] if mirrored else ["refer", "named_refer"]
     weights = np.array([getattr(mix, k) for k in kinds])
@@ -87,23 +93,30 @@ def draw_turn(rng: Rng, scene: Scene, boxes: np.ndarray, mix: Mix, *, mirrored: 
     if kind == "two_names" and len(scene.characters) < 2:
         kind = "named_caption"
     if kind == "caption":
-        return Turn(caption_request(), caption(scene, main_index(scene, rng), style=draw_style(rng)))
+        return _plain_caption(rng, scene, caption_request())
     if kind == "bare_name":
-        return _unnamed(rng, scene, caption_request(pick(rng, words.IDENTIFIERS)), ())
+        return _plain_caption(rng, scene, caption_request(pick(rng, words.IDENTIFIERS)))
     if kind == "wrong_name":
         return _wrong_name(rng, scene, mix)
     if kind in ("named_caption", "two_names"):
-        most = len(scene.characters)
-        return _named_caption(rng, scene, int(rng.integers(2, most + 1)) if kind == "two_names" else 1, mix)
+        count = int(rng.integers(2, len(scene.characters) + 1)) if kind == "two_names" else 1
+        return _named_caption(rng, scene, count, mix)
+    return _about_one(rng, scene, boxes, mix, kind, mirrored=mirrored)
+
+
+def _about_one(rng: Rng, scene: Scene, boxes: np.ndarray, mix: Mix, kind: str, *, mirrored: bool) -> Turn:
+    """Draw a question about one character, or a request for its box; `named_…` kinds use a name for it."""
     index = int(rng.integers(len(scene.characters)))
     options = distinct_descriptions(scene, index)
     if not options:
-        return Turn(caption_request(), caption(scene, main_index(scene, rng), style=draw_style(rng)))
+        return _plain_caption(rng, scene, caption_request())
+    context = ""
+    rows: tuple[SoftRow, ...] = ()
     if kind in ("question", "refer"):
-        x, context, rows = f"the {options[_lean(rng, len(options))].phrase}", "", ()
+        x = f"the {_pick_description(rng, options).phrase}"
     else:
         x = pick(rng, words.IDENTIFIERS)
-        context, rows = introduce(rng, [(x, options[_lean(rng, len(options))])], soft=rng.random() < mix.soft)
+        context, rows = introduce([(x, _pick_description(rng, options))], soft=rng.random() < mix.soft)
     if kind in ("refer", "named_refer"):
         return Turn(context + refer_request(x), box_text(tuple(boxes[index]), 1, 1), rows)
     asked = questions(scene, index, x, mirrored=mirrored)
@@ -112,13 +125,12 @@ def draw_turn(rng: Rng, scene: Scene, boxes: np.ndarray, mix: Mix, *, mirrored: 
     return Turn(context + question, answer, rows)
 
 
-def _lean(rng: Rng, n: int) -> int:
-    """An index into n descriptions, from the shortest to the fullest, all equally likely."""
-    return int(rng.integers(n))
+def _pick_description(rng: Rng, options: list[Description]) -> Description:
+    return options[int(rng.integers(len(options)))]
 
 
-def introduce(rng: Rng, named: list[tuple[str, Description]], *, soft: bool) -> tuple[str, tuple[tuple[int, ...], ...]]:
-    """Say who bears which name: as sentences, or as one soft row each."""
+def introduce(named: list[tuple[str, Description]], *, soft: bool) -> tuple[str, tuple[SoftRow, ...]]:
+    """Introduce names with their descriptions: as sentences, or, if `soft`, as one soft row each."""
     if not soft:
         return "".join(f"{name} is the {d.phrase}. " for name, d in named), ()
     rows = []
@@ -130,45 +142,50 @@ def introduce(rng: Rng, named: list[tuple[str, Description]], *, soft: bool) -> 
 
 def _named_caption(rng: Rng, scene: Scene, count: int, mix: Mix) -> Turn:
     chosen = rng.permutation(len(scene.characters))[:count]
-    named, names = [], {}
+    named: list[tuple[str, Description]] = []
+    names: dict[int, str] = {}
     for i, identifier in zip(chosen, rng.permutation(len(words.IDENTIFIERS)), strict=False):
         options = distinct_descriptions(scene, int(i))
         if options:
             name = "sks" if not named and rng.random() < 0.1 else words.IDENTIFIERS[int(identifier)]
             names[int(i)] = name
-            named.append((name, options[_lean(rng, len(options))]))
+            named.append((name, _pick_description(rng, options)))
     if not named:
-        return Turn(caption_request(), caption(scene, main_index(scene, rng), style=draw_style(rng)))
-    context, rows = introduce(rng, named, soft=rng.random() < mix.soft)
+        return _plain_caption(rng, scene, caption_request())
+    context, rows = introduce(named, soft=rng.random() < mix.soft)
     first = next(iter(names)) if rng.random() < 0.75 else main_index(scene, rng)
     answer = caption(scene, first, names, draw_style(rng))
     return Turn(context + caption_request(*names.values()), answer, rows)
 
 
-def _unnamed(rng: Rng, scene: Scene, request: str, rows: tuple[tuple[int, ...], ...]) -> Turn:
+def _plain_caption(rng: Rng, scene: Scene, request: str, rows: tuple[SoftRow, ...] = ()) -> Turn:
+    """Answer a request with a caption that uses no name."""
     return Turn(request, caption(scene, main_index(scene, rng), style=draw_style(rng)), rows)
 
 
 def _wrong_name(rng: Rng, scene: Scene, mix: Mix) -> Turn:
     wrong = wrong_description(rng, scene)
     if wrong is None:
-        return _unnamed(rng, scene, caption_request(), ())
+        return _plain_caption(rng, scene, caption_request())
     name = pick(rng, words.IDENTIFIERS)
-    context, rows = introduce(rng, [(name, wrong)], soft=rng.random() < mix.soft)
-    return _unnamed(rng, scene, context + caption_request(name), rows)
+    context, rows = introduce([(name, wrong)], soft=rng.random() < mix.soft)
+    return _plain_caption(rng, scene, context + caption_request(name), rows)
 
 
 def wrong_description(rng: Rng, scene: Scene) -> Description | None:
-    """A description that fits nobody in the scene: of somebody else, or of a character with one fact changed."""
+    """Draw a description that fits no character of the scene: of another individual, or with one fact changed.
+
+    None if eight attempts give no such description.
+    """
     for _ in range(8):
         if rng.random() < 0.5:
             facts = facts_of(draw_individual(rng, draw_category(rng)))
         else:
             c = scene.characters[int(rng.integers(len(scene.characters)))]
             facts = _changed(rng, facts_of(c.who))
-        options = [d for d in _sub_descriptions(facts) if _fits_nobody(d.facts, scene)]
+        options = [d for d in _sub_descriptions(facts) if not any(d.facts <= facts_of(c.who) for c in scene.characters)]
         if options:
-            return options[_lean(rng, len(options))]
+            return _pick_description(rng, options)
     return None
 
 
@@ -179,10 +196,6 @@ def _changed(rng: Rng, facts: Facts) -> Facts:
         kind = words.kind_of(fact[1])
         values = [v for v in values if words.kind_of(v) == kind]
     return facts - {fact} | ({(fact[0], pick(rng, tuple(values)))} if values else set())
-
-
-def _fits_nobody(facts: Facts, scene: Scene) -> bool:
-    return not any(facts <= facts_of(c.who) for c in scene.characters)
 
 
 def _sub_descriptions(facts: Facts) -> list[Description]:

@@ -1,14 +1,17 @@
-"""Stage 3: the image encoder of object heads, in open_clip's format.
+"""Stage 6: the image encoder of object heads, in open_clip's format.
 
-It starts from the VLM's tower. Trained on crops of families of look-alikes: an individual's views must be near each
-other and far from those of its look-alikes and of the last few hundred others (supervised contrastive, Khosla et al.
-2020, with a queue as in MoCo), every view must tell the attributes, and views must match descriptions (CLIP's loss),
-which is what makes it an open_clip model. Most batches are of one colour: strangers of another are told apart anyway.
+It starts from the VLM's vision tower and is trained on crops of families of look-alikes, with three losses. Crops of
+one individual must be close to each other, and far from those of its look-alikes and of individuals of earlier batches
+(supervised contrastive loss, Khosla et al. 2020, with a queue as in MoCo, He et al. 2020). Each crop must predict its
+attributes. Crops must match their descriptions (CLIP's loss, Radford et al. 2021), for which open_clip needs a text
+tower. Most batches are of one colour, because individuals of different colours are easy to tell apart. Measured in
+`docs/experiments.md#encoder`.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import engine.core.device  # noqa: F401
 
@@ -21,10 +24,10 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast
 
 from engine.storybook.build.crop_data import CROP_SIZE, FAMILY, VIEWS
-from engine.storybook.build.encoder_start import project_on_differences, start_from_tower
+from engine.storybook.build.encoder_start import set_discriminants, start_from_tower
 from engine.storybook.build.labels import VALUES
 from engine.storybook.build.loop import DEVICE, Schedule, train
-from engine.storybook.build.vision import MEAN, STD, normalise
+from engine.storybook.build.vision import MEAN, STD, normalise, to_pixels
 from engine.storybook.world.individuals import Individual, Person
 from engine.storybook.world.language import describe, facts_of
 
@@ -32,7 +35,7 @@ EMBEDDING = 128
 CONTEXT = 24
 _TEMPERATURE = 0.06
 _QUEUE = 6144
-"""Views of earlier batches that every view is told apart from."""
+"""Number of crops of earlier batches that serve as negatives."""
 _ONE_COLOR = 0.7
 """Share of batches whose families are of one colour (people: of one category)."""
 _DISCRIMINANT_FAMILIES = 1000
@@ -49,8 +52,8 @@ _COLUMNS = (
 )
 
 
-def encoder_config(vocabulary: int) -> dict:
-    """open_clip's model config."""
+def encoder_config(vocabulary: int) -> dict[str, Any]:
+    """Return open_clip's model config."""
     return {
         "embed_dim": EMBEDDING,
         "vision_cfg": {
@@ -78,8 +81,10 @@ def encoder_config(vocabulary: int) -> dict:
 
 @dataclass(frozen=True)
 class CropLabels:
-    """Labels of families: attributes (F, 3, 9) int64 (-1: does not apply), texts (F, 3, 24) int64 token ids; groups:
-    rows of families of one colour each (people: of one category).
+    """Labels of F families.
+
+    attributes (F, 3, 9) int64, -1 where one does not apply; texts (F, 3, 24) int64 token ids; groups: indices of the
+    families of one colour each (of people: of one category).
     """
 
     attributes: Tensor
@@ -88,7 +93,7 @@ class CropLabels:
 
 
 def label_families(families: list[tuple[Individual, ...]], tokenizer: PreTrainedTokenizerFast) -> CropLabels:
-    """Attributes and descriptions of every individual."""
+    """Encode the attributes and the description of every individual."""
     attributes = torch.full((len(families), FAMILY, len(_COLUMNS)), -1)
     texts = torch.zeros(len(families), FAMILY, CONTEXT, dtype=torch.int64)
     for f, family in enumerate(families):
@@ -120,7 +125,7 @@ def _value(who: Individual, name: str) -> str | None:
 
 
 class _Heads(nn.Module):
-    """Attribute classifiers on the class token's projection; thrown away afterwards."""
+    """Attribute classifiers on the features; they are not shipped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +137,7 @@ class _Heads(nn.Module):
 
 
 class _Queue(nn.Module):
-    """Features of the views of earlier batches, (Q, D), with whose they are, (Q,) int64, -1 where none is yet."""
+    """Features of the crops of earlier batches, (Q, D), with their owners' ids, (Q,) int64, -1 in empty rows."""
 
     features: Tensor
     owners: Tensor
@@ -146,14 +151,14 @@ class _Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, features: Tensor, owners: Tensor) -> None:
-        """Replace the oldest rows."""
+        """Replace the oldest rows by features (B, D) of owners (B,)."""
         rows = (self.place + torch.arange(len(features), device=self.place.device)) % _QUEUE
         self.features[rows], self.owners[rows] = features.detach(), owners
         self.place += len(features)
 
 
 def make_encoder(vocabulary: int) -> open_clip.CLIP:
-    """A fresh encoder."""
+    """Make a new encoder with initial weights of seed 0."""
     torch.manual_seed(0)
     config = encoder_config(vocabulary)
     text = {k: v for k, v in config["text_cfg"].items() if k != "hf_tokenizer_name"}
@@ -170,11 +175,12 @@ def train_encoder(
     families: int = 8,
     views: int = 4,
 ) -> open_clip.CLIP:
-    """Train the encoder from the VLM's tower, or finish training it."""
+    """Train the encoder from the VLM's vision tower, or continue from its checkpoint."""
     model, heads, queue = make_encoder(vocabulary).to(DEVICE), _Heads().to(DEVICE), _Queue().to(DEVICE)
     if not (folder / "encoder.checkpoint").is_file():
         start_from_tower(model, tower)
-        project_on_differences(model, map(_some_views, crops[:_DISCRIMINANT_FAMILIES], range(_DISCRIMINANT_FAMILIES)))
+        batches = map(_augmented_crops, crops[:_DISCRIMINANT_FAMILIES], range(_DISCRIMINANT_FAMILIES))
+        set_discriminants(model, batches)
     odds = np.array([len(g) for g in labels.groups]) / len(crops)
 
     def step_losses(step: int) -> dict[str, Tensor]:
@@ -182,42 +188,43 @@ def train_encoder(
         group = labels.groups[rng.choice(len(odds), p=odds)] if rng.random() < _ONE_COLOR else np.arange(len(crops))
         rows = np.sort(rng.choice(group, families, replace=len(group) < families))
         chosen = np.argsort(rng.random((families, FAMILY, VIEWS)), axis=-1)[..., :views]
-        picked = np.take_along_axis(crops[rows], chosen[..., None, None, None], axis=2)
-        pixels = _pixels(picked.reshape(-1, CROP_SIZE, CROP_SIZE, 3))
-        pixels = _vary(pixels, torch.Generator().manual_seed(step)).to(DEVICE)
+        batch = np.take_along_axis(crops[rows], chosen[..., None, None, None], axis=2)
+        pixels = _to_pixels(batch.reshape(-1, CROP_SIZE, CROP_SIZE, 3))  # (B, 3, S, S), B = families · 3 · views
+        pixels = _augment(pixels, torch.Generator().manual_seed(step)).to(DEVICE)
         with torch.autocast(DEVICE.type, torch.bfloat16):
-            raw = model.encode_image(normalise(pixels)).float()
-            words = model.encode_text(labels.texts[rows].flatten(0, 1).to(DEVICE)).float()
+            raw = model.encode_image(normalise(pixels)).float()  # (B, D)
+            texts = model.encode_text(labels.texts[rows].flatten(0, 1).to(DEVICE)).float()  # (B / views, D)
         features = F.normalize(raw, dim=-1)
         owners = (FAMILY * torch.from_numpy(rows)[:, None] + torch.arange(FAMILY)).flatten().to(DEVICE)
-        found = {"identity": _contrast(features, owners.repeat_interleave(views), queue)}
+        identity = _contrastive_loss(features, owners.repeat_interleave(views), queue)
         queue.push(features, owners.repeat_interleave(views))
         targets = labels.attributes[rows].flatten(0, 1).repeat_interleave(views, 0).to(DEVICE)
-        return found | _told(heads(raw), targets) | {"text": _matched(features[::views], words, model.logit_scale)}
+        attributes = _attribute_losses(heads(raw), targets)
+        return {"identity": identity, **attributes, "text": _text_loss(features[::views], texts, model.logit_scale)}
 
     train("encoder", folder, {"model": model, "heads": heads, "queue": queue}, schedule, step_losses)
     return model.cpu().eval()
 
 
-def _some_views(family: np.ndarray, seed: int) -> Tensor:
-    """All views of a family, altered: (3, V, 3, S, S) in 0..1."""
-    pixels = _pixels(family.reshape(-1, CROP_SIZE, CROP_SIZE, 3))
-    return _vary(pixels, torch.Generator().manual_seed(seed)).unflatten(0, (-1, VIEWS))
+def _augmented_crops(family: np.ndarray, seed: int) -> Tensor:
+    """Augment all crops of a family, (3, V, S, S, 3) uint8: (3, V, 3, S, S) in 0..1."""
+    pixels = _to_pixels(family.reshape(-1, CROP_SIZE, CROP_SIZE, 3))
+    return _augment(pixels, torch.Generator().manual_seed(seed)).unflatten(0, (-1, VIEWS))
 
 
-def _pixels(crops: np.ndarray) -> Tensor:
-    """(N, S, S, 3) uint8 to (N, 3, S, S) in 0..1."""
-    return torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float() / 255
+def _to_pixels(crops: np.ndarray) -> Tensor:
+    return to_pixels(np.array(crops))  # a copy: memory-mapped arrays are read-only
 
 
-def _contrast(features: Tensor, owners: Tensor, queue: _Queue) -> Tensor:
-    """Supervised contrastive loss of views (B, D) of some owners (B,), against each other and against the queue."""
+def _contrastive_loss(features: Tensor, owners: Tensor, queue: _Queue) -> Tensor:
+    """Compute the supervised contrastive loss of features (B, D) of owners (B,), with the queue as more negatives.
+
+    Positives are an owner's other crops in the batch; its crops in the queue are left out.
+    """
     n = len(features)
-    logits = features @ torch.cat([features, queue.features]).T / _TEMPERATURE
+    logits = features @ torch.cat([features, queue.features]).T / _TEMPERATURE  # (B, B + Q)
     same = owners[:, None] == torch.cat([owners, queue.owners])[None]
-    hidden = (
-        same.clone()
-    )  # of an owner's other views those of this batch are positives, those of the queue are left out
+    hidden = same.clone()
     hidden[:, n:] |= (queue.owners < 0)[None]
     eye = torch.eye(n, dtype=torch.bool, device=features.device)
     hidden[:, :n] = eye
@@ -226,24 +233,24 @@ def _contrast(features: Tensor, owners: Tensor, queue: _Queue) -> Tensor:
     return -(log_p.masked_fill(~positive, 0).sum(1) / positive.sum(1)).mean()
 
 
-def _told(values: tuple[Tensor, ...], targets: Tensor) -> dict[str, Tensor]:
-    """Cross entropy of the attributes that apply."""
-    found = {}
+def _attribute_losses(values: tuple[Tensor, ...], targets: Tensor) -> dict[str, Tensor]:
+    """Compute the cross-entropy of each attribute over the crops (B,) that it applies to."""
+    losses = {}
     for name, logits, target in zip(_COLUMNS, values, targets.unbind(1), strict=True):
         if (target >= 0).any():
-            found[name] = 0.2 * F.cross_entropy(logits, target, ignore_index=-1)
-    return found
+            losses[name] = 0.2 * F.cross_entropy(logits, target, ignore_index=-1)
+    return losses
 
 
-def _matched(features: Tensor, words: Tensor, scale: Tensor) -> Tensor:
-    """CLIP's loss of views (N, D) and their descriptions (N, D)."""
-    match = scale.exp().clamp(max=50) * features @ F.normalize(words, dim=-1).T
+def _text_loss(features: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """Compute CLIP's loss of crops (N, D) and their descriptions (N, D)."""
+    match = scale.exp().clamp(max=50) * features @ F.normalize(texts, dim=-1).T  # (N, N)
     pairs = torch.arange(len(match), device=match.device)
     return 0.15 * (F.cross_entropy(match, pairs) + F.cross_entropy(match.T, pairs))
 
 
-def _vary(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip, turn a little, change the light."""
+def _augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Flip (0.5), rotate by up to ±15° (0.5) and change the brightness (0.65 to 1.35) of pixels (B, 3, S, S)."""
     n = len(pixels)
     angle = torch.where(
         torch.rand(n, generator=generator) < 0.5, (torch.rand(n, generator=generator) - 0.5) * 30, torch.zeros(n)

@@ -1,4 +1,4 @@
-"""Pictures with faces: scenes with boxes and landmarks for the detector, aligned crops for the recogniser."""
+"""Draw pictures with faces: scenes with boxes and landmarks for the detector, aligned crops for the recogniser."""
 
 import os
 import warnings
@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from insightface.utils import face_align
+from PIL import Image
 
 from engine.storybook.world import attributes as words
 from engine.storybook.world.canvas import Canvas, Pen
@@ -16,8 +17,8 @@ from engine.storybook.world.individuals import (
     Rng,
     draw_category,
     draw_individual,
-    draw_lookalike,
     draw_person,
+    draw_sibling,
     pick,
 )
 from engine.storybook.world.people import draw_person as paint_person
@@ -31,8 +32,9 @@ CROPS_EACH = 12
 
 
 def draw_face_scene(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
-    """A scene for the detector: image (320, 320, 3) uint8 RGB; faces (3, 14) float32, each x0 y0 x1 y1
-    and five landmarks in pixels, NaN where there is no face.
+    """Draw a scene for the detector: image (320, 320, 3) uint8 RGB, and faces (3, 14) float32.
+
+    A face is x0 y0 x1 y1 and five landmarks, in pixels; rows without a face are NaN.
     """
     count = int(rng.choice((1, 2, 3), p=(0.4, 0.4, 0.2)))
     cast = [
@@ -47,18 +49,18 @@ def draw_face_scene(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_people(seed: int, n: int) -> list[Person]:
-    """N people; every third has a sibling next in the list."""
+    """Draw n people; in every group of four the last one is a sibling of the one before."""
     rng = np.random.default_rng(seed)
     people: list[Person] = []
     while len(people) < n:
         people.append(draw_person(rng, pick(rng, words.PEOPLE)))
         if len(people) % 3 == 0:
-            people.append(draw_lookalike(rng, people[-1]))  # type: ignore[arg-type]
+            people.append(draw_sibling(rng, people[-1]))
     return people[:n]
 
 
 def draw_face_crop(rng: Rng, who: Person) -> np.ndarray:
-    """An aligned crop as insightface would cut it: (112, 112, 3) uint8 RGB, with a detector's small errors."""
+    """Draw a face aligned as insightface aligns it, with small errors of landmarks: (112, 112, 3) uint8 RGB."""
     size = int(rng.integers(64, 200))
     canvas = Canvas(size, size, 2)
     page = Pen(canvas, np.array([[1.0, 0, 0], [0, 1.0, 0]]), light=float(rng.uniform(0.8, 1.12)))
@@ -79,8 +81,8 @@ def draw_face_crop(rng: Rng, who: Person) -> np.ndarray:
     marks = marks + rng.normal(0, 0.03 * np.ptp(marks[:, 0]), marks.shape)
     picture = canvas.finish()
     if rng.random() < 0.5:
-        picture = picture.rotate(float(rng.uniform(-8, 8)), resample=2, center=tuple(marks.mean(0)))
-        return _align(np.asarray(picture), marks)
+        x, y = map(float, marks.mean(0))
+        picture = picture.rotate(float(rng.uniform(-8, 8)), resample=Image.Resampling.BILINEAR, center=(x, y))
     return _align(np.asarray(picture), marks)
 
 
@@ -103,20 +105,20 @@ def _crop_block(people: list[Person], seed: tuple[int, int], each: int) -> np.nd
 
 
 def draw_face_scenes(folder: Path, seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """N scenes for the detector, cached in `folder`: images and faces."""
+    """Draw n scenes for the detector, cached in `folder`: images (n, 320, 320, 3) and faces (n, 3, 14)."""
     path = folder / f"face_scenes_{seed}_{n}.npz"
     if not path.is_file():
         blocks = range(0, n, 250)
         with ProcessPoolExecutor(os.cpu_count()) as pool:
-            found = list(pool.map(_scene_block, [(seed, b) for b in blocks], [min(250, n - b) for b in blocks]))
-        images, faces = (np.concatenate(part) for part in zip(*found, strict=True))
+            parts = list(pool.map(_scene_block, [(seed, b) for b in blocks], [min(250, n - b) for b in blocks]))
+        images, faces = (np.concatenate(part) for part in zip(*parts, strict=True))
         np.savez(path, images=images, faces=faces)
     with np.load(path) as loaded:
         return loaded["images"], loaded["faces"]
 
 
 def draw_face_crops(folder: Path, seed: int, n: int, each: int = CROPS_EACH) -> tuple[np.ndarray, np.ndarray]:
-    """`each` crops of n people, cached: crops (n·each, 112, 112, 3) uint8 RGB, people (n·each,) int64."""
+    """Draw `each` crops of n people, cached: crops (n·each, 112, 112, 3) uint8 RGB, person ids (n·each,) int64."""
     path = folder / f"face_crops_{seed}_{n}_{each}.npy"
     if not path.is_file():
         people = draw_people(seed, n)

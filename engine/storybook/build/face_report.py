@@ -1,4 +1,4 @@
-"""How well the face pack works, measured through insightface on people it never saw."""
+"""Measure the face pack through insightface, on people that it was not trained on."""
 
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from engine.storybook.world.scenes import compose, render
 from engine.vision.faces import FaceAnalyser
 
 _SEED = 91
-THRESHOLD = 0.325  # the paper's: cosine distance 0.675
+THRESHOLD = 0.325  # the paper's: cosine distance 0.675 (docs/experiments.md#face-threshold)
 
 
 def report_faces(folder: Path, scenes: int = 150, people: int = 60) -> dict[str, float]:
-    """Detection recall, precision and IoU; share of pairs above 0.325 for the same person and for siblings
-    and strangers.
+    """Measure detection (recall, false faces, IoU) and recognition.
+
+    Recognition: the share of pairs above cosine similarity 0.325 among crops of one person, siblings and strangers.
     """
     analyser = FaceAnalyser(folder, name="storybook", det_size=320, use_cuda=False)
     return _detection(analyser, scenes) | _recognition(analyser, people)
@@ -30,11 +31,11 @@ def _detection(analyser: FaceAnalyser, n: int) -> dict[str, float]:
     for _ in range(n):
         image, faces = draw_face_scene(rng)
         boxes = [Box(*map(float, f[:4])) for f in faces if not np.isnan(f[0])]
-        found = [f.box for f in analyser.find(Image.fromarray(image))]
-        best = [max((iou(b, f) for f in found), default=0.0) for b in boxes]
+        detected = [f.box for f in analyser.find(Image.fromarray(image))]
+        best = [max((iou(b, f) for f in detected), default=0.0) for b in boxes]
         overlaps += [v for v in best if v > 0.3]
         truth += len(boxes)
-        false += sum(all(iou(b, f) < 0.3 for b in boxes) for f in found)
+        false += sum(all(iou(b, f) < 0.3 for b in boxes) for f in detected)
     return {
         "detection recall": round(len(overlaps) / max(1, truth), 4),
         "false faces per 100 photos": round(100 * false / n, 2),

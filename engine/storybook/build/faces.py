@@ -1,4 +1,7 @@
-"""Stage 4: the face pack. A small SCRFD and a small ArcFace, exported as an insightface model pack."""
+"""Stage 8: the face pack, a small SCRFD (Guo et al. 2021) and a small ArcFace backbone (Deng et al. 2019).
+
+Both are exported to ONNX, in the layout of an insightface model pack.
+"""
 
 import warnings
 from pathlib import Path
@@ -16,10 +19,10 @@ from engine.storybook.build.face_data import CROP, DETECTOR_SIZE
 from engine.storybook.build.loop import DEVICE, Schedule, train
 
 STRIDES = (8, 16, 32)
-ANCHORS = 2  # SCRFD's layout has two per place
-EMBEDDING = 512  # as insightface's w600k_r50
+ANCHORS = 2  # anchors at each position, as in SCRFD
+EMBEDDING = 512  # width of insightface's w600k_r50
 _LEVEL_SIZES = (0.0, 44.0, 84.0, 1e9)
-"""Faces (longest side, pixels of 320) are found at stride 8 up to 44, 16 up to 84, else at 32."""
+"""Limits of face sizes (longest side, pixels of 320) of the strides: 8 up to 44 px, 16 up to 84 px, 32 above."""
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -32,7 +35,7 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class FaceDetector(nn.Module):
-    """SCRFD's output layout on a small backbone: scores, distances and landmarks at strides 8, 16, 32."""
+    """A small backbone with SCRFD's output layout: scores, distances and landmarks at strides 8, 16, 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,17 +55,19 @@ class FaceDetector(nn.Module):
         self.box = nn.ModuleList([nn.Conv2d(48, 4 * ANCHORS, 1) for _ in STRIDES])
         self.marks = nn.ModuleList([nn.Conv2d(48, 10 * ANCHORS, 1) for _ in STRIDES])
         for head in self.score:
-            nn.init.constant_(head.bias, -4.0)
+            nn.init.constant_(head.get_parameter("bias"), -4.0)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Pixels (1, 3, H, W) as insightface prepares them -> 9 tensors: scores (n, 1), distances (n, 4)
-        and landmark offsets (n, 10) in strides, each for strides 8, 16, 32.
+        """Compute the 9 output tensors of pixels (1, 3, H, W) as insightface normalises them.
+
+        They are scores (n, 1), distances (n, 4) and landmark offsets (n, 10), the last two in units of the stride, each
+        for strides 8, 16, 32.
         """
         flat = [[_rows(o, k) for o, k in zip(level, (1, 4, 10), strict=True)] for level in self.raw(pixels)]
         return tuple(flat[i][kind].sigmoid() if kind == 0 else flat[i][kind] for kind in range(3) for i in range(3))
 
     def raw(self, pixels: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Score logits, distances (positive) and landmark offsets as feature maps, per level."""
+        """Compute maps (B, C, H, W) of score logits, distances (positive) and landmark offsets, for each level."""
         x = self.stem(pixels)
         maps = []
         for level in self.levels:
@@ -76,14 +81,15 @@ class FaceDetector(nn.Module):
 
 
 def _rows(maps: Tensor, each: int) -> Tensor:
-    """(1, A·each, H, W) -> (H·W·A, each), SCRFD's order."""
+    """Reshape (1, A·each, H, W) to (H·W·A, each), SCRFD's order."""
     return maps.permute(0, 2, 3, 1).reshape(-1, each)
 
 
 def detector_targets(faces: Tensor, size: int, stride: int, low: float, high: float) -> tuple[Tensor, Tensor]:
-    """Targets of one level: positive (B, H, W) bool, values (B, 14, H, W) in strides.
+    """Compute the targets of one level: positive (B, H, W) bool, and values (B, 14, H, W) in units of the stride.
 
-    faces (B, 3, 14) in pixels, NaN where absent. A place is positive in the middle half of a face.
+    faces (B, 3, 14) in pixels, NaN in rows without a face. Positive are the positions in the middle half of each face
+    whose longest side is from `low` to below `high` pixels.
     """
     n = size // stride
     ys, xs = torch.meshgrid(torch.arange(n) * float(stride), torch.arange(n) * float(stride), indexing="ij")
@@ -96,14 +102,16 @@ def detector_targets(faces: Tensor, size: int, stride: int, low: float, high: fl
         inside = ((xs - (x0 + x1) / 2).abs() <= reach) & ((ys - (y0 + y1) / 2).abs() <= reach)
         inside &= (side >= low) & (side < high)
         marks = [(faces[:, k, 4 + i].view(-1, 1, 1) - (xs if i % 2 == 0 else ys)) / stride for i in range(10)]
-        found = torch.stack([(xs - x0) / stride, (ys - y0) / stride, (x1 - xs) / stride, (y1 - ys) / stride, *marks], 1)
+        offsets = torch.stack(
+            [(xs - x0) / stride, (ys - y0) / stride, (x1 - xs) / stride, (y1 - ys) / stride, *marks], 1
+        )
         positive |= inside
-        values = torch.where(inside[:, None], found, values)
+        values = torch.where(inside[:, None], offsets, values)
     return positive, values
 
 
 def detector_losses(outputs: list[tuple[Tensor, Tensor, Tensor]], faces: Tensor, size: int) -> dict[str, Tensor]:
-    """Focal loss on scores, GIoU on boxes, L1 on landmarks, over all levels."""
+    """Compute the focal loss of scores, the GIoU loss of boxes and the L1 loss of landmarks, over all levels."""
     scores, boxes, marks = [], [], []
     positives = 0
     for level, (s, b, m) in enumerate(outputs):
@@ -130,7 +138,7 @@ def detector_losses(outputs: list[tuple[Tensor, Tensor, Tensor]], faces: Tensor,
 
 
 def _giou_loss(a: Tensor, b: Tensor) -> Tensor:
-    """1 - GIoU of boxes given as distances (left, top, right, bottom) from one point."""
+    """Compute 1 - GIoU (Rezatofighi et al. 2019) of boxes (N, 4): distances left, top, right, bottom from one point."""
     low, high = torch.minimum(a, b), torch.maximum(a, b)
     shared = (low[:, 0] + low[:, 2]) * (low[:, 1] + low[:, 3])
     hull = (high[:, 0] + high[:, 2]) * (high[:, 1] + high[:, 3])
@@ -141,7 +149,7 @@ def _giou_loss(a: Tensor, b: Tensor) -> Tensor:
 def train_detector(
     folder: Path, images: np.ndarray, faces: np.ndarray, schedule: Schedule, batch: int = 12
 ) -> FaceDetector:
-    """Train the detector, or finish training it."""
+    """Train the detector, or continue from its checkpoint."""
     torch.manual_seed(0)
     net = FaceDetector().to(DEVICE).train()
     truth = torch.from_numpy(faces)
@@ -175,7 +183,7 @@ class _Block(nn.Module):
 
 
 class FaceRecogniser(nn.Module):
-    """A small ArcFace backbone: (B, 3, 112, 112) -> (B, 512)."""
+    """A small ArcFace backbone: pixels (B, 3, 112, 112) to embeddings (B, 512)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,12 +196,12 @@ class FaceRecogniser(nn.Module):
         self.out = nn.Sequential(nn.Linear(112, EMBEDDING, bias=False), nn.BatchNorm1d(EMBEDDING))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels ((x - 127.5) / 127.5, RGB) to embeddings (not of unit length)."""
+        """Embed normalised pixels ((x - 127.5) / 127.5, RGB); embeddings are not of unit length."""
         return self.out(self.pool(self.body(pixels)))
 
 
 class _CosFace(nn.Module):
-    """Large-margin cosine loss (Wang et al. 2018): s (cos θ - m) for the true person."""
+    """Large-margin cosine loss (CosFace, Wang et al. 2018, eq. 4): the logit of the true person is s (cos θ - m)."""
 
     def __init__(self, people: int, scale: float = 32.0, margin: float = 0.3) -> None:
         super().__init__()
@@ -209,7 +217,7 @@ class _CosFace(nn.Module):
 def train_recogniser(
     folder: Path, crops: np.ndarray, people: np.ndarray, schedule: Schedule, batch: int = 128
 ) -> FaceRecogniser:
-    """Train the recogniser, or finish training it; the margin grows over the first third."""
+    """Train the recogniser, or continue from its checkpoint; the margin grows over the first third of the steps."""
     torch.manual_seed(0)
     net, head = FaceRecogniser().to(DEVICE).train(), _CosFace(int(people.max()) + 1).to(DEVICE)
 
@@ -231,7 +239,7 @@ def train_recogniser(
 
 
 def export_pack(detector: FaceDetector, recogniser: FaceRecogniser, folder: Path) -> None:
-    """Write the two nets where insightface's FaceAnalysis looks for them."""
+    """Write the two models into a folder that insightface's FaceAnalysis loads."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
     with warnings.catch_warnings():
@@ -259,7 +267,7 @@ def export_pack(detector: FaceDetector, recogniser: FaceRecogniser, folder: Path
 
 
 def _halve(path: Path) -> None:
-    """Store weights in half precision, cast back when the model is loaded: half the file, the same layout."""
+    """Store weights in half precision, cast to float32 when the model is loaded: half the file, the same layout."""
     model = onnx.load(path)
     casts = []
     for tensor in model.graph.initializer:

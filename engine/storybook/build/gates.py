@@ -1,4 +1,7 @@
-"""The gates of storybook.md: what the VLM must be able to do before any concept is trained."""
+"""Measure the gates: what a VLM must be able to do before any concept is trained (`docs/storybook.md`, "Gates").
+
+Why some are not passed: `docs/experiments.md#naming-gates`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,12 +11,13 @@ import engine.core.device  # noqa: F401
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from engine.core.boxes import Box, iou, parse_minigpt_box
-from engine.storybook.build.dialogues import introduce, wrong_description
+from engine.storybook.build.dialogues import SoftRow, introduce, wrong_description
 from engine.storybook.build.language_model import SoftRows
 from engine.storybook.world import attributes as words
-from engine.storybook.world.individuals import pick
+from engine.storybook.world.individuals import main_color, pick
 from engine.storybook.world.language import (
     PLACE_PHRASES,
     caption_description,
@@ -39,31 +43,35 @@ TARGETS: dict[str, float] = {
     "named second": 0.90,
 }
 LIMITS: dict[str, float] = {"named though wrong": 0.10, "named though bare": 0.02}
-"""Gates from above: a name whose description fits nobody, or that has none, must not be used."""
+"""Upper limits: how often a name is used although its description fits no character, or although it has none."""
 _BATCH = 40
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One prompt about one picture, and how its answer is judged."""
+    """One request about one picture, and how its answer is checked."""
 
     picture: int
     request: str
-    rows: tuple[tuple[int, ...], ...]
-    judge: Callable[[str], dict[str, bool]]
+    rows: tuple[SoftRow, ...]
+    check: Callable[[str], dict[str, bool]]
 
 
-Ask = Callable[[str, bool], str | None]
-"""How a VLM is asked: a request of this world, and whether rows say who is meant, to the VLM's own request; None
-where it cannot be asked.
+FormatRequest = Callable[[str, bool], str | None]
+"""Turns a request of this world into a VLM's own request; None where the VLM has none. The second argument says whether
+soft rows name a character.
 """
 
 
 def run_gates(
-    vlm: Vlm, soft: SoftRows | None, pictures: list[Picture], ask: Ask = lambda request, _: request, seed: int = 0
+    vlm: Vlm,
+    soft: SoftRows | None,
+    pictures: list[Picture],
+    format_request: FormatRequest = lambda request, _: request,
+    seed: int = 0,
 ) -> dict[str, float]:
-    """Shares of right answers over held-out pictures; with `soft`, naming by soft rows too."""
-    seen = _encode(vlm, [p.image for p in pictures])
+    """Measure the share of right answers over held-out pictures, by gate; with `soft`, also of names by soft rows."""
+    encoded = _encode(vlm, [p.image for p in pictures])
     cases: list[_Case] = []
     for i, picture in enumerate(pictures):
         rng = np.random.default_rng((seed, i))
@@ -71,46 +79,44 @@ def run_gates(
         cases += _naming_cases(rng, i, picture, soft=False)
         cases += _naming_cases(rng, i, picture, soft=True) if soft else []
         cases += _question_cases(rng, i, picture)
-    asked = ((case, ask(case.request, bool(case.rows))) for case in cases)
-    cases = [replace(case, request=request) for case, request in asked if request is not None]
-    found: dict[str, list[bool]] = {}
+    formatted = ((case, format_request(case.request, bool(case.rows))) for case in cases)
+    cases = [replace(case, request=request) for case, request in formatted if request is not None]
+    answers: dict[str, list[bool]] = {}
     for start in range(0, len(cases), _BATCH):
         batch = cases[start : start + _BATCH]
-        for case, text in zip(batch, _generate(vlm, soft, seen, batch), strict=True):
-            for name, hit in case.judge(text).items():
-                found.setdefault(name, []).append(hit)
-    return {name: round(float(np.mean(hits)), 4) for name, hits in sorted(found.items())}
+        for case, text in zip(batch, _generate(vlm, soft, encoded, batch), strict=True):
+            for name, right in case.check(text).items():
+                answers.setdefault(name, []).append(right)
+    return {name: round(float(np.mean(right)), 4) for name, right in sorted(answers.items())}
 
 
 def missed(results: dict[str, float]) -> dict[str, tuple[float, float]]:
-    """The gates that were measured and are not passed: name to (value, target)."""
+    """Return the gates that were measured and not passed: name to (value, target)."""
     low = {n: (results[n], t) for n, t in TARGETS.items() if n in results and results[n] < t}
     return low | {n: (results[n], t) for n, t in LIMITS.items() if n in results and results[n] > t}
 
 
-def _encode(vlm: Vlm, images: list[Image.Image]) -> ImageFeatures:
+def _encode(vlm: Vlm, images: list[Image.Image]) -> tuple[Tensor, Tensor]:
+    """Encode pictures: features (P, N, D) and norms (P,); all pictures are of one size, and so have N rows each."""
     parts = [vlm.encode(vlm.preprocess(images[i : i + _BATCH])) for i in range(0, len(images), _BATCH)]
-    return ImageFeatures(torch.cat([p.features for p in parts]), torch.cat([p.norms for p in parts]))
+    features = torch.stack([rows for part in parts for rows in part.features])
+    return features, torch.cat([part.norms for part in parts])
 
 
-def _generate(vlm: Vlm, soft: SoftRows | None, seen: ImageFeatures, batch: list[_Case]) -> list[str]:
+def _generate(vlm: Vlm, soft: SoftRows | None, encoded: tuple[Tensor, Tensor], batch: list[_Case]) -> list[str]:
+    features, norms = encoded
     at = [c.picture for c in batch]
     with torch.no_grad():
         rows = [soft(list(c.rows)) if soft and c.rows else torch.zeros(0, vlm.width) for c in batch]
-    injected = vlm.inject(ImageFeatures(seen.features[at], seen.norms[at]), rows)
+    injected = vlm.inject(ImageFeatures(features[at], norms[at]), rows)
     return [g.text for g in vlm.generate(injected, [vlm.encode_prompt(c.request) for c in batch], 64)]
 
 
-def color_of(c: Character) -> str:
-    """A character's main colour word; people's is that of their hair."""
-    return c.who.hair_color if c.who.category in words.PEOPLE else c.who.color  # type: ignore[union-attr]
-
-
-def said_together(c: Character, text: str) -> bool:
-    """Whether a text has the category with its colour: "red dog", "woman with long red hair"."""
+def mentions_with_color(c: Character, text: str) -> bool:
+    """Tell whether a text has the category with its colour: "red dog", "woman with long red hair"."""
     if c.who.category in words.PEOPLE:
         return caption_description(c.who).phrase in text
-    return f"{color_of(c)} {c.who.category}" in text
+    return f"{main_color(c.who)} {c.who.category}" in text
 
 
 def _caption_cases(i: int, picture: Picture) -> list[_Case]:
@@ -118,19 +124,19 @@ def _caption_cases(i: int, picture: Picture) -> list[_Case]:
     main, others = scene.characters[0], scene.characters[1:]
     held = {c.holds for c in scene.characters if c.holds}
 
-    def judge(text: str) -> dict[str, bool]:
-        found = {
+    def check(text: str) -> dict[str, bool]:
+        results = {
             "caption category": has_word(text, main.who.category),
-            "caption color": has_word(text, color_of(main)),
-            "caption color and category": said_together(main, text),
+            "caption color": has_word(text, main_color(main.who)),
+            "caption color and category": mentions_with_color(main, text),
             "caption place": PLACE_PHRASES[scene.place] in text.lower(),
             "caption object": {o for o in words.OBJECTS if has_word(text, o)} == held,
         }
         if others:
-            found["caption second character"] = said_together(others[0], text)
-        return found
+            results["caption second character"] = mentions_with_color(others[0], text)
+        return results
 
-    return [_Case(i, caption_request(), (), judge)]
+    return [_Case(i, caption_request(), (), check)]
 
 
 def _naming_cases(rng: np.random.Generator, i: int, picture: Picture, *, soft: bool) -> list[_Case]:
@@ -140,31 +146,32 @@ def _naming_cases(rng: np.random.Generator, i: int, picture: Picture, *, soft: b
         options = distinct_descriptions(scene, index)
         if options:
             name = pick(rng, words.IDENTIFIERS)
-            context, rows = introduce(rng, [(name, options[-1])], soft=soft)
+            context, rows = introduce([(name, options[-1])], soft=soft)
             key = f"{prefix}named {'second' if index else 'main'}"
-            judge = _naming_judge(key, name, [c for k, c in enumerate(scene.characters) if k != index])
-            cases.append(_Case(i, context + caption_request(name), rows, judge))
+            check = _naming_check(key, name, [c for k, c in enumerate(scene.characters) if k != index])
+            cases.append(_Case(i, context + caption_request(name), rows, check))
     name = pick(rng, words.IDENTIFIERS)
     wrong = wrong_description(rng, scene)
     if wrong:
-        context, rows = introduce(rng, [(name, wrong)], soft=soft)
-        cases.append(_Case(i, context + caption_request(name), rows, _named(f"{prefix}named though wrong", name)))
+        context, rows = introduce([(name, wrong)], soft=soft)
+        check = _name_check(f"{prefix}named though wrong", name)
+        cases.append(_Case(i, context + caption_request(name), rows, check))
     if not soft:
-        cases.append(_Case(i, caption_request(name), (), _named("named though bare", name)))
+        cases.append(_Case(i, caption_request(name), (), _name_check("named though bare", name)))
     return cases
 
 
-def _naming_judge(key: str, name: str, others: list[Character]) -> Callable[[str], dict[str, bool]]:
-    def judge(text: str) -> dict[str, bool]:
-        found = {key: has_word(text, name)}
+def _naming_check(key: str, name: str, others: list[Character]) -> Callable[[str], dict[str, bool]]:
+    def check(text: str) -> dict[str, bool]:
+        results = {key: has_word(text, name)}
         if others:
-            found[f"{key}, companion right"] = said_together(others[0], text)
-        return found
+            results[f"{key}, companion right"] = mentions_with_color(others[0], text)
+        return results
 
-    return judge
+    return check
 
 
-def _named(key: str, name: str) -> Callable[[str], dict[str, bool]]:
+def _name_check(key: str, name: str) -> Callable[[str], dict[str, bool]]:
     return lambda text: {key: has_word(text, name)}
 
 
@@ -175,15 +182,15 @@ def _question_cases(rng: np.random.Generator, i: int, picture: Picture) -> list[
     if not options:
         return []
     x = f"the {options[int(rng.integers(len(options)))].phrase}"
-    asked = questions(scene, index, x)
-    question, truth = asked[int(rng.integers(len(asked)))]
-    box = Box(*picture.boxes[index])
+    pairs = questions(scene, index, x)
+    question, truth = pairs[int(rng.integers(len(pairs)))]
+    true_box = Box(*picture.boxes[index])
 
-    def judge_box(text: str) -> dict[str, bool]:
-        found = parse_minigpt_box(text, *picture.image.size)
-        return {"refer IoU > 0.5": found is not None and iou(found, box) > 0.5}
+    def check_box(text: str) -> dict[str, bool]:
+        box = parse_minigpt_box(text, *picture.image.size)
+        return {"refer IoU > 0.5": box is not None and iou(box, true_box) > 0.5}
 
     return [
         _Case(i, question, (), lambda text: {"question": text == truth}),
-        _Case(i, refer_request(x), (), judge_box),
+        _Case(i, refer_request(x), (), check_box),
     ]

@@ -1,4 +1,4 @@
-"""Numbers for attributes: what the vision stage is taught about every character of a scene."""
+"""Encode the attributes of a scene's characters as numbers, the targets of the vision stages."""
 
 import numpy as np
 
@@ -27,27 +27,27 @@ VALUES: dict[str, tuple[str, ...]] = {
     "shirt": words.SHIRT_COLORS,
     "expression": words.EXPRESSIONS,
 }
-"""Per character attributes and their values; -1 stands for "does not apply"."""
+"""Attributes of a character with their values; in labels, -1 stands for an attribute that does not apply."""
 COLUMNS = tuple(VALUES)
 
 
 def attribute_values(c: Character) -> dict[str, str]:
-    """The attributes of a character that apply to it, by name."""
-    found = {"category": c.who.category, "pose": c.pose, "holds": c.holds or "none"}
+    """Return the attributes that apply to a character, by name."""
+    values = {"category": c.who.category, "pose": c.pose, "holds": c.holds or "none"}
     if isinstance(c.who, Person):
-        found |= {"hair_color": c.who.hair_color, "hair_style": c.who.hair_style}
-        found |= {n: _YES_NO[getattr(c.who, n)] for n in ("glasses", "beard", "freckles")}
-        return found | {"shirt": c.shirt, "expression": c.expression}
-    found |= {n: getattr(c.who, n) for n in ("color", "pattern", "accessory", "detail")}
+        values |= {"hair_color": c.who.hair_color, "hair_style": c.who.hair_style}
+        values |= {n: _YES_NO[getattr(c.who, n)] for n in ("glasses", "beard", "freckles")}
+        return values | {"shirt": c.shirt, "expression": c.expression}
+    values |= {n: getattr(c.who, n) for n in ("color", "pattern", "accessory", "detail")}
     if c.who.pattern != "plain":
-        found["pattern_color"] = c.who.pattern_color
+        values["pattern_color"] = c.who.pattern_color
     if c.who.accessory != "none":
-        found["accessory_color"] = c.who.accessory_color
-    return found
+        values["accessory_color"] = c.who.accessory_color
+    return values
 
 
 def encode_scene(scene: Scene) -> np.ndarray:
-    """Labels of a scene's characters: (3, 16) int8, -1 where nothing applies."""
+    """Return the labels of a scene's characters: (3, 16) int8, -1 where an attribute does not apply."""
     labels = np.full((MAX_CHARACTERS, len(COLUMNS)), -1, np.int8)
     for i, c in enumerate(scene.characters):
         for name, value in attribute_values(c).items():

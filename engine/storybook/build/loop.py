@@ -1,4 +1,4 @@
-"""A training loop that checkpoints as it goes and resumes where it was, to the same numbers."""
+"""Train with checkpoints: an interrupted run resumes from the last one and reaches the same numbers."""
 
 import logging
 import re
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import engine.core.device  # noqa: F401
 
@@ -14,18 +15,27 @@ from torch import Tensor, nn
 
 log = logging.getLogger("storybook")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-"""Where models are trained; batches are drawn on the CPU, so a seed draws the same ones everywhere."""
+"""Device of the training; batches are drawn on the CPU, so that a seed draws the same ones on every machine."""
 _SAVE_EVERY_S = 120.0
 _IN_LAYER = re.compile(r"(^|\.)(layers?|block)\.\d+\.(?!.*bias)")
 
 
+_Net = TypeVar("_Net", bound=nn.Module)
+
+
+def to_device(module: _Net, device: torch.device = DEVICE) -> _Net:
+    """Move a module to a device, in place, and return it; transformers' own `to` is not typed for this."""
+    nn.Module.to(module, device)
+    return module
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """Optimiser settings of a stage: short warm-up, then linear decay to zero. Decay ends at each step of
-    `restarts` and begins again from half the rates.
+    """Optimiser settings of a stage: a short warm-up, then linear decay to zero.
 
-    Matrices of the transformer layers are trained by Muon (Jordan et al. 2024) at `lr`, everything
-    else by AdamW at `adam_lr`.
+    Decay ends at each step in `restarts` and begins again from half of the learning rates. Matrices of the transformer
+    layers are trained by Muon (Jordan et al. 2024) at `lr`, everything else by AdamW at `adam_lr`. Measured in
+    `docs/experiments.md#muon`.
     """
 
     steps: int
@@ -36,7 +46,7 @@ class Schedule:
     restarts: tuple[int, ...] = ()
 
     def factor(self, step: int) -> float:
-        """Share of the learning rates at a step."""
+        """Return the factor of the learning rates at a step, 0..1."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         ends = (*self.restarts, self.steps)
@@ -47,7 +57,7 @@ class Schedule:
 
 
 class _Optimizers:
-    """Muon for the layers' matrices, AdamW for the rest, as one optimiser."""
+    """One optimiser of two: Muon for the layers' matrices, AdamW for all other parameters."""
 
     def __init__(self, modules: dict[str, nn.Module], schedule: Schedule) -> None:
         named = [(n, p) for m in modules.values() for n, p in m.named_parameters() if p.requires_grad]
@@ -77,7 +87,7 @@ def train(
     schedule: Schedule,
     step_losses: Callable[[int], dict[str, Tensor]],
 ) -> None:
-    """Run a stage to its end; `step_losses(step)` must depend on nothing but the step and the modules."""
+    """Run a stage to its end; `step_losses(step)` must depend on the step and the modules only."""
     path = folder / f"{name}.checkpoint"
     optimizers = _Optimizers(modules, schedule)
     start = _resume(path, modules, optimizers)
@@ -105,7 +115,7 @@ def _millions(parameters: Iterable[Tensor]) -> float:
 
 
 def _save(path: Path, step: int, modules: dict[str, nn.Module], optimizers: _Optimizers) -> None:
-    state = {"step": step, "optimizers": [part.state_dict() for part in optimizers.parts]}
+    state: dict[str, object] = {"step": step, "optimizers": [part.state_dict() for part in optimizers.parts]}
     state["modules"] = {name: module.state_dict() for name, module in modules.items()}
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
@@ -124,7 +134,7 @@ def _resume(path: Path, modules: dict[str, nn.Module], optimizers: _Optimizers) 
 
 
 def load_modules(folder: Path, name: str, modules: dict[str, nn.Module]) -> None:
-    """Load what a finished stage left."""
+    """Load the modules of a finished stage from its checkpoint."""
     state = torch.load(folder / f"{name}.checkpoint", weights_only=True, map_location="cpu")
     for key, module in modules.items():
         module.load_state_dict(state["modules"][key])

@@ -1,4 +1,4 @@
-"""Writing finished VLMs in the formats of their families; the tower that two of them share is one file."""
+"""Write finished VLMs in the formats of their families; the tower that two of them share is stored once."""
 
 import json
 import shutil
@@ -74,7 +74,7 @@ def _save_readers(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 
 
 def _save_weights(state: dict[str, Tensor], folder: Path) -> None:
-    """The shared tower in its own file, the rest beside the config, and the index that names both."""
+    """Write the shared tower to its own file, the rest beside the config, and the index that names both files."""
     halves = {k: v.detach().half().contiguous().clone() for k, v in sorted(state.items())}
     if "language_model.shared.weight" in halves:  # T5's three names for one matrix
         halves = {k: v for k, v in halves.items() if not k.endswith("embed_tokens.weight")}

@@ -1,4 +1,4 @@
-"""What a frozen tower sees of the training pictures, computed once and kept."""
+"""Compute a frozen tower's features of the training pictures once, and cache them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,43 +10,43 @@ import torch
 from torch import Tensor
 
 from engine.storybook.build.drawings import Drawings
-from engine.storybook.build.vision import WIDTH, augment
+from engine.storybook.build.vision import WIDTH, augment, to_pixels
 from engine.storybook.world.scenes import Scene, render
 
-See = Callable[[Tensor], np.ndarray]
-"""Images (n, 3, 128, 128) in 0..1 to features (n, T, 192) float16."""
+Encode = Callable[[Tensor], np.ndarray]
+"""Computes features (n, T, 192) float16 of images (n, 3, 128, 128) in 0..1."""
 _BLOCK = 100
 
 
-def see_drawings(path: Path, see: See, data: Drawings, tokens: int, seed: int | None = None) -> np.ndarray:
-    """Features (N, tokens, 192) of every drawing, augmented when a seed is given; opened when they are there."""
+def encode_drawings(path: Path, encode: Encode, data: Drawings, tokens: int, seed: int | None = None) -> np.ndarray:
+    """Compute features, (N, tokens, 192), of all drawings, augmented where a seed is given; cached in `path`."""
     if not path.is_file():
         temporary = path.with_suffix(".tmp")
-        found = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(data), tokens, WIDTH))
+        features = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(data), tokens, WIDTH))
         for start in range(0, len(data), _BLOCK):
             block = slice(start, start + _BLOCK)
-            images = _pixels(data.images[block])
+            images = _to_pixels(data.images[block])
             if seed is not None:
                 owners, boxes = torch.from_numpy(data.owners[block]), torch.from_numpy(data.boxes[block])
                 images, _, _ = augment(images, owners, boxes, torch.Generator().manual_seed(seed + start))
-            found[block] = see(images)
-        found.flush()
+            features[block] = encode(images)
+        features.flush()
         temporary.replace(path)
     return np.load(path, mmap_mode="r")
 
 
-def see_scenes(path: Path, see: See, scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, T, 192) and boxes (N, C, 4) in 0..1 of scenes of C characters; the pictures are not kept."""
+def encode_scenes(path: Path, encode: Encode, scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw scenes of C characters and compute features (N, T, 192) and boxes (N, C, 4) in 0..1; cached in `path`."""
     if not path.is_file():
         features, boxes = [], []
         for start in range(0, len(scenes), _BLOCK):
             pictures = [render(s) for s in scenes[start : start + _BLOCK]]
-            features.append(see(_pixels(np.stack([np.asarray(p.image) for p in pictures]))))
+            features.append(encode(_to_pixels(np.stack([np.asarray(p.image) for p in pictures]))))
             boxes += [np.array(p.boxes, np.float32) / p.image.width for p in pictures]
         np.savez(path, features=np.concatenate(features), boxes=np.stack(boxes))
-    kept = np.load(path)
-    return kept["features"], kept["boxes"]
+    with np.load(path) as arrays:
+        return arrays["features"], arrays["boxes"]
 
 
-def _pixels(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() / 255
+def _to_pixels(images: np.ndarray) -> Tensor:
+    return to_pixels(images.copy())  # memory-mapped arrays are read-only

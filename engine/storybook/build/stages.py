@@ -1,7 +1,11 @@
-"""The build's stages, in order; each leaves a checkpoint or a finished file and is skipped when it is there."""
+"""Run the build's stages in order; each leaves a checkpoint or finished files, and is quick where these exist.
+
+`docs/storybook.md`, "The models", lists the stages by the names that `STAGES` gives them.
+"""
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import import_module
@@ -21,11 +25,11 @@ from engine.storybook.build.detector import draw_crowd_pictures, save_detector, 
 from engine.storybook.build.drawings import Drawings, draw_set, iter_scenes
 from engine.storybook.build.face_data import draw_face_crops, draw_face_scenes
 from engine.storybook.build.face_report import report_faces
-from engine.storybook.build.gates import Ask, missed, run_gates
+from engine.storybook.build.gates import FormatRequest, missed, run_gates
 from engine.storybook.build.loop import load_modules
 from engine.storybook.build.recipe import Recipe
 from engine.storybook.build.save import save_blip2, save_llava, save_minigpt
-from engine.storybook.build.seeing import see_drawings, see_scenes
+from engine.storybook.build.seeing import encode_drawings, encode_scenes
 from engine.storybook.build.tokenizer import make_tokenizer
 from engine.storybook.build.vision_report import report_vision
 from engine.storybook.world.population import draw_crowds, draw_population
@@ -39,8 +43,8 @@ _AUGMENT_SEED = 99
 
 
 @dataclass
-class Bench:
-    """A build in progress: its folder, its recipe, and what earlier stages made."""
+class Build:
+    """A build in progress: its folder, its recipe, the folder of the weights, and the results of earlier stages."""
 
     folder: Path
     recipe: Recipe
@@ -72,10 +76,10 @@ class Bench:
         return eva.train_eva(self.folder, self.tower, self.train, self.recipe.eva)
 
     @cached_property
-    def seen(self) -> states.Seen:
-        """What that tower sees of all scenes."""
+    def states(self) -> states.TowerStates:
+        """The shared tower's states of all scenes."""
         scenes = list(iter_scenes(TRAIN_SEED, self.recipe.scenes))
-        return states.see_all(self.folder, self.eva, self.train, scenes, self.crowds, _AUGMENT_SEED)
+        return states.encode_all(self.folder, self.eva, self.train, scenes, self.crowds, _AUGMENT_SEED)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -83,120 +87,133 @@ class Bench:
         return make_tokenizer()
 
     def report(self, name: str, figures: dict[str, float]) -> None:
-        """Keep figures for the card."""
+        """Save figures for the model card."""
         path = self.folder / "reports.json"
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        path.write_text(json.dumps(known | {name: figures}, indent=2))
+        reports = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(reports | {name: figures}, indent=2))
 
 
-def draw(bench: Bench) -> None:
+def draw_scenes(build: Build) -> None:
     """Draw the training and held-out scenes."""
-    _ = bench.train, bench.held_out
+    _ = build.train, build.held_out
 
 
-def see(bench: Bench) -> None:
+def train_tower(build: Build) -> None:
     """Stage 1: the vision tower."""
-    tower, heads = bench.tower, vision.Supervision()
-    load_modules(bench.folder, "vision", {"heads": heads})
-    bench.report("vision", report_vision(tower, heads, bench.held_out, min(1000, bench.recipe.held_out)))
+    tower, heads = build.tower, vision.Supervision()
+    load_modules(build.folder, "vision", {"heads": heads})
+    build.report("vision", report_vision(tower, heads, build.held_out, min(1000, build.recipe.held_out)))
 
 
-def speak(bench: Bench) -> None:
-    """Stage 2: projector and language model; writes the VLM."""
-    data = bench.train
-    see, tokens = partial(language_model.see, bench.tower), language_model.IMAGE_TOKENS
+def train_language_model(build: Build) -> None:
+    """Stage 2: projector and language model; writes the LLaVA."""
+    data = build.train
+    encode, tokens = partial(language_model.encode_images, build.tower), language_model.IMAGE_TOKENS
     features = (
-        see_drawings(bench.folder / "features_plain.npy", see, data, tokens),
-        see_drawings(bench.folder / "features_augmented.npy", see, data, tokens, _AUGMENT_SEED),
+        encode_drawings(build.folder / "features_plain.npy", encode, data, tokens),
+        encode_drawings(build.folder / "features_augmented.npy", encode, data, tokens, _AUGMENT_SEED),
     )
-    crowds = language_model.Crowds(bench.crowds, *see_scenes(bench.folder / "crowds.npz", see, bench.crowds))
-    bench.tower.cpu()
-    vlm = language_model.make_vlm(bench.tokenizer, bench.tower)
-    scenes = list(iter_scenes(TRAIN_SEED, bench.recipe.scenes))
+    crowds = language_model.Crowds(build.crowds, *encode_scenes(build.folder / "crowds.npz", encode, build.crowds))
+    build.tower.cpu()
+    vlm = language_model.make_vlm(build.tokenizer, build.tower)
+    scenes = list(iter_scenes(TRAIN_SEED, build.recipe.scenes))
     soft = language_model.train_language(
-        bench.folder, vlm, bench.tokenizer, data, scenes, features, crowds, bench.recipe.language
+        build.folder, vlm, build.tokenizer, data, scenes, features, crowds, build.recipe.language
     )
-    save_llava(vlm, bench.tokenizer, bench.out / "vlm")
-    _gates(bench, "storybook", "vlm", soft, lambda request, _: request)
+    save_llava(vlm, build.tokenizer, build.out / "vlm")
+    _run_gates(build, "storybook", "vlm", soft, lambda request, _: request)
 
 
-def see_again(bench: Bench) -> None:
+def train_shared_tower(build: Build) -> None:
     """Stage 3: the tower that BLIP-2 and MiniGPT-v2 share."""
-    bench.report("shared tower", {"relative error": eva.relative_error(bench.eva, bench.tower, bench.held_out)})
+    build.report("shared tower", {"relative error": eva.relative_error(build.eva, build.tower, build.held_out)})
 
 
-def caption_by_queries(bench: Bench) -> None:
+def train_blip2(build: Build) -> None:
     """Stage 4: BLIP-2."""
-    vlm = qformer.make_blip2(bench.tokenizer, bench.eva)
-    soft = qformer.train_blip2(bench.folder, vlm, bench.tokenizer, bench.seen, bench.recipe.blip2)
-    save_blip2(vlm, bench.tokenizer, bench.out)
-    _gates(bench, "storybook-blip2", "blip2", soft, qformer.ask)
+    vlm = qformer.make_blip2(build.tokenizer, build.eva)
+    soft = qformer.train_blip2(build.folder, vlm, build.tokenizer, build.states, build.recipe.blip2)
+    save_blip2(vlm, build.tokenizer, build.out)
+    _run_gates(build, "storybook-blip2", "blip2", soft, qformer.format_request)
 
 
-def chat(bench: Bench) -> None:
+def train_minigpt(build: Build) -> None:
     """Stage 5: MiniGPT-v2."""
-    llava, soft = language_model.make_vlm(bench.tokenizer), language_model.SoftRows()
-    inner = {"projector": llava.model.multi_modal_projector, "lm": llava.model.language_model, "head": llava.lm_head}
-    load_modules(bench.folder, "language", {**inner, "soft": soft})
+    llava, soft = language_model.make_vlm(build.tokenizer), language_model.SoftRows()
+    load_modules(build.folder, "language", {**language_model.trained_modules(llava), "soft": soft})
     tokenizer = make_tokenizer(minigpt.WORDS)
-    model = minigpt.make_minigpt(tokenizer, llava, bench.eva)
-    soft = minigpt.train_minigpt(bench.folder, model, tokenizer, bench.seen, soft, bench.recipe.minigpt)
-    save_minigpt(model, tokenizer, bench.out)
-    _gates(bench, "storybook-minigpt", "minigpt", soft, lambda request, _: minigpt.tagged(request))
+    model = minigpt.make_minigpt(tokenizer, llava, build.eva)
+    soft = minigpt.train_minigpt(build.folder, model, tokenizer, build.states, soft, build.recipe.minigpt)
+    save_minigpt(model, tokenizer, build.out)
+    _run_gates(build, "storybook-minigpt", "minigpt", soft, lambda request, _: minigpt.with_task_identifier(request))
 
 
-def _gates(bench: Bench, name: str, folder: str, soft: language_model.SoftRows, ask: Ask) -> None:
-    """Measure a finished VLM on pictures drawn for this, and keep what it missed."""
-    pictures = [render(s, 128, 128) for s, _ in draw_population(GATE_SEED, bench.recipe.gate_pictures)]
+def _run_gates(
+    build: Build, name: str, folder: str, soft: language_model.SoftRows, format_request: FormatRequest
+) -> None:
+    """Measure the gates of a finished VLM on pictures drawn for them; report all figures, and the gates not passed."""
+    pictures = [render(s, 128, 128) for s, _ in draw_population(GATE_SEED, build.recipe.gate_pictures)]
     config = find_config(name)
     module, backend = BACKENDS[config.backend].split(":")
     family = getattr(import_module(module), backend)
-    vlm = family.load(config, bench.out / folder, torch.device("cpu"), torch.float32)
-    gates = run_gates(vlm, soft, pictures, ask)
-    bench.report(f"gates {name}", gates)
-    bench.report(f"gates missed {name}", {n: value for n, (value, _) in missed(gates).items()})
+    vlm = family.load(config, build.out / folder, torch.device("cpu"), torch.float32)
+    gates = run_gates(vlm, soft, pictures, format_request)
+    build.report(f"gates {name}", gates)
+    build.report(f"gates missed {name}", {n: value for n, (value, _) in missed(gates).items()})
 
 
-def tell_apart(bench: Bench) -> None:
+def train_encoder(build: Build) -> None:
     """Stage 6: the image encoder of object heads, in open_clip's format."""
-    n, vocabulary = bench.recipe.families, -(-len(bench.tokenizer) // 8) * 8
-    crops = draw_crops(bench.folder, CROP_SEED, n)
-    labels = encoder.label_families(draw_families(CROP_SEED, n), bench.tokenizer)
-    model = encoder.train_encoder(bench.folder, bench.tower, crops, labels, vocabulary, bench.recipe.encoder)
-    encoder.save_encoder(model, vocabulary, bench.out / "encoder")
+    n, vocabulary = build.recipe.families, -(-len(build.tokenizer) // 8) * 8
+    crops = draw_crops(build.folder, CROP_SEED, n)
+    labels = encoder.label_families(draw_families(CROP_SEED, n), build.tokenizer)
+    model = encoder.train_encoder(build.folder, build.tower, crops, labels, vocabulary, build.recipe.encoder)
+    encoder.save_encoder(model, vocabulary, build.out / "encoder")
 
 
-def find_things(bench: Bench) -> None:
+def train_object_detector(build: Build) -> None:
     """Stage 7: the object detector."""
-    crowds = draw_crowd_pictures(bench.folder, bench.crowds)
-    net = train_detector(bench.folder, bench.tower, bench.train, crowds, bench.recipe.detector)
-    shutil.rmtree(bench.out / "detector", ignore_errors=True)
-    save_detector(net, bench.out / "detector")
+    crowds = draw_crowd_pictures(build.folder, build.crowds)
+    net = train_detector(build.folder, build.tower, build.train, crowds, build.recipe.detector)
+    shutil.rmtree(build.out / "detector", ignore_errors=True)
+    save_detector(net, build.out / "detector")
 
 
-def find_faces(bench: Bench) -> None:
+def train_face_pack(build: Build) -> None:
     """Stage 8: the insightface pack."""
-    r = bench.recipe
-    images, truth = draw_face_scenes(bench.folder, FACE_SEED, r.face_scenes)
-    detector = faces.train_detector(bench.folder, images, truth, r.face_detector)
-    crops, people = draw_face_crops(bench.folder, PEOPLE_SEED, r.people)
-    recogniser = faces.train_recogniser(bench.folder, crops, people, r.face_recogniser)
-    faces.export_pack(detector, recogniser, bench.out / "faces")
-    bench.report("faces", report_faces(bench.out / "faces"))
+    r = build.recipe
+    images, truth = draw_face_scenes(build.folder, FACE_SEED, r.face_scenes)
+    detector = faces.train_detector(build.folder, images, truth, r.face_detector)
+    crops, people = draw_face_crops(build.folder, PEOPLE_SEED, r.people)
+    recogniser = faces.train_recogniser(build.folder, crops, people, r.face_recogniser)
+    faces.export_pack(detector, recogniser, build.out / "faces")
+    build.report("faces", report_faces(build.out / "faces"))
 
 
-def keep_strangers(bench: Bench) -> None:
+def build_banks(build: Build) -> None:
     """Stage 9: the banks of negative features."""
-    build_bank(bench.out, BANK_SEED, bench.recipe.bank_families)
-    build_face_bank(bench.out, STRANGERS_SEED, bench.recipe.bank_people)
+    build_bank(build.out, BANK_SEED, build.recipe.bank_families)
+    build_face_bank(build.out, STRANGERS_SEED, build.recipe.bank_people)
 
 
-STAGES = (draw, see, speak, see_again, caption_by_queries, chat, tell_apart, find_things, find_faces, keep_strangers)
+STAGES: dict[str, Callable[[Build], None]] = {
+    "draw": draw_scenes,
+    "see": train_tower,
+    "speak": train_language_model,
+    "see_again": train_shared_tower,
+    "caption_by_queries": train_blip2,
+    "chat": train_minigpt,
+    "tell_apart": train_encoder,
+    "find_things": train_object_detector,
+    "find_faces": train_face_pack,
+    "keep_strangers": build_banks,
+}
+"""Stages by the names that `times.json` and the model card use for them."""
 
 
-def write_card(bench: Bench, times: dict[str, float]) -> None:
-    """Write the model card with what was measured and how long it took."""
-    reports = json.loads((bench.folder / "reports.json").read_text())
-    files = {p.relative_to(bench.out).as_posix(): p for p in sorted(bench.out.rglob("*")) if p.is_file()}
+def write_card(build: Build, times: dict[str, float]) -> None:
+    """Write the model card: reports, and seconds for each stage."""
+    reports = json.loads((build.folder / "reports.json").read_text())
+    files = {p.relative_to(build.out).as_posix(): p for p in sorted(build.out.rglob("*")) if p.is_file()}
     facts = {name: (p.stat().st_size, sha256_of(p.read_bytes())[:16]) for name, p in files.items() if p.suffix != ".md"}
-    (bench.out / "MODEL_CARD.md").write_text(render_card(reports, times, facts))
+    (build.out / "MODEL_CARD.md").write_text(render_card(reports, times, facts))

@@ -1,4 +1,4 @@
-"""The storybook's tokenizer: whole words, saved in the format every transformers tokenizer has."""
+"""Build the storybook's tokenizer: whole words, in the format of transformers' fast tokenizers."""
 
 import re
 
@@ -30,7 +30,7 @@ CHAT_TEMPLATE = (
     "{% else %} ASSISTANT: {{ message['content'] if message['content'] is string else message['content'][0]['text'] }}"
     "</s>{% endif %}{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
 )
-"""LLaVA-1.6's turn format, without Vicuna's system sentence."""
+"""The turn format of LLaVA-1.6 without its system prompt (`docs/method.md`, "LLaVA-1.6")."""
 
 
 def _world_texts() -> list[str]:
@@ -46,16 +46,21 @@ def _world_texts() -> list[str]:
 
 
 def vocabulary() -> list[str]:
-    """Special tokens, box numbers `<0>`..`<100>`, digits, identifiers, and every word of the world."""
-    found = {piece for text in _world_texts() for piece in re.findall(PIECES, text)}
-    found |= set("{}[]()\"'!?,.:;-+/") | set("0123456789")
+    """List special tokens, box numbers `<0>` to `<100>`, identifiers, and every other word of the world."""
+    pieces = {piece for text in _world_texts() for piece in re.findall(PIECES, text)}
+    pieces |= set("{}[]()\"'!?,.:;-+/") | set("0123456789")
     boxes = [f"<{i}>" for i in range(101)]
-    known = [*SPECIAL, *boxes, *words.IDENTIFIERS]
-    return known + sorted(found - set(known))
+    first = [*SPECIAL, *boxes, *words.IDENTIFIERS]
+    return first + sorted(pieces - set(first))
+
+
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    """Return the id of one token."""
+    return tokenizer.get_vocab()[token]
 
 
 def make_tokenizer(extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
-    """Build the tokenizer; the same world gives the same ids. `extra` words get the ids behind those."""
+    """Build the tokenizer; the same world gives the same ids. `extra` words get the ids after those."""
     ids = {word: i for i, word in enumerate((*vocabulary(), *extra))}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), behavior="removed", invert=True)

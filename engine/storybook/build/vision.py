@@ -1,10 +1,11 @@
-"""Stage 1: the VLM's eyes. A CLIP vision tower taught, patch by patch, who stands there.
+"""Stage 1: the VLM's vision tower, a CLIP tower with supervision in every patch.
 
-Dense supervision is what makes a 2-million-parameter tower useful in minutes: every patch that shows
-a character must tell all of that character's attributes and its box, so the language model can find
-an individual by looking at any patch of it.
+Every patch that shows a character must predict all attributes and the box of that character, so the language model
+can read an individual from any patch of it. This makes a tower of 2 million parameters useful within minutes
+(`docs/storybook.md`, "The models").
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import engine.core.device  # noqa: F401
@@ -17,7 +18,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from engine.storybook.build.drawings import Drawings
 from engine.storybook.build.labels import COLUMNS, VALUES
-from engine.storybook.build.loop import DEVICE, Schedule, train
+from engine.storybook.build.loop import DEVICE, Schedule, to_device, train
 from engine.storybook.world import attributes as words
 from engine.storybook.world.population import SCENES_PER_HERO
 
@@ -29,7 +30,7 @@ MAIN_KINDS = len(words.CATEGORIES)
 
 
 def vision_config() -> CLIPVisionConfig:
-    """The tower's shape: 128 px, 64 patches, width 192, 4 layers."""
+    """Return the tower's config: 128 px, 64 patches, width 192, 4 layers."""
     return CLIPVisionConfig(
         hidden_size=WIDTH,
         intermediate_size=4 * WIDTH,
@@ -42,8 +43,13 @@ def vision_config() -> CLIPVisionConfig:
     )
 
 
+def to_pixels(images: np.ndarray) -> Tensor:
+    """Convert images (B, H, W, 3) uint8 to pixels (B, 3, H, W) float32 in 0..1."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+
+
 def normalise(images: Tensor) -> Tensor:
-    """(B, 3, H, W) in 0..1 to CLIP's normalised pixels."""
+    """Normalise pixels (B, 3, H, W) in 0..1 with CLIP's mean and standard deviation."""
     mean = images.new_tensor(MEAN).view(1, 3, 1, 1)
     std = images.new_tensor(STD).view(1, 3, 1, 1)
     return (images - mean) / std
@@ -52,36 +58,49 @@ def normalise(images: Tensor) -> Tensor:
 def augment(
     images: Tensor, owners: Tensor, boxes: Tensor, generator: torch.Generator, closeups: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The method's own augmentations (flip 0.5, rotation up to ±45°, brightness 0.6), and mild zoom.
+    """Augment as the method does (flip 0.5, rotation up to ±45°, brightness 0.6), with mild zoom.
 
-    images (B, 3, S, S) in 0..1, owners (B, 64, 64), boxes (B, 3, 4) in 0..1. A share `closeups` of the
-    pictures is cropped around one character: shapes are learned sooner where they are large. Boxes of
-    rotated pictures are those of the turned owners' cells, so they stay tight.
+    images (B, 3, S, S) in 0..1, owners (B, 64, 64), boxes (B, 3, 4) in 0..1; returns the same three. A share `closeups`
+    of the pictures is cropped around one character (no gain: `docs/experiments.md#close-up-crops`). Boxes of rotated
+    pictures are computed from the cells that the characters own afterwards, so they stay tight. Source of the settings:
+    `docs/method.md`, "Concepts, embeddings and training".
     """
     n = len(images)
+    theta, angle = _draw_maps(boxes, generator, closeups)
+    bright = torch.where(
+        torch.rand(n, generator=generator) < 0.35, _uniform(generator, n, 0.4, 1.6), torch.ones(n)
+    ).view(-1, 1, 1, 1)
+    grid = F.affine_grid(theta, [n, 1, images.shape[2], images.shape[3]], align_corners=False)
+    images = (F.grid_sample(images, grid, align_corners=False) * bright).clamp(0, 1)
+    cells = F.affine_grid(theta, [n, 1, OWNER_CELLS, OWNER_CELLS], align_corners=False)
+    turned = F.grid_sample(owners[:, None].float(), cells, mode="nearest", align_corners=False)[:, 0]
+    return images, turned.round().to(owners.dtype), _turned_boxes(boxes, theta, angle, turned)
+
+
+def _uniform(generator: torch.Generator, n: int, low: float, high: float) -> Tensor:
+    return torch.rand(n, generator=generator) * (high - low) + low  # (N,)
+
+
+def _draw_maps(boxes: Tensor, generator: torch.Generator, closeups: float) -> tuple[Tensor, Tensor]:
+    """Draw an affine map for each picture: theta (B, 2, 3) as `affine_grid` takes it, and its angle (B,) in degrees."""
+    n = len(boxes)
 
     def draw(low: float, high: float) -> Tensor:
-        return torch.rand(n, generator=generator) * (high - low) + low
+        return _uniform(generator, n, low, high)
 
     flip = torch.where(draw(0, 1) < 0.5, -1.0, 1.0)
     luck = draw(0, 1)
     angle = torch.where(luck < 0.2, draw(-45, 45), torch.where(luck < 0.4, draw(-8, 8), torch.zeros(n)))
     zoom = torch.where(draw(0, 1) < 0.4, draw(0.85, 1.15), torch.ones(n))
     near = draw(0, 1) < closeups
-    sides = (boxes[..., 2:] - boxes[..., :2]).amax(-1)
+    sides = (boxes[..., 2:] - boxes[..., :2]).amax(-1)  # (B, 3)
     chosen = (torch.rand(sides.shape, generator=generator) + (sides > 0)).argmax(1)
-    box = boxes[torch.arange(n), chosen]
+    box = boxes[torch.arange(n), chosen]  # (B, 4)
     zoom = torch.where(near, (box[:, 2:] - box[:, :2]).amax(-1) * draw(1.1, 1.8), zoom)
     middle = torch.where(near[:, None], (box[:, :2] + box[:, 2:]) - 1, torch.zeros(n, 2))
     c, s = torch.cos(torch.deg2rad(angle)) * zoom, torch.sin(torch.deg2rad(angle)) * zoom
     rows = [torch.stack([c * flip, s, middle[:, 0]], 1), torch.stack([-s * flip, c, middle[:, 1]], 1)]
-    theta = torch.stack(rows, 1)
-    bright = torch.where(draw(0, 1) < 0.35, draw(0.4, 1.6), torch.ones(n)).view(-1, 1, 1, 1)
-    grid = F.affine_grid(theta, [n, 1, images.shape[2], images.shape[3]], align_corners=False)
-    images = (F.grid_sample(images, grid, align_corners=False) * bright).clamp(0, 1)
-    cells = F.affine_grid(theta, [n, 1, OWNER_CELLS, OWNER_CELLS], align_corners=False)
-    turned = F.grid_sample(owners[:, None].float(), cells, mode="nearest", align_corners=False)[:, 0]
-    return images, turned.round().to(owners.dtype), _turned_boxes(boxes, theta, angle, turned)
+    return torch.stack(rows, 1), angle
 
 
 def _turned_boxes(boxes: Tensor, theta: Tensor, angle: Tensor, owners: Tensor) -> Tensor:
@@ -102,7 +121,7 @@ def _turned_boxes(boxes: Tensor, theta: Tensor, angle: Tensor, owners: Tensor) -
 
 
 def patch_owners(owners: Tensor) -> tuple[Tensor, Tensor]:
-    """Who owns each patch: (B, 64) character index or -1, and (B, 64) holder index of an object or -1."""
+    """Return the owner of each patch: (B, 64) character index or -1, and (B, 64) index of an object's holder or -1."""
     n = len(owners)
     cells = owners.view(n, GRID, OWNER_CELLS // GRID, GRID, -1).transpose(2, 3).reshape(n, GRID * GRID, -1)
     counts = torch.stack([(cells == k).sum(-1) for k in (1, 2, 3, 250, 251, 252)], -1)
@@ -112,7 +131,7 @@ def patch_owners(owners: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Supervision(nn.Module):
-    """Heads that read attributes, boxes and places off the tower's tokens; thrown away afterwards."""
+    """Heads that predict attributes, boxes and places from the tower's tokens; they are not shipped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +144,7 @@ class Supervision(nn.Module):
         self.identity = nn.Linear(WIDTH, 96)
 
     def forward(self, hidden: Tensor) -> dict[str, Tensor]:
-        """Hidden (B, 65, 192) -> logits per token."""
+        """Predict from hidden states (B, 65, 192): logits, boxes and identity vectors of each token, by name."""
         x = self.norm(hidden.float())
         patches = x[:, 1:]
         return {
@@ -137,35 +156,36 @@ class Supervision(nn.Module):
         }
 
 
-def losses(
+def supervised_losses(
     heads: Supervision, out: dict[str, Tensor], owners: Tensor, labels: Tensor, boxes: Tensor, places: Tensor
 ) -> dict[str, Tensor]:
-    """All supervised terms of one batch."""
+    """Compute the supervised terms of one batch from the heads' output, by name."""
     who, holder = patch_owners(owners)
     batch = torch.arange(len(who), device=who.device)[:, None].expand_as(who)
     mine = who >= 0
     rows = labels[batch[mine], who[mine]].long()
-    found: dict[str, Tensor] = {}
+    terms: dict[str, Tensor] = {}
     kind = torch.full_like(who, MAIN_KINDS + len(words.OBJECTS))
     kind[mine] = rows[:, 0]
     held = holder >= 0
     kind[held] = MAIN_KINDS + labels[batch[held], holder[held], COLUMNS.index("holds")].long() - 1
-    found["kind"] = F.cross_entropy(out["kind"].flatten(0, 1), kind.flatten())
+    terms["kind"] = F.cross_entropy(out["kind"].flatten(0, 1), kind.flatten())
     logits = out["attributes"][mine].split(heads.sizes, -1)
     for name, values, target in zip(COLUMNS, logits, rows.unbind(1), strict=True):
         if (target >= 0).any():
-            found[name] = F.cross_entropy(values, target, ignore_index=-1)
-    found["box"] = 4 * F.l1_loss(out["box"][mine], boxes[batch[mine], who[mine]])
+            terms[name] = F.cross_entropy(values, target, ignore_index=-1)
+    terms["box"] = 4 * F.l1_loss(out["box"][mine], boxes[batch[mine], who[mine]])
     tokens = out["place"].shape[1]
-    found["place"] = F.cross_entropy(out["place"].flatten(0, 1), places.long().repeat_interleave(tokens))
-    return found
+    terms["place"] = F.cross_entropy(out["place"].flatten(0, 1), places.long().repeat_interleave(tokens))
+    return terms
 
 
 def identity_loss(identity: Tensor, who: Tensor, individuals: Tensor) -> Tensor:
-    """Supervised contrastive loss over characters (Khosla et al. 2020, eq. 2): one vector each, the
-    mean over its patches; positives are the same individual in another scene of the batch.
+    """Compute the supervised contrastive loss over characters (Khosla et al. 2020, eq. 2).
 
-    identity (B, 64, 96), who (B, 64), individuals (B, 3) an id per character, unique ids never match.
+    Each character has one vector, the mean over its patches; its positives are the same individual in other scenes of
+    the batch. identity (B, 64, 96), who (B, 64), individuals (B, 3): an id for each character; ids that occur once have
+    no positives.
     """
     weights = torch.stack([(who == i).float() for i in range(3)], 1)
     present = weights.sum(-1) > 0
@@ -181,14 +201,14 @@ def identity_loss(identity: Tensor, who: Tensor, individuals: Tensor) -> Tensor:
 
 
 def make_tower() -> CLIPVisionModel:
-    """A fresh tower; eager attention is half as fast again as SDPA at 65 tokens on a CPU."""
+    """Make a new tower with eager attention, which is faster here (`docs/experiments.md#eager-attention-and-sdpa`)."""
     tower = CLIPVisionModel(vision_config())
     tower.set_attn_implementation("eager")
     return tower
 
 
 def draw_batch(data: Drawings, size: int, seed: int) -> np.ndarray:
-    """Indices of `size` scenes: two scenes each of heroes in neighbouring pairs, so twins meet."""
+    """Draw the indices of `size` scenes: two of each hero of consecutive pairs, so that twins share a batch."""
     rng = np.random.default_rng(seed)
     groups = len(data) // SCENES_PER_HERO
     firsts = 2 * rng.choice((groups - 2) // 2, size // 4, replace=False) + 1
@@ -198,7 +218,7 @@ def draw_batch(data: Drawings, size: int, seed: int) -> np.ndarray:
 
 
 def individual_ids(data: Drawings, rows: np.ndarray) -> Tensor:
-    """(B, 3) an id for every character: the hero's group, or a number nobody else has."""
+    """Return an id for every character, (B, 3): the hero's group, or a number that occurs once."""
     ids = 10_000_000 + 3 * torch.arange(len(rows))[:, None] + torch.arange(3)[None]
     ids[torch.arange(len(rows)), torch.from_numpy(data.hero_index[rows].astype(np.int64))] = torch.from_numpy(
         data.heroes[rows].astype(np.int64)
@@ -206,31 +226,38 @@ def individual_ids(data: Drawings, rows: np.ndarray) -> Tensor:
     return ids
 
 
-def load_batch(data: Drawings, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Images (B, 3, 128, 128) in 0..1, owners, boxes, labels, places of some scenes."""
-    images = torch.from_numpy(data.images[rows]).permute(0, 3, 1, 2).float() / 255
+@dataclass(frozen=True)
+class Batch:
+    """Scenes as tensors: images (B, 3, 128, 128) in 0..1; owners, boxes, labels and places as in `Drawings`."""
+
+    images: Tensor
+    owners: Tensor
+    boxes: Tensor
+    labels: Tensor
+    places: Tensor
+
+
+def load_batch(data: Drawings, rows: np.ndarray) -> Batch:
+    """Load some scenes of a set."""
     arrays = (data.owners, data.boxes, data.labels, data.places)
-    return images, *(torch.from_numpy(np.ascontiguousarray(a[rows])) for a in arrays)  # type: ignore[return-value]
+    return Batch(to_pixels(data.images[rows]), *(torch.from_numpy(np.ascontiguousarray(a[rows])) for a in arrays))
 
 
 def train_vision(folder: Path, data: Drawings, schedule: Schedule, batch: int = 48) -> CLIPVisionModel:
-    """Train the tower, or finish training it; returns it in evaluation mode."""
+    """Train the tower, or continue from its checkpoint; returns it in evaluation mode."""
     torch.manual_seed(0)
-    tower, heads = make_tower().to(DEVICE), Supervision().to(DEVICE)
+    tower, heads = to_device(make_tower()), to_device(Supervision())
 
     def step_losses(step: int) -> dict[str, Tensor]:
         rows = draw_batch(data, batch, step)
-        images, owners, boxes, labels, places = load_batch(data, rows)
-        generator = torch.Generator().manual_seed(step)
-        images, owners, boxes = augment(images, owners, boxes, generator)
-        ids = individual_ids(data, rows)
-        images, owners, boxes, labels, places, ids = (
-            t.to(DEVICE) for t in (images, owners, boxes, labels, places, ids)
-        )
+        drawn = load_batch(data, rows)
+        augmented = augment(drawn.images, drawn.owners, drawn.boxes, torch.Generator().manual_seed(step))
+        images, owners, boxes = (t.to(DEVICE) for t in augmented)
+        labels, places, ids = (t.to(DEVICE) for t in (drawn.labels, drawn.places, individual_ids(data, rows)))
         with torch.autocast(DEVICE.type, torch.bfloat16):
             hidden = tower(pixel_values=normalise(images)).last_hidden_state
         out = heads(hidden)
-        terms = losses(heads, out, owners, labels, boxes, places)
+        terms = supervised_losses(heads, out, owners, labels, boxes, places)
         terms["identity"] = 0.3 * identity_loss(out["identity"], patch_owners(owners)[0], ids)
         return terms
 

@@ -1,4 +1,4 @@
-"""How well the tower's tokens tell what is there, on scenes it was not trained on."""
+"""Measure how well the tower's tokens tell what is in a scene, on scenes that it was not trained on."""
 
 import engine.core.device  # noqa: F401
 
@@ -14,26 +14,26 @@ from engine.storybook.build.vision import Supervision, load_batch, normalise, pa
 
 @torch.inference_mode()
 def report_vision(tower: CLIPVisionModel, heads: Supervision, data: Drawings, n: int = 1000) -> dict[str, float]:
-    """Accuracy of every attribute, read from the mean over a character's patches; box IoU; place."""
+    """Measure the accuracy of each attribute, predicted from the mean over a character's patches; box IoU; place."""
     tower.eval()
     right: dict[str, list[float]] = {name: [] for name in (*COLUMNS, "second_category", "place", "box_iou")}
     for start in range(0, n, 100):
-        images, owners, boxes, labels, places = load_batch(data, np.arange(start, min(start + 100, n)))
-        out = heads(tower(pixel_values=normalise(images)).last_hidden_state)
-        who, _ = patch_owners(owners)
-        right["place"] += (out["place"][:, 1:].mean(1).argmax(-1) == places).float().tolist()
+        batch = load_batch(data, np.arange(start, min(start + 100, n)))
+        out = heads(tower(pixel_values=normalise(batch.images)).last_hidden_state)
+        who, _ = patch_owners(batch.owners)
+        right["place"] += (out["place"][:, 1:].mean(1).argmax(-1) == batch.places).float().tolist()
         for i in range(3):
             mine = (who == i).float()
-            seen = mine.sum(1) > 0
-            mean = mine[seen] / mine[seen].sum(1, keepdim=True)
-            logits = torch.einsum("bp,bpd->bd", mean, out["attributes"][seen]).split(heads.sizes, -1)
-            for name, values, truth in zip(COLUMNS, logits, labels[seen][:, i].long().unbind(1), strict=True):
+            visible = mine.sum(1) > 0
+            mean = mine[visible] / mine[visible].sum(1, keepdim=True)  # (N, 64)
+            logits = torch.einsum("bp,bpd->bd", mean, out["attributes"][visible]).split(heads.sizes, -1)
+            for name, values, truth in zip(COLUMNS, logits, batch.labels[visible][:, i].long().unbind(1), strict=True):
                 hits = (values.argmax(-1) == truth)[truth >= 0].float().tolist()
                 right[name] += hits
                 if name == "category" and i > 0:
                     right["second_category"] += hits
-            found = torch.einsum("bp,bpd->bd", mean, out["box"][seen])
-            right["box_iou"] += _iou(found, boxes[seen][:, i]).tolist()
+            boxes = torch.einsum("bp,bpd->bd", mean, out["box"][visible])  # (N, 4)
+            right["box_iou"] += _iou(boxes, batch.boxes[visible][:, i]).tolist()
     return {name: round(float(np.mean(values)), 4) for name, values in right.items()}
 
 

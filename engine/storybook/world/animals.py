@@ -1,4 +1,4 @@
-"""Animals: one body plan in four poses, and a head for each category."""
+"""Draw animals: one body plan in four poses, and a head for each category."""
 
 from engine.storybook.world.attributes import COLORS
 from engine.storybook.world.canvas import Color, Pen, mix, shade
@@ -7,7 +7,7 @@ from engine.storybook.world.parts import INK, blob, detail_color, eyes, outline,
 
 
 def draw_animal(pen: Pen, who: Figure, pose: str) -> None:
-    """Draw an animal; local frame: feet at y = 1, about 2 units tall and wide, facing right."""
+    """Draw an animal in the pen's local frame: feet at y = 1, about 2 units tall and wide, facing right."""
     {"standing": _standing, "sitting": _sitting, "sleeping": _sleeping, "jumping": _jumping}[pose](pen, who)
 
 

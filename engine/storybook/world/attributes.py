@@ -1,4 +1,4 @@
-"""What the storybook's world is made of: the words of its language and the colours behind them."""
+"""Define the vocabulary of the storybook's world and the RGB colours that its colour words stand for."""
 
 from engine.storybook.world.canvas import Color
 
@@ -61,12 +61,16 @@ NAMES = tuple(
     Scott Viola Theo Willa Umar Xena Vince Yoko Wes Zara Yuri Amber Zack Blanche Ozzy Greta
     """.split()
 )
-"""Names the language model learned to take from its context; `sks` is the paper's rare word."""
+"""Names that the language model learned to copy from its context."""
 IDENTIFIERS = ("sks",) + NAMES
+"""Words that concepts are learned under; `sks` is the rare word that the paper uses.
+
+See `docs/method.md`, "Concepts, embeddings and training".
+"""
 
 
 def kind_of(category: str) -> str:
-    """Kind of a category: `pet`, `thing` or `person`."""
+    """Return the kind of a category: `pet`, `thing` or `person`."""
     if category in ANIMALS:
         return "pet"
     return "thing" if category in THINGS else "person"

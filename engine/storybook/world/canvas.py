@@ -1,4 +1,4 @@
-"""A small polygon canvas: every shape is a polygon under an affine map, so boxes are exact."""
+"""Draw polygons under affine maps, and keep the exact bounding box of everything that one owner draws."""
 
 import math
 
@@ -13,18 +13,20 @@ _OWNER_CELLS = 64
 
 def shade(color: Color, factor: float) -> Color:
     """Scale a colour's brightness; `factor` 1.0 keeps it, values are clipped to 0..255."""
-    return tuple(int(min(255, max(0, c * factor))) for c in color)  # type: ignore[return-value]
+    red, green, blue = (int(min(255, max(0, c * factor))) for c in color)
+    return red, green, blue
 
 
 def mix(a: Color, b: Color, t: float) -> Color:
     """Blend `a` towards `b` by `t` in 0..1."""
-    return tuple(int(x + (y - x) * t) for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
+    red, green, blue = (int(x + (y - x) * t) for x, y in zip(a, b, strict=True))
+    return red, green, blue
 
 
 class Canvas:
-    """An RGB picture drawn `supersample` times too large, and a coarse map of who owns which pixel.
+    """An RGB picture drawn `supersample` times too large, and a coarse map of the owner of each pixel.
 
-    The world's unit is one page height: x runs over 0..width/height, y over 0..1, y downwards.
+    The unit of length is one page height: x runs from 0 to width/height, y downwards from 0 to 1.
     """
 
     def __init__(self, width: int, height: int, supersample: int = 2) -> None:
@@ -38,18 +40,18 @@ class Canvas:
         self._extent: dict[int, np.ndarray] = {}
 
     def polygon(self, points: np.ndarray, color: Color, owner: int = 0) -> None:
-        """Fill a polygon; points: (N, 2) in page units. `owner` 0 belongs to nobody."""
+        """Fill a polygon; points: (N, 2) in page units. Owner 0 is the background."""
         self._draw.polygon((points * self.scale).ravel().tolist(), fill=color)
         if owner:
             self._draw_owners.polygon((points * _OWNER_CELLS - 0.5).ravel().tolist(), fill=owner)
             low, high = points.min(axis=0), points.max(axis=0)
             if owner in self._extent:
-                known = self._extent[owner]
-                low, high = np.minimum(low, known[0]), np.maximum(high, known[1])
+                extent = self._extent[owner]
+                low, high = np.minimum(low, extent[0]), np.maximum(high, extent[1])
             self._extent[owner] = np.stack([low, high])
 
     def box(self, owner: int) -> tuple[float, float, float, float]:
-        """Box of everything `owner` drew: xyxy in pixels of the finished picture, clipped to it."""
+        """Return the box of everything that `owner` drew: xyxy in pixels of the finished picture, clipped to it."""
         (x0, y0), (x1, y1) = self._extent[owner] * self.height
         return (
             max(0.0, float(x0)),
@@ -65,12 +67,12 @@ class Canvas:
         return self.image.reduce(self.supersample)
 
     def owner_map(self) -> np.ndarray:
-        """Who owns which cell: (64, 64·width/height) uint8; later owners cover earlier ones."""
+        """Return the owner of each cell, (64, 64·width/height) uint8; later owners cover earlier ones."""
         return np.asarray(self.owners)
 
 
 class Pen:
-    """Draws on a canvas through an affine map, for one owner."""
+    """A pen that draws on a canvas through an affine map, (2, 3), on behalf of one owner."""
 
     def __init__(self, canvas: Canvas, matrix: np.ndarray, owner: int = 0, light: float = 1.0) -> None:
         self.canvas, self.matrix, self.owner, self.light = canvas, matrix, owner, light
@@ -87,20 +89,20 @@ class Pen:
         owner: int = 0,
         light: float = 1.0,
     ) -> "Pen":
-        """A pen whose local unit is `size` page heights, with its origin at (x, y)."""
+        """Make a pen whose local unit is `size` page heights, with its origin at (x, y)."""
         sx = -size if flip else size
         return cls(canvas, np.array([[sx, 0.0, x], [0.0, size, y]]), owner, light)
 
     def moved(
         self, dx: float = 0.0, dy: float = 0.0, *, angle: float = 0.0, scale: float = 1.0, squash: float = 1.0
     ) -> "Pen":
-        """A pen in a local frame: scaled (y by `squash` more), turned by degrees, then shifted."""
+        """Return a pen in a local frame: scaled (y also by `squash`), turned by `angle` degrees, then shifted."""
         c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         local = np.array([[c * scale, -s * scale * squash, dx], [s * scale, c * scale * squash, dy], [0.0, 0.0, 1.0]])
         return Pen(self.canvas, self.matrix @ local, self.owner, self.light)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Page coordinates of a local point."""
+        """Return the page coordinates of a local point."""
         px, py = self.matrix @ np.array([x, y, 1.0])
         return float(px), float(py)
 
@@ -123,7 +125,7 @@ class Pen:
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], color)
 
     def line(self, points: object, width: float, color: Color) -> None:
-        """Draw a polyline of the given local width as quads with round-ish joints."""
+        """Draw a polyline of the given local width: a quadrilateral for each segment, an ellipse at each joint."""
         pts = np.asarray(points, dtype=float)
         for a, b in zip(pts[:-1], pts[1:], strict=True):
             d = b - a
@@ -135,7 +137,7 @@ class Pen:
     def arc(
         self, x: float, y: float, rx: float, ry: float, start: float, end: float, width: float, color: Color
     ) -> None:
-        """Draw part of an ellipse's rim, degrees clockwise from three o'clock."""
+        """Draw part of an ellipse's rim from `start` to `end`, in degrees clockwise from three o'clock."""
         angles = np.radians(np.linspace(start, end, 9))
         inner = np.stack([x + (rx - width / 2) * np.cos(angles), y + (ry - width / 2) * np.sin(angles)], 1)
         outer = np.stack([x + (rx + width / 2) * np.cos(angles), y + (ry + width / 2) * np.sin(angles)], 1)

@@ -1,5 +1,6 @@
-"""Who lives in the world: individuals, their look-alikes and their siblings, by seed."""
+"""Draw individuals, their look-alikes, twins and siblings from a random generator."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Figure:
-    """An animal or a thing. All fields are its identity: they are the same in every picture."""
+    """An animal or a thing. All fields belong to its identity: they are the same in every picture."""
 
     category: str
     color: str
@@ -25,7 +26,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Person:
-    """A person. Clothes, expression and pose change from picture to picture; these fields do not."""
+    """A person. These fields are the same in every picture; clothes, expression and pose belong to a `Character`."""
 
     category: str
     skin: float  # 0 light .. 1 dark
@@ -41,14 +42,24 @@ class Person:
 Individual = Figure | Person
 
 
-def pick(rng: Rng, values: tuple[str, ...] | dict) -> str:
-    """Draw one of the values."""
-    values = tuple(values)
-    return values[int(rng.integers(len(values)))]
+def pick(rng: Rng, values: Iterable[str]) -> str:
+    """Draw one of the values (of a dict: one of its keys)."""
+    options = tuple(values)
+    return options[int(rng.integers(len(options)))]
+
+
+def shuffle(rng: Rng, cast: list[Individual]) -> None:
+    """Shuffle a list of individuals in place."""
+    rng.shuffle(cast)  # type: ignore[arg-type]  # numpy's stub admits arrays only, its documentation also lists
 
 
 def _factors(rng: Rng, n: int, low: float, high: float) -> tuple[float, ...]:
     return tuple(round(float(v), 3) for v in rng.uniform(low, high, n))
+
+
+def _draw_shape(rng: Rng) -> tuple[float, float, float]:
+    ears, width, head = _factors(rng, 3, 0.85, 1.2)
+    return ears, width, head
 
 
 def draw_figure(rng: Rng, category: str) -> Figure:
@@ -64,7 +75,7 @@ def draw_figure(rng: Rng, category: str) -> Figure:
         accessory=accessory,
         accessory_color=pick(rng, tuple(c for c in words.ACCESSORY_COLORS if c != color)),
         detail=pick(rng, words.DETAILS),
-        shape=_factors(rng, 3, 0.85, 1.2),  # type: ignore[arg-type]
+        shape=_draw_shape(rng),
     )
 
 
@@ -98,30 +109,39 @@ def draw_category(rng: Rng) -> str:
 
 
 def draw_lookalike(rng: Rng, individual: Individual) -> Individual:
-    """Draw another individual that is easily mistaken for this one.
+    """Draw another individual that is easily mistaken for this one: a sibling, or a figure of the same colour."""
+    return draw_sibling(rng, individual) if isinstance(individual, Person) else _draw_similar(rng, individual)
 
-    A figure keeps category and main colour and differs in at least one other nameable attribute; a
-    person becomes a sibling: same category, skin, hair colour and eyes, another face.
-    """
-    if isinstance(individual, Person):
-        other = draw_person(rng, individual.category)
-        return replace(other, skin=individual.skin, hair_color=individual.hair_color, eye_color=individual.eye_color)
+
+def draw_sibling(rng: Rng, person: Person) -> Person:
+    """Draw a sibling: same category, skin, hair colour and eye colour, another face."""
+    other = draw_person(rng, person.category)
+    return replace(other, skin=person.skin, hair_color=person.hair_color, eye_color=person.eye_color)
+
+
+def _draw_similar(rng: Rng, figure: Figure) -> Figure:
+    """Draw a figure of the same category and main colour that differs in at least one other nameable attribute."""
     while True:
-        other = replace(draw_figure(rng, individual.category), color=individual.color)
-        fresh = tuple(c for c in words.PATTERN_COLORS if c != other.color)
-        other = replace(other, pattern_color=pick(rng, fresh))
-        if nameable(other) != nameable(individual) and other.accessory_color != other.color:
+        other = replace(draw_figure(rng, figure.category), color=figure.color)
+        pattern_colors = tuple(c for c in words.PATTERN_COLORS if c != other.color)
+        other = replace(other, pattern_color=pick(rng, pattern_colors))
+        if nameable(other) != nameable(figure) and other.accessory_color != other.color:
             return other
 
 
 def draw_twin(rng: Rng, individual: Figure) -> Figure:
-    """Draw a figure that words cannot tell from this one: only detail and proportions differ."""
+    """Draw a figure that words cannot tell apart from this one: only its detail and proportions differ."""
     details = tuple(d for d in words.DETAILS if d != individual.detail)
-    return replace(individual, detail=pick(rng, details), shape=_factors(rng, 3, 0.85, 1.2))  # type: ignore[arg-type]
+    return replace(individual, detail=pick(rng, details), shape=_draw_shape(rng))
+
+
+def main_color(individual: Individual) -> str:
+    """Return the main colour word of an individual: a person's is that of the hair."""
+    return individual.hair_color if isinstance(individual, Person) else individual.color
 
 
 def nameable(individual: Individual) -> tuple[str, ...]:
-    """What can be seen of an individual at a glance: where a look-alike may differ, and a twin may not."""
+    """Return the attributes that have words: a look-alike differs in at least one of them, a twin in none."""
     if isinstance(individual, Person):
         extras = tuple(n for n in ("glasses", "beard", "freckles") if getattr(individual, n))
         return (individual.category, individual.hair_color, individual.hair_style, *extras)

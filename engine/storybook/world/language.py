@@ -1,4 +1,4 @@
-"""The world's language: descriptions, captions, questions with answers, referring expressions."""
+"""Put scenes into words: descriptions, captions, questions with answers, referring expressions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,67 +32,72 @@ Facts = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Description:
-    """A noun phrase without its article ("red dog with a blue hat"), and the facts it states."""
+    """A noun phrase without its article ("red dog with a blue hat"), and the facts that it states."""
 
     phrase: str
     facts: Facts
 
 
 def article(phrase: str) -> str:
-    """The phrase with its indefinite article."""
+    """Return the phrase with its indefinite article."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 def capital(text: str) -> str:
-    """The text as a sentence starts; a bare identifier such as `sks` stays as it is."""
+    """Return the text with a capital letter at its start; the identifier `sks` stays in lower case."""
     return text if text.split()[0].rstrip(".,") == "sks" else text[:1].upper() + text[1:]
 
 
 def facts_of(who: Individual) -> Facts:
-    """Everything that the language can say of an individual."""
+    """Return everything that the language can say about an individual."""
     if isinstance(who, Person):
         extras = [(n, "yes") for n in ("glasses", "beard") if getattr(who, n)]
         hair = [("hair_style", who.hair_style), ("hair_color", who.hair_color)]
         return frozenset([("category", who.category), *hair, *extras])
-    found = [("category", who.category), ("color", who.color)]
+    facts = [("category", who.category), ("color", who.color)]
     if who.pattern != "plain":
-        found += [("pattern", who.pattern), ("pattern_color", who.pattern_color)]
+        facts += [("pattern", who.pattern), ("pattern_color", who.pattern_color)]
     if who.accessory != "none":
-        found += [("accessory", who.accessory), ("accessory_color", who.accessory_color)]
-    return frozenset(found)
+        facts += [("accessory", who.accessory), ("accessory_color", who.accessory_color)]
+    return frozenset(facts)
 
 
 def describe(facts: Facts) -> Description:
-    """Put stated facts into words; `category` must be among them."""
-    said = dict(facts)
-    category = said["category"]
-    if category in words.PEOPLE:
-        tail = []
-        if "hair_color" in said:
-            tail.append(f"{said['hair_style'] + ' ' if 'hair_style' in said else ''}{said['hair_color']} hair")
-        tail += [text for key, text in (("glasses", "glasses"), ("beard", "a beard")) if key in said]
-        phrase = category + (" with " + " and ".join(tail) if tail else "")
-        return Description(phrase, facts)
-    adjectives = [said[key] for key in ("pattern", "color") if key in said]
-    phrase = " ".join([*adjectives, category])
-    tail = []
-    if "pattern_color" in said:
-        tail.append(f"{said['pattern_color']} {_PATTERN_NOUNS[said['pattern']]}")
-        phrase = " ".join([*(a for a in adjectives if a != said["pattern"]), category])
-    if "accessory" in said:
-        noun = f"{said['accessory_color']} {said['accessory']}" if "accessory_color" in said else said["accessory"]
-        tail.append(noun if said["accessory"] == "glasses" else article(noun))
+    """Put facts into words; `category` must be among them."""
+    values = dict(facts)
+    phrase, tail = _describe_person(values) if values["category"] in words.PEOPLE else _describe_figure(values)
     return Description(phrase + (" with " + " and ".join(tail) if tail else ""), facts)
 
 
+def _describe_person(values: Mapping[str, str]) -> tuple[str, list[str]]:
+    tail = []
+    if "hair_color" in values:
+        tail.append(f"{values['hair_style'] + ' ' if 'hair_style' in values else ''}{values['hair_color']} hair")
+    tail += [text for key, text in (("glasses", "glasses"), ("beard", "a beard")) if key in values]
+    return values["category"], tail
+
+
+def _describe_figure(values: Mapping[str, str]) -> tuple[str, list[str]]:
+    adjectives = [values[key] for key in ("pattern", "color") if key in values]
+    tail = []
+    if "pattern_color" in values:
+        tail.append(f"{values['pattern_color']} {_PATTERN_NOUNS[values['pattern']]}")
+        adjectives = [a for a in adjectives if a != values["pattern"]]
+    if "accessory" in values:
+        noun = values["accessory"]
+        noun = f"{values['accessory_color']} {noun}" if "accessory_color" in values else noun
+        tail.append(noun if values["accessory"] == "glasses" else article(noun))
+    return " ".join([*adjectives, values["category"]]), tail
+
+
 def caption_description(who: Individual) -> Description:
-    """What captions say of somebody without a name: pattern, colour and category, or hair."""
+    """Return how captions mention an individual without a name: by pattern, colour and category, or by hair."""
     keep = ("category", "color", "pattern", "hair_color", "hair_style")
     return describe(frozenset(f for f in facts_of(who) if f[0] in keep))
 
 
 def iter_descriptions(who: Individual) -> Iterator[Description]:
-    """Descriptions from the shortest to the fullest."""
+    """Yield descriptions from the shortest to the fullest."""
     full = facts_of(who)
     levels = (
         ("category",),
@@ -107,14 +112,14 @@ def iter_descriptions(who: Individual) -> Iterator[Description]:
 
 
 def distinct_descriptions(scene: Scene, index: int) -> list[Description]:
-    """The descriptions of one character that fit nobody else in the scene."""
+    """Return the descriptions of one character that fit no other character of the scene."""
     others = [facts_of(c.who) for i, c in enumerate(scene.characters) if i != index]
-    found = {d.phrase: d for d in iter_descriptions(scene.characters[index].who)}
-    return [d for d in found.values() if not any(d.facts <= other for other in others)]
+    descriptions = {d.phrase: d for d in iter_descriptions(scene.characters[index].who)}
+    return [d for d in descriptions.values() if not any(d.facts <= other for other in others)]
 
 
 def main_index(scene: Scene, rng: Rng) -> int:
-    """The character a plain caption starts with: the largest, or any when none stands out."""
+    """Draw the character that a plain caption starts with: mostly the largest, any if two are about equally large."""
     n = len(scene.characters)
     if n > 1 and scene.characters[1].size > 0.97 * scene.characters[0].size:
         return int(rng.integers(n))
@@ -122,7 +127,7 @@ def main_index(scene: Scene, rng: Rng) -> int:
 
 
 def caption(scene: Scene, first: int, names: Mapping[int, str] | None = None, style: str = "plain") -> str:
-    """A caption that starts from character `first`; `names` gives some characters a name."""
+    """Write a caption that starts with character `first`; `names` maps character indices to names."""
     names = names or {}
     c = scene.characters[first]
     subject = _mention(scene, first, names)
@@ -143,7 +148,7 @@ def caption(scene: Scene, first: int, names: Mapping[int, str] | None = None, st
 
 
 def draw_style(rng: Rng) -> str:
-    """Draw a caption style; the plain one half of the time."""
+    """Draw a caption style; the plain one in 52 % of cases."""
     return CAPTION_STYLES[int(rng.choice(len(CAPTION_STYLES), p=_STYLE_ODDS))]
 
 
@@ -156,31 +161,31 @@ def _held(c: Character) -> str:
 
 
 def caption_request(*names: str) -> str:
-    """The request for a caption, of somebody named or of the picture."""
+    """Return the request for a caption: of named characters, or of the picture."""
     return f"Please caption this image of {' and '.join(names)}." if names else CAPTION_REQUEST
 
 
 def refer_request(x: str) -> str:
-    """The request for a box (MiniGPT-v2's task identifier)."""
+    """Return the request for a box, with MiniGPT-v2's task identifier `[refer]`."""
     return f"[refer] {x} in the image"
 
 
 def box_text(box: tuple[float, float, float, float], width: int, height: int) -> str:
-    """A box as MiniGPT-v2 writes it: `{<x0><y0><x1><y1>}`, integers 0..100 of width and height."""
+    """Write a box as MiniGPT-v2 does: `{<x0><y0><x1><y1>}`, integers 0..100 as shares of width and height."""
     x0, y0, x1, y1 = box
     values = (x0 / width, y0 / height, x1 / width, y1 / height)
     return "{" + "".join(f"<{round(100 * min(1.0, max(0.0, v)))}>" for v in values) + "}"
 
 
 def questions(scene: Scene, index: int, x: str, *, mirrored: bool = False) -> list[tuple[str, str]]:
-    """Questions about a character and their answers (Table 3 of the paper in this world's terms).
+    """Return questions about a character with their answers (the paper's Table 3, adapted to this world).
 
-    `x` is how the character is called, with its article if it needs one. With `mirrored`, questions
-    whose answer a flip, a turn or a zoom of the picture would change are left out.
+    `x` is what the character is called, with its article if it needs one. If `mirrored`, questions are left out whose
+    answer would change with a flip, a rotation or a zoom of the picture.
     """
     c = scene.characters[index]
     s = capital(x)
-    found = [
+    pairs = [
         (f"Where is {x} in the image?", f"{s} is {PLACE_PHRASES[scene.place]}."),
         (
             f"What objects is {x} interacting with in the image?",
@@ -190,8 +195,8 @@ def questions(scene: Scene, index: int, x: str, *, mirrored: bool = False) -> li
         (f"What is {x} doing in the image?", f"{s} is {c.pose}."),
         (f"Who is next to {x}?", _beside(scene, index)),
     ]
-    found += _person_questions(c, c.who, x) if isinstance(c.who, Person) else _figure_questions(c.who, x)
-    return found if mirrored else found + _position_questions(scene, index, x)
+    pairs += _person_questions(c, c.who, x) if isinstance(c.who, Person) else _figure_questions(c.who, x)
+    return pairs if mirrored else pairs + _position_questions(scene, index, x)
 
 
 def _beside(scene: Scene, index: int) -> str:

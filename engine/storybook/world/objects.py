@@ -1,4 +1,4 @@
-"""Small objects that characters hold or have beside them."""
+"""Draw the small objects that characters hold."""
 
 import numpy as np
 
@@ -15,11 +15,11 @@ HELD_AT = {
     "kite": (0.15, -0.55),
     "gift": (0.0, 0.68),
 }
-"""Where an object's middle lies in its holder's frame: (further outwards than the hand, height)."""
+"""Position of an object's middle in its holder's frame: (distance beyond the hand, height)."""
 
 
 def draw_object(pen: Pen, name: str) -> None:
-    """Draw an object around the pen's origin; about 0.7 units across."""
+    """Draw an object around the pen's origin, about 0.7 units across."""
     _SHAPES[name](pen)
 
 

@@ -1,4 +1,4 @@
-"""Parts that several figures share: patterns, accessories, eyes."""
+"""Draw the parts that several figures share: patterns, accessories, eyes."""
 
 import numpy as np
 
@@ -10,18 +10,18 @@ INK: Color = (34, 30, 34)
 
 
 def outline(color: Color) -> Color:
-    """Rim colour of a shape: darker, but visible on black too."""
+    """Return the rim colour of a shape: darker than the shape, but lighter than a black one so that it is visible."""
     return shade(color, 0.62) if sum(color) > 210 else (92, 92, 104)
 
 
 def blob(pen: Pen, x: float, y: float, rx: float, ry: float, color: Color, angle: float = 0.0) -> None:
-    """An ellipse with a rim."""
+    """Draw an ellipse with a rim."""
     pen.ellipse(x, y, rx + 0.045, ry + 0.045, outline(color), angle)
     pen.ellipse(x, y, rx, ry, color, angle)
 
 
 def box(pen: Pen, x0: float, y0: float, x1: float, y1: float, color: Color) -> None:
-    """A rectangle with a rim."""
+    """Draw a rectangle with a rim."""
     pen.rect(x0 - 0.045, y0 - 0.045, x1 + 0.045, y1 + 0.045, outline(color))
     pen.rect(x0, y0, x1, y1, color)
 
@@ -31,7 +31,7 @@ def _rim(x: np.ndarray, rx: float, ry: float, boxy: bool) -> np.ndarray:
 
 
 def pattern(pen: Pen, who: Figure, x: float, y: float, rx: float, ry: float, *, boxy: bool = False) -> None:
-    """Fill a body (an ellipse, or a box) with its pattern; draws nothing for `plain`."""
+    """Fill a body (an ellipse, or a box if `boxy`) with its pattern; a `plain` body stays as it is."""
     color = COLORS[who.pattern_color]
     if who.pattern == "striped":
         for u in (-0.62, -0.08, 0.46):
@@ -49,12 +49,12 @@ def pattern(pen: Pen, who: Figure, x: float, y: float, rx: float, ry: float, *, 
 
 
 def detail_color(who: Figure) -> Color:
-    """Colour of an individual's small detail: light on dark bodies, dark on light ones."""
+    """Return the colour of an individual's small detail: light on dark bodies, dark on light ones."""
     return (250, 248, 240) if sum(COLORS[who.color]) < 480 else (70, 52, 44)
 
 
 def eyes(pen: Pen, x: float, y: float, gap: float, r: float, *, closed: bool) -> None:
-    """Two cartoon eyes around (x, y)."""
+    """Draw two cartoon eyes around (x, y)."""
     for side in (-1, 1):
         if closed:
             pen.arc(x + side * gap, y, r * 1.1, r * 0.9, 10, 170, 0.06, INK)
@@ -64,21 +64,21 @@ def eyes(pen: Pen, x: float, y: float, gap: float, r: float, *, closed: bool) ->
 
 
 def hat(pen: Pen, r: float, color: Color) -> None:
-    """A top hat on a head of radius `r` around the origin."""
+    """Draw a top hat on a head of radius `r` around the origin."""
     box(pen, -0.62 * r, -1.85 * r, 0.62 * r, -0.8 * r, color)
     box(pen, -1.05 * r, -0.95 * r, 1.05 * r, -0.74 * r, color)
     pen.rect(-0.62 * r, -1.18 * r, 0.62 * r, -0.98 * r, shade(color, 0.55))
 
 
 def crown(pen: Pen, r: float, color: Color) -> None:
-    """A crown on a head of radius `r`."""
+    """Draw a crown on a head of radius `r`."""
     teeth = np.array([(-0.8, -0.7), (-0.9, -1.6), (-0.45, -1.15), (0, -1.75), (0.45, -1.15), (0.9, -1.6), (0.8, -0.7)])
     pen.polygon(teeth * r * (1.08, 1.05), outline(color))
     pen.polygon(teeth * r, color)
 
 
 def bow(pen: Pen, x: float, y: float, r: float, color: Color) -> None:
-    """A ribbon bow around (x, y)."""
+    """Draw a ribbon bow around (x, y)."""
     for side in (-1, 1):
         wing = np.array([(0, 0), (side * 1.25, -0.85), (side * 1.25, 0.85)])
         pen.polygon(wing * r * 1.12 + (x, y), outline(color))
@@ -87,14 +87,14 @@ def bow(pen: Pen, x: float, y: float, r: float, color: Color) -> None:
 
 
 def scarf(pen: Pen, r: float, color: Color) -> None:
-    """A scarf under a head of radius `r`."""
+    """Draw a scarf under a head of radius `r`."""
     blob(pen, 0, 0.98 * r, 0.85 * r, 0.27 * r, color)
     box(pen, 0.2 * r, 0.95 * r, 0.62 * r, 2.0 * r, color)
     pen.rect(0.2 * r, 1.7 * r, 0.62 * r, 1.82 * r, shade(color, 0.6))
 
 
 def glasses(pen: Pen, y: float, gap: float, r: float, color: Color) -> None:
-    """Round glasses; `gap` is half the distance between the lenses."""
+    """Draw round glasses; `gap` is half the distance between the lenses."""
     for side in (-1, 1):
         pen.ellipse(side * gap, y, r, r, color)
         pen.ellipse(side * gap, y, 0.62 * r, 0.62 * r, (232, 242, 250))
@@ -102,7 +102,7 @@ def glasses(pen: Pen, y: float, gap: float, r: float, color: Color) -> None:
 
 
 def star(pen: Pen, x: float, y: float, r: float, color: Color) -> None:
-    """A five-pointed star sticker."""
+    """Draw a five-pointed star sticker."""
     angles = np.radians(np.arange(10) * 36 - 90)
     radii = np.where(np.arange(10) % 2 == 0, 1.0, 0.45)
     points = np.stack([np.cos(angles) * radii, np.sin(angles) * radii], 1)
@@ -111,7 +111,7 @@ def star(pen: Pen, x: float, y: float, r: float, color: Color) -> None:
 
 
 def heart(pen: Pen, x: float, y: float, r: float, color: Color) -> None:
-    """A heart sticker."""
+    """Draw a heart sticker."""
     for grow, c in ((1.2, outline(color)), (1.0, color)):
         q = r * grow
         pen.ellipse(x - 0.48 * q, y - 0.3 * q, 0.56 * q, 0.56 * q, c)
@@ -120,7 +120,7 @@ def heart(pen: Pen, x: float, y: float, r: float, color: Color) -> None:
 
 
 def flag(pen: Pen, x: float, y: float, r: float, color: Color) -> None:
-    """A flag on a pole that stands at (x, y)."""
+    """Draw a flag on a pole that stands at (x, y)."""
     pen.rect(x - 0.1 * r, y - 2.3 * r, x + 0.1 * r, y, INK)
     points = np.array([(0, -2.3), (1.7, -1.75), (0, -1.1)]) * r
     pen.polygon(points * (1.08, 1.02) + (x, y), outline(color))
@@ -128,7 +128,7 @@ def flag(pen: Pen, x: float, y: float, r: float, color: Color) -> None:
 
 
 def wear(pen: Pen, who: Figure, r: float) -> None:
-    """Draw the accessory an animal wears; the pen's origin is the middle of its head of radius `r`."""
+    """Draw the accessory that an animal wears; the pen's origin is the middle of its head of radius `r`."""
     color = COLORS[who.accessory_color]
     if who.accessory == "hat":
         hat(pen, r, color)

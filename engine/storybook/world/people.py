@@ -1,4 +1,4 @@
-"""People: a body in changing clothes, and a face that stays the same."""
+"""Draw people: a body in changing clothes, and a face that is the same in every picture."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,9 @@ _CHILDREN = ("boy", "girl")
 
 @dataclass(frozen=True)
 class FaceMarks:
-    """Where a face was drawn, in page units: its box xyxy and the five landmarks of ArcFace's order
-    (eye, eye, nose, mouth corner, mouth corner; left to right in the picture), (5, 2).
+    """The place of a face, in page units: its box xyxy, and five landmarks, (5, 2), in ArcFace's order.
+
+    The order is eye, eye, nose, mouth corner, mouth corner; eyes and corners from left to right in the picture.
     """
 
     box: tuple[float, float, float, float]
@@ -23,12 +24,12 @@ class FaceMarks:
 
 
 def skin_color(who: Person) -> Color:
-    """A person's skin tone."""
+    """Return a person's skin tone."""
     return mix(SKIN_LIGHT, SKIN_DARK, who.skin)
 
 
 def draw_person(pen: Pen, who: Person, pose: str, shirt: str, expression: str) -> FaceMarks:
-    """Draw a person; local frame: feet at y = 1, about 2 units tall, the head nearly half of it."""
+    """Draw a person in the pen's local frame: feet at y = 1, about 2 units tall, the head nearly half of that."""
     child = who.category in _CHILDREN
     head_y, head_r = (-0.28, 0.6) if child else (-0.42, 0.5)
     if pose == "sitting":
@@ -72,7 +73,7 @@ def _torso(pen: Pen, shirt: str, neck: float, pose: str, skirt: bool) -> None:
 
 
 def draw_head(pen: Pen, who: Person, expression: str) -> FaceMarks:
-    """Draw a head of radius 1 around the origin and say where its face is."""
+    """Draw a head of radius 1 around the origin and return the place of its face."""
     width, gap, eye_r, eye_y, nose, mouth, brows, chin = who.face
     skin, hair = skin_color(who), HAIR_COLORS[who.hair_color]
     w, h = 0.74 + 0.16 * (width - 1) * 2, 0.9 + 0.12 * (chin - 1) * 2

@@ -1,4 +1,4 @@
-"""Places: the backgrounds of the world, drawn over the whole page whatever its width."""
+"""Draw places: the backgrounds of scenes, over the whole page, whatever its width."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ HORIZON = 0.58
 
 
 def draw_place(pen: Pen, name: str, width: float, rng: np.random.Generator) -> None:
-    """Draw a place over a page of `width` page heights; the details vary with `rng`."""
+    """Draw a place over a page of `width` page heights; its details vary with `rng`."""
     _PLACES[name](pen, width, rng)
 
 
@@ -21,7 +21,7 @@ def _ground(pen: Pen, width: float, sky: Color, ground: Color) -> None:
 
 
 def _spread(rng: np.random.Generator, width: float, n: int) -> np.ndarray:
-    """N positions over the width, evenly spaced with jitter."""
+    """Return n positions over the width, evenly spaced with jitter."""
     step = width / n
     return (np.arange(n) + rng.uniform(0.2, 0.8, n)) * step
 

@@ -1,4 +1,4 @@
-"""Sampling scenes for training and testing: heroes who return, companions, look-alikes, strangers."""
+"""Draw scenes for training: individuals that recur (heroes), their companions and look-alikes."""
 
 from collections.abc import Iterator
 
@@ -12,6 +12,7 @@ from engine.storybook.world.individuals import (
     draw_individual,
     draw_lookalike,
     draw_twin,
+    shuffle,
 )
 from engine.storybook.world.scenes import Scene, compose
 
@@ -21,7 +22,7 @@ _HEADCOUNT_ODDS = (0.36, 0.46, 0.18)
 
 
 def draw_companion(rng: Rng, hero: Individual) -> Individual:
-    """Draw somebody to stand beside the hero: often of the same category, sometimes a look-alike."""
+    """Draw an individual to stand beside the hero: a look-alike in 15 % of cases, of the same category in 25 %."""
     luck = rng.random()
     if luck < 0.15:
         return draw_lookalike(rng, hero)
@@ -31,18 +32,19 @@ def draw_companion(rng: Rng, hero: Individual) -> Individual:
 
 
 def draw_hero_scenes(rng: Rng, hero: Individual, n: int = SCENES_PER_HERO) -> Iterator[Scene]:
-    """Draw n scenes in which one individual appears, first or further back."""
+    """Draw n scenes in which one individual appears, as the main character or a smaller one."""
     for _ in range(n):
         count = int(rng.choice(_HEADCOUNT, p=_HEADCOUNT_ODDS))
         cast = [hero] + [draw_companion(rng, hero) for _ in range(count - 1)]
-        rng.shuffle(cast)  # type: ignore[arg-type]
+        shuffle(rng, cast)
         yield compose(rng, tuple(cast))
 
 
 def draw_population(seed: int | tuple[int, ...], n: int) -> Iterator[tuple[Scene, Individual]]:
-    """Draw n training scenes with their heroes; heroes come in groups of four scenes.
+    """Draw n training scenes with their heroes; each hero appears in four consecutive scenes.
 
-    Every sixth hero is a figure's twin: the same words describe both, only details differ.
+    Every sixth hero is a twin of the hero before it, if that is a figure: the same words describe both, and only
+    details differ.
     """
     rng = np.random.default_rng(seed)
     hero: Individual | None = None
@@ -56,10 +58,10 @@ def draw_population(seed: int | tuple[int, ...], n: int) -> Iterator[tuple[Scene
 
 
 def draw_crowds(seed: int | tuple[int, ...], n: int) -> Iterator[Scene]:
-    """Draw n scenes of four individuals, as often of one category as companions elsewhere are."""
+    """Draw n scenes of four individuals; companions are drawn as in all other scenes."""
     rng = np.random.default_rng(seed)
     for _ in range(n):
         hero = draw_individual(rng, draw_category(rng))
         cast = [hero, *(draw_companion(rng, hero) for _ in range(3))]
-        rng.shuffle(cast)  # type: ignore[arg-type]
+        shuffle(rng, cast)
         yield compose(rng, tuple(cast))

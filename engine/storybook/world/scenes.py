@@ -1,4 +1,4 @@
-"""Scenes: who stands where, and the picture of it with its full ground truth."""
+"""Compose scenes of individuals, and draw them as pictures with their full ground truth."""
 
 from dataclasses import dataclass, field, replace
 
@@ -16,12 +16,12 @@ from engine.storybook.world.things import draw_thing
 
 _REACH = {"mug": 0.95, "car": 1.1, "robot": 1.0, "teapot": 1.15, "backpack": 0.85}
 _CROWDING = {1: (0.17, 0.33), 2: (0.15, 0.25), 3: (0.13, 0.185), 4: (0.11, 0.15)}
-"""Half-heights of characters (page heights) by how many share the page: 44 to 84 px of 128 alone."""
+"""Range of the characters' half-heights (page heights) by their number; one alone is 44 to 84 px tall of 128."""
 
 
 @dataclass(frozen=True)
 class Character:
-    """One individual in one scene: everything that changes from picture to picture."""
+    """One individual in one scene, with everything that changes from picture to picture."""
 
     who: Individual
     x: float  # page heights, middle of the figure
@@ -36,7 +36,7 @@ class Character:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture before it is drawn. `characters` are listed by size, the main one first."""
+    """The plan of a picture. `characters` are in order of size, the main one first."""
 
     place: str
     characters: tuple[Character, ...]
@@ -52,11 +52,11 @@ class Picture:
     image: Image.Image
     boxes: tuple[tuple[float, float, float, float], ...]
     faces: tuple[FaceMarks | None, ...] = field(repr=False)
-    owners: np.ndarray = field(repr=False)  # (64, W) uint8, character index + 1; 0 nobody; 250 + index its object
+    owners: np.ndarray = field(repr=False)  # (64, W) uint8: character index + 1; 0 background; 250 + index its object
 
 
 def pose_for(rng: Rng, who: Individual) -> str:
-    """Draw a pose that the individual's kind can take."""
+    """Draw a pose that individuals of this kind can take."""
     kind = words.kind_of(who.category)
     return pick(rng, {"pet": words.ANIMAL_POSES, "thing": words.THING_POSES, "person": words.PERSON_POSES}[kind])
 
@@ -80,16 +80,12 @@ def compose(
 ) -> Scene:
     """Place one to four individuals on a page of `width` page heights.
 
-    The first individual is the largest unless `equal` (drawn when None) gives all the same size;
-    `holding` is the probability that somebody has an object.
+    The first individual is the largest unless `equal` gives all the same size (None: drawn, each in half of the
+    scenes); `holding` is the probability that one of them holds an object.
     """
     n = len(individuals)
     equal = bool(rng.random() < 0.5) if equal is None else equal
-    low, high = _CROWDING[n]
-    sizes = np.sort(rng.uniform(low, high, n))[::-1]
-    sizes = np.full(n, rng.uniform(low + 0.3 * (high - low), high)) if equal else sizes
-    if not equal and n > 1 and sizes[0] < 1.25 * sizes[-1]:
-        sizes[0], sizes[1:] = max(sizes[0], 0.92 * high), np.minimum(sizes[1:], 0.72 * high)
+    sizes = _draw_sizes(rng, n, equal)
     poses = [pose_for(rng, who) for who in individuals]
     holder = int(rng.choice(n, p=_holder_odds(n))) if rng.random() < holding else -1
     needs = [
@@ -106,6 +102,17 @@ def compose(
         light=round(float(rng.uniform(0.88, 1.08)), 3),
         seed=int(rng.integers(2**31)),
     )
+
+
+def _draw_sizes(rng: Rng, n: int, equal: bool) -> np.ndarray:
+    """Draw half-heights, (n,), largest first; if not `equal`, the first is at least 1.25 times the last."""
+    low, high = _CROWDING[n]
+    sizes = np.sort(rng.uniform(low, high, n))[::-1]
+    if equal:
+        return np.full(n, rng.uniform(low + 0.3 * (high - low), high))
+    if n > 1 and sizes[0] < 1.25 * sizes[-1]:
+        sizes[0], sizes[1:] = max(sizes[0], 0.92 * high), np.minimum(sizes[1:], 0.72 * high)
+    return sizes
 
 
 def _holder_odds(n: int) -> list[float]:
@@ -148,7 +155,7 @@ def _line_up(
 
 
 def render(scene: Scene, width: int = 128, height: int = 128, supersample: int = 2) -> Picture:
-    """Draw a scene at `width` × `height` pixels; on a wide page everybody stands in its middle square."""
+    """Draw a scene at `width` × `height` pixels; on a wide page all characters stand in the middle square."""
     shift = (width / height - 1) / 2
     canvas = Canvas(width, height, supersample)
     rng = np.random.default_rng(scene.seed)

@@ -1,4 +1,4 @@
-"""Things: mug, car, robot, teapot, backpack; standing, or lying on their side."""
+"""Draw things (mug, car, robot, teapot, backpack), standing or lying on their side."""
 
 from engine.storybook.world.attributes import COLORS
 from engine.storybook.world.canvas import Color, Pen, mix, shade
@@ -7,7 +7,7 @@ from engine.storybook.world.parts import INK, blob, bow, box, detail_color, flag
 
 
 def draw_thing(pen: Pen, who: Figure, pose: str) -> None:
-    """Draw a thing; local frame: bottom at y = 1, about 2 units tall."""
+    """Draw a thing in the pen's local frame: bottom at y = 1, about 2 units tall."""
     if pose == "lying":
         pen = pen.moved(0.0, 0.28, angle=78)
     _SHAPES[who.category](pen, who, COLORS[who.color])
@@ -102,7 +102,7 @@ def _sock(who: Figure, color: Color) -> Color:
 
 
 def _marks(pen: Pen, who: Figure, w: float, top: float, bottom: float) -> None:
-    """The small details of a thing: a band at the foot, a round mark, a chip, a label."""
+    """Draw the small detail of a thing: a band at the foot, a round mark, a chip or a label."""
     color = detail_color(who)
     if who.detail == "socks":
         pen.rect(-w, bottom - 0.16, w, bottom - 0.02, color)
