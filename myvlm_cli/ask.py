@@ -1,66 +1,60 @@
 """`myvlm ask`."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.core.errors import UsageError
+from engine.core.types import Status
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
-from myvlm_cli.output import out, path_text
+from myvlm_cli.given import gather_photos
+from myvlm_cli.output import Document, out, path_text
+from myvlm_cli.parameters import Without
+from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
-    from engine.session import Session
+    from engine.captioning.answer import Answer
 
 
 def ask(
+    *,
     photos_and_question: Annotated[
         list[str],
         typer.Argument(metavar="PHOTO... QUESTION", help="Photos or folders, then the question.", show_default=False),
     ],
-    concepts: o.Concepts = None,
-    vlm: o.Vlm = None,
-    recogniser: o.Recogniser = None,
-    heads: o.Heads = "open-set",
-    allow_body: o.AllowBody = False,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    json: o.Json = False,
-    jsonl: o.JsonLines = False,
+    concepts: Annotated[o.ConceptChoice, Without("only", "no_concepts")],
+    models: o.ModelChoice,
+    output: o.OutputChoice,
 ) -> None:
-    """Ask a question about photos, calling your concepts by their names.
+    """Ask a question about photos. The question can use the names of your concepts.
 
     Example: myvlm ask photo.jpg "What is Rex holding?"
     """
     from engine.captioning.answer import answer_question
-    from engine.captioning.names_only import UNKNOWN_WORLD
 
     *photos, question = photos_and_question
     _check_question(photos, question)
-    files = o.gather_photos([Path(p) for p in photos], None, null=False)
-    session = o.open_session(
-        vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=False, names=o.split_names(concepts)
-    )
-    o.warn_of_slow_faces(session)
-    failed, unknown, untrained, documents = False, 0, set[str](), []
+    files = gather_photos([Path(p) for p in photos], None, null=False)
+    session = models.open_session(create=False, names=concepts.names)
+    warn_of_slow_faces(session)
+    report = _Report(output, many=len(files) > 1)
     with out.progress("asking", len(files)) as bar:
-        for reply in answer_question(session, files, question, concepts=o.split_names(concepts)):
-            failed = failed or reply.status == "failed"
-            unknown += reply.reason == UNKNOWN_WORLD
-            untrained |= set(reply.untrained)
+        for answer in answer_question(session, files, question, concepts=concepts.names):
             bar.advance()
-            documents.append(_report(reply, many=len(files) > 1, json=json, jsonl=jsonl))
-    if json:
-        out.json_document({"question": question, "photos": documents})
-    _tell_gaps(session, unknown, untrained)
-    raise typer.Exit(SOME_FAILED if failed else OK)
+            report.add(answer)
+    if output.json:
+        out.json_document({"question": question, "photos": report.documents})
+    report.finish(session.vlm_config.name)
+    raise typer.Exit(SOME_FAILED if report.failed else OK)
 
 
 def _check_question(photos: list[str], question: str) -> None:
-    from engine.core.errors import UsageError
-
+    """Refuse a command line without a photo or a question, or with a question that is not quoted."""
     example = 'Example: myvlm ask photo.jpg "What is Rex holding?"'
     words = [p for p in photos if not _exists(p) and not set(p) & set("/.\\*-")]
     if len(words) > 1 or (words and len(photos) > len(words)):
@@ -70,50 +64,69 @@ def _check_question(photos: list[str], question: str) -> None:
 
 
 def _exists(text: str) -> bool:
-    """Whether there is a file of that name; a long question is none."""
+    """Whether a file of this name exists; a long question is too long for a file name."""
     try:
         return Path(text).exists()
     except (OSError, ValueError):
         return False
 
 
-def _tell_gaps(session: "Session", unknown: int, untrained: set[str]) -> None:
-    """Say once what could not be answered, and whom the VLM cannot call by name."""
-    if unknown:
-        out.warn(
-            f"{count(unknown, 'photo')} without an answer: no VLM for real photos is on this machine (myvlm models)"
-        )
-    if untrained:
-        names = sorted(untrained, key=str.casefold)
-        out.say(
-            f"not trained yet for {session.vlm_config.name}, so answers call them by a class word: {listed(names)}."
-            f" Run: myvlm train {' '.join(map(quote, names))}"
-        )
+@dataclass
+class _Report:
+    """Prints the answers.
+
+    unknown: how many photos the VLM cannot describe. untrained: names in answers that the VLM has not learned.
+    """
+
+    output: o.OutputChoice
+    many: bool
+    failed: bool = False
+    unknown: int = 0
+    untrained: set[str] = field(default_factory=set)
+    documents: list[Document] = field(default_factory=list)
+
+    def add(self, answer: "Answer") -> None:
+        """Print one answer, or why there is none."""
+        from engine.captioning.names_only import UNKNOWN_WORLD
+
+        self.failed = self.failed or answer.status is Status.FAILED
+        self.unknown += answer.reason == UNKNOWN_WORLD
+        self.untrained |= set(answer.untrained)
+        self.documents.append(_describe(answer))
+        file = path_text(answer.path)
+        if self.output.jsonl:
+            out.json_line(self.documents[-1])
+        elif self.output.is_text and answer.answer is not None:
+            out.text(f"{file}: {answer.answer}" if self.many else answer.answer)
+        if answer.answer is None and answer.reason != UNKNOWN_WORLD:
+            out.say(f"{file}: {str(answer.reason).removeprefix(f'{answer.path}: ')}")
+
+    def finish(self, vlm: str) -> None:
+        """Say which photos have no answer, and which concepts the VLM cannot call by name."""
+        if self.unknown:
+            photos = count(self.unknown, "photo")
+            out.warn(f"{photos} without an answer: no VLM for real photos is on this machine (myvlm models)")
+        if self.untrained:
+            names = sorted(self.untrained, key=str.casefold)
+            out.say(
+                f"not trained yet for {vlm}, so answers use their category: {listed(names)}."
+                f" Run: myvlm train {' '.join(map(quote, names))}"
+            )
 
 
-def _report(reply: Any, *, many: bool, json: bool, jsonl: bool) -> dict[str, Any]:
+def _describe(answer: "Answer") -> Document:
     from engine.sidecars.json_sidecar import describe_match
 
-    tasks = dict(reply.tasks)
+    tasks = dict(answer.tasks)
     trained = sorted(set(tasks.values()))
-    document = {
-        "file": path_text(reply.path),
-        "status": str(reply.status),
-        "answer": reply.answer,
+    return {
+        "file": path_text(answer.path),
+        "status": str(answer.status),
+        "answer": answer.answer,
         "task": "+".join(trained) if trained else None,
-        "concepts": [{**describe_match(m), "task": tasks.get(m.concept_id)} for m in reply.matches],
-        "reason": reply.reason,
-        "notes": list(reply.notes),
-        "absent": list(reply.absent),
-        "seconds": round(reply.seconds, 3),
+        "concepts": [{**describe_match(m), "task": tasks.get(m.concept_id)} for m in answer.matches],
+        "reason": answer.reason,
+        "notes": list(answer.notes),
+        "absent": list(answer.absent),
+        "seconds": round(answer.seconds, 3),
     }
-    if jsonl:
-        out.json_line(document)
-    elif not json and reply.answer is not None:
-        out.text(f"{document['file']}: {reply.answer}" if many else reply.answer)
-    from engine.captioning.names_only import UNKNOWN_WORLD
-
-    if reply.answer is None and reply.reason != UNKNOWN_WORLD:
-        reason = str(reply.reason).removeprefix(f"{reply.path}: ")
-        out.say(f"{document['file']}: {reason}")
-    return document

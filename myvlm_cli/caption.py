@@ -1,15 +1,20 @@
 """`myvlm caption`."""
 
+from dataclasses import dataclass
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.core.errors import UsageError
+from engine.core.types import Status
 from myvlm_cli import options as o
-from myvlm_cli.calibrate import calibrate_unseen
+from myvlm_cli.calibration import calibrate_unseen
 from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import OK, SOME_FAILED
+from myvlm_cli.given import Photos, tell_tally
 from myvlm_cli.output import out
+from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
@@ -17,164 +22,134 @@ if TYPE_CHECKING:
     from engine.captioning.requested_concepts import RequestedConcepts
     from engine.session import Session
 
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        "--limit", min=1, help="Caption at most this many; what is up to date does not count.", show_default=False
-    ),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Caption and show what would change, but write nothing at all.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Caption up-to-date photos again. Human edits are kept.")]
-OnExisting = Annotated[
-    Literal["keep", "replace-all"],
-    typer.Option(
-        "--on-existing", help="A description that myvlm did not write: keep it, or replace it (undo brings it back)."
-    ),
-]
-Only = Annotated[
-    bool,
-    typer.Option(
-        "--only", help="With --concepts: also remove the names of all other concepts that earlier runs wrote."
-    ),
-]
+
+@dataclass(frozen=True)
+class RunControl:
+    """How much a run does: at most how many photos, whether it writes, and whether it redoes what is up to date."""
+
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            help="Caption at most this many photos, not counting those that are up to date.",
+            show_default=False,
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Caption and show what would change, but write nothing.")
+    ] = False
+    force: Annotated[
+        bool, typer.Option("--force", help="Caption up-to-date photos again. Descriptions edited by people are kept.")
+    ] = False
+
+
 ShowAll = Annotated[bool, typer.Option("--all", help="Print every caption, not only those that changed.")]
-Hierarchy = Annotated[
-    bool, typer.Option("--hierarchy", help="Write hierarchical keywords (People|Anna) where there are none yet.")
-]
-FaceRegions = Annotated[
-    Literal["none", "people", "all"],
-    typer.Option("--regions", help="Write face regions; all: pets, too, which digiKam and Immich take for people."),
-]
 
 
 def caption(
-    paths: o.Paths = None,  # type: ignore[assignment]
-    concepts: o.Concepts = None,
-    only: Only = False,
-    no_concepts: o.NoConcepts = False,
-    files_from: o.FilesFrom = None,
-    null: o.Null = False,
-    include: o.Include = None,
-    exclude: o.Exclude = None,
-    since: o.Since = None,
-    until: o.Until = None,
-    limit: Limit = None,
-    dry_run: DryRun = False,
-    force: Force = False,
-    on_existing: OnExisting = "keep",
-    hierarchy: Hierarchy = False,
-    regions: FaceRegions = "none",
-    sidecar_naming: o.SidecarNaming = "auto",
-    sidecar_dir: o.SidecarDir = None,
+    *,
+    concepts: o.ConceptChoice,
+    photos: o.PhotoSelection,
+    run: RunControl,
+    sidecars: o.SidecarChoice,
     explain: o.Explain = None,
-    vlm: o.Vlm = None,
-    recogniser: o.Recogniser = None,
-    heads: o.Heads = "open-set",
-    allow_body: o.AllowBody = False,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
+    models: o.ModelChoice,
     show_all: ShowAll = False,
-    json: o.Json = False,
-    jsonl: o.JsonLines = False,
+    output: o.OutputChoice,
 ) -> None:
     """Caption photos and write the result to sidecar files.
 
-    Without a VLM for real photos, only names are written: keywords, people, JSON, no description.
+    Without a VLM for real photos, only names are written: keywords, people and JSON, no description.
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """
-    names = () if no_concepts else o.split_names(concepts)
-    _check(names_twice=no_concepts and concepts is not None, explained_dry_run=bool(explain and dry_run))
-    _check_only(only=only, names=names)
-    photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
     from engine.captioning.caption import CaptionRequest
-    from engine.sidecars.plan import RegionChoice, SidecarOptions
-    from engine.sidecars.xmp import Policy
 
+    names = concepts.names
+    _check(concepts, names, explained_dry_run=bool(explain and run.dry_run))
+    files = photos.find()
     request = CaptionRequest(
         names,
-        only=only,
-        write=not dry_run,
-        force=force,
+        only=concepts.only,
+        write=not run.dry_run,
+        force=run.force,
         explain=explain,
-        naming=o.make_naming(sidecar_naming, sidecar_dir),
-        manner=SidecarOptions(
-            Policy(replace_all=on_existing == "replace-all", hierarchy=hierarchy), RegionChoice(regions)
-        ),
-        limit=limit,
-        library=photos.folder,
+        naming=sidecars.naming,
+        manner=sidecars.content,
+        limit=run.limit,
+        library=files.folder,
     )
-    session = o.open_session(
-        vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=not dry_run, names=names
-    )
-    report = Report(json=json, jsonl=jsonl, show_all=show_all, has_vlm=session.has_vlm)
-    raise typer.Exit(_run(session, photos, request, report))
+    session = models.open_session(create=not run.dry_run, names=names)
+    report = Report(output, show_all=show_all, has_vlm=session.has_vlm)
+    raise typer.Exit(_run(session, files, request, report))
 
 
-def _check(*, names_twice: bool, explained_dry_run: bool) -> None:
-    from engine.core.errors import UsageError
-
-    if names_twice:
+def _check(concepts: o.ConceptChoice, names: tuple[str, ...] | None, *, explained_dry_run: bool) -> None:
+    """Refuse options that exclude each other."""
+    if concepts.no_concepts and concepts.concepts is not None:
         raise UsageError("--concepts and --no-concepts exclude each other", hint="Use one of them.")
     if explained_dry_run:
         raise UsageError(
             "--dry-run writes nothing, --explain writes pictures",
             hint="Use myvlm locate NAME PHOTOS --explain FOLDER: it writes pictures and nothing else.",
         )
-
-
-def _check_only(*, only: bool, names: tuple[str, ...] | None) -> None:
-    from engine.core.errors import UsageError
-
-    if only and not names:
+    if concepts.only and not names:
         raise UsageError("--only needs --concepts", hint="Example: --concepts rex,anna --only")
 
 
-def _run(session: "Session", photos: o.Photos, request: "CaptionRequest", report: Report) -> int:
-    """Caption the photos and print what came of each; the exit code."""
+def _run(session: "Session", photos: Photos, request: "CaptionRequest", report: Report) -> int:
+    """Caption the photos, print the result of each and a summary, and return the exit code."""
     from engine.captioning.caption import caption_photos
-    from engine.captioning.requested_concepts import choose_requested
 
-    o.warn_of_slow_faces(session)
-    chosen = choose_requested(session, request.concepts)
-    _tell_left_out(chosen)
-    report.untrained = {c.id for c in chosen.untrained} if session.has_vlm else set()
-    _check_vlm(session, photos)
-    _warn_of_doubles(session, chosen)
-    if not session.store.all():
-        out.say("No concepts yet, so nobody is named. Start with: myvlm add-concept NAME PHOTOS")
-    if chosen.asked:
-        calibrate_unseen(session, photos, chosen.asked, kept=request.write, some=request.limit is not None)
-    if request.concepts is not None:
-        _tell_lost(session, photos, request)
+    warn_of_slow_faces(session)
+    chosen = _choose(session, photos, request, report)
     with out.progress("captioning", None) as bar:
         photos.count_onto(bar)
         for result in caption_photos(session, photos, request):
             bar.advance()
             report.add(result)
-    if report.json:
-        out.json_document({"photos": report.documents, "summary": report.counts})
-    report.summarise(session.vlm_config.name)
-    if report.told and report.nobody and session.recogniser_config.drawn_only and chosen.asked:
-        out.say(f"The recogniser in use, {session.recogniser_config.name}, only knows drawings. Next: myvlm doctor")
-    if request.limit is None:  # else the folders were not searched to their ends
-        o.tell_tally(photos)
-    return SOME_FAILED if report.counts.get("failed") else OK
+    report.finish(session.vlm_config.name)
+    if report.warned and report.unnamed and session.recogniser_config.drawn_only and chosen.asked:
+        name = session.recogniser_config.name
+        out.say(f"The recogniser in use, {name}, recognises drawings only. Next: myvlm doctor")
+    if request.limit is None:  # with a limit, the search of the folders stopped early
+        tell_tally(photos)
+    return SOME_FAILED if report.counts[Status.FAILED] else OK
 
 
-def _warn_of_doubles(session: "Session", chosen: "RequestedConcepts") -> None:
-    """Say which two names stand for one individual: then neither is written."""
+def _choose(session: "Session", photos: Photos, request: "CaptionRequest", report: Report) -> "RequestedConcepts":
+    """Choose the concepts, say before anything is written what this run will not name, and calibrate if needed."""
+    from engine.captioning.requested_concepts import choose_requested
+
+    chosen = choose_requested(session, request.concepts)
+    _warn_of_missing_heads(chosen)
+    report.untrained = {c.id for c in chosen.untrained} if session.has_vlm else set()
+    _check_vlm(session, photos)
+    _tell_same_pairs(session, chosen)
+    if not session.store.all():
+        out.say("No concepts yet, so no names are written. Start with: myvlm add-concept NAME PHOTOS")
+    if chosen.asked:
+        calibrate_unseen(session, photos, chosen.asked, kept=request.write, some=request.limit is not None)
+    if request.only or request.concepts == ():
+        _warn_of_lost_names(session, photos, request)
+    return chosen
+
+
+def _tell_same_pairs(session: "Session", chosen: "RequestedConcepts") -> None:
+    """Say which two concepts look like the same individual, so that neither is named.
+
+    This is not a warning, and --quiet silences it: the user may have enrolled twins.
+    """
     from engine.concepts.similarity import find_same_pairs, same_words
 
     for a, b in find_same_pairs(session.store, session.recogniser_config):
         if a in chosen.asked or b in chosen.asked:
-            out.say(same_words(a, b))  # -q silences it: two enrolled twins are no mistake
+            out.say(same_words(a, b))
 
 
-def _check_vlm(session: "Session", photos: o.Photos) -> None:
-    """Refuse at once what captioning would refuse: a chosen VLM that is not on disk, or does not know the photos."""
+def _check_vlm(session: "Session", photos: Photos) -> None:
+    """Refuse a VLM that is not on disk, or that was chosen but cannot describe these photos, before other work."""
     from engine.captioning.names_only import check_drawn
     from engine.vlms.registry import check_weights
 
@@ -184,28 +159,26 @@ def _check_vlm(session: "Session", photos: o.Photos) -> None:
         check_drawn(session, photos)
 
 
-def _tell_left_out(chosen: "RequestedConcepts") -> None:
-    """Say which concepts are left out."""
+def _warn_of_missing_heads(chosen: "RequestedConcepts") -> None:
+    """Name the concepts that the recogniser in use has no head for, and say how to enrol them."""
     for concept in chosen.without_head:
         how = "enrolled with another recogniser" if concept.references else "imported without a head"
         out.warn(f"{concept.name} was {how} and is not looked for. Run: myvlm add-concept {quote(concept.name)} PHOTOS")
 
 
-def _tell_lost(session: "Session", photos: o.Photos, request: "CaptionRequest") -> None:
-    """Say before anything is written which names this run takes out of earlier captions."""
-    if not (request.only or request.concepts == ()):
-        return
+def _warn_of_lost_names(session: "Session", photos: Photos, request: "CaptionRequest") -> None:
+    """Say before anything is written which names this run removes from earlier captions."""
     from engine.captioning.names_only import names_to_lose
 
     lost = names_to_lose(session, photos, request.concepts or (), request.naming)
     photos_lost = lost.pop("", 0)
     if photos_lost:
         names = listed([f"{name} ({n})" for name, n in sorted(lost.items())])
-        takes = "takes" if request.write else "would take"
+        removes = "removes" if request.write else "would remove"
         where = "" if request.only else "the captions of "
         keywords = "" if request.only else " (keywords stay)"
         most = "up to " if request.limit is not None else ""
         out.warn(
-            f"this run {takes} names out of {where}{most}{count(photos_lost, 'photo')}{keywords}: {names}."
-            " myvlm undo brings them back"
+            f"this run {removes} names from {where}{most}{count(photos_lost, 'photo')}{keywords}: {names}."
+            " myvlm undo restores them"
         )

@@ -1,14 +1,20 @@
-"""What `myvlm caption` prints: one line a photo that changed, then a summary."""
+"""What `myvlm caption` prints: one line per photo that changed, then a summary."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from myvlm_cli.output import out, path_text
-from myvlm_cli.show import describe_why
+from engine.core.notes import KEPT_DESCRIPTION_NOTES, NoteCode
+from engine.core.types import Status
+from myvlm_cli.explanation import describe_explanation
+from myvlm_cli.given import NO_PHOTOS
+from myvlm_cli.options import OutputChoice
+from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
+    from engine.captioning.caption import Described
     from engine.core.types import PhotoResult
     from engine.recognition.displaced import DisplacedConcept
 
@@ -16,109 +22,104 @@ NO_VLM_FOR_PHOTOS = (
     "no VLM for real photos is on this machine: writing names only (keywords, people, JSON), no descriptions."
     " To choose one: myvlm models"
 )
-_WORDS = {"unchanged": "up to date", "dry-run": "would change"}
+_WORDS = {Status.UNCHANGED: "up to date", Status.DRY_RUN: "would change"}
 
 
 @dataclass
 class Report:
-    """What was printed, and how many photos came to what.
+    """Prints the results of a run, and counts them for the summary.
 
-    has_vlm: False where the user asked for names only. untrained: ids of the concepts that the VLM has not learned;
-    unmentioned: the names of those among them that are in described photos.
+    has_vlm: False if the user asked for names only. untrained: ids of the concepts that the VLM has not learned;
+    unmentioned: the names of those among them that are in described photos. videos, live_halves: skipped files;
+    conflicts: photos with more than one XMP sidecar; kept: descriptions that myvlm did not write; names_only: photos
+    without a caption, unnamed: those among them without a name, too; removed: captions that were removed. warned:
+    whether the user knows that no VLM describes these photos.
     """
 
-    json: bool
-    jsonl: bool
+    output: OutputChoice
     show_all: bool = False
     has_vlm: bool = True
     untrained: set[str] = field(default_factory=set)
     unmentioned: set[str] = field(default_factory=set)
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[Status] = field(default_factory=Counter)
     videos: int = 0
-    live: int = 0
-    both: int = 0
+    live_halves: int = 0
+    conflicts: int = 0
     kept: int = 0
     names_only: int = 0
-    nobody: int = 0
+    unnamed: int = 0
     removed: int = 0
-    told: bool = False
+    warned: bool = False
     displaced: "list[DisplacedConcept]" = field(default_factory=list)
-    documents: list[dict[str, Any]] = field(default_factory=list)
+    documents: list[Document] = field(default_factory=list)
 
     def add(self, result: "PhotoResult") -> None:
-        """Print one result."""
+        """Count and print one result."""
+        extras = _extras_of(result)
         self._count(result)
-        document = describe_result(result)
-        if self.json:
-            self.documents.append(document)
-        elif self.jsonl:
-            out.json_line(document)
-        elif self.show_all or result.status != "unchanged":
-            self._print(document)
-        if result.status == "failed":
+        self._count_extras(extras)
+        if self.output.json:
+            self.documents.append(describe_result(result, extras))
+        elif self.output.jsonl:
+            out.json_line(describe_result(result, extras))
+        elif self.show_all or result.status is not Status.UNCHANGED:
+            self._print(result, extras)
+        if result.status is Status.FAILED:
             out.say(f"failed: {result.reason}")
         for note in result.notes:
-            out.detail(f"{document['file']}: {note}")
+            out.detail(f"{path_text(result.path)}: {note}")
 
-    def _print(self, document: dict[str, Any]) -> None:
-        names = ", ".join(c["name"] for c in document["concepts"])
-        text = document["caption"] or names or ("nobody recognised" if self.show_all else "")
-        if text and document["status"] not in ("failed", "skipped"):
-            out.text(f"{document['file']}: {text}")
-        for change in document["changes"] if document["status"] == "dry-run" else ():
-            if not change["property"].startswith("myvlm:") or out.settings.verbose:
-                out.text(f"  {change['property']}: {change['before']!r} -> {change['after']!r}")
+    def _print(self, result: "PhotoResult", extras: "Described") -> None:
+        names = ", ".join(m.name for m in result.matches)
+        text = result.caption or names or ("nothing recognised" if self.show_all else "")
+        if text and result.status not in (Status.FAILED, Status.SKIPPED):
+            out.text(f"{path_text(result.path)}: {text}")
+        for change in extras.changes if result.status is Status.DRY_RUN else ():
+            if not change.property.startswith("myvlm:") or out.settings.verbose:
+                out.text(f"  {change.property}: {change.before!r} -> {change.after!r}")
 
     def _count(self, result: "PhotoResult") -> None:
         from engine.captioning.caption import LIVE_HALF, VIDEO
-        from engine.core.notes import KEPT_DESCRIPTION_NOTES, NoteCode
 
-        self.counts[result.status] = self.counts.get(result.status, 0) + 1
+        self.counts[result.status] += 1
         self.videos += result.reason in (VIDEO, LIVE_HALF)
-        self.live += result.reason == LIVE_HALF
-        both = [note for note in result.notes if note.code is NoteCode.TWO_SIDECARS]
-        if both and not self.both:
-            out.warn(f"{path_text(result.path)}: {both[0]} (said once; -v says it of every photo)")
-        self.both += bool(both)
-        if result.status != "unchanged":
+        self.live_halves += result.reason == LIVE_HALF
+        conflicts = [note for note in result.notes if note.code is NoteCode.TWO_SIDECARS]
+        if conflicts and not self.conflicts:
+            out.warn(f"{path_text(result.path)}: {conflicts[0]} (shown once; -v shows it for every photo)")
+        self.conflicts += bool(conflicts)
+        if result.status is not Status.UNCHANGED:
             self.kept += any(note.code in KEPT_DESCRIPTION_NOTES for note in result.notes)
-        if result.caption is None and result.status in ("ok", "dry-run", "unchanged"):
-            if self.has_vlm and not self.told and result.status != "unchanged":
-                out.warn(NO_VLM_FOR_PHOTOS)
-                self.told = True
-            self.names_only += 1
-            self.nobody += not result.matches
-        elif result.caption is not None:
+        if result.caption is not None:
             self.unmentioned |= {m.name for m in result.matches if m.concept_id in self.untrained}
-        self.displaced += getattr(result, "displaced", ())
-        if getattr(result, "removed", None) is not None:
-            self.removed += 1
-            out.detail(f"{path_text(result.path)}: removed the caption {result.removed!r}")
+        elif result.status in (Status.OK, Status.DRY_RUN, Status.UNCHANGED):
+            self._count_names_only(result)
 
-    def summarise(self, vlm: str) -> None:
-        """Say how many photos came to what, and what the VLM in use has to learn."""
+    def _count_names_only(self, result: "PhotoResult") -> None:
+        if self.has_vlm and not self.warned and result.status is not Status.UNCHANGED:
+            out.warn(NO_VLM_FOR_PHOTOS)
+            self.warned = True
+        self.names_only += 1
+        self.unnamed += not result.matches
+
+    def _count_extras(self, extras: "Described") -> None:
+        self.displaced += extras.displaced
+        if extras.removed is not None:
+            self.removed += 1
+            out.detail(f"{path_text(extras.path)}: removed the caption {extras.removed!r}")
+
+    def finish(self, vlm: str) -> None:
+        """Print the JSON document, if the user asked for it, and the summary. vlm: the name of the VLM in use."""
+        if self.output.json:
+            out.json_document({"photos": self.documents, "summary": {str(s): n for s, n in self.counts.items()}})
         if not self.counts:
-            out.say("No photos found.")
+            out.say(NO_PHOTOS)
             return
-        counts = dict(self.counts)
-        if self.videos:
-            counts["skipped"] -= self.videos
-            live = f", {self.live} of them halves of Live Photos" if self.live else ""
-            out.say(f"{count(self.videos, 'video')} skipped{live}")
-        counts = {status: n for status, n in counts.items() if n}
-        if set(counts) == {"unchanged"}:
-            out.say(f"Nothing to do: {count(counts['unchanged'], 'photo')} up to date.")
-        elif counts:
-            out.say(", ".join(f"{n:,} {_WORDS.get(status, status)}" for status, n in sorted(counts.items())))
-        if self.names_only:
-            named = self.names_only - self.nobody
-            out.say(f"Names only: {count(named, 'photo')} with names, {self.nobody:,} with nobody recognised")
-        if self.removed:
-            out.say(
-                f"{count(self.removed, 'caption')} of an earlier run removed: they do not hold, and no VLM could"
-                " write another (-v lists them; myvlm undo brings them back)"
-            )
-        for line in self._displaced_lines():
+        self._tell_counts()
+        self._tell_names_only()
+        from engine.recognition.displaced import displaced_words
+
+        for line in displaced_words(self.displaced):
             out.warn(line)
         if self.unmentioned:
             names = sorted(self.unmentioned, key=str.casefold)
@@ -129,27 +130,47 @@ class Report:
         if self.kept:
             out.say(f"Kept {count(self.kept, 'description')} that myvlm did not write (-v lists them)")
 
-    def _displaced_lines(self) -> tuple[str, ...]:
-        from engine.recognition.displaced import displaced_words
+    def _tell_counts(self) -> None:
+        if self.videos:
+            live = f", {self.live_halves} of them parts of Live Photos" if self.live_halves else ""
+            out.say(f"{count(self.videos, 'video')} skipped{live}")
+        counts = self.counts - Counter({Status.SKIPPED: self.videos})
+        if set(counts) == {Status.UNCHANGED}:
+            out.say(f"Nothing to do: {count(counts[Status.UNCHANGED], 'photo')} up to date.")
+        elif counts:
+            out.say(", ".join(f"{n:,} {_WORDS.get(status, status)}" for status, n in sorted(counts.items())))
 
-        return displaced_words(self.displaced)
+    def _tell_names_only(self) -> None:
+        if self.names_only:
+            named = self.names_only - self.unnamed
+            out.say(f"Names only: {count(named, 'photo')} with names, {self.unnamed:,} with nothing recognised")
+        if self.removed:
+            out.say(
+                f"Removed {count(self.removed, 'caption')} of earlier runs: they are no longer correct, and no VLM here"
+                " can write new ones (-v lists them; myvlm undo restores them)"
+            )
 
 
-def describe_result(result: Any) -> dict[str, Any]:
-    """A photo's result as plain data."""
+def _extras_of(result: "PhotoResult") -> "Described":
+    """Return what only the results of captioned photos have; it is empty for other results."""
+    from engine.captioning.caption import Described
+
+    return result if isinstance(result, Described) else Described(result.path, result.status)
+
+
+def describe_result(result: "PhotoResult", extras: "Described") -> Document:
+    """Return a photo's result as JSON."""
     from engine.sidecars.json_sidecar import describe_match
 
-    whys = {w.concept.id: {"why": describe_why(w)} for w in getattr(result, "whys", ())}
+    explanations = {w.concept.id: {"why": describe_explanation(w)} for w in extras.whys}
     return {
         "file": path_text(result.path),
         "status": str(result.status),
         "caption": result.caption,
-        "concepts": [describe_match(m) | whys.get(m.concept_id, {}) for m in result.matches],
+        "concepts": [describe_match(m) | explanations.get(m.concept_id, {}) for m in result.matches],
         "sidecar": path_text(result.sidecars[0]) if result.sidecars else None,
-        "changes": [
-            {"property": c.property, "before": c.before, "after": c.after} for c in getattr(result, "changes", ())
-        ],
-        "pictures": [path_text(p) for p in getattr(result, "pictures", ())],
+        "changes": [{"property": c.property, "before": c.before, "after": c.after} for c in extras.changes],
+        "pictures": [path_text(p) for p in extras.pictures],
         "taken": result.facts.taken if result.facts else None,
         "reason": result.reason,
         "notes": [str(n) for n in result.notes],

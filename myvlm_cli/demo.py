@@ -3,20 +3,29 @@
 import shlex
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.core.errors import UsageError
 from myvlm_cli import options as o
-from myvlm_cli.output import out, path_text
+from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.tables import Column, print_table
 
+if TYPE_CHECKING:
+    from engine.core.types import Concept, PhotoResult
+    from engine.session import Session
+    from engine.storybook.album import Album
+
+Boxes = dict[str, dict[str, list[int]]]
+"""Boxes in whole pixels, by photo and name."""
 _MARK = ".myvlm-demo"
 _MADE = ("album", "home", "located", "rex", "mug", "anna")
-"""What a demo leaves in its folder; a second demo in the same folder starts by deleting these."""
+"""What a demo writes into its folder; a second demo in the same folder first deletes these."""
 _PINNED = ("--vlm", "storybook")
-"""What the printed commands need on a machine that has a better VLM."""
+"""The printed commands need this option on a machine that has a better VLM."""
 _QUESTIONS = (
     ("Rex", "What is Rex doing in the image?"),
     ("Anna", "What is Anna wearing in the image?"),
@@ -35,7 +44,7 @@ def demo(
 
     Example: myvlm demo
     """
-    began, folder = time.monotonic(), folder.expanduser().absolute()  # what is printed works in any folder
+    began, folder = time.monotonic(), folder.expanduser().absolute()  # so that the printed commands work in any folder
     _prepare(folder)
     from engine.session import Session, SessionOptions
 
@@ -46,11 +55,11 @@ def demo(
     answers = _ask(session, results)
     boxes = _locate(session, album)
     sheet = _sheet(results, folder)
-    _finish(album, results, answers, boxes, sheet, json=json, seconds=time.monotonic() - began)
+    outcome = _Outcome(results, answers, boxes, sheet)
+    _finish(album, outcome, json=json, seconds=time.monotonic() - began)
 
 
 def _prepare(folder: Path) -> None:
-    from engine.core.errors import UsageError
     from engine.core.files import make_private_folder
 
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
@@ -63,7 +72,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _step(text: str, *command: str | Path) -> None:
-    """Say what comes next, and the command that does the same."""
+    """Print what comes next, and the command that does the same."""
     out.say("")
     out.say(text)
     if command:
@@ -71,24 +80,24 @@ def _step(text: str, *command: str | Path) -> None:
 
 
 def _show(*command: str | Path) -> None:
-    """A command that can be pasted into a shell."""
+    """Print a command that can be pasted into a shell."""
     out.say(f"  $ {' '.join(shlex.quote(path_text(part) if isinstance(part, Path) else part) for part in command)}")
 
 
-def _draw(folder: Path, seed: int) -> Any:
+def _draw(folder: Path, seed: int) -> "Album":
     from engine.storybook.album import draw_album
 
     _step(f"Drawing an album of the storybook into {path_text(folder)}")
     album = draw_album(folder, seed)
     out.say(f"  {len(album.photos)} photos in album/, and reference photos of {', '.join(album.concept_folders)}")
-    _step("The demo keeps its concepts apart from yours. To repeat its commands, start with:")
+    _step("The demo keeps its concepts apart from yours. To repeat its commands, first run:")
     out.say(f"  $ export MYVLM_HOME={shlex.quote(path_text(folder / 'home'))}")
     return album
 
 
-def _learn(session: Any, album: Any, seed: int) -> None:
+def _learn(session: "Session", album: "Album", seed: int) -> None:
+    """Enrol and train the album's concepts."""
     from engine.concepts.enrol import enrol
-    from engine.training.train import Progress, train_concept
 
     seeded = ("--seed", str(seed))
     for name, photos in album.concept_folders.items():
@@ -96,25 +105,34 @@ def _learn(session: Any, album: Any, seed: int) -> None:
         done = enrol(session, name, [photos], seed=seed)
         for f in done.findings:
             out.say(f"  {f.path.name}: {f.found}")
-        out.say(f"  -> {done.concept.kind}, class word {done.concept.category}")
+        out.say(f"  -> {done.concept.kind}, category {done.concept.category}")
     _step("Training, so that sentences use the names", "myvlm", "train", "--all", *_PINNED, *seeded)
     for concept in session.store.all():
-        began = time.monotonic()
-        with out.progress(concept.name, session.vlm_config.training.steps, "steps") as bar:
-            for event in train_concept(session, concept, seed=seed):
-                if isinstance(event, Progress):
-                    bar.advance(f"{concept.name}  loss {event.cross_entropy:.3f}")
-        out.say(f"  {concept.name}: loss {event.loss:.3f} after {event.steps} steps, {time.monotonic() - began:.1f} s")
+        _train(session, concept, seed)
 
 
-def _caption(session: Any, album: Any) -> list[Any]:
+def _train(session: "Session", concept: "Concept", seed: int) -> None:
+    from engine.store.concepts import Embedding
+    from engine.training.train import Progress, train_concept
+
+    began = time.monotonic()
+    with out.progress(concept.name, session.vlm_config.training.steps, "steps") as bar:
+        for event in train_concept(session, concept, seed=seed):
+            if isinstance(event, Progress):
+                bar.advance(f"{concept.name}  loss {event.cross_entropy:.3f}")
+            elif isinstance(event, Embedding):
+                seconds = time.monotonic() - began
+                out.say(f"  {concept.name}: loss {event.loss:.3f} after {event.steps} steps, {seconds:.1f} s")
+
+
+def _caption(session: "Session", album: "Album") -> "list[PhotoResult]":
     from engine.captioning.caption import CaptionRequest, caption_photos
     from engine.photos.discovery import iter_photos
 
     _step("Captioning the album", "myvlm", "caption", album.folder, *_PINNED)
     photos = list(iter_photos([album.folder]))
     results = []
-    with out.progress("Captioning", len(photos)) as bar:
+    with out.progress("captioning", len(photos)) as bar:
         for result in caption_photos(session, photos, CaptionRequest()):
             results.append(result)
             bar.advance()
@@ -122,11 +140,11 @@ def _caption(session: Any, album: Any) -> list[Any]:
     return results
 
 
-def _ask(session: Any, results: list[Any]) -> list[dict[str, str]]:
+def _ask(session: "Session", results: "list[PhotoResult]") -> list[Document]:
     from engine.captioning.answer import answer_question
 
     _step("Asking")
-    found = []
+    answers: list[Document] = []
     for name, question in _QUESTIONS:
         photo = next((r.path for r in results if any(m.name == name for m in r.matches)), None)
         if photo is None:
@@ -134,17 +152,17 @@ def _ask(session: Any, results: list[Any]) -> list[dict[str, str]]:
         _show("myvlm", "ask", photo, question, *_PINNED)
         for reply in answer_question(session, [photo], question):
             out.say(f"  {reply.answer or reply.reason}")
-            found.append({"file": path_text(photo), "question": question, "answer": reply.answer or ""})
-    return found
+            answers.append({"file": path_text(photo), "question": question, "answer": reply.answer or ""})
+    return answers
 
 
-def _locate(session: Any, album: Any) -> dict[str, dict[str, list[int]]]:
+def _locate(session: "Session", album: "Album") -> Boxes:
     from engine.captioning.locate import locate_concept
 
     drawings = album.folder.parent / "located"
     _step("Locating", "myvlm", "locate", "Rex", album.folder, "--draw", drawings, *_PINNED)
     paths = [p.path for p in album.photos]
-    boxes: dict[str, dict[str, list[int]]] = {}
+    boxes: Boxes = {}
     for name in album.concept_folders:
         for location in locate_concept(session, name, paths, draw=drawings if name == "Rex" else None):
             if location.match:
@@ -153,52 +171,59 @@ def _locate(session: Any, album: Any) -> dict[str, dict[str, list[int]]]:
     return boxes
 
 
-def _sheet(results: list[Any], folder: Path) -> Path:
+def _sheet(results: "list[PhotoResult]", folder: Path) -> Path:
     from engine.captioning.contact_sheet import draw_contact_sheet
 
     return draw_contact_sheet(results, folder / "contact-sheet.png")
 
 
-def _finish(
-    album: Any,
-    results: list[Any],
-    answers: list[Any],
-    boxes: dict[str, Any],
-    sheet: Path,
-    *,
-    json: bool,
-    seconds: float,
-) -> None:
-    rows = [
-        {
-            "file": path_text(r.path),
-            "caption": r.caption,
-            "recognised": [m.name for m in r.matches],
-            "really": list(album.truth[r.path]),
-            "boxes": boxes.get(path_text(r.path), {}),
-        }
-        for r in results
-    ]
+@dataclass(frozen=True)
+class _Outcome:
+    """What the demo made of the album."""
+
+    results: "list[PhotoResult]"
+    answers: list[Document]
+    boxes: Boxes
+    sheet: Path
+
+
+def _finish(album: "Album", outcome: _Outcome, *, json: bool, seconds: float) -> None:
+    """Print the results, and what to do next."""
+    sheet = path_text(outcome.sheet)
     if json:
-        out.json_document({"photos": rows, "answers": answers, "sheet": path_text(sheet), "seconds": round(seconds, 1)})
+        photos = [_describe(album, outcome, r) for r in outcome.results]
+        document: Document = {"photos": photos, "answers": outcome.answers, "sheet": sheet}
+        out.json_document(document | {"seconds": round(seconds, 1)})
     else:
-        print_table(_COLUMNS, [_cells(r) for r in rows])
+        print_table(_COLUMNS, [_cells(album, outcome, r) for r in outcome.results])
     out.say("")
-    out.say(f"All of it in one picture: {path_text(sheet)}   ({seconds:.0f} s)")
-    out.say(f"To remove the demo: rm -r {shlex.quote(path_text(sheet.parent))}")
+    out.say(f"All results in one picture: {sheet}   ({seconds:.0f} s)")
+    out.say(f"To remove the demo: rm -r {shlex.quote(path_text(outcome.sheet.parent))}")
     out.say("Next, with your own photos and without the demo's MYVLM_HOME: myvlm add-concept NAME FOLDER")
 
 
 _COLUMNS = (
-    Column("photo", "photo"),
-    Column("caption", "caption", prose=True),
-    Column("recognised", "recognised", prose=True),
-    Column("really there", "really_there", prose=True),
-    Column("", "boxes"),
+    Column("photo"),
+    Column("caption", prose=True),
+    Column("recognised", prose=True),
+    Column("really_there", prose=True),
+    Column("boxes", only="pipe"),
 )
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    boxes = "; ".join(f"{name} {' '.join(map(str, box))}" for name, box in row["boxes"].items())
-    names, truth = (", ".join(row[key]) or "-" for key in ("recognised", "really"))
-    return (Path(row["file"]).name, row["caption"] or "", names, truth, boxes)
+def _describe(album: "Album", outcome: _Outcome, result: "PhotoResult") -> Document:
+    return {
+        "file": path_text(result.path),
+        "caption": result.caption,
+        "recognised": [m.name for m in result.matches],
+        "really": list(album.truth[result.path]),
+        "boxes": outcome.boxes.get(path_text(result.path), {}),
+    }
+
+
+def _cells(album: "Album", outcome: _Outcome, result: "PhotoResult") -> tuple[str, ...]:
+    found = outcome.boxes.get(path_text(result.path), {})
+    boxes = "; ".join(f"{name} {' '.join(map(str, box))}" for name, box in found.items())
+    names = ", ".join(m.name for m in result.matches) or "-"
+    truth = ", ".join(album.truth[result.path]) or "-"
+    return (result.path.name, result.caption or "", names, truth, boxes)

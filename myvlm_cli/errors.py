@@ -1,4 +1,4 @@
-"""Engine errors to words and exit codes: the only table of its kind."""
+"""Exit codes, and the only table that says which error has which."""
 
 from engine.core import errors
 
@@ -20,5 +20,5 @@ _CODES: tuple[tuple[type[errors.EngineError], int], ...] = (
 
 
 def exit_code(error: errors.EngineError) -> int:
-    """The exit code of an error: 1 photos failed, 2 usage, 3 environment, 4 locked."""
+    """Return the exit code of an error: 1 some photos failed, 2 wrong usage, 3 environment, 4 store locked."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), SOME_FAILED)

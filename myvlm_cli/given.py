@@ -1,12 +1,15 @@
-"""The photos and folders that a command is given. One rule for all commands: if none of the paths exists, nothing is
-done and the exit code is 2; if some are missing, the rest is done, each missing one is named, and the exit code is 1; a
-folder without photos is no error.
+"""Find the photos that a command was given as paths, folders and lists of files.
+
+All commands follow the same rule. If none of the paths exists, the command does nothing and its exit code is 2. If some
+are missing, it works on the others, names each missing path, and its exit code is 1. A folder without photos is not an
+error.
 """
 
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +22,15 @@ if TYPE_CHECKING:
     from engine.photos.discovery import FoundFile, Selection
 
 NO_PHOTOS = "No photos found."
-"""What is said of folders without photos."""
+"""The message about folders without photos."""
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos and videos that were asked for; every iteration searches the folders anew, as it reaches them. `missing`
-    paths are found as photos, too: reading them fails, and says so. `tally` is that of the last search.
+    """The photos and videos of some paths. Each iteration searches the folders again, one after the other.
+
+    missing: the paths that do not exist. Iteration yields them as photos; reading them then fails with a message.
+    tally: the files that the last search passed over.
     """
 
     given: tuple[Path, ...]
@@ -41,18 +46,21 @@ class Photos:
 
     @property
     def are_folders(self) -> bool:
-        """Whether these are whole folders: no list of files, and nothing left out."""
+        """Whether only folders were given, without --include, --since and --until."""
         return not self.selection.narrows and all(p.is_dir() for p in self.given)
 
     @property
     def folder(self) -> Path | None:
-        """The folder that holds all of them."""
+        """The deepest folder that holds all given paths; None if there is none."""
         from engine.store.calibrations import common_folder
 
         return common_folder(self.given)
 
     def count_onto(self, bar: Progress) -> None:
-        """Tell a progress bar how many files there are, counting beside the work. Dates would be read twice."""
+        """Count the files in a second thread, and report the number to a progress bar.
+
+        Nothing is counted with --since or --until: the dates of all photos would be read twice.
+        """
         if not bar.shown or self.selection.since or self.selection.until:
             return
 
@@ -71,10 +79,10 @@ class Photos:
 def find_photos(
     paths: list[Path] | None, files_from: Path | None, *, null: bool, selection: "Selection | None" = None
 ) -> Photos:
-    """What the command line and `--files-from` ask for. Loads nothing heavy: call it before anything that does.
+    """Find the photos of the paths on the command line and in `--files-from`. This loads no heavy module.
 
     Raises:
-        UsageError: nothing was given at all, or none of it exists.
+        UsageError: no paths were given, or none of them exists.
     """
     from engine.photos.selection import Selection
 
@@ -97,22 +105,52 @@ def _read_list(file: Path, *, null: bool) -> list[Path]:
 def gather_photos(
     paths: list[Path] | None, files_from: Path | None, *, null: bool, selection: "Selection | None" = None
 ) -> list[Path]:
-    """The photos that `find_photos` finds, without videos and RAW companions; says so when there are none.
+    """List the photos that `find_photos` finds, without videos and RAW companions, and say if there are none.
 
     Raises:
-        UsageError: nothing was given at all, or none of it exists.
+        UsageError: no paths were given, or none of them exists.
     """
-    found = find_photos(paths, files_from, null=null, selection=selection)
-    photos = [f.path for f in found if f.kind == "photo"]
-    if not photos:
+    photos = find_photos(paths, files_from, null=null, selection=selection)
+    files = [f.path for f in photos if f.kind == "photo"]
+    if not files:
         out.say(NO_PHOTOS)
-    tell_tally(found)
-    return photos
+    tell_tally(photos)
+    return files
+
+
+def make_selection(
+    include: list[str] | None, exclude: list[str] | None, since: str | None, until: str | None
+) -> "Selection":
+    """Make the engine's selection from --include, --exclude, --since and --until."""
+    from engine.photos.selection import Selection
+
+    return Selection(
+        tuple(include or ()),
+        tuple(exclude or ()),
+        read_day(since, option="--since", after=False),
+        read_day(until, option="--until", after=True),
+    )
+
+
+def read_day(text: str | None, *, option: str, after: bool) -> datetime | None:
+    """Read a date, or a date and time, in ISO 8601. `after` turns a plain date into the beginning of the next day.
+
+    Raises:
+        UsageError: the text is neither.
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as err:
+        raise UsageError(f"{option}: {text!r} is not a date (YYYY-MM-DD)", hint="Example: 2024-01-31.") from err
+    return moment + timedelta(days=1) if after and len(text) == len("2024-01-31") else moment
 
 
 def tell_tally(photos: Photos) -> None:
-    """Say once, after a search, what it passed over (`skipped: 3 .jxl`), and for how many photos `--since` and
-    `--until` used the file's time.
+    """Say after a search which files it passed over, such as `skipped: 3 .jxl`, and how many photos have no date.
+
+    --since and --until compare the modification time of the files of such photos.
     """
     unread = sorted(photos.tally.unread.items(), key=lambda item: (-item[1], item[0]))
     listed = ", ".join(f"{n:,} {ending}" for ending, n in unread if n)
@@ -121,11 +159,11 @@ def tell_tally(photos: Photos) -> None:
     undated = photos.tally.undated
     if undated:
         has = "photo has" if undated == 1 else "photos have"
-        out.say(f"{undated:,} {has} no date inside: --since and --until went by the file's modification time")
+        out.say(f"{undated:,} {has} no date inside: --since and --until used the file's modification time")
 
 
 def find_missing(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """The paths that do not exist.
+    """Return the paths that do not exist.
 
     Raises:
         UsageError: none of them exists.
@@ -138,8 +176,9 @@ def find_missing(paths: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def warn_of_missing(paths: Iterable[Path]) -> bool:
-    """Name each path that does not exist, for commands in which nothing else does; whether there is one. Then the exit
-    code is 1 when the rest is done.
+    """Warn about each path that does not exist, and return whether there is one: then the exit code is 1.
+
+    This is for commands whose results do not name missing photos.
 
     Raises:
         UsageError: none of them exists.
@@ -158,7 +197,7 @@ def _tell_missing(missing: tuple[Path, ...]) -> str:
 
 
 def _exists(path: Path) -> bool:
-    """Whether something of this name is there; a broken link is, and where nobody may look it may be."""
+    """Whether a path exists. A broken link does, and so may a path in a folder that cannot be read."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with NUL

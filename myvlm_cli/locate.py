@@ -1,116 +1,109 @@
 """`myvlm locate`."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from engine.core.types import Kind
+from engine.core.types import Kind, Status
 from engine.recognition.confidence import confidence, in_words, label
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
-from myvlm_cli.output import out, path_text
-from myvlm_cli.words import count
+from myvlm_cli.output import Document, out, path_text
+from myvlm_cli.sessions import warn_of_slow_faces
+from myvlm_cli.words import count, rounded
+
+if TYPE_CHECKING:
+    from engine.captioning.locate import LocateResult
+    from engine.core.types import Match
+
+
+@dataclass(frozen=True)
+class BoxChoice:
+    """Which box to print, and which pictures to save."""
+
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            help="Save copies with the box drawn: a folder, or for a single photo a file.", show_default=False
+        ),
+    ] = None
+    method: Annotated[
+        Literal["regions", "refer"],
+        typer.Option(help="regions: the region in which it was recognised. refer: the box that the VLM gives."),
+    ] = "regions"
+    explain: o.Explain = None
 
 
 def locate(
-    name: o.Name,
-    paths: o.Paths = None,  # type: ignore[assignment]
-    draw: Annotated[
-        Path | None,
-        typer.Option(help="Put copies with the box drawn here: a folder, or a file for one photo.", show_default=False),
-    ] = None,
-    method: Annotated[
-        Literal["regions", "refer"],
-        typer.Option(help="regions: where it was recognised. refer: the VLM says where."),
-    ] = "regions",
-    explain: o.Explain = None,
-    files_from: o.FilesFrom = None,
-    null: o.Null = False,
-    include: o.Include = None,
-    exclude: o.Exclude = None,
-    since: o.Since = None,
-    until: o.Until = None,
-    vlm: o.Vlm = None,
-    recogniser: o.Recogniser = None,
-    heads: o.Heads = "open-set",
-    allow_body: o.AllowBody = False,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    json: o.Json = False,
-    jsonl: o.JsonLines = False,
+    *, name: o.Name, choice: BoxChoice, photos: o.PhotoSelection, models: o.ModelChoice, output: o.OutputChoice
 ) -> None:
     """Find where a concept is in photos.
 
-    Prints the box of the region in which it was recognised, or with --method refer the VLM's, in pixels.
+    Prints the box, in pixels, of the region in which the concept was recognised, or with --method refer the VLM's box.
 
     Example: myvlm locate rex photo.jpg --draw rex.png
     """
     from engine.captioning.locate import locate_concept
     from engine.captioning.names_only import UNKNOWN_WORLD
 
-    selection = o.make_selection(include, exclude, since, until)
-    photos = o.gather_photos(paths, files_from, null=null, selection=selection)
-    session = o.open_session(
-        vlm, recogniser, device, dtype, heads=heads, allow_body=allow_body, create=False, names=(name,)
-    )
-    o.warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
-    failed, unknown, documents = False, 0, []
-    with out.progress("locating", len(photos)) as bar:
-        for location in locate_concept(session, name, photos, draw=draw, method=method, explain=explain):
-            failed = failed or location.status == "failed"
-            unknown += location.reason == UNKNOWN_WORLD
+    files = photos.gather()
+    session = models.open_session(create=False, names=(name,))
+    warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
+    results: list[LocateResult] = []
+    with out.progress("locating", len(files)) as bar:
+        for result in locate_concept(
+            session, name, files, draw=choice.draw, method=choice.method, explain=choice.explain
+        ):
             bar.advance()
-            documents.append(_report(location, method, json=json, jsonl=jsonl))
-    if json:
-        out.json_document({"concept": name, "photos": documents})
+            results.append(result)
+            _report(result, choice.method, output)
+    if output.json:
+        out.json_document({"concept": name, "photos": [_describe(r, choice.method) for r in results]})
+    unknown = sum(r.reason == UNKNOWN_WORLD for r in results)
     if unknown:
         out.warn(f"{count(unknown, 'photo')} without a box: no VLM for real photos is on this machine (myvlm models)")
-    raise typer.Exit(SOME_FAILED if failed else OK)
+    raise typer.Exit(SOME_FAILED if any(r.status is Status.FAILED for r in results) else OK)
 
 
-def _report(location: Any, method: str, *, json: bool, jsonl: bool) -> dict[str, Any]:
+def _report(result: "LocateResult", method: str, output: o.OutputChoice) -> None:
+    """Print one result; those for the JSON document are printed at the end."""
     from engine.captioning.names_only import UNKNOWN_WORLD
 
-    match = location.match
-    document = {
-        "file": path_text(location.path),
-        "status": str(location.status),
-        "method": method,
-        "box": list(location.box.rounded()) if location.box else None,
-        "width": location.size[0] if location.size else None,
-        "height": location.size[1] if location.size else None,
-        "score": round(match.score, 4) if match else None,
-        "confidence": _confidence(match),
-        "region": match.source if match else None,
-        "pictures": [path_text(p) for p in location.pictures],
-        "drawing": path_text(location.drawing) if location.drawing else None,
-        "reason": location.reason,
-        "notes": list(location.notes),
-        "seconds": round(location.seconds, 3),
-    }
-    if jsonl:
-        out.json_line(document)
-    elif not json and location.reason != UNKNOWN_WORLD:
-        where = (
-            " ".join(map(str, document["box"]))
-            if document["box"]
-            else str(location.reason).removeprefix(f"{location.path}: ")
-        )
-        out.text(f"{document['file']}: {where}{describe_confidence(match) if match else ''}")
-    for note in location.notes:
+    if output.jsonl:
+        out.json_line(_describe(result, method))
+    elif output.is_text and result.reason != UNKNOWN_WORLD:
+        reason = str(result.reason).removeprefix(f"{result.path}: ")
+        where = " ".join(map(str, result.box.rounded())) if result.box else reason
+        out.text(f"{path_text(result.path)}: {where}{_confidence_text(result.match) if result.match else ''}")
+    for note in result.notes:
         out.warn(note)
-    return document
 
 
-def _confidence(match: Any) -> float | None:
-    found = confidence(match.score, match.scale) if match else None
-    return None if found is None else round(found, 4)
+def _describe(result: "LocateResult", method: str) -> Document:
+    match = result.match
+    return {
+        "file": path_text(result.path),
+        "status": str(result.status),
+        "method": method,
+        "box": list(result.box.rounded()) if result.box else None,
+        "width": result.size[0] if result.size else None,
+        "height": result.size[1] if result.size else None,
+        "score": round(match.score, 4) if match else None,
+        "confidence": rounded(confidence(match.score, match.scale)) if match else None,
+        "region": match.source if match else None,
+        "pictures": [path_text(p) for p in result.pictures],
+        "drawing": path_text(result.drawing) if result.drawing else None,
+        "reason": result.reason,
+        "notes": list(result.notes),
+        "seconds": round(result.seconds, 3),
+    }
 
 
-def describe_confidence(match: Any) -> str:
-    """How sure a match is, for behind its box; one under its threshold is there because the user confirmed it."""
+def _confidence_text(match: "Match") -> str:
+    """Return how certain a match is, to follow its box. A match below its threshold was confirmed by the user."""
     if match.score < match.threshold:
         return " (confirmed by you)"
-    found, needed = in_words(match.scale, match.score, match.threshold)
-    return f" ({label(match.scale)} {found}, named from {needed})"
+    score, threshold = in_words(match.scale, match.score, match.threshold)
+    return f" ({label(match.scale)} {score}, named from {threshold})"

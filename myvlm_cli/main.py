@@ -1,4 +1,4 @@
-"""The `myvlm` command: parse, call one engine function, print."""
+"""The `myvlm` command: its main help, its list of commands, and the one place that turns errors into exit codes."""
 
 import signal
 import sys
@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError, NoSuchOption
+from typer._click.exceptions import UsageError as CommandLineError
 
 from engine import __version__
 from engine.core.errors import EngineError, is_out_of_memory
@@ -22,24 +23,22 @@ from myvlm_cli import (
     demo,
     doctor,
     evaluate,
-    history,
+    forget,
     locate,
     models,
     review,
+    runs,
     scan,
+    status,
     train,
 )
-from myvlm_cli.commands import App, suggest_option
+from myvlm_cli.commands import App
 from myvlm_cli.errors import INTERRUPTED, SOME_FAILED, exit_code
 from myvlm_cli.output import out
 from myvlm_cli.streams import guarded_streams
+from myvlm_cli.suggestions import suggest_option
 
-app = App(
-    name="myvlm",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = App(no_args_is_help=True)
 
 
 def _print_version(wanted: bool) -> None:
@@ -59,7 +58,7 @@ def common(
 
     Everything stays on this machine. Photo files are never changed; results go to sidecar files.
     """
-    if context.invoked_subcommand != "models":  # its `pull` is the one command that uses the network
+    if context.invoked_subcommand != "models":  # only `models pull` uses the network, and it decides so itself
         stay_offline()
 
 
@@ -69,24 +68,24 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None] | typer.Typer, str], ...] =
     (_CONCEPTS, "add-concept", add_concept.add_concept, "Enrol a person, pet or thing from photos"),
     (_CONCEPTS, "train", train.train, "Use a concept's name in captions"),
     (_CONCEPTS, "concepts", concepts.app, "List, show, rename and merge concepts"),
-    (_CONCEPTS, "forget", concepts.forget, "Delete a concept"),
+    (_CONCEPTS, "forget", forget.forget, "Delete a concept"),
     (_PHOTOS, "caption", caption.caption, "Caption photos and write sidecar files"),
     (_PHOTOS, "ask", ask.ask, "Ask a question about photos"),
     (_PHOTOS, "locate", locate.locate, "Find where a concept is in photos"),
     (_PHOTOS, "scan", scan.scan, "Index photos for future concepts"),
-    (_PHOTOS, "calibrate", calibrate.calibrate, "Set the thresholds on your own photos"),
-    (_SUGGESTIONS, "review", review.review, "List uncertain matches to decide"),
-    (_SUGGESTIONS, "confirm", decide.confirm, "Say that a concept is in a photo"),
-    (_SUGGESTIONS, "reject", decide.reject, "Say that a concept is not in a photo"),
-    (_SIDECARS, "status", history.status, "Show which photos need captioning"),
-    (_SIDECARS, "runs", history.runs, "List the runs that wrote sidecars"),
-    (_SIDECARS, "undo", history.undo, "Undo a run"),
+    (_PHOTOS, "calibrate", calibrate.calibrate, "Calibrate thresholds on your own photos"),
+    (_SUGGESTIONS, "review", review.review, "List suggestions to confirm or reject"),
+    (_SUGGESTIONS, "confirm", decide.confirm, "Confirm that a concept is in a photo"),
+    (_SUGGESTIONS, "reject", decide.reject, "Record that a concept is not in a photo"),
+    (_SIDECARS, "status", status.status, "Show which photos need captioning"),
+    (_SIDECARS, "runs", runs.runs, "List the runs that wrote sidecars"),
+    (_SIDECARS, "undo", runs.undo, "Undo a run"),
     (_MACHINE, "doctor", doctor.doctor, "Check this machine and suggest fixes"),
-    (_MACHINE, "models", models.app, "List the VLMs, and fetch one"),
-    (_MACHINE, "demo", demo.demo, "See it all work on drawn photos"),
+    (_MACHINE, "models", models.app, "List and download VLMs"),
+    (_MACHINE, "demo", demo.demo, "Try everything on drawn photos"),
     (_MACHINE, "evaluate", evaluate.evaluate, "Measure recall, false names and more"),
 )
-"""Section of the main help, name, what runs, and the summary there: under 45 characters, or it is cut at 80 columns."""
+"""Section of the main help, name, function or group, and summary (under 45 characters) of each command."""
 
 for _section, _name, _function, _summary in _COMMANDS:
     if isinstance(_function, typer.Typer):
@@ -100,7 +99,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line; the only place that turns errors into exit codes."""
+    """Run the command line of this process, and exit with its exit code."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     out.begin(sys.argv[1:])
@@ -109,6 +108,7 @@ def main() -> None:
 
 
 def _run() -> int:
+    """Run a command, print what went wrong, and return the exit code."""
     try:
         code = app(prog_name="myvlm", standalone_mode=False)
     except EngineError as err:
@@ -123,7 +123,7 @@ def _run() -> int:
     except typer.Abort:
         code = SOME_FAILED
         out.fail("stopped; nothing was changed", "", code, "Abort")
-    except Exception as err:  # of torch, ONNX Runtime, Python: each has a type of its own
+    except Exception as err:  # torch, ONNX Runtime and Python each raise another type when out of memory
         if not is_out_of_memory(err):
             raise
         from engine.vlms.memory import memory_fault
@@ -135,8 +135,8 @@ def _run() -> int:
 
 
 def _words(err: ClickException) -> tuple[str, str]:
-    """What is wrong with the command line, and what to do."""
-    context = getattr(err, "ctx", None)
+    """Return what is wrong with the command line, and what to do about it."""
+    context = err.ctx if isinstance(err, CommandLineError) else None
     if isinstance(err, NoSuchOption):
         return err.message, suggest_option(context, err.option_name)
     return err.format_message().replace("Value error, ", ""), f"See: {context.command_path} --help" if context else ""

@@ -5,21 +5,20 @@ from typing import Annotated
 import typer
 
 from myvlm_cli import options as o
+from myvlm_cli.completion import complete_concept
 from myvlm_cli.output import out
+from myvlm_cli.prompt import confirm
+from myvlm_cli.sessions import open_session
+from myvlm_cli.words import count
 
 Other = Annotated[
     str,
-    typer.Argument(help="The concept that becomes part of it.", autocompletion=o.complete_concept, show_default=False),
+    typer.Argument(help="The concept to merge into NAME.", autocompletion=complete_concept, show_default=False),
 ]
 
 
-def merge(
-    name: o.Name,
-    other: Other,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    json: o.Json = False,
-) -> None:
-    """Make two concepts one: NAME keeps its name and embedding and takes OTHER's references and decisions.
+def merge(*, name: o.Name, other: Other, yes: o.Yes = False, json: o.Json = False) -> None:
+    """Merge two concepts: NAME keeps its name and embedding, and takes OTHER's references and decisions.
 
     OTHER is deleted from the store; sidecars change when photos are captioned again.
 
@@ -27,15 +26,15 @@ def merge(
     """
     from engine.concepts.merge import merge_concepts
 
-    session = o.open_session(None, None, "auto", "auto", create=False)
+    session = open_session(create=False)
     kept, gone = session.store.get(name), session.store.get(other)
-    o.confirm(f"Make {gone.name} part of {kept.name}, and delete {gone.name}?", yes=yes)
-    done = merge_concepts(session, name, other)
-    for note in done.notes:
+    confirm(f"Merge {gone.name} into {kept.name}, and delete {gone.name}?", yes=yes)
+    merged = merge_concepts(session, name, other)
+    for note in merged.notes:
         out.warn(note)
     if json:
-        told = {"references_added": done.references, "decisions_added": done.decisions, "notes": list(done.notes)}
-        out.json_document({"name": done.concept.name, "gone": done.gone, **told})
+        counts = {"references_added": merged.references, "decisions_added": merged.decisions}
+        out.json_document({"name": merged.concept.name, "gone": merged.gone, **counts, "notes": list(merged.notes)})
     else:
-        came = f"{done.references} references and {done.decisions} decisions came over"
-        out.text(f"{done.gone} is {done.concept.name} now: {came}")
+        added = f"{count(merged.references, 'reference')} and {count(merged.decisions, 'decision')} added"
+        out.text(f"{merged.gone} is now part of {merged.concept.name}: {added}")

@@ -1,22 +1,27 @@
-"""`myvlm models`: list VLMs, download or convert one."""
+"""`myvlm models`: list, download and convert VLMs."""
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.core.errors import UsageError
 from myvlm_cli import options as o
 from myvlm_cli.commands import App
-from myvlm_cli.output import out
+from myvlm_cli.completion import complete_vlm
+from myvlm_cli.output import Document, out
 from myvlm_cli.tables import Column, print_table
+
+if TYPE_CHECKING:
+    from engine.vlms.config import VlmConfig
 
 app = App(invoke_without_command=True)
 
 
 @app.callback()
 def default(context: typer.Context, json: o.Json = False) -> None:
-    """List VLMs, download or convert one. Without a subcommand: list them.
+    """List, download and convert VLMs. Without a subcommand, list them.
 
     Example: myvlm models
     """
@@ -38,61 +43,62 @@ def _list(*, json: bool) -> None:
 
     stay_offline()
     from engine.vlms.config import list_configs
-    from engine.vlms.registry import find_weights
 
     configs = list_configs()
-    documents = [
-        {
-            "name": c.name,
-            "repo": c.repo_id,
-            "on_disk": find_weights(c) is not None,
-            "disk_gb": c.disk_gb,
-            "memory_gb": c.memory_gb,
-            "license": c.license,
-            "recogniser": c.recogniser,
-        }
-        for c in configs
-    ]
     if json:
-        out.json_document({"vlms": documents})
+        out.json_document({"vlms": [_describe(c) for c in configs]})
         return
-    print_table(_COLUMNS, [_cells(d, world=bool(c.world)) for d, c in zip(documents, configs, strict=True)])
-    out.say("Next: myvlm doctor says which of them this machine can run; myvlm models pull NAME downloads one.")
+    print_table(_COLUMNS, [_cells(c) for c in configs])
+    out.say("Next: myvlm doctor shows which of them this machine can run; myvlm models pull NAME downloads one.")
+
+
+def _describe(config: "VlmConfig") -> Document:
+    from engine.vlms.registry import find_weights
+
+    return {
+        "name": config.name,
+        "repo": config.repo_id,
+        "on_disk": find_weights(config) is not None,
+        "disk_gb": config.disk_gb,
+        "memory_gb": config.memory_gb,
+        "license": config.license,
+        "recogniser": config.recogniser,
+    }
 
 
 _COLUMNS = (
-    Column("VLM", "name"),
-    Column("for", "for"),
-    Column("on disk", "on_disk"),
-    Column("size", "", "right"),
-    Column("GPU", "", "right"),
-    Column("", "disk_gb"),
-    Column("", "gpu_gb"),
-    Column("", "repo"),
-    Column("licence", "license", prose=True),
+    Column("name"),
+    Column("for"),
+    Column("on_disk"),
+    Column("size", "right", only="terminal"),
+    Column("GPU", "right", only="terminal"),
+    Column("disk_gb", only="pipe"),
+    Column("gpu_gb", only="pipe"),
+    Column("repo", only="pipe"),
+    Column("license", prose=True),
 )
-"""Size and GPU memory in GB; the storybook VLMs need no GPU."""
+"""Size and GPU memory are in GB; the storybook VLMs need no GPU."""
 
 
-def _cells(document: dict[str, Any], *, world: bool) -> tuple[str, ...]:
-    d = document
-    size, gpu = f"{d['disk_gb']:g}", f"{d['memory_gb'].get('float16', 0):g}"
-    use, on_disk = "drawings" if world else "photos", "yes" if d["on_disk"] else "no"
+def _cells(config: "VlmConfig") -> tuple[str, ...]:
+    from engine.vlms.registry import find_weights
+
+    size, gpu = f"{config.disk_gb:g}", f"{config.memory_gb.get('float16', 0):g}"
     return (
-        d["name"],
-        use,
-        on_disk,
+        config.name,
+        "drawings" if config.world else "photos",
+        "no" if find_weights(config) is None else "yes",
         f"{size} GB",
         "-" if gpu == "0" else f"{gpu} GB",
         size,
         gpu,
-        d["repo"],
-        d["license"],
+        config.repo_id,
+        config.license,
     )
 
 
 @app.command("pull")
-def pull(name: Annotated[str, typer.Argument(help="A VLM's name or hub id.", autocompletion=o.complete_vlm)]) -> None:
+def pull(name: Annotated[str, typer.Argument(help="A VLM's name or hub id.", autocompletion=complete_vlm)]) -> None:
     """Download a VLM. This is the only command that uses the network.
 
     Example: myvlm models pull llava-1.6
@@ -100,7 +106,6 @@ def pull(name: Annotated[str, typer.Argument(help="A VLM's name or hub id.", aut
     from engine.core.paths import go_online
 
     go_online()
-    from engine.core.errors import UsageError
     from engine.vlms.config import find_config
     from engine.vlms.download import download_weights
     from engine.vlms.registry import CONVERTED, how_to_get
@@ -115,7 +120,7 @@ def pull(name: Annotated[str, typer.Argument(help="A VLM's name or hub id.", aut
 
 @app.command("convert")
 def convert_weights(
-    name: Annotated[str, typer.Argument(help="The VLM: minigpt-v2.", autocompletion=o.complete_vlm)],
+    name: Annotated[str, typer.Argument(help="The VLM: minigpt-v2.", autocompletion=complete_vlm)],
     vit: Annotated[Path, typer.Option("--vit", help="eva_vit_g.pth, the vision tower.")],
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="minigptv2_checkpoint.pth, projection and LoRA.")],
     llama: Annotated[Path, typer.Option("--llama", help="A folder with Llama-2-7b-chat-hf.")],
@@ -131,7 +136,6 @@ def convert_weights(
     from engine.core.paths import stay_offline
 
     stay_offline()
-    from engine.core.errors import UsageError
     from engine.vlms.config import find_config
     from engine.vlms.registry import CONVERTED, converted_folder
 

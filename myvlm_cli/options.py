@@ -1,128 +1,32 @@
-"""Options that several commands share, spelled once."""
+"""Options that several commands share, each spelled once: single ones as annotated types, groups as dataclasses.
 
-import sys
-from datetime import datetime, timedelta
+A group is a parameter of a command like any other; see `myvlm_cli.parameters`.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from myvlm_cli.given import NO_PHOTOS, Photos, find_missing, find_photos, gather_photos, tell_tally, warn_of_missing
+from myvlm_cli.completion import complete_concept, complete_concepts, complete_vlm
+from myvlm_cli.given import Photos, find_photos, gather_photos, make_selection
+from myvlm_cli.sessions import open_session
 
 if TYPE_CHECKING:
-    from engine.photos.selection import Selection
     from engine.session import Session
     from engine.sidecars.locate import Naming
-
-__all__ = ["NO_PHOTOS", "Photos", "find_missing", "find_photos", "gather_photos", "tell_tally", "warn_of_missing"]
-
+    from engine.sidecars.plan import SidecarOptions
 
 ADVANCED = "Advanced"
-"""Section of the help for options that few need."""
-
-
-def complete_concept(incomplete: str) -> list[str]:
-    """Concept names that start like this; reads the store without creating one."""
-    import sqlite3
-
-    from engine.core.paths import home
-
-    path = home() / "store.db"
-    if not path.is_file():
-        return []
-    try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.2) as db:
-            names = [row[0] for row in db.execute("select name from concepts order by key")]
-    except sqlite3.Error:
-        return []
-    # Shells and Typer drop what does not start with the typed letters, and names are found whatever their case.
-    return [incomplete + n[len(incomplete) :] for n in names if n.casefold().startswith(incomplete.casefold())]
-
-
-def complete_concepts(incomplete: str) -> list[str]:
-    """Comma-separated lists of concept names that start like this: the last name is completed."""
-    before, comma, last = incomplete.rpartition(",")
-    listed = {n.strip().casefold() for n in before.split(",")}
-    return [before + comma + n for n in complete_concept(last) if n.casefold() not in listed]
-
-
-def complete_vlm(incomplete: str) -> list[str]:
-    """Known VLM names that start like this."""
-    from engine.vlms.config import list_configs
-
-    return [c.name for c in list_configs() if c.name.startswith(incomplete)]
-
+"""The section of the help for options that few users need."""
 
 Name = Annotated[str, typer.Argument(help="The concept's name.", autocompletion=complete_concept, show_default=False)]
-Paths = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="[PATHS]...",
-        help="Photos and folders (searched through); - reads paths from stdin.",
-        show_default=False,
-    ),
-]
-FilesFrom = Annotated[
-    Path | None,
-    typer.Option("--files-from", help="Read paths from a file, one a line; - is stdin.", show_default=False),
-]
-Null = Annotated[
-    bool, typer.Option("--null", "-0", help="Paths read from a file end with NUL, as find -print0 writes.")
-]
-Vlm = Annotated[
-    str | None,
-    typer.Option(
-        "--vlm",
-        help="A VLM (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id or a folder; none for"
-        " names only. Default: the best that is on disk and fits.",
-        autocompletion=complete_vlm,
-        show_default=False,
-    ),
-]
-Recogniser = Annotated[
-    str | None,
-    typer.Option("--recogniser", help="dfn5b or storybook. Default: the VLM's own.", show_default=False),
-]
-Heads = Annotated[
-    Literal["open-set", "paper"],
-    typer.Option(
-        "--heads",
-        help="open-set: calibrated on your photos, with a maybe. paper: the fixed thresholds of the MyVLM paper.",
-        rich_help_panel=ADVANCED,
-    ),
-]
-AllowBody = Annotated[
-    bool,
-    typer.Option(
-        "--allow-body",
-        help="Where no face shows, name people by body and clothes, too. Clothes change: only for the photos of one"
-        " event, with references from it.",
-    ),
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, …", rich_help_panel=ADVANCED)]
-Dtype = Annotated[
-    Literal["auto", "float32", "float16", "bfloat16"],
-    typer.Option("--dtype", help="Number format of the models.", rich_help_panel=ADVANCED),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-JsonLines = Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line, as results come.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Seed = Annotated[
-    int,
-    typer.Option(
-        "--seed", help="Seed of everything random; the same seed gives the same result.", rich_help_panel=ADVANCED
-    ),
+    int, typer.Option("--seed", help="Random seed; the same seed gives the same result.", rich_help_panel=ADVANCED)
 ]
-Concepts = Annotated[
-    str | None,
-    typer.Option(
-        "--concepts",
-        help="Comma-separated names. Default: all concepts.",
-        autocompletion=complete_concepts,
-        show_default=False,
-    ),
-]
-
-
 Explain = Annotated[
     Path | None,
     typer.Option(
@@ -134,105 +38,237 @@ Explain = Annotated[
 ]
 
 
-NoConcepts = Annotated[bool, typer.Option("--no-concepts", help="Caption as the plain VLM does, without names.")]
-Include = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--include",
-        metavar="GLOB",
-        help="Only files that match, such as '2024/*.jpg'; may be repeated.",
-        show_default=False,
-    ),
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude", metavar="GLOB", help="No files or folders that match; may be repeated.", show_default=False
-    ),
-]
-Since = Annotated[
-    str | None,
-    typer.Option("--since", metavar="DATE", help="Only photos taken on or after 2024-01-31.", show_default=False),
-]
-Until = Annotated[
-    str | None,
-    typer.Option("--until", metavar="DATE", help="Only photos taken on or before 2024-12-31.", show_default=False),
-]
-SidecarNaming = Annotated[
-    Literal["auto", "ext", "stem"],
-    typer.Option(
-        "--sidecar-naming",
-        help="ext: photo.jpg.xmp. stem: photo.xmp, as Adobe's programs call it. auto: the one that is there, else ext.",
-    ),
-]
-SidecarDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--sidecar-dir",
-        metavar="FOLDER",
-        help="Keep sidecars under this folder instead of beside the photos, for libraries that cannot be written.",
-        show_default=False,
-    ),
-]
+@dataclass(frozen=True)
+class OutputChoice:
+    """The form in which results are printed: text, one JSON document, or JSON lines."""
+
+    json: Json = False
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per line, as results arrive.")] = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether results are printed as text for people."""
+        return not (self.json or self.jsonl)
 
 
-def open_session(
-    vlm: str | None,
-    recogniser: str | None,
-    device: str,
-    dtype: str,
-    *,
-    heads: Literal["open-set", "paper"] = "open-set",
-    allow_body: bool = False,
-    create: bool = True,
-    names: tuple[str, ...] | None = None,
-) -> "Session":
-    """A session with the user's choices; no model is loaded yet. `create` False makes no data folder; `names` are the
-    concepts that the command is about.
+@dataclass(frozen=True)
+class PhotoSelection:
+    """The photos and folders that a command works on, and which files of the folders it takes."""
 
-    Raises:
-        UsageError: there is no such VLM or recogniser, or bodies were allowed with the paper's heads, which know faces
-            only.
-        ConceptError: a name is unknown.
-        EnvironmentFault: there is no such GPU.
-    """
-    from engine.session import Session, SessionOptions
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATHS]...",
+            help="Photos and folders, including subfolders; - reads paths from stdin.",
+            show_default=False,
+        ),
+    ] = None
+    files_from: Annotated[
+        Path | None,
+        typer.Option("--files-from", help="Read paths from a file, one per line; - is stdin.", show_default=False),
+    ] = None
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Paths read from a file end with NUL, as find -print0 writes them.")
+    ] = False
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--include",
+            metavar="GLOB",
+            help="Only files that match, such as '2024/*.jpg'; may be repeated.",
+            show_default=False,
+        ),
+    ] = None
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude", metavar="GLOB", help="Skip files and folders that match; may be repeated.", show_default=False
+        ),
+    ] = None
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="DATE", help="Only photos taken on or after this date: 2024-01-31.", show_default=False
+        ),
+    ] = None
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until", metavar="DATE", help="Only photos taken on or before this date: 2024-12-31.", show_default=False
+        ),
+    ] = None
 
-    session = Session(SessionOptions(vlm, recogniser, device, dtype, heads, allow_body), create=create)
-    if vlm:
-        _ = session.vlm_config  # unknown names are refused now, not when models are loaded
-    if recogniser:
-        _ = session.recogniser_config
-    if device not in ("auto", "cpu"):
-        _ = session.device
-    if names:
-        session.store.select(names)
-    if allow_body:
-        _check_bodies(session)
-    return session
+    @property
+    def is_given(self) -> bool:
+        """Whether any of these options was used."""
+        return any((self.paths, self.files_from, self.include, self.exclude, self.since, self.until))
+
+    def find(self) -> Photos:
+        """Find the photos and videos; see `given.find_photos`."""
+        selection = make_selection(self.include, self.exclude, self.since, self.until)
+        return find_photos(self.paths, self.files_from, null=self.null, selection=selection)
+
+    def gather(self) -> list[Path]:
+        """List the photos alone; see `given.gather_photos`."""
+        selection = make_selection(self.include, self.exclude, self.since, self.until)
+        return gather_photos(self.paths, self.files_from, null=self.null, selection=selection)
 
 
-def _check_bodies(session: "Session") -> None:
-    """Refuse bodies with the paper's heads, and say where nobody's body is known."""
-    from engine.core.errors import UsageError
-    from engine.recognition.bodies import load_bodies
-    from myvlm_cli.output import out
+@dataclass(frozen=True)
+class ConceptChoice:
+    """The concepts that a command looks for."""
 
-    if session.choices.heads == "paper":
-        raise UsageError("the paper's heads know people by their faces only", hint="Leave out --allow-body.")
-    if not load_bodies(session.store, session.recogniser_config, session.recognition):
-        out.warn(
-            "--allow-body changes nothing: nobody's body is known. A recogniser with an object detector"
-            f" keeps it when people are enrolled ({session.recogniser_config.name} has"
-            f" {'one: add the people again' if session.recogniser_config.detector else 'none'})"
+    concepts: Annotated[
+        str | None,
+        typer.Option(
+            "--concepts",
+            help="Comma-separated names. Default: all concepts.",
+            autocompletion=complete_concepts,
+            show_default=False,
+        ),
+    ] = None
+    only: Annotated[
+        bool,
+        typer.Option(
+            "--only", help="With --concepts: also remove the names of all other concepts that earlier runs wrote."
+        ),
+    ] = False
+    no_concepts: Annotated[
+        bool, typer.Option("--no-concepts", help="Use no concepts: caption as the plain VLM does, without names.")
+    ] = False
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The chosen names: None for all concepts, () for none.
+
+        Raises:
+            UsageError: --concepts holds no name.
+        """
+        return () if self.no_concepts else split_names(self.concepts)
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """The VLM and the recogniser to use, how concepts are recognised, and where the models run."""
+
+    vlm: Annotated[
+        str | None,
+        typer.Option(
+            "--vlm",
+            help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id or a"
+            " folder; none writes names only. Default: the best one on disk that fits this machine.",
+            autocompletion=complete_vlm,
+            show_default=False,
+        ),
+    ] = None
+    recogniser: Annotated[
+        str | None,
+        typer.Option(
+            "--recogniser",
+            help="Recogniser to use: dfn5b or storybook. Default: the one that belongs to the VLM.",
+            show_default=False,
+        ),
+    ] = None
+    heads: Annotated[
+        Literal["open-set", "paper"],
+        typer.Option(
+            "--heads",
+            help="open-set: thresholds calibrated on your photos, with suggestions. paper: the fixed thresholds of the"
+            " MyVLM paper.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = "open-set"
+    allow_body: Annotated[
+        bool,
+        typer.Option(
+            "--allow-body",
+            help="Where no face is visible, recognise people by body and clothes. Because clothes change, use it only"
+            " for photos of one event, with reference photos from that event.",
+        ),
+    ] = False
+    device: Annotated[
+        str, typer.Option("--device", help="Where models run: auto, cpu, cuda, cuda:1, …", rich_help_panel=ADVANCED)
+    ] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "float16", "bfloat16"],
+        typer.Option("--dtype", help="Number format of the models.", rich_help_panel=ADVANCED),
+    ] = "auto"
+
+    def open_session(self, *, create: bool = True, names: tuple[str, ...] | None = None) -> "Session":
+        """Open a session with these models; see `sessions.open_session`."""
+        return open_session(
+            self.vlm,
+            self.recogniser,
+            self.device,
+            self.dtype,
+            heads=self.heads,
+            allow_body=self.allow_body,
+            create=create,
+            names=names,
         )
 
 
+@dataclass(frozen=True)
+class SidecarChoice:
+    """What is written to sidecars, what they are called, and where they are."""
+
+    on_existing: Annotated[
+        Literal["keep", "replace-all"],
+        typer.Option(
+            "--on-existing",
+            help="What to do with a description that myvlm did not write: keep it, or replace it (undo restores it).",
+        ),
+    ] = "keep"
+    hierarchy: Annotated[
+        bool,
+        typer.Option("--hierarchy", help="Write hierarchical keywords (People|Anna) even where there are none yet."),
+    ] = False
+    regions: Annotated[
+        Literal["none", "people", "all"],
+        typer.Option(
+            "--regions",
+            help="Regions to write. people: faces. all: pets as well, which digiKam and Immich take for people.",
+        ),
+    ] = "none"
+    sidecar_naming: Annotated[
+        Literal["auto", "ext", "stem"],
+        typer.Option(
+            "--sidecar-naming",
+            help="ext: photo.jpg.xmp. stem: photo.xmp, as in Adobe programs. auto: the one that exists, else ext.",
+        ),
+    ] = "auto"
+    sidecar_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--sidecar-dir",
+            metavar="FOLDER",
+            help="Keep sidecars under this folder instead of beside the photos, for read-only libraries.",
+            show_default=False,
+        ),
+    ] = None
+
+    @property
+    def naming(self) -> "Naming":
+        """What sidecars are called, and the folder that holds them."""
+        from engine.sidecars.locate import Naming
+
+        return Naming(self.sidecar_naming, self.sidecar_dir.expanduser().absolute() if self.sidecar_dir else None)
+
+    @property
+    def content(self) -> "SidecarOptions":
+        """What is written to sidecars."""
+        from engine.sidecars.plan import RegionChoice, SidecarOptions
+        from engine.sidecars.xmp import Policy
+
+        policy = Policy(replace_all=self.on_existing == "replace-all", hierarchy=self.hierarchy)
+        return SidecarOptions(policy, RegionChoice(self.regions))
+
+
 def split_names(text: str | None) -> tuple[str, ...] | None:
-    """`a,b` as names; None stays None.
+    """Split `a,b` into names; None stays None.
 
     Raises:
-        UsageError: there is no name in the text (a script's empty variable must not mean "no names").
+        UsageError: the text holds no name. A script's empty variable must not mean "no names".
     """
     if text is None:
         return None
@@ -242,78 +278,3 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
 
         raise UsageError("--concepts holds no name", hint="Leave it out for all concepts; --no-concepts for none.")
     return names
-
-
-def read_day(text: str | None, *, option: str, after: bool) -> datetime | None:
-    """A date, or date and time, in ISO 8601; `after` turns a plain date into the beginning of the next day.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as err:
-        from engine.core.errors import UsageError
-
-        raise UsageError(f"{option}: {text!r} is not a date (YYYY-MM-DD)", hint="Example: 2024-01-31.") from err
-    return moment + timedelta(days=1) if after and len(text) == len("2024-01-31") else moment
-
-
-def make_selection(
-    include: list[str] | None, exclude: list[str] | None, since: str | None, until: str | None
-) -> "Selection":
-    """Which files of the folders to take."""
-    from engine.photos.selection import Selection
-
-    return Selection(
-        tuple(include or ()),
-        tuple(exclude or ()),
-        read_day(since, option="--since", after=False),
-        read_day(until, option="--until", after=True),
-    )
-
-
-def make_naming(style: Literal["auto", "ext", "stem"], folder: Path | None) -> "Naming":
-    """What sidecars are called and where they are."""
-    from engine.sidecars.locate import Naming
-
-    return Naming(style, folder.expanduser().absolute() if folder else None)
-
-
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask whether to go on, unless the user said `yes` on the command line.
-
-    Raises:
-        UsageError: there is no terminal to ask on.
-        Abort: the answer is no.
-    """
-    if yes:
-        return
-    from engine.core.errors import UsageError
-    from myvlm_cli.output import escaped
-
-    if not sys.stdin.isatty():
-        raise UsageError(f"no terminal to ask on: {question}", hint="To answer yes, add --yes.")
-    print(f"{escaped(question)} [y/N] ", end="", file=sys.stderr, flush=True)  # typer.confirm writes to stdout, too
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise typer.Abort
-
-
-def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> None:
-    """Say how to get faces onto the GPU when ONNX Runtime lost its CUDA provider. `people` says whether
-    faces will be looked for; by default, whether anybody is enrolled.
-    """
-    from engine.core.types import Kind
-    from myvlm_cli.output import out
-
-    if people is None:
-        people = any(c.kind is Kind.PERSON for c in session.store.all())
-    if not people or session.device.type != "cuda":
-        return
-    from engine.diagnostics import ONNX_REPAIR
-    from engine.session import faces_can_use_cuda
-
-    if not faces_can_use_cuda():
-        out.warn(f"faces run on the CPU: ONNX Runtime has no CUDA provider. Run: {ONNX_REPAIR}")

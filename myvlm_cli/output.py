@@ -1,35 +1,38 @@
-r"""The only writer: data to stdout, everything meant for people to stderr.
+r"""Write all output of the command line: data to stdout, messages for people to stderr.
 
-Control characters in file names, captions and all other text from outside appear as escapes (`\x1b`), on a terminal
-and in a pipe alike; JSON has them as JSON escapes.
+Control characters in file names, captions and other text from outside appear as escapes (`\x1b`), on a terminal and in
+a pipe. JSON has them as JSON escapes.
 """
 
 import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from myvlm_cli.errors import ENVIRONMENT, OK, SOME_FAILED
 from myvlm_cli.progress import Progress, is_live
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What terminals obey or break lines at: C0, DEL and C1, line and paragraph separators, bidirectional overrides."""
+"""Characters that terminals act on: C0, DEL and C1, line and paragraph separators, bidirectional overrides."""
 _CONTROL_BUT_TABS = re.compile(_CONTROL.pattern.replace("\x00-\x1f", "\x00-\x08\x0a-\x1f"))
 _CONTROL_IN_JSON = re.compile(_CONTROL.pattern.replace("\x00-\x1f", ""))
-"""json.dumps escapes C0; what it leaves of C0 is the line ends of its own."""
+"""`json.dumps` escapes C0 in texts; the C0 characters left in its output are its own line ends."""
+
+Document = dict[str, object]
+"""A JSON object."""
 
 
 @dataclass
 class Settings:
-    """How talkative this run is, and whether it was asked for JSON."""
+    """How much this run prints, and whether the user asked for JSON."""
 
     quiet: bool = False
     verbose: bool = False
@@ -39,15 +42,18 @@ class Settings:
 
 @dataclass
 class Output:
-    """Writes one command's results as text, as one JSON document, or as JSON lines."""
+    """Writes one command's results as text, as one JSON document, or as JSON lines.
+
+    lost: why stdout cannot be written; "" while it can.
+    """
 
     settings: Settings = field(default_factory=Settings)
-    lost: str = ""  # why stdout cannot be written, once that is known
+    lost: str = ""
     _has_document: bool = False
     _progress: Progress | None = None
 
     def begin(self, arguments: Iterable[str]) -> None:
-        """Start anew, for a command line: errors of its options are told as it asks, too."""
+        """Start with a command line. Errors in its options are already printed as it asks for, such as in JSON."""
         options = set()
         for argument in arguments:
             if argument == "--":
@@ -57,73 +63,74 @@ class Output:
         self.lost, self._has_document, self._progress = "", False, None
 
     def lose(self, reason: str) -> None:
-        """Take note that stdout cannot be written: the work goes on, and `finish` says so."""
+        """Note that stdout cannot be written. The work continues; `finish` reports it."""
         self.lost = self.lost or reason
 
     def help(self, text: str) -> None:
-        """The help that a command without arguments prints."""
+        """Print the help of a command that was called without arguments."""
         self._write(text + "\n", sys.stderr)
 
     def finish(self, code: int) -> int:
-        """The exit code, when all is printed: 3 when stdout could not be written."""
+        """Return the exit code at the end of a run: 3 if stdout could not be written."""
         if not self.lost or code not in (OK, SOME_FAILED):
             return code
         self._print(f"error: nothing can be printed on stdout: {self.lost}", sys.stderr)
         return ENVIRONMENT
 
     def console(self) -> "Console":
-        """Rich's console on stderr; it honours NO_COLOR and knows whether stderr is a terminal."""
+        """Return Rich's console on stderr; it honours NO_COLOR and knows whether stderr is a terminal."""
         from rich.console import Console
 
         return Console(stderr=True, quiet=self.settings.quiet, highlight=False)
 
     def say(self, text: str) -> None:
-        """A line for people; nothing with --quiet."""
+        """Print a line for people, unless --quiet is set."""
         if not self.settings.quiet:
             self._print(text, sys.stderr)
 
     def detail(self, text: str) -> None:
-        """A line for people who asked for more with --verbose."""
+        """Print a line for people if --verbose is set."""
         if self.settings.verbose:
             self.say(text)
 
     def warn(self, text: str) -> None:
-        """A warning; --quiet does not silence it."""
+        """Print a warning, also with --quiet."""
         self._print(f"warning: {text}", sys.stderr)
 
     def fail(self, message: str, hint: str, code: int, kind: str) -> None:
-        """Why the command ended: for people with what to do next, and as JSON when that was asked for. `kind` is the
-        name of the error's class.
+        """Print why the command failed and what to do about it, and the same as JSON if the user asked for JSON.
+
+        kind: the name of the error's class.
         """
         self._print(f"error: {message}", sys.stderr)
         if hint:
             self._print(f"  {hint}", sys.stderr)
         document = {"error": {"message": message, "hint": hint or None, "code": code, "type": kind}}
         if self.settings.json:
-            if not self._has_document:  # one document and no more
+            if not self._has_document:  # never more than one document
                 self.json_document(document)
         elif self.settings.jsonl:
             self.json_line(document)
 
     def text(self, line: str) -> None:
-        """A line of data."""
+        """Print a line of data."""
         self._print(line, sys.stdout)
 
     def row(self, cells: Iterable[str]) -> None:
-        """A line of tab-separated data; tabs in a cell appear as escapes."""
+        """Print a line of tab-separated data; tabs in a cell become escapes."""
         self.text("\t".join(map(escaped, cells)))
 
-    def json_line(self, value: Any) -> None:
-        """One value on one line."""
+    def json_line(self, value: Mapping[str, object]) -> None:
+        """Print one JSON object on one line."""
         self._write(_json(value, None) + "\n", sys.stdout)
 
-    def json_document(self, value: Any) -> None:
-        """One document."""
+    def json_document(self, value: Mapping[str, object]) -> None:
+        """Print one JSON document."""
         self._has_document = True
         self._write(_json(value, 2) + "\n", sys.stdout)
 
     def table(self, table: "Table") -> None:
-        """A table on stdout, for people who asked for no JSON."""
+        """Print a table."""
         from rich.console import Console
 
         for column in table.columns:
@@ -134,7 +141,7 @@ class Output:
         self._write(captured.get(), sys.stdout)
 
     def block(self, text: str) -> None:
-        """Lines of data that myvlm laid out itself; line ends stay, other control characters are escaped."""
+        """Print several lines of data; line ends stay, other control characters become escapes."""
         for line in text.split("\n"):
             self.text(line)
 
@@ -155,8 +162,10 @@ class Output:
 
     @contextmanager
     def progress(self, label: str, total: int | None, unit: str = "photos") -> Iterator[Progress]:
-        """Show how far a long run is: a line on a terminal's stderr, under what is printed meanwhile, with steps a
-        second and the time that is left; elsewhere a line every 30 seconds; nothing with --quiet.
+        """Show the progress of a long run: steps per second and the time left.
+
+        On a terminal this is one line on stderr, below what is printed meanwhile; elsewhere a line every 30 seconds;
+        with --quiet nothing.
         """
         quiet = self.settings.quiet
         bar = Progress(escaped(label), total, unit, None if quiet else self.say, is_live(quiet))
@@ -169,7 +178,7 @@ class Output:
             self._progress = outer
 
 
-def _json(value: Any, indent: int | None) -> str:
+def _json(value: Mapping[str, object], indent: int | None) -> str:
     text = json.dumps(value, ensure_ascii=not _is_utf8(sys.stdout), indent=indent)
     return _CONTROL_IN_JSON.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
 
@@ -179,13 +188,13 @@ def _is_utf8(stream: TextIO) -> bool:
 
 
 def printable(text: str, stream: TextIO) -> str:
-    """Text that any terminal encoding takes; bytes of names that are not UTF-8 appear as escapes."""
+    """Return text that a stream's encoding can represent; other characters become escapes."""
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def escaped(text: str) -> str:
-    r"""Text on one line, in which control characters appear as Python writes them: `\n`, `\x1b`, `\u202e`."""
+    r"""Return text on one line, with control characters as Python escapes: `\n`, `\x1b`, `\u202e`."""
     return _CONTROL.sub(_escape, text)
 
 
@@ -193,8 +202,8 @@ def _escape(match: re.Match[str]) -> str:
     return ascii(match[0])[1:-1]
 
 
-def _escaped_cell(cell: Any) -> Any:
-    """A cell of a table. Rich's texts keep their style; what is neither text nor a string is our own."""
+def _escaped_cell(cell: "RenderableType") -> "RenderableType":
+    """Return a cell of a table with escapes; a Rich text keeps its style."""
     from rich.text import Text
 
     if isinstance(cell, Text) and _CONTROL.search(cell.plain):
@@ -203,7 +212,7 @@ def _escaped_cell(cell: Any) -> Any:
 
 
 def path_text(path: os.PathLike[str]) -> str:
-    """A path for output; bytes that are not UTF-8 appear as escapes."""
+    """Return a path for output; bytes that are not UTF-8 become escapes."""
     return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""How far a long run is: a line that moves on a terminal, a line now and then elsewhere."""
+"""Show the progress of a long run: one moving line on a terminal, a line every 30 seconds elsewhere."""
 
 import os
 import shutil
@@ -11,28 +11,30 @@ from dataclasses import dataclass, field
 
 _REDRAW_SECONDS = 0.2
 _PLAIN_SECONDS = 30.0
-"""Where there is no terminal: seconds between two lines; shorter runs print none."""
+"""Seconds between two lines where there is no terminal; shorter runs print none."""
 _LONG_SECONDS = 30.0
-"""A run that will take longer is announced with its number of photos, speed and time."""
+"""A run that will take longer than this is announced with its number of photos, speed and duration."""
 _FIRST = 3
 _FIRST_SECONDS = 2.0
-"""The speed is measured on at least so many photos, for at least so long."""
+"""The speed is measured on at least this many photos, for at least this long."""
 _WINDOW_SECONDS = 60.0
-"""The speed is that of the last minute: photos that are up to date are fast, others are not."""
+"""The speed is that of the last minute, because photos that are up to date take less time than others."""
 _BURST_SECONDS = 0.25
 _BAR_WIDTH = 20
 CLEAR = "\r\x1b[2K"
 
 
 def is_live(quiet: bool) -> bool:
-    """Whether a line on stderr can be drawn again and again."""
+    """Whether a line on stderr can be redrawn."""
     return not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 @dataclass
 class Progress:
-    """Counts steps. `say` prints a line for people; with `live` a line is drawn on stderr, else `say` is called every
-    30 seconds; with neither nothing is shown and `shown` is False.
+    """Counts steps and shows how many are done.
+
+    say: prints a line for people; None if nothing is to be shown. live: redraw one line on stderr; otherwise `say` is
+    called every 30 seconds.
     """
 
     label: str = ""
@@ -54,24 +56,24 @@ class Progress:
 
     @property
     def shown(self) -> bool:
-        """Whether anybody sees it, so that counting beside the work is worth it."""
+        """Whether progress is shown, so that it is worth counting the steps."""
         return self.say is not None
 
     @property
     def stopped(self) -> bool:
-        """Whether the run is over."""
+        """Whether the run has ended."""
         return self._stop.is_set()
 
     def expect(self, more: int) -> None:
-        """So many steps more are to come than was known."""
+        """Add steps to the expected total."""
         self.total = (self.total or 0) + more
 
     def count_done(self) -> None:
-        """All steps are counted: from now on the time that is left can be told."""
+        """Note that all steps are counted: from now on the time left can be computed."""
         self.counted = True
 
     def advance(self, label: str | None = None) -> None:
-        """One step further."""
+        """Count one step, and show it."""
         self.done += 1
         self.label = label or self.label
         if self.say is None:
@@ -84,7 +86,7 @@ class Progress:
             self.say(self._plain())
 
     def _remember(self, now: float) -> None:
-        """Note what is done. What comes at once, as a batch does, is one note."""
+        """Record how much is done at a time. Steps that come at once, as in a batch, are one record."""
         if self._past and now - self._past[-1][0] < _BURST_SECONDS:
             now, _ = self._past.pop()
         self._past.append((now, self.done))
@@ -92,7 +94,7 @@ class Progress:
             self._past.popleft()
 
     def _announce(self, now: float) -> None:
-        """Say once, at the beginning of a long run, how many photos there are and how long they will take."""
+        """Say once, near the beginning of a long run, how many photos there are and how long they will take."""
         left, measured = self.seconds_left(), now - self._past[0][0]
         if self._announced or left is None or self.done < _FIRST or measured < _FIRST_SECONDS:
             return
@@ -102,8 +104,9 @@ class Progress:
             self.say(f"{self.total} {self.unit}, {self._speed()}: about {duration(left)}")
 
     def rate(self) -> float:
-        """Steps a second, lately; 0.0 while it is not known. The first note is where measuring begins: before it the
-        models were loaded.
+        """Return the steps per second of the last minute; 0.0 if unknown.
+
+        Measuring begins at the first record, because the models are loaded before it.
         """
         if not self._past:
             return 0.0
@@ -113,7 +116,7 @@ class Progress:
         return (done - before) / max(last - first, 1e-3)
 
     def seconds_left(self) -> float | None:
-        """How long it will still take; None while that is not known."""
+        """Return how many seconds the rest will take; None if unknown."""
         rate = self.rate()
         if not self.counted or self.total is None or not rate:
             return None
@@ -130,7 +133,7 @@ class Progress:
         return f"{self.label}: {self.done}{of} {self.unit}, {self._speed()}{time_left}"
 
     def line(self, width: int) -> str:
-        """The line for a terminal of that width."""
+        """Return the line for a terminal of this width, in characters."""
         known = self.counted and bool(self.total)
         left = self.seconds_left()
         parts = [self.label]
@@ -145,7 +148,7 @@ class Progress:
         return "  ".join(parts)[: width - 1]
 
     def draw(self) -> None:
-        """Draw the line; nothing where there is none."""
+        """Draw the line, if there is one."""
         if not self.live or self.stopped:
             return
         with self.lock:
@@ -153,13 +156,13 @@ class Progress:
             sys.stderr.flush()
 
     def clear(self) -> None:
-        """Take the line off the terminal, to print another or at the end."""
+        """Remove the line from the terminal."""
         if self.live:
             sys.stderr.write(CLEAR)
             sys.stderr.flush()
 
     def start(self) -> None:
-        """Begin to draw."""
+        """Start drawing in a second thread."""
         if self.live:
             threading.Thread(target=self._redraw, daemon=True).start()
 
@@ -168,21 +171,21 @@ class Progress:
             self.draw()
 
     def stop(self) -> None:
-        """End: the line is gone."""
+        """Stop drawing, and remove the line."""
         with self.lock:
             self._stop.set()
             self.clear()
 
 
 def clock(seconds: float) -> str:
-    """Seconds as 0:07, 12:30 or 2:05:00."""
+    """Return seconds as 0:07, 12:30 or 2:05:00."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: 40 seconds, 12 minutes, 2.5 hours."""
+    """Return seconds in words: 40 seconds, 12 minutes, 2.5 hours."""
     if seconds < 90:
         return f"{max(1, round(seconds))} seconds"
     if seconds < 90 * 60:

@@ -2,12 +2,18 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from myvlm_cli import options as o
 from myvlm_cli.output import out, path_text
+from myvlm_cli.sessions import open_session
+from myvlm_cli.words import count
+
+if TYPE_CHECKING:
+    from engine.core.types import Concept
+    from engine.session import Session
 
 Photos = Annotated[
     list[Path],
@@ -15,33 +21,32 @@ Photos = Annotated[
 ]
 
 
-def remove_photos(name: o.Name, photos: Photos, json: o.Json = False) -> None:
-    """Take single reference photos away from a concept. The photo files stay as they are.
+def remove_photos(*, name: o.Name, photos: Photos, json: o.Json = False) -> None:
+    """Remove reference photos from a concept. The photo files stay as they are.
 
     Example: myvlm concepts remove-photos rex ./rex_photos/mug.jpg
     """
     from engine.concepts.remove_photos import remove_photos as remove
 
-    session = o.open_session(None, None, "auto", "auto")
-    done = remove(session, name, photos)
-    count = len(done.concept.references)
+    session = open_session()
+    removed = remove(session, name, photos)
+    concept, left = removed.concept, len(removed.concept.references)
     if json:
-        removed = [path_text(r.path) for r in done.references]
-        out.json_document({"name": done.concept.name, "removed": removed, "left": count, "notes": list(done.notes)})
+        files = [path_text(r.path) for r in removed.references]
+        out.json_document({"name": concept.name, "removed": files, "left": left, "notes": list(removed.notes)})
     else:
-        for r in done.references:
-            out.text(f"- {path_text(r.path)}: no longer a reference photo of {done.concept.name}")
-    for note in done.notes:
+        for r in removed.references:
+            out.text(f"- {path_text(r.path)}: no longer a reference photo of {concept.name}")
+    for note in removed.notes:
         out.warn(note)
     if not json:
-        photo_words = "1 reference photo" if count == 1 else f"{count} reference photos"
-        out.say(f"{done.concept.name} has {photo_words} left. {_next(session, done.concept)}")
+        out.say(f"{concept.name} has {count(left, 'reference photo')} left. {_next(session, concept)}")
 
 
-def _next(session: object, concept: object) -> str:
-    """The command to run next."""
+def _next(session: "Session", concept: "Concept") -> str:
+    """Return the command to run next."""
     from engine.training.train import Need, training_need
 
-    if training_need(session, concept) is Need.NEW_PHOTOS:  # type: ignore[arg-type]
-        return f"Run: myvlm train {shlex.quote(concept.name)} so that captions do without them, too"  # type: ignore[attr-defined]
+    if training_need(session, concept) is Need.NEW_PHOTOS:
+        return f"Run: myvlm train {shlex.quote(concept.name)} so that captions no longer use the removed photos"
     return "Next: myvlm caption FOLDER"

@@ -2,44 +2,67 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.core.errors import UsageError
+from engine.core.types import Status
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
-from myvlm_cli.output import out, path_text
+from myvlm_cli.given import NO_PHOTOS, tell_tally
+from myvlm_cli.output import Document, out, path_text
+from myvlm_cli.parameters import Without
+from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.words import count
 
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        "--limit", min=1, help="Scan at most this many; what was scanned before does not count.", show_default=False
-    ),
-]
-FacesOnly = Annotated[bool, typer.Option("--faces-only", help="Only faces: enough for people, and much faster.")]
-RegionsOnly = Annotated[
-    bool, typer.Option("--regions-only", help="No faces: enough for pets and things, and needs no face pack.")
-]
+if TYPE_CHECKING:
+    from engine.recognition.scan import ScanRequest, ScanResult
+
+
+@dataclass(frozen=True)
+class ScanChoice:
+    """How many photos to scan at most, and for what."""
+
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            help="Scan at most this many photos, not counting those scanned before.",
+            show_default=False,
+        ),
+    ] = None
+    faces_only: Annotated[
+        bool, typer.Option("--faces-only", help="Find only faces: enough for people, and much faster.")
+    ] = False
+    regions_only: Annotated[
+        bool,
+        typer.Option("--regions-only", help="Find no faces: enough for pets and things, and needs no face models."),
+    ] = False
+
+    @property
+    def request(self) -> "ScanRequest":
+        """The engine's request.
+
+        Raises:
+            UsageError: --faces-only and --regions-only leave nothing to find.
+        """
+        from engine.recognition.scan import ScanRequest
+
+        if self.faces_only and self.regions_only:
+            raise UsageError(
+                "--faces-only and --regions-only exclude each other", hint="Without either, both are found."
+            )
+        return ScanRequest(faces=not self.regions_only, regions=not self.faces_only, limit=self.limit)
 
 
 def scan(
-    paths: o.Paths = None,  # type: ignore[assignment]
-    files_from: o.FilesFrom = None,
-    null: o.Null = False,
-    include: o.Include = None,
-    exclude: o.Exclude = None,
-    since: o.Since = None,
-    until: o.Until = None,
-    limit: Limit = None,
-    faces_only: FacesOnly = False,
-    regions_only: RegionsOnly = False,
-    vlm: o.Vlm = None,
-    recogniser: o.Recogniser = None,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    json: o.Json = False,
-    jsonl: o.JsonLines = False,
+    *,
+    photos: o.PhotoSelection,
+    choice: ScanChoice,
+    models: Annotated[o.ModelChoice, Without("heads", "allow_body")],
+    output: o.OutputChoice,
 ) -> None:
     """Index photos, so that new concepts are found without reading them again.
 
@@ -47,79 +70,73 @@ def scan(
 
     Example: myvlm scan ~/Pictures
     """
-    from engine.recognition.scan import ScanRequest
-    from engine.recognition.scan import scan as look
+    from engine.recognition.scan import scan as scan_photos
 
-    _check(everything_excluded=faces_only and regions_only)
-    request = ScanRequest(faces=not regions_only, regions=not faces_only, limit=limit)
-    photos = o.find_photos(paths, files_from, null=null, selection=o.make_selection(include, exclude, since, until))
-    session = o.open_session(vlm, recogniser, device, dtype)
-    o.warn_of_slow_faces(session, people=request.faces)
-    report = _Report(json=json, jsonl=jsonl)
+    request = choice.request
+    files = photos.find()
+    session = models.open_session()
+    warn_of_slow_faces(session, people=request.faces)
+    report = _Report(output)
     with out.progress("scanning", None) as bar:
-        photos.count_onto(bar)
-        for result in look(session, photos, request):
+        files.count_onto(bar)
+        for result in scan_photos(session, files, request):
             bar.advance()
             report.add(result)
     report.finish()
-    o.tell_tally(photos)
-    raise typer.Exit(SOME_FAILED if report.counts["failed"] else OK)
-
-
-def _check(*, everything_excluded: bool) -> None:
-    from engine.core.errors import UsageError
-
-    if everything_excluded:
-        raise UsageError("--faces-only and --regions-only exclude each other", hint="Without either, both are found.")
+    tell_tally(files)
+    raise typer.Exit(SOME_FAILED if report.counts[Status.FAILED] else OK)
 
 
 @dataclass
 class _Report:
-    """What was printed, and how many photos came to what."""
+    """Prints the results of a scan, and counts them for the summary."""
 
-    json: bool
-    jsonl: bool
-    counts: Counter[str] = field(default_factory=Counter)
+    output: o.OutputChoice
+    counts: Counter[Status] = field(default_factory=Counter)
     videos: int = 0
-    documents: list[dict[str, Any]] = field(default_factory=list)
+    documents: list[Document] = field(default_factory=list)
 
-    def add(self, result: Any) -> None:
-        """Print one result."""
+    def add(self, result: "ScanResult") -> None:
+        """Count and print one result."""
         from engine.captioning.caption import LIVE_HALF, VIDEO
 
         self.counts[result.status] += 1
         self.videos += result.reason in (VIDEO, LIVE_HALF)
-        document = {
-            "file": path_text(result.path),
-            "status": str(result.status),
-            "faces": result.faces,
-            "regions": result.regions,
-            "reason": result.reason,
-            "seconds": round(result.seconds, 3),
-        }
-        if self.json:
-            self.documents.append(document)
-        elif self.jsonl:
-            out.json_line(document)
-        if result.status == "failed":
+        if self.output.json:
+            self.documents.append(_describe(result))
+        elif self.output.jsonl:
+            out.json_line(_describe(result))
+        file = path_text(result.path)
+        if result.status is Status.FAILED:
             out.say(f"failed: {result.reason}")
-        elif result.status == "ok":
+        elif result.status is Status.OK:
             counts = ((result.faces, "faces"), (result.regions, "regions"))
-            out.detail(f"{document['file']}: {', '.join(f'{n} {what}' for n, what in counts if n is not None)}")
+            out.detail(f"{file}: {', '.join(f'{n} {what}' for n, what in counts if n is not None)}")
         else:
-            out.detail(f"{document['file']}: {result.reason}")
+            out.detail(f"{file}: {result.reason}")
 
     def finish(self) -> None:
-        """Print what is printed once."""
-        if self.json:
-            out.json_document({"photos": self.documents, "summary": dict(self.counts)})
+        """Print the JSON document, if the user asked for it, and the summary."""
+        if self.output.json:
+            out.json_document({"photos": self.documents, "summary": {str(s): n for s, n in self.counts.items()}})
         if not self.counts:
-            out.say("No photos found.")
+            out.say(NO_PHOTOS)
             return
         if self.videos:
-            out.say(f"{self.videos} videos skipped")
-        told = self.counts - Counter(skipped=self.videos)
-        if set(told) == {"unchanged"}:
-            out.say(f"Nothing to do: {count(told['unchanged'], 'photo')} indexed already.")
-        elif told:
-            out.say(", ".join(f"{n} {status}" for status, n in sorted(told.items())))
+            out.say(f"{count(self.videos, 'video')} skipped")
+        counts = self.counts - Counter({Status.SKIPPED: self.videos})
+        if set(counts) == {Status.UNCHANGED}:
+            out.say(f"Nothing to do: {count(counts[Status.UNCHANGED], 'photo')} indexed already.")
+        elif counts:
+            out.say(", ".join(f"{n:,} {status}" for status, n in sorted(counts.items())))
+
+
+def _describe(result: "ScanResult") -> Document:
+    return {
+        "file": path_text(result.path),
+        "status": str(result.status),
+        "faces": result.faces,
+        "regions": result.regions,
+        "reason": result.reason,
+        "seconds": round(result.seconds, 3),
+    }

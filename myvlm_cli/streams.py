@@ -1,4 +1,4 @@
-"""Standard streams that may be closed, full or a broken pipe: writing to them never raises an OSError."""
+"""Guard the standard streams: writing to a closed or full one, or to a broken pipe, never raises an OSError."""
 
 import errno
 import io
@@ -7,15 +7,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 BROKEN_PIPE = 128 + signal.SIGPIPE
 """The exit code of a program that SIGPIPE ended: 141."""
 
 
 class GuardedStream:
-    """A text stream that hands OSErrors to `fail` instead of raising them; all else is the stream's own. None is one
-    that was closed before this process began.
+    """A text stream that passes OSErrors to `fail` instead of raising them. Everything else is that of `stream`.
+
+    stream: None if it was closed before this process began.
     """
 
     def __init__(self, stream: TextIO | None, fail: Callable[[OSError], None]) -> None:
@@ -23,7 +24,7 @@ class GuardedStream:
         self._stream = stream or _empty()
 
     def write(self, text: str) -> int:
-        """Write text; what cannot be written is dropped."""
+        """Write text; text that cannot be written is dropped."""
         try:
             if self._is_closed:
                 raise OSError(errno.EBADF, "it is closed")
@@ -33,32 +34,33 @@ class GuardedStream:
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what is buffered; what cannot be passed on is dropped."""
+        """Write out the buffer; what cannot be written is dropped."""
         try:
             self._stream.flush()
         except OSError as err:
             self._give_up(err)
 
     def _give_up(self, err: OSError) -> None:
-        """Lead the stream to the null device, so that what is still buffered fails no second time at exit."""
-        with suppress(OSError, ValueError):  # ValueError: no file stands behind it
+        """Redirect the stream to the null device, so that the rest of the buffer does not fail again at exit."""
+        with suppress(OSError, ValueError):  # ValueError: the stream has no file number
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
             os.close(null)
         self._fail(err)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+    def __getattr__(self, name: str) -> object:
+        attribute: object = getattr(self._stream, name)
+        return attribute
 
 
 @contextmanager
 def guarded_streams(lost: Callable[[str], None]) -> Iterator[None]:
-    """Guard stdout and stderr, and open the standard streams that this process was started without.
+    """Guard stdout and stderr, and open the standard streams that were closed when this process began.
 
-    stdout: a broken pipe ends the process with exit code 141, as SIGPIPE would, but as an exception, so that the file
-    that is being written is finished first. `lost` hears of any other reason, once or more; the work goes on. stderr:
-    what cannot be written is dropped. Files that are opened later never get the number of a closed standard stream, or
-    a library that prints would write into them.
+    A broken pipe on stdout ends the process with exit code 141, as SIGPIPE would, but with an exception, so that the
+    file that is being written is finished first. Any other error on stdout calls `lost` with the reason, once or more
+    often, and the work continues. Text that cannot be written to stderr is dropped. The standard streams are opened so
+    that no file opened later gets their number: a library that prints would write into it.
     """
     for number in range(3):
         try:
@@ -82,5 +84,5 @@ def guarded_streams(lost: Callable[[str], None]) -> Iterator[None]:
 
 
 def _empty() -> TextIO:
-    """A stream in the place of one that was closed: nothing to read; nobody reads what is written."""
+    """Return a stand-in for a closed stream: it is empty, and what is written to it is lost."""
     return io.TextIOWrapper(io.BytesIO(), encoding="utf-8")

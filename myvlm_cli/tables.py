@@ -1,4 +1,4 @@
-"""Print rows of data: an aligned table or blocks on a terminal, tab-separated lines with a header in a pipe."""
+"""Print rows of data: a table or blocks on a terminal, tab-separated lines with a header in a pipe."""
 
 import os
 import sys
@@ -13,53 +13,59 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _GAP = 2
-"""Blanks between columns on a terminal."""
+"""Spaces between columns on a terminal."""
 _NARROWEST = 24
-"""A column of prose is not wrapped to fewer characters; a table that would need that becomes blocks."""
+"""The narrowest width, in characters, to which a column of prose is wrapped; below it a table becomes blocks."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column. title: its heading on a terminal; key: its heading in a pipe, for scripts. A column with only one of
-    them is printed there only. prose: may be wrapped between words; optional: left out of a terminal's table where that
-    lets it fit.
+    """One column of a table.
+
+    name: its heading in a pipe; on a terminal underscores become spaces. only: print it on a terminal only, or in a
+    pipe only. prose: it may be wrapped between words. optional: a terminal's table may leave it out in order to fit.
     """
 
-    title: str
-    key: str
+    name: str
     align: Literal["left", "right"] = "left"
+    only: Literal["terminal", "pipe"] | None = None
     prose: bool = False
     optional: bool = False
 
+    @property
+    def title(self) -> str:
+        """The heading on a terminal."""
+        return self.name.replace("_", " ")
+
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows, each with one text a column; nothing where there are no rows. Control characters appear as escapes.
+    """Print rows with one text per column; print nothing if there are no rows. Control characters become escapes.
 
-    A terminal gets a table of what is not empty that fits its width (COLUMNS, else the window's), or one block a row
-    where it cannot fit; headings are bold unless NO_COLOR is set. Anything else gets tab-separated values with a header
-    line.
+    A terminal gets the columns that are not empty, as a table that fits its width (COLUMNS, else the window's), or as
+    one block per row if no table fits. Headings are bold unless NO_COLOR is set. A pipe gets tab-separated values with
+    a header line.
     """
     if not rows:
         return
     cells = [[printable(escaped(text), sys.stdout) for text in row] for row in rows]
     if sys.stdout.isatty():
-        shown = [i for i, c in enumerate(columns) if c.title and any(row[i] for row in cells)]
+        shown = [i for i, c in enumerate(columns) if c.only != "pipe" and any(row[i] for row in cells)]
         out.table(_lay_out([columns[i] for i in shown], [[row[i] for i in shown] for row in cells], terminal_width()))
         return
-    kept = [i for i, c in enumerate(columns) if c.key]
-    for row in [[c.key for c in columns], *cells]:
+    kept = [i for i, c in enumerate(columns) if c.only != "terminal"]
+    for row in [[c.name for c in columns], *cells]:
         out.row(row[i] for i in kept)
 
 
 def terminal_width() -> int:
-    """Characters in a line of the terminal that stdout is; COLUMNS overrules it."""
+    """Return the width of the terminal in characters, as set by COLUMNS or by its window."""
     from rich.console import Console
 
     return Console(file=sys.stdout).width
 
 
 def _lay_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> "Table":
-    """The rows as a table, without optional columns if need be, or as blocks where the terminal is too narrow."""
+    """Return the rows as a table, if need be without optional columns, or as blocks if no table fits."""
     least = [_least_width(c, [row[i] for row in rows]) for i, c in enumerate(columns)]
     needed = [i for i, c in enumerate(columns) if not c.optional]
     for kept in (range(len(columns)), needed):
@@ -69,7 +75,7 @@ def _lay_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: in
 
 
 def _least_width(column: Column, texts: Sequence[str]) -> int:
-    """How many characters a column needs on a terminal."""
+    """Return how many characters a column needs on a terminal."""
     from rich.cells import cell_len
 
     longest = max(map(cell_len, texts))
@@ -88,7 +94,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table":
 
 
 def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table":
-    """One line a cell, under one another, and an empty line between rows."""
+    """Return each row as a block with one line per cell, and an empty line between blocks."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=False)
@@ -104,12 +110,12 @@ def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> "Table"
 
 
 def _bold() -> str:
-    """The style of headings; none where the user wants none (no-color.org)."""
+    """Return the style of headings; none if NO_COLOR is set (no-color.org)."""
     return "" if os.environ.get("NO_COLOR") else "bold"
 
 
 def _text(text: str) -> "Text":
-    """Text as it is: brackets in a name are no markup."""
+    """Return text that Rich prints as it is: brackets in a name are not markup."""
     from rich.text import Text
 
     return Text(text)

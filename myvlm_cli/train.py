@@ -1,56 +1,80 @@
 """`myvlm train`."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from engine.core.errors import DivergedError, NoUsablePhotoError, NoVlmError, UsageError
 from myvlm_cli import options as o
+from myvlm_cli.completion import complete_concept
 from myvlm_cli.errors import SOME_FAILED
-from myvlm_cli.output import out, path_text
+from myvlm_cli.output import Document, out, path_text
+from myvlm_cli.parameters import Without
 
-Names = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Concepts to train or retrain. Default: all that are not trained for this VLM, or whose photos have"
-        " changed since.",
-        autocompletion=o.complete_concept,
-        show_default=False,
-    ),
-]
+if TYPE_CHECKING:
+    from engine.core.types import Concept
+    from engine.session import Session
+    from engine.store.concepts import Embedding
+    from engine.training.train import Plan
 
 
-def train(
-    names: Names = None,
-    every: Annotated[bool, typer.Option("--all", help="The same as without names.")] = False,
+@dataclass(frozen=True)
+class NamedConcepts:
+    """The concepts to train."""
+
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Concepts to train, or to train again. Default: all that are not trained for this VLM, or whose photos"
+            " have changed since.",
+            autocompletion=complete_concept,
+            show_default=False,
+        ),
+    ] = None
+    every: Annotated[bool, typer.Option("--all", help="The same as giving no names.")] = False
+
+
+@dataclass(frozen=True)
+class TrainingChoice:
+    """What to train on, and for how long."""
+
     captions: Annotated[
         Path | None,
         typer.Option(
-            help='Your captions: {"photo.jpg": "Rex on a sofa."}. Else the VLM writes them.', show_default=False
+            help='A JSON file with your captions: {"photo.jpg": "Rex on a sofa."}. Default: the VLM writes them.',
+            show_default=False,
         ),
-    ] = None,
+    ] = None
     task: Annotated[
-        Literal["caption", "vqa"], typer.Option(help="What to learn: captions, or answers to questions as well.")
-    ] = "caption",
+        Literal["caption", "vqa"],
+        typer.Option(help="What to learn. caption: captions. vqa: answers to questions as well."),
+    ] = "caption"
     answers: Annotated[
         Path | None,
         typer.Option(
-            help='Your answers, for --task vqa: {"photo.jpg": {"Where is Rex?": "Rex is at home."}}.',
+            help='With --task vqa: a JSON file with your answers: {"photo.jpg": {"Where is Rex?": "Rex is at home."}}.',
             show_default=False,
         ),
-    ] = None,
+    ] = None
     show_captions: Annotated[
         bool,
         typer.Option(
             "--show-captions", help="Print every caption, question and answer that training would use; do not train."
         ),
-    ] = False,
+    ] = False
     steps: Annotated[
-        int | None, typer.Option(help="Optimisation steps. Default: the VLM's.", min=1, show_default=False)
-    ] = None,
-    vlm: o.Vlm = None,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
+        int | None, typer.Option(help="Optimisation steps. Default: the VLM's own.", min=1, show_default=False)
+    ] = None
+
+
+def train(
+    *,
+    named: NamedConcepts,
+    choice: TrainingChoice,
+    models: Annotated[o.ModelChoice, Without("recogniser", "heads", "allow_body")],
     seed: o.Seed = 0,
     json: o.Json = False,
 ) -> None:
@@ -62,120 +86,145 @@ def train(
 
     Example: myvlm train
     """
-    _check_options(names, every=every, files=(captions, answers))
-    session = o.open_session(vlm, None, device, dtype, create=False)
-    concepts = _named(session, names) if names else _needing(session, task)
-    given = {"task": task, "captions": captions, "answers": answers, "steps": steps, "seed": seed}
-    documents, failed = _each(_show_one if show_captions else _train_one, session, concepts, given)
+    _check_options(named, choice)
+    session = models.open_session(create=False)
+    concepts = _find_named(session, named.names) if named.names else _find_untrained(session, choice.task)
+    results, failed = _each(_plan_one if choice.show_captions else _train_one, session, concepts, choice, seed)
     if json:
-        out.json_document({"concepts": documents})
-    for d in [] if json else documents:
-        _print_plan(d) if show_captions else out.text(
-            f"{d['name']}: trained for {d['vlm']}, {d['steps']} steps, loss {d['loss']:.3f}"
-        )
-    if documents and not show_captions:
+        out.json_document({"concepts": [r.document for r in results]})
+    for line in () if json else [line for r in results for line in r.lines]:
+        out.text(line)
+    if results and not choice.show_captions:
         out.say("Next: myvlm caption FOLDER")
     if failed:
         raise typer.Exit(SOME_FAILED)
 
 
-def _check_options(names: list[str] | None, *, every: bool, files: tuple[Path | None, ...]) -> None:
-    from engine.core.errors import UsageError
-
-    if names and every:
-        raise UsageError("--all stands for all concepts: name none", hint="Leave out the names, or --all.")
-    if not names and any(files):
+def _check_options(named: NamedConcepts, choice: TrainingChoice) -> None:
+    if named.names and named.every:
+        raise UsageError("names and --all exclude each other", hint="Leave out the names, or --all.")
+    if not named.names and (choice.captions or choice.answers):
         raise UsageError("--captions and --answers are for one concept", hint="Name it: myvlm train rex --captions …")
 
 
-def _named(session: Any, names: list[str]) -> list[Any]:
-    """The concepts of some names.
+def _find_named(session: "Session", names: list[str]) -> "list[Concept]":
+    """Return the concepts of some names.
 
     Raises:
-        NoVlmError: the VLM knows drawn photos only, and those of one are not.
+        NoVlmError: the VLM knows drawings only, and the photos of a concept are not drawn.
     """
     from engine.captioning.names_only import HOW_TO_GET_A_VLM
     from engine.concepts.drawn_photos import vlm_knows
-    from engine.core.errors import NoVlmError
 
     concepts = list(session.store.select(tuple(names)))
     for concept in concepts:
         if concept.references and not vlm_knows(session.vlm_config, concept):
             raise NoVlmError(
-                f"{session.vlm_config.name} only knows drawings and cannot learn from photos of {concept.name}",
+                f"{session.vlm_config.name} knows drawings only and cannot learn from photos of {concept.name}",
                 hint=HOW_TO_GET_A_VLM,
             )
     return concepts
 
 
-def _needing(session: Any, task: str) -> list[Any]:
-    """The concepts that should be trained; says why others are left out, and what there is to do."""
+def _find_untrained(session: "Session", task: Literal["caption", "vqa"]) -> "list[Concept]":
+    """Return the concepts that need training; say why others are left out, and what to do if none needs it."""
+    enrolled = session.store.all()
+    concepts = [c for c in enrolled if _needs_training(session, c, task)]
+    if not enrolled:
+        out.say("No concepts yet. Start with: myvlm add-concept NAME PHOTOS")
+    elif not concepts:
+        out.say(f"Nothing to train for {session.vlm_config.name}. To train a concept again, name it: myvlm train NAME")
+    return concepts
+
+
+def _needs_training(session: "Session", concept: "Concept", task: Literal["caption", "vqa"]) -> bool:
+    """Whether a concept needs training and can be trained; print the reason."""
     from engine.concepts.drawn_photos import vlm_knows
     from engine.training.train import Need, training_need
 
-    found, known = [], session.store.all()
-    for concept in known:
-        need = training_need(session, concept, task)
-        if need is Need.NO_PHOTOS:
-            out.warn(f"{concept.name} has no photos to learn from (it was imported) and is left out")
-        elif need is not Need.NOTHING and not vlm_knows(session.vlm_config, concept):
-            out.warn(
-                f"{concept.name} is left out: {session.vlm_config.name} only knows drawn photos and learns nothing from"
-                " these. `myvlm models` lists VLMs for real photos"
-            )
-        elif need is not Need.NOTHING:
-            found.append(concept)
-            out.say(f"{concept.name}: {need}")
-    if not known:
-        out.say("No concepts yet. Start with: myvlm add-concept NAME PHOTOS")
-    elif not found:
-        out.say(f"Nothing to train for {session.vlm_config.name}. To train a concept again, name it: myvlm train NAME")
-    return found
+    need = training_need(session, concept, task)
+    if need is Need.NOTHING:
+        return False
+    if need is Need.NO_PHOTOS:
+        out.warn(f"{concept.name} is left out: it was imported and has no photos to learn from")
+        return False
+    if not vlm_knows(session.vlm_config, concept):
+        out.warn(
+            f"{concept.name} is left out: {session.vlm_config.name} knows drawings only and cannot learn from these"
+            " photos. `myvlm models` lists VLMs for real photos"
+        )
+        return False
+    out.say(f"{concept.name}: {need}")
+    return True
 
 
-def _each(do: Any, session: Any, concepts: list[Any], given: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """What came of each concept, and of how many nothing: one that cannot be trained does not stop the others."""
-    from engine.core.errors import DivergedError, NoUsablePhotoError
+@dataclass(frozen=True)
+class _Result:
+    """What to print about one concept: as JSON, or as lines of text."""
 
-    documents, failed = [], 0
+    document: Document
+    lines: tuple[str, ...]
+
+
+def _each(
+    do: "Callable[[Session, Concept, TrainingChoice, int], _Result]",
+    session: "Session",
+    concepts: "Sequence[Concept]",
+    choice: TrainingChoice,
+    seed: int,
+) -> tuple[list[_Result], int]:
+    """Return the result of each concept, and how many failed. If there are several, a failure does not stop the others.
+
+    Raises:
+        NoUsablePhotoError, DivergedError: the only concept failed.
+    """
+    results, failed = [], 0
     for concept in concepts:
         try:
-            documents.append(do(session, concept, given))
+            results.append(do(session, concept, choice, seed))
         except (NoUsablePhotoError, DivergedError) as err:
             if len(concepts) == 1:
                 raise
             failed += 1
             out.warn(f"{concept.name}: {err}. {err.hint}")
-    return documents, failed
+    return results, failed
 
 
-def _train_one(session: Any, concept: Any, given: dict[str, Any]) -> dict[str, Any]:
+def _train_one(session: "Session", concept: "Concept", choice: TrainingChoice, seed: int) -> _Result:
+    """Train the embedding of a concept, and show the progress."""
     from engine.training.train import Plan, Progress, train_concept
 
-    last: Any = None
+    options = {"captions": choice.captions, "answers": choice.answers}
     with out.progress(concept.name, None, "steps") as bar:
-        for event in train_concept(session, concept, **given):
+        for event in train_concept(session, concept, task=choice.task, steps=choice.steps, seed=seed, **options):
             if isinstance(event, Plan):
                 _tell_plan(event)
                 bar.expect(event.settings.steps)
                 bar.count_done()
             elif isinstance(event, Progress):
                 bar.advance(f"{concept.name}  loss {event.cross_entropy:.3f}")
-            last = event
-    return {
+            else:
+                return _describe_embedding(concept, event)
+    raise AssertionError("training ended without an embedding")
+
+
+def _describe_embedding(concept: "Concept", embedding: "Embedding") -> _Result:
+    document: Document = {
         "name": concept.name,
         "id": concept.id,
-        "vlm": last.vlm,
-        "revision": last.revision,
-        "task": last.task,
-        "identifier": last.identifier,
-        "steps": last.steps,
-        "seed": last.seed,
-        "loss": round(last.loss, 4),
+        "vlm": embedding.vlm,
+        "revision": embedding.revision,
+        "task": embedding.task,
+        "identifier": embedding.identifier,
+        "steps": embedding.steps,
+        "seed": embedding.seed,
+        "loss": round(embedding.loss, 4),
     }
+    line = f"{concept.name}: trained for {embedding.vlm}, {embedding.steps} steps, loss {round(embedding.loss, 4):.3f}"
+    return _Result(document, (line,))
 
 
-def _tell_plan(plan: Any) -> None:
+def _tell_plan(plan: "Plan") -> None:
     for note in plan.notes:
         out.warn(note)
     out.detail(f"{plan.concept.name}: captions by {plan.written_by}, {plan.settings.steps} steps, seed {plan.seed}")
@@ -183,30 +232,29 @@ def _tell_plan(plan: Any) -> None:
         out.detail(f"  {path.name}: {texts[0]}")
 
 
-def _show_one(session: Any, concept: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """What training would use. `captions` and `answers` have the form of --captions and --answers."""
-    from engine.training.train import plan
+def _plan_one(session: "Session", concept: "Concept", choice: TrainingChoice, seed: int) -> _Result:
+    """Return what training would use. `captions` and `answers` have the form of --captions and --answers."""
+    from engine.training.train import plan as make_plan
 
-    found = plan(session, concept, **given)
-    for note in found.notes:
+    options = {"captions": choice.captions, "answers": choice.answers}
+    plan = make_plan(session, concept, task=choice.task, steps=choice.steps, seed=seed, **options)
+    for note in plan.notes:
         out.warn(note)
-    return {
+    captions = {path_text(Path(path.name)): list(texts) for path, texts in plan.captions}
+    answers = {path_text(Path(path.name)): {t.request: t.answers[0] for t in turns} for path, turns in plan.questions}
+    document: Document = {
         "name": concept.name,
         "id": concept.id,
         "vlm": session.vlm_id,
-        "task": found.task,
+        "task": plan.task,
         "identifier": concept.identifier,
-        "steps": found.settings.steps,
-        "captions_by": found.written_by,
-        "captions": {path_text(path.name): list(texts) for path, texts in found.captions},
-        "answers": {path_text(path.name): {t.request: t.answers[0] for t in turns} for path, turns in found.questions},
+        "steps": plan.settings.steps,
+        "captions_by": plan.written_by,
+        "captions": captions,
+        "answers": answers,
     }
-
-
-def _print_plan(document: dict[str, Any]) -> None:
-    out.text(f"{document['name']}: {document['task']}, called {document['identifier']}")
-    for photo, texts in document["captions"].items():
-        for text in texts:
-            out.text(f"{photo}: {text}")
-        for question, answer in document["answers"].get(photo, {}).items():
-            out.text(f"{photo}: {question} {answer}")
+    lines = [f"{concept.name}: {plan.task}, called {concept.identifier}"]
+    for photo, texts in captions.items():
+        lines += [f"{photo}: {text}" for text in texts]
+        lines += [f"{photo}: {question} {answer}" for question, answer in answers.get(photo, {}).items()]
+    return _Result(document, tuple(lines))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def count(n: int, noun: str) -> str:
-    """A number with its noun.
+    """Return a number with its noun.
 
     >>> count(1, "photo"), count(2, "photo")
     ('1 photo', '2 photos')
@@ -13,9 +13,14 @@ def count(n: int, noun: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a sentence.
+    """Return names as they are listed in a sentence.
 
     >>> listed(["Anna", "Max", "Rex"])
     'Anna, Max and Rex'
     """
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def rounded(value: float | None) -> float | None:
+    """Round a number for JSON to four decimals; None stays None."""
+    return None if value is None else round(value, 4)

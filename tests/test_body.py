@@ -319,4 +319,4 @@ def test_commands_take_the_option(plain, myvlm, tmp_path):
     assert refused.code == 2
     assert "--allow-body" in refused.err
     myvlm("concepts", "forget", "Anna", "--yes")
-    assert "changes nothing" in myvlm("status", *paths, "--vlm", "storybook", "--allow-body").err
+    assert "has no effect" in myvlm("status", *paths, "--vlm", "storybook", "--allow-body").err

@@ -111,7 +111,7 @@ def test_a_dry_run_and_a_few_photos_calibrate_nothing(myvlm, session, library):
     assert stored(session) == []
     result = myvlm("calibrate", few)
     assert result.code == 2
-    assert "1 different photo that" in result.err
+    assert "1 different photo can be read" in result.err
     assert stored(session) == []
 
 

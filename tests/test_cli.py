@@ -395,7 +395,7 @@ def test_help_and_version(myvlm):
 def test_faces_on_the_cpu_beside_a_gpu_are_warned_about(monkeypatch, capsys, people, provider, warned):
     from types import SimpleNamespace
 
-    from myvlm_cli.options import warn_of_slow_faces
+    from myvlm_cli.sessions import warn_of_slow_faces
 
     monkeypatch.setattr("engine.session.faces_can_use_cuda", lambda: provider)
     warn_of_slow_faces(SimpleNamespace(device=SimpleNamespace(type="cuda")), people=people)

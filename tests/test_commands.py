@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 from engine.core.paths import home as data_folder
-from myvlm_cli import options
+from myvlm_cli import completion
 from myvlm_cli.main import app
 from myvlm_cli.output import escaped, out
 from myvlm_cli.streams import BROKEN_PIPE, GuardedStream
@@ -151,11 +151,11 @@ def test_near_misses_of_concept_names_get_a_suggestion(myvlm, session):
 
 
 def test_lists_of_concepts_are_completed_behind_the_comma(session):
-    assert options.complete_concept("re") == ["rex"]
-    assert options.complete_concepts("") == ["Anna", "Rex"]
-    assert options.complete_concepts("rex,an") == ["rex,anna"]
-    assert options.complete_concepts("rex,") == ["rex,Anna"]
-    assert options.complete_concepts("nobody,x") == []
+    assert completion.complete_concept("re") == ["rex"]
+    assert completion.complete_concepts("") == ["Anna", "Rex"]
+    assert completion.complete_concepts("rex,an") == ["rex,anna"]
+    assert completion.complete_concepts("rex,") == ["rex,Anna"]
+    assert completion.complete_concepts("nobody,x") == []
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda p: " ".join(p) or "myvlm")
@@ -301,9 +301,7 @@ def test_what_only_reads_creates_no_data_folder(myvlm, drawn, command):
 
 
 def test_completion_creates_no_data_folder():
-    from myvlm_cli.history import complete_run
-
-    assert (options.complete_concepts("rex,a"), complete_run("2")) == ([], [])
+    assert (completion.complete_concepts("rex,a"), completion.complete_run("2")) == ([], [])
     assert not data_folder().exists()
 
 

@@ -292,7 +292,7 @@ def test_decisions_by_the_line(myvlm, album, monkeypatch):
         (("reject", "{album}/rex.jpg", "Nobody"), "there is no concept 'Nobody'"),
         (("reject", "{album}/rex.jpg"), "no concept given"),
         (("confirm", "{album}/rex.jpg", "Rex", "--box", "1,2,3"), "box is x0, y0, x1, y1"),
-        (("confirm", "{album}/rex.jpg", "Rex", "--box", "a,b,c,d"), "is no box"),
+        (("confirm", "{album}/rex.jpg", "Rex", "--box", "a,b,c,d"), "is not a box"),
         (("confirm", "{album}/rex.jpg", "Rex", "--undo"), "nothing was decided"),
         (("confirm", "-", "Rex", "--box", "1,2,3,4"), "for one photo"),
         (("concepts", "merge", "Rex", "Anna", "--yes"), "they cannot be one"),
@@ -350,7 +350,7 @@ def test_merging_people_keeps_both_faces(myvlm, album, session, tmp_path):
     twice = head_of("Anna").encode()[0]["templates"]
     result = myvlm("concepts", "merge", "Anna", "Anne", "--yes")
     assert result.code == 0, result.err
-    assert "Anne is Anna now: 0 references" in result.out, "they are the same photos"
+    assert "Anne is now part of Anna: 0 references" in result.out, "they are the same photos"
     assert np.array_equal(head_of("Anna").encode()[0]["templates"], twice)
     assert names(captioned(myvlm, album))["both.jpg"] == ["Anna", "Rex"]
 

@@ -245,7 +245,7 @@ def test_command(myvlm, library, tmp_path, home):
     kind = myvlm("add-concept", "Rex", library, "--from-regions", "--kind", "person")
     assert (kind.code, "--replace" in kind.err) == (2, True)
     again = myvlm("add-concept", "Rex", library, "--from-regions", "--preview", preview)
-    assert (again.code, "exists already" in again.err) == (2, True)
+    assert (again.code, "already exists" in again.err) == (2, True)
     assert myvlm("add-concept", "Rex", library, "--dry-run").code == 2
     unknown = myvlm("add-concept", "Otto", library, "--from-regions")
     assert unknown.code == 1

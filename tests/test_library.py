@@ -65,7 +65,7 @@ def test_undo_restores_every_byte_of_a_mixed_library(myvlm, album):
         "nobody.jpg": "ok",
         "rex.jpg": "ok",
     }
-    assert "2 videos skipped, 1 of them halves of Live Photos" in result.err
+    assert "2 videos skipped, 1 of them parts of Live Photos" in result.err
     after = tree(album)
     assert {n: after[n] for n in before if n not in ("rex.jpg.xmp", "both.xmp")} == {
         n: d for n, d in before.items() if n not in ("rex.jpg.xmp", "both.xmp")

@@ -119,7 +119,7 @@ def test_noise_of_an_earlier_run_is_removed_and_said(myvlm, session, album):
     path.write_bytes(path.read_bytes().replace(DRAWN_BY.encode(), b"Some camera 123"))
     assert states(session, album)["both.jpg"] == "stale"
     result = myvlm("caption", path)
-    assert "1 caption of an earlier run removed" in result.err
+    assert "Removed 1 caption of earlier runs" in result.err
     assert recorded(path).caption is None
     assert words(path) == (None, ["Anna", "Rex"], ["Anna"])
     assert states(session, album)["both.jpg"] == "current"
@@ -136,7 +136,7 @@ def test_a_caption_of_a_vlm_that_is_gone_stays_while_it_holds(myvlm, session, ph
     assert states(session, photos)["both.jpg"] == "current"
     assert myvlm("reject", path, "Rex").code == 0
     result = myvlm("caption", path)
-    assert "1 caption of an earlier run removed" in result.err
+    assert "Removed 1 caption of earlier runs" in result.err
     assert words(path) == (None, ["Anna"], ["Anna"])
 
 
@@ -176,7 +176,7 @@ def test_only_counts_what_the_xmp_sidecars_say_too(myvlm, album):
     for path in album.glob("*.myvlm.json"):
         path.unlink()
     result = myvlm("caption", album, "--concepts", "Rex", "--only")
-    assert "takes names out of 1 photo: Anna (1)" in result.err
+    assert "removes names from 1 photo: Anna (1)" in result.err
 
 
 def test_without_concepts_and_vlm_nothing_is_written(myvlm, session, photos):
@@ -230,10 +230,10 @@ def test_names_of_concepts_that_are_not_asked_for_stay(myvlm, session, album):
 def test_only_removes_the_other_names_and_says_so_first(myvlm, album):
     myvlm("caption", album)
     dry = myvlm("caption", album, "--concepts", "Rex", "--only", "--dry-run")
-    assert "would take names out of 1 photo: Anna (1)" in dry.err
+    assert "would remove names from 1 photo: Anna (1)" in dry.err
     assert "Anna" in words(album / "both.jpg")[0]
     result = myvlm("caption", album, "--concepts", "Rex", "--only")
-    assert "takes names out of 1 photo: Anna (1)" in result.err
+    assert "removes names from 1 photo: Anna (1)" in result.err
     description, keywords, people = words(album / "both.jpg")
     assert "Anna" not in description
     assert (keywords, people) == (["Rex"], [])

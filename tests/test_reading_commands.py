@@ -107,7 +107,7 @@ def test_undo_says_what_it_will_do_before_it_does_it(myvlm, home, library):
     assert result.err.splitlines()[0].startswith(f"Would undo {run} (caption, ")
     assert result.err.splitlines()[0].endswith(f"): 2 files for 1 photo in {library}")
     assert "  2 deleted, because the run had created them" in result.err
-    assert result.err.endswith(f"Nothing was written. To undo it: myvlm undo {run}\n")
+    assert result.err.endswith(f"Nothing was written. To undo the run: myvlm undo {run}\n")
     assert len(list(library.iterdir())) == 2
     result = myvlm("undo")
     assert result.err.startswith(f"Undoing {run} (caption, ")
@@ -156,7 +156,7 @@ def test_forgetting_runs_asks(myvlm, home, library, monkeypatch):
     _, second = two_runs(home, library)
     result = myvlm("runs", "--keep", "1")
     assert (result.code, len(Journal(home).runs())) == (2, 2)
-    assert "Forget the oldest 1 run? They wrote 1 file, which then cannot be undone" in result.err
+    assert "Forget the oldest 1 run? They wrote 1 file, which can then no longer be undone" in result.err
     assert "--yes" in result.err
     at_a_terminal(monkeypatch, "n")
     assert myvlm("runs", "--keep", "0").code == 1
@@ -226,7 +226,7 @@ def test_on_a_laptop_nothing_looks_like_a_problem(myvlm, laptop):
     assert not re.search("^(warn|fail)", result.out, re.MULTILINE)
     assert "CUDA build" not in result.out
     assert "onnxruntime-gpu" not in result.out
-    assert result.err == "Nothing has to be fixed. Next: myvlm add-concept NAME PHOTOS, or myvlm demo\n"
+    assert result.err == "Nothing needs fixing. Next: myvlm add-concept NAME PHOTOS, or myvlm demo\n"
 
 
 def test_each_missing_part_has_its_own_licence_and_the_way_to_get_it(myvlm, laptop):
@@ -281,7 +281,7 @@ def test_the_cuda_advice_is_for_machines_with_such_a_gpu(monkeypatch, gpu, cuda,
     [
         ([Check("store", "fail", "damaged", "Restore it.")], 3, "Next: fix what is marked fail"),
         ([Check("disk", "warn", "full", "Free some.")], 0, "Next: see what is marked warn (disk)"),
-        ([Check("GPU", "info", "none")], 0, "Nothing has to be fixed. Next: "),
+        ([Check("GPU", "info", "none")], 0, "Nothing needs fixing. Next: "),
     ],
 )
 def test_doctor_says_what_to_do_next(myvlm, monkeypatch, checks, code, told):

@@ -15,10 +15,10 @@ from myvlm_cli.tables import Column, print_table
 from myvlm_cli.words import count
 
 COLUMNS = (
-    Column("photo", "photo"),
-    Column("confidence", "confidence", "right"),
-    Column("", "score"),
-    Column("note", "", prose=True),
+    Column("photo"),
+    Column("confidence", "right"),
+    Column("raw_score", only="pipe"),
+    Column("note", only="terminal", prose=True),
 )
 ROWS = [
     ("a.jpg", "97 %", "3.45", "the first of all photos in this folder"),
@@ -47,7 +47,7 @@ def terminal(monkeypatch):
 def test_a_pipe_gets_tab_separated_values_with_a_header(capsys):
     print_table(COLUMNS, ROWS)
     assert printed(capsys) == [
-        "photo\tconfidence\tscore",
+        "photo\tconfidence\traw_score",
         "a.jpg\t97 %\t3.45",
         "[red]b\\t\\x1b[2J\\u2028.jpg\t8 %\t-2.44",
         "猫.jpg\t50 %\t0.00",
@@ -93,7 +93,7 @@ def test_blocks_where_a_table_does_not_fit(capsys, terminal):
 
 
 def test_a_table_leaves_out_what_is_empty_or_optional_before_it_becomes_blocks(capsys, terminal):
-    columns = (Column("a", "a"), Column("empty", "empty"), Column("more", "more", optional=True))
+    columns = (Column("a"), Column("empty"), Column("more", optional=True))
     rows = [("x" * 20, "", "y" * 20)]
     for width, expected in (
         (42, ["a                     more", f"{'x' * 20}  {'y' * 20}"]),

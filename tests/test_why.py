@@ -320,7 +320,7 @@ def test_the_command(myvlm, session, album, tmp_path):
 def test_the_command_without_a_photo_and_with_bad_input(myvlm, album, tmp_path):
     assert "references" in myvlm("concepts", "show", "rex", "--json").json
     result = myvlm("concepts", "show", "rex", "--draw", tmp_path / "why.png")
-    assert (result.code, "--draw is for a photo" in result.err) == (2, True)
+    assert (result.code, "--draw needs a photo" in result.err) == (2, True)
     (tmp_path / "text.jpg").write_text("no photo")
     for path in (tmp_path / "text.jpg", tmp_path / "missing.jpg"):
         result = myvlm("concepts", "show", "rex", path)

@@ -1,0 +1,80 @@
+"""Open the engine's session with the models that the user chose, and warn about what will not work well."""
+
+from typing import TYPE_CHECKING, Literal
+
+from engine.core.errors import UsageError
+from engine.core.types import Kind
+from myvlm_cli.output import out
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+
+def open_session(
+    vlm: str | None = None,
+    recogniser: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    heads: Literal["open-set", "paper"] = "open-set",
+    allow_body: bool = False,
+    create: bool = True,
+    names: tuple[str, ...] | None = None,
+) -> "Session":
+    """Open a session with the user's choices; no model is loaded yet.
+
+    create: whether to create the data folder if it does not exist. names: the concepts that the command is about,
+    which must exist; None or () for no check.
+
+    Raises:
+        UsageError: the VLM or recogniser is unknown, or --allow-body was given together with --heads paper, which
+            recognises people by their faces only.
+        ConceptError: a name is unknown.
+        EnvironmentFault: the GPU does not exist.
+    """
+    from engine.session import Session, SessionOptions
+
+    session = Session(SessionOptions(vlm, recogniser, device, dtype, heads, allow_body), create=create)
+    # Reading these checks the names now, before any model is loaded.
+    if vlm:
+        _ = session.vlm_config
+    if recogniser:
+        _ = session.recogniser_config
+    if device not in ("auto", "cpu"):
+        _ = session.device
+    if names:
+        session.store.select(names)
+    if allow_body:
+        _check_bodies(session)
+    return session
+
+
+def _check_bodies(session: "Session") -> None:
+    """Refuse --allow-body with the paper's heads, and warn if no person has been enrolled with body features."""
+    from engine.recognition.bodies import load_bodies
+
+    if session.choices.heads == "paper":
+        raise UsageError("--heads paper recognises people by their faces only", hint="Leave out --allow-body.")
+    if not load_bodies(session.store, session.recogniser_config, session.recognition):
+        config = session.recogniser_config
+        detector = "one: add the people again" if config.detector else "none"
+        out.warn(
+            "--allow-body has no effect: no body features are stored. A recogniser with an object detector stores them"
+            f" when people are enrolled ({config.name} has {detector})"
+        )
+
+
+def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> None:
+    """Warn if faces will run on the CPU although there is a GPU, and say how to repair ONNX Runtime.
+
+    people: whether faces will be looked for; None means if any person is enrolled.
+    """
+    if people is None:
+        people = any(c.kind is Kind.PERSON for c in session.store.all())
+    if not people or session.device.type != "cuda":
+        return
+    from engine.diagnostics import ONNX_REPAIR
+    from engine.session import faces_can_use_cuda
+
+    if not faces_can_use_cuda():
+        out.warn(f"faces run on the CPU: ONNX Runtime has no CUDA provider. Run: {ONNX_REPAIR}")

@@ -1,0 +1,118 @@
+"""`myvlm status`: show how the sidecars of photos stand."""
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from myvlm_cli import options as o
+from myvlm_cli.errors import OK, SOME_FAILED
+from myvlm_cli.given import NO_PHOTOS, Photos, tell_tally
+from myvlm_cli.output import Document, out, path_text
+from myvlm_cli.parameters import Without
+
+if TYPE_CHECKING:
+    from engine.captioning.status import PhotoStatus
+    from engine.session import Session
+    from engine.sidecars.locate import Naming
+
+_FEW = 3
+"""At most this many paths are repeated in the command to run next."""
+
+
+def status(
+    *,
+    concepts: Annotated[o.ConceptChoice, Without("only")],
+    photos: o.PhotoSelection,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every photo, including those that are current.")
+    ] = False,
+    sidecars: Annotated[o.SidecarChoice, Without("on_existing", "hierarchy", "regions")],
+    models: Annotated[o.ModelChoice, Without("device", "dtype")],
+    output: o.OutputChoice,
+) -> None:
+    """Show which photos need captioning, and which sidecars changed since.
+
+    Photos are grouped by state (new, current, stale, dropped by another program, edited by a human, failed) and reason.
+
+    Example: myvlm status ~/Pictures
+    """
+    files = photos.find()
+    session = models.open_session(create=False, names=concepts.names)
+    results = _read_status(session, files, concepts.names, sidecars.naming, output)
+    counts = Counter(str(r.state) for r in results)
+    if output.json:
+        out.json_document({"photos": [_describe(r) for r in results], "summary": dict(counts)})
+    elif output.is_text:
+        _list_by_state([r for r in results if everything or r.state != "current"])
+    tell_tally(files)
+    _tell_next(counts, [p for p in files.given if p not in files.missing])
+    raise typer.Exit(SOME_FAILED if counts["failed"] else OK)
+
+
+def _read_status(
+    session: "Session", photos: Photos, names: tuple[str, ...] | None, naming: "Naming", output: o.OutputChoice
+) -> "list[PhotoStatus]":
+    """Read the sidecars of all photos; print JSON lines and notes as they come."""
+    from engine.captioning.status import read_status
+
+    results = []
+    with out.progress("checking", None) as bar:
+        photos.count_onto(bar)
+        for result in read_status(session, photos, names=names, naming=naming, library=photos.folder):
+            bar.advance()
+            results.append(result)
+            if output.jsonl:
+                out.json_line(_describe(result))
+            for note in result.notes:
+                out.warn(f"{path_text(result.path)}: {note}")
+    return results
+
+
+def _list_by_state(results: "Sequence[PhotoStatus]") -> None:
+    """List photos under headings of their state and reason. Photos that failed have one heading, and a reason each."""
+    from engine.captioning.status import SidecarState
+
+    states = list(SidecarState)
+
+    def heading(result: "PhotoStatus") -> tuple[int, str]:
+        return states.index(result.state), "" if result.state is SidecarState.FAILED else result.reason
+
+    for (place, reason), group in groupby(sorted(results, key=heading), key=heading):
+        photos = list(group)
+        out.text(f"{states[place]} ({len(photos):,}){f': {reason}' if reason else ''}")
+        for photo in photos:
+            path = path_text(photo.path)
+            why = photo.reason.removeprefix(f"{path}: ") if photo.state is SidecarState.FAILED else ""
+            out.text(f"  {path}{f': {why}' if why else ''}")
+
+
+def _tell_next(counts: Mapping[str, int], given: Sequence[Path]) -> None:
+    """Print how many photos are in each state, and the command to run next."""
+    if not counts:
+        out.say(NO_PHOTOS)
+        return
+    out.say(", ".join(f"{n:,} {state}" for state, n in sorted(counts.items())))
+    if any(counts[state] for state in ("new", "stale", "dropped")):
+        where = " ".join(shlex.quote(path_text(p)) for p in given) if len(given) <= _FEW else "and the same paths"
+        out.say(f"Next: myvlm caption {where}")
+    elif counts["failed"]:
+        out.say("Next: fix or exclude the photos that failed. Everything else is up to date.")
+    else:
+        out.say("Everything is up to date.")
+
+
+def _describe(result: "PhotoStatus") -> Document:
+    return {
+        "file": path_text(result.path),
+        "status": str(result.state),
+        "reason": result.reason,
+        "caption": result.caption,
+        "sidecar": path_text(result.sidecar) if result.sidecar else None,
+        "run": result.run or None,
+        "notes": list(result.notes),
+    }
