@@ -3,4 +3,4 @@
 Nothing in this package prints, prompts or exits; `myvlm_cli` does.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
