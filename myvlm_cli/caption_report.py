@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from engine.core.notes import KEPT_DESCRIPTION_NOTES, NoteCode
+from engine.core.notes import KEPT_DESCRIPTION_NOTES, NoteCode, SkipReason
 from engine.core.types import Status
 from myvlm_cli.explanation import describe_explanation
 from myvlm_cli.given import NO_PHOTOS
@@ -79,11 +79,10 @@ class Report:
                 out.text(f"  {change.property}: {change.before!r} -> {change.after!r}")
 
     def _count(self, result: "PhotoResult") -> None:
-        from engine.captioning.caption import LIVE_HALF, VIDEO
 
         self.counts[result.status] += 1
-        self.videos += result.reason in (VIDEO, LIVE_HALF)
-        self.live_halves += result.reason == LIVE_HALF
+        self.videos += result.skip in (SkipReason.VIDEO, SkipReason.LIVE_PHOTO_VIDEO)
+        self.live_halves += result.skip is SkipReason.LIVE_PHOTO_VIDEO
         conflicts = [note for note in result.notes if note.code is NoteCode.TWO_SIDECARS]
         if conflicts and not self.conflicts:
             out.warn(f"{path_text(result.path)}: {conflicts[0]} (shown once; -v shows it for every photo)")

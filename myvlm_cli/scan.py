@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.core.errors import UsageError
+from engine.core.notes import SkipReason
 from engine.core.types import Status
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
@@ -98,10 +99,9 @@ class _Report:
 
     def add(self, result: "ScanResult") -> None:
         """Count and print one result."""
-        from engine.captioning.caption import LIVE_HALF, VIDEO
 
         self.counts[result.status] += 1
-        self.videos += result.reason in (VIDEO, LIVE_HALF)
+        self.videos += result.skip in (SkipReason.VIDEO, SkipReason.LIVE_PHOTO_VIDEO)
         if self.output.json:
             self.documents.append(_describe(result))
         elif self.output.jsonl:

@@ -18,7 +18,7 @@ from engine.captioning.staleness import CacheKeys, compute_cache_keys, known_mat
 from engine.core.batches import in_batches
 from engine.core.errors import PhotoError, SidecarError
 from engine.core.files import finish_first
-from engine.core.notes import FILE_NOTES, KEPT_DESCRIPTION_NOTES, Note, NoteCode
+from engine.core.notes import FILE_NOTES, KEPT_DESCRIPTION_NOTES, Note, NoteCode, SkipReason
 from engine.core.types import Match, PhotoFacts, PhotoResult, Status
 from engine.photos.decode import Photo, PhotoFile, decode_photo, read_photo
 from engine.photos.discovery import FoundFile
@@ -37,11 +37,6 @@ from engine.sidecars.xmp import Change
 
 if TYPE_CHECKING:
     from engine.vlms.generate import PersonalisedConcept
-
-VIDEO, LIVE_HALF = "a video", "the moving half of a Live Photo"
-"""Explanation videos are skipped."""
-NOTHING_TO_SAY = "no concept is looked for, and no VLM describes it"
-"""Explanation a photo gets no sidecars."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +169,8 @@ def _read(run: _Run, found: FoundFile) -> _Job:
     """Read a photo; decode it only when its caption is not known already."""
     began = time.monotonic()
     if found.kind == "video":
-        reason = LIVE_HALF if found.live else VIDEO
-        return _Job(found, result=PhotoResult(found.path, Status.SKIPPED, reason=reason))
+        skip = SkipReason.LIVE_PHOTO_VIDEO if found.live else SkipReason.VIDEO
+        return _Job(found, result=PhotoResult(found.path, Status.SKIPPED, reason=skip.text, skip=skip))
     try:
         file = read_photo(found.path)
         paths = run.namer.find(found.path)
@@ -228,7 +223,9 @@ def _without_caption(run: _Run, job: _Job, facts: PhotoFacts) -> _Job:
         text = with_new_names(known, matches)
         return replace(job, account=replace(known, caption=text, facts=facts, matches=matches, recognition=recognition))
     if known is None and not run.chosen.asked:
-        return replace(job, photo=None, result=PhotoResult(job.found.path, Status.SKIPPED, reason=NOTHING_TO_SAY))
+        skip = SkipReason.NOTHING_TO_WRITE
+        skipped = PhotoResult(job.found.path, Status.SKIPPED, reason=skip.text, skip=skip)
+        return replace(job, photo=None, result=skipped)
     account = replace(names_only_account(run.digests, facts, matches, recognition), notes=_file_notes(job))
     if known is not None and known.key == account.key:
         return replace(job, account=account)

@@ -4,6 +4,28 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+class SkipReason(StrEnum):
+    """Why a photo was left out. `text` is the sentence of each code, in `_SKIP_TEXTS`."""
+
+    VIDEO = "video"
+    LIVE_PHOTO_VIDEO = "live-photo-video"
+    NOTHING_TO_WRITE = "nothing-to-write"
+    VLM_DOES_NOT_KNOW = "vlm-does-not-know"
+
+    @property
+    def text(self) -> str:
+        """The sentence that is printed and written into JSON."""
+        return _SKIP_TEXTS[self]
+
+
+_SKIP_TEXTS = {
+    SkipReason.VIDEO: "a video",
+    SkipReason.LIVE_PHOTO_VIDEO: "the moving half of a Live Photo",
+    SkipReason.NOTHING_TO_WRITE: "no concept is looked for, and no VLM describes it",
+    SkipReason.VLM_DOES_NOT_KNOW: "no VLM on this machine knows such photos",
+}
+
+
 class NoteCode(StrEnum):
     """What a note says. The sentence of each code is in `_TEXTS`."""
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from engine.core.boxes import Box
-from engine.core.notes import Note
+from engine.core.notes import Note, SkipReason
 
 
 class Kind(StrEnum):
@@ -135,6 +135,7 @@ class PhotoResult:
     facts: PhotoFacts | None = None
     sidecars: tuple[Path, ...] = ()
     reason: str | None = None
+    skip: SkipReason | None = None
     repaired: tuple[str, ...] = ()  # names that the VLM left out and that were inserted into the caption
     notes: tuple[Note, ...] = ()
     seconds: float = 0.0

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.captioning.caption import LIVE_HALF, VIDEO
 from engine.core.batches import in_batches
 from engine.core.errors import PhotoError, UsageError
 from engine.core.files import make_private_folder
+from engine.core.notes import SkipReason
 from engine.core.types import Status
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import FoundFile
@@ -46,6 +46,7 @@ class ScanResult:
     reason: str | None = None
     seconds: float = 0.0
     content_hash: str | None = None
+    skip: SkipReason | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def _read(extractor: CachedExtractor, found: FoundFile, models: tuple[str, ...])
     """Read and hash a photo; decode it only when something of it is not cached yet."""
     began = time.monotonic()
     if found.kind == "video":
-        return _Job(found, result=ScanResult(found.path, Status.SKIPPED, reason=LIVE_HALF if found.live else VIDEO))
+        skip = SkipReason.LIVE_PHOTO_VIDEO if found.live else SkipReason.VIDEO
+        return _Job(found, result=ScanResult(found.path, Status.SKIPPED, reason=skip.text, skip=skip))
     try:
         file = read_photo(found.path)
         if extractor.cache.has(file.content_hash, models):
