@@ -99,7 +99,6 @@ class _Report:
 
     def add(self, result: "ScanResult") -> None:
         """Count and print one result."""
-
         self.counts[result.status] += 1
         self.videos += result.skip in (SkipReason.VIDEO, SkipReason.LIVE_PHOTO_VIDEO)
         if self.output.json:
