@@ -12,6 +12,7 @@ from engine.vision.cache import FeatureCache
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig, find_recogniser, list_recognisers
 from engine.vlms.config import VlmConfig, find_config
+from engine.vlms.in_use import VlmInUse
 from engine.vlms.registry import (
     DEFAULT,
     NO_VLM,
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
     from engine.vision.extractor import FeatureExtractor
     from engine.vlms.base import Vlm
-
-DRAWN_BY = "myvlm storybook"
-"""EXIF `Software` of the storybook's drawings."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,6 @@ class Session:
         """Whether there is a VLM: the user may ask for names only."""
         return self.vlm_config.backend != NO_VLM
 
-    def can_describe(self, software: str) -> bool:
-        """Whether the VLM knows what photos made by this EXIF `Software` show: the storybook's VLMs know the
-        storybook's drawings only.
-        """
-        return self.has_vlm and (self.vlm_config.world is None or software.startswith(DRAWN_BY))
-
     @cached_property
     def vlm(self) -> "Vlm":
         """The VLM, loaded."""
@@ -122,6 +114,11 @@ class Session:
         """The version of the VLM's weights; embeddings of another are refused."""
         folder = find_weights(self.vlm_config)
         return revision_of(self.vlm_config, folder) if folder else self.vlm_config.revision
+
+    @property
+    def vlm_in_use(self) -> VlmInUse:
+        """The VLM with the names that its texts and embeddings are stored under; its model loads when needed."""
+        return VlmInUse(self.vlm_config, self.vlm_id, self.vlm_revision, lambda: self.vlm)
 
     @cached_property
     def recognition(self) -> RecognitionOptions:

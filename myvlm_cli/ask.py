@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.core.errors import UsageError
+from engine.core.notes import SkipReason
 from engine.core.types import Status
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
@@ -87,10 +88,8 @@ class _Report:
 
     def add(self, answer: "Answer") -> None:
         """Print one answer, or why there is none."""
-        from engine.captioning.names_only import UNKNOWN_WORLD
-
         self.failed = self.failed or answer.status is Status.FAILED
-        self.unknown += answer.reason == UNKNOWN_WORLD
+        self.unknown += answer.skip is SkipReason.VLM_DOES_NOT_KNOW
         self.untrained |= set(answer.untrained)
         self.documents.append(_describe(answer))
         file = path_text(answer.path)
@@ -98,7 +97,7 @@ class _Report:
             out.json_line(self.documents[-1])
         elif self.output.is_text and answer.answer is not None:
             out.text(f"{file}: {answer.answer}" if self.many else answer.answer)
-        if answer.answer is None and answer.reason != UNKNOWN_WORLD:
+        if answer.answer is None and answer.skip is not SkipReason.VLM_DOES_NOT_KNOW:
             out.say(f"{file}: {str(answer.reason).removeprefix(f'{answer.path}: ')}")
 
     def finish(self, vlm: str) -> None:

@@ -18,7 +18,7 @@ from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
-    from engine.captioning.caption import CaptionRequest
+    from engine.captioning.caption_run import CaptionRequest
     from engine.captioning.requested_concepts import RequestedConcepts
     from engine.session import Session
 
@@ -64,7 +64,7 @@ def caption(
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """
-    from engine.captioning.caption import CaptionRequest
+    from engine.captioning.caption_run import CaptionRequest
 
     names = concepts.names
     _check(concepts, names, explained_dry_run=bool(explain and run.dry_run))
@@ -76,7 +76,7 @@ def caption(
         force=run.force,
         explain=explain,
         naming=sidecars.naming,
-        manner=sidecars.content,
+        sidecars=sidecars.content,
         limit=run.limit,
         library=files.folder,
     )
@@ -103,14 +103,14 @@ def _run(session: "Session", photos: Photos, request: "CaptionRequest", report: 
     from engine.captioning.caption import caption_photos
 
     warn_of_slow_faces(session)
-    chosen = _choose(session, photos, request, report)
+    concepts = _choose(session, photos, request, report)
     with out.progress("captioning", None) as bar:
         photos.count_onto(bar)
-        for result in caption_photos(session, photos, request):
+        for result in caption_photos(session, photos, request, concepts):
             bar.advance()
             report.add(result)
     report.finish(session.vlm_config.name)
-    if report.warned and report.unnamed and session.recogniser_config.drawn_only and chosen.asked:
+    if report.warned and report.unnamed and session.recogniser_config.drawn_only and concepts.requested:
         name = session.recogniser_config.name
         out.say(f"The recogniser in use, {name}, recognises drawings only. Next: myvlm doctor")
     if request.limit is None:  # with a limit, the search of the folders stopped early
@@ -122,18 +122,18 @@ def _choose(session: "Session", photos: Photos, request: "CaptionRequest", repor
     """Choose the concepts, say before anything is written what this run will not name, and calibrate if needed."""
     from engine.captioning.requested_concepts import choose_requested
 
-    chosen = choose_requested(session, request.concepts)
-    _warn_of_missing_heads(chosen)
-    report.untrained = {c.id for c in chosen.untrained} if session.has_vlm else set()
+    concepts = choose_requested(session.store, session.recogniser_config, session.vlm_in_use, request.concepts)
+    _warn_of_missing_heads(concepts)
+    report.untrained = {c.id for c in concepts.untrained} if session.has_vlm else set()
     _check_vlm(session, photos)
-    _tell_same_pairs(session, chosen)
-    if not session.store.all():
+    _tell_same_pairs(session, concepts)
+    if not concepts.enrolled:
         out.say("No concepts yet, so no names are written. Start with: myvlm add-concept NAME PHOTOS")
-    if chosen.asked:
-        calibrate_unseen(session, photos, chosen.asked, kept=request.write, some=request.limit is not None)
+    if concepts.requested:
+        calibrate_unseen(session, photos, concepts.requested, kept=request.write, some=request.limit is not None)
     if request.only or request.concepts == ():
-        _warn_of_lost_names(session, photos, request)
-    return chosen
+        _warn_of_lost_names(concepts, photos, request)
+    return concepts
 
 
 def _tell_same_pairs(session: "Session", chosen: "RequestedConcepts") -> None:
@@ -144,7 +144,7 @@ def _tell_same_pairs(session: "Session", chosen: "RequestedConcepts") -> None:
     from engine.concepts.similarity import find_same_pairs, same_words
 
     for a, b in find_same_pairs(session.store, session.recogniser_config):
-        if a in chosen.asked or b in chosen.asked:
+        if a in chosen.requested or b in chosen.requested:
             out.say(same_words(a, b))
 
 
@@ -156,7 +156,7 @@ def _check_vlm(session: "Session", photos: Photos) -> None:
     if session.has_vlm:
         check_weights(session.vlm_config)
     if session.choices.vlm and session.vlm_config.world:
-        check_drawn(session, photos)
+        check_drawn(session.vlm_in_use, photos)
 
 
 def _warn_of_missing_heads(chosen: "RequestedConcepts") -> None:
@@ -166,11 +166,11 @@ def _warn_of_missing_heads(chosen: "RequestedConcepts") -> None:
         out.warn(f"{concept.name} was {how} and is not looked for. Run: myvlm add-concept {quote(concept.name)} PHOTOS")
 
 
-def _warn_of_lost_names(session: "Session", photos: Photos, request: "CaptionRequest") -> None:
+def _warn_of_lost_names(concepts: "RequestedConcepts", photos: Photos, request: "CaptionRequest") -> None:
     """Say before anything is written which names this run removes from earlier captions."""
-    from engine.captioning.names_only import names_to_lose
+    from engine.captioning.names_only import count_lost_names
 
-    lost = names_to_lose(session, photos, request.concepts or (), request.naming)
+    lost = count_lost_names(concepts.requested, photos, request.naming, read_xmp=bool(request.concepts))
     photos_lost = lost.pop("", 0)
     if photos_lost:
         names = listed([f"{name} ({n})" for name, n in sorted(lost.items())])

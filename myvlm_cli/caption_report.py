@@ -14,8 +14,7 @@ from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
-    from engine.captioning.caption import Described
-    from engine.core.types import PhotoResult
+    from engine.captioning.results import PhotoResult
     from engine.recognition.displaced import DisplacedConcept
 
 NO_VLM_FOR_PHOTOS = (
@@ -55,26 +54,25 @@ class Report:
 
     def add(self, result: "PhotoResult") -> None:
         """Count and print one result."""
-        extras = _extras_of(result)
         self._count(result)
-        self._count_extras(extras)
+        self._count_extras(result)
         if self.output.json:
-            self.documents.append(describe_result(result, extras))
+            self.documents.append(describe_result(result))
         elif self.output.jsonl:
-            out.json_line(describe_result(result, extras))
+            out.json_line(describe_result(result))
         elif self.show_all or result.status is not Status.UNCHANGED:
-            self._print(result, extras)
+            self._print(result)
         if result.status is Status.FAILED:
             out.say(f"failed: {result.reason}")
         for note in result.notes:
             out.detail(f"{path_text(result.path)}: {note}")
 
-    def _print(self, result: "PhotoResult", extras: "Described") -> None:
+    def _print(self, result: "PhotoResult") -> None:
         names = ", ".join(m.name for m in result.matches)
         text = result.caption or names or ("nothing recognised" if self.show_all else "")
         if text and result.status not in (Status.FAILED, Status.SKIPPED):
             out.text(f"{path_text(result.path)}: {text}")
-        for change in extras.changes if result.status is Status.DRY_RUN else ():
+        for change in result.changes if result.status is Status.DRY_RUN else ():
             if not change.property.startswith("myvlm:") or out.settings.verbose:
                 out.text(f"  {change.property}: {change.before!r} -> {change.after!r}")
 
@@ -101,11 +99,11 @@ class Report:
         self.names_only += 1
         self.unnamed += not result.matches
 
-    def _count_extras(self, extras: "Described") -> None:
-        self.displaced += extras.displaced
-        if extras.removed is not None:
+    def _count_extras(self, result: "PhotoResult") -> None:
+        self.displaced += result.displaced
+        if result.removed is not None:
             self.removed += 1
-            out.detail(f"{path_text(extras.path)}: removed the caption {extras.removed!r}")
+            out.detail(f"{path_text(result.path)}: removed the caption {result.removed!r}")
 
     def finish(self, vlm: str) -> None:
         """Print the JSON document, if the user asked for it, and the summary. vlm: the name of the VLM in use."""
@@ -150,26 +148,19 @@ class Report:
             )
 
 
-def _extras_of(result: "PhotoResult") -> "Described":
-    """Return what only the results of captioned photos have; it is empty for other results."""
-    from engine.captioning.caption import Described
-
-    return result if isinstance(result, Described) else Described(result.path, result.status)
-
-
-def describe_result(result: "PhotoResult", extras: "Described") -> Document:
+def describe_result(result: "PhotoResult") -> Document:
     """Return a photo's result as JSON."""
     from engine.sidecars.json_sidecar import describe_match
 
-    explanations = {w.concept.id: {"why": describe_explanation(w)} for w in extras.whys}
+    explanations = {w.concept.id: {"why": describe_explanation(w)} for w in result.explanations}
     return {
         "file": path_text(result.path),
         "status": str(result.status),
         "caption": result.caption,
         "concepts": [describe_match(m) | explanations.get(m.concept_id, {}) for m in result.matches],
         "sidecar": path_text(result.sidecars[0]) if result.sidecars else None,
-        "changes": [{"property": c.property, "before": c.before, "after": c.after} for c in extras.changes],
-        "pictures": [path_text(p) for p in extras.pictures],
+        "changes": [{"property": c.property, "before": c.before, "after": c.after} for c in result.changes],
+        "pictures": [path_text(p) for p in result.pictures],
         "taken": result.facts.taken if result.facts else None,
         "reason": result.reason,
         "notes": [str(n) for n in result.notes],

@@ -15,7 +15,8 @@ from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.tables import Column, print_table
 
 if TYPE_CHECKING:
-    from engine.core.types import Concept, PhotoResult
+    from engine.captioning.results import PhotoResult
+    from engine.core.types import Concept
     from engine.session import Session
     from engine.storybook.album import Album
 
@@ -126,7 +127,8 @@ def _train(session: "Session", concept: "Concept", seed: int) -> None:
 
 
 def _caption(session: "Session", album: "Album") -> "list[PhotoResult]":
-    from engine.captioning.caption import CaptionRequest, caption_photos
+    from engine.captioning.caption import caption_photos
+    from engine.captioning.caption_run import CaptionRequest
     from engine.photos.discovery import iter_photos
 
     _step("Captioning the album", "myvlm", "caption", album.folder, *_PINNED)

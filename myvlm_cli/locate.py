@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from engine.core.notes import SkipReason
 from engine.core.types import Kind, Status
 from engine.recognition.confidence import confidence, in_words, label
 from myvlm_cli import options as o
@@ -46,7 +47,6 @@ def locate(
     Example: myvlm locate rex photo.jpg --draw rex.png
     """
     from engine.captioning.locate import locate_concept
-    from engine.captioning.names_only import UNKNOWN_WORLD
 
     files = photos.gather()
     session = models.open_session(create=False, names=(name,))
@@ -61,7 +61,7 @@ def locate(
             _report(result, choice.method, output)
     if output.json:
         out.json_document({"concept": name, "photos": [_describe(r, choice.method) for r in results]})
-    unknown = sum(r.reason == UNKNOWN_WORLD for r in results)
+    unknown = sum(r.skip is SkipReason.VLM_DOES_NOT_KNOW for r in results)
     if unknown:
         out.warn(f"{count(unknown, 'photo')} without a box: no VLM for real photos is on this machine (myvlm models)")
     raise typer.Exit(SOME_FAILED if any(r.status is Status.FAILED for r in results) else OK)
@@ -69,11 +69,9 @@ def locate(
 
 def _report(result: "LocateResult", method: str, output: o.OutputChoice) -> None:
     """Print one result; those for the JSON document are printed at the end."""
-    from engine.captioning.names_only import UNKNOWN_WORLD
-
     if output.jsonl:
         out.json_line(_describe(result, method))
-    elif output.is_text and result.reason != UNKNOWN_WORLD:
+    elif output.is_text and result.skip is not SkipReason.VLM_DOES_NOT_KNOW:
         reason = str(result.reason).removeprefix(f"{result.path}: ")
         where = " ".join(map(str, result.box.rounded())) if result.box else reason
         out.text(f"{path_text(result.path)}: {where}{_confidence_text(result.match) if result.match else ''}")

@@ -67,7 +67,8 @@ def sidecars(folder: Path) -> dict[str, bytes]:
 
 def run_captions(home: Path, folder: Path, ready: int | None) -> None:
     """Caption the library in this process; the first result is told through the pipe `ready`."""
-    from engine.captioning.caption import CaptionRequest, caption_photos
+    from engine.captioning.caption import caption_photos
+    from engine.captioning.caption_run import CaptionRequest
     from engine.photos.discovery import find_files
     from engine.session import Session, SessionOptions
 

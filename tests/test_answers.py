@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from engine.captioning.answer import answer_question
-from engine.captioning.caption import CaptionRequest, caption_photos
+from engine.captioning.caption import caption_photos
+from engine.captioning.caption_run import CaptionRequest
 from engine.core.errors import DivergedError
 from engine.photos.decode import load_photo
 from engine.vlms.base import Losses

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from engine.captioning.names_only import UNKNOWN_WORLD
 from engine.captioning.stand_ins import find_stand_ins
+from engine.core.notes import SkipReason
 from engine.core.types import Kind
 from engine.photos.decode import load_photo
 from engine.vlms.base import Generation
@@ -135,7 +135,7 @@ def test_of_photos_that_the_vlm_does_not_know_nothing_is_said(myvlm, session, al
     result = myvlm("ask", album / "rex.jpg", real, real.with_name("other.jpg"), "What is in the image?", "--jsonl")
     assert result.code == 0, result.err
     assert [p["status"] for p in result.lines] == ["ok", "skipped", "skipped"]
-    assert [p["reason"] for p in result.lines[1:]] == [UNKNOWN_WORLD] * 2
+    assert [p["reason"] for p in result.lines[1:]] == [SkipReason.VLM_DOES_NOT_KNOW.text] * 2
     assert result.err.count("no VLM for real photos is on this machine") == 1
     for options in ((), ("--vlm", "storybook")):
         result = myvlm("ask", real, "What is in the image?", *options)
@@ -154,7 +154,12 @@ def test_the_vlm_points_into_no_photo_that_it_does_not_know(myvlm, session, albu
     refer = ("--method", "refer")
     assert myvlm("locate", "rex", real, "--json").json["photos"][0]["box"]
     drawn, other = myvlm("locate", "rex", album / "rex.jpg", real, *refer, "--jsonl").lines
-    assert (drawn["status"], other["status"], other["box"], other["reason"]) == ("ok", "skipped", None, UNKNOWN_WORLD)
+    assert (drawn["status"], other["status"], other["box"], other["reason"]) == (
+        "ok",
+        "skipped",
+        None,
+        SkipReason.VLM_DOES_NOT_KNOW.text,
+    )
     assert myvlm("locate", "rex", real, *refer).code == 3
     result = myvlm("locate", "rex", album / "rex.jpg", real, *refer, "--vlm", "storybook")
     assert (result.code, result.out, "--method refer" in result.err) == (3, "", True), result.err

@@ -161,7 +161,8 @@ def test_metadata_in_the_photo_makes_no_caption_stale(myvlm, album):
 
 def test_a_new_concept_leaves_photos_without_it_alone(myvlm, album):
     """Only photos in which somebody else is recognised now are captioned again; no VLM is needed for the rest."""
-    from engine.captioning.caption import CaptionRequest, caption_photos
+    from engine.captioning.caption import caption_photos
+    from engine.captioning.caption_run import CaptionRequest
     from engine.session import Session, SessionOptions
 
     myvlm("caption", album, "--concepts", "Anna")

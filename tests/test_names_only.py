@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from engine.captioning.caption import CaptionRequest, caption_photos
+from engine.captioning.caption import caption_photos
+from engine.captioning.caption_run import CaptionRequest
 from engine.captioning.names_only import caption_holds
 from engine.captioning.status import read_status
 from engine.photos.discovery import FoundFile
-from engine.session import DRAWN_BY
 from engine.sidecars.json_sidecar import parse_record, render_record
 from engine.sidecars.locate import Naming
 from engine.sidecars.merge.ownership import DESCRIPTION, PEOPLE, SUBJECT
 from engine.sidecars.rdf.packet import Packet
+from engine.vlms.in_use import DRAWN_BY
 from tests.learned import draw_album, train
 
 

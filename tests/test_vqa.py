@@ -17,7 +17,7 @@ from engine.photos.decode import load_photo
 from engine.training.optimiser import TrainingExample, draw_turn
 from engine.training.questions import PERSON, THING, Turn, load_answers, name_in_answer, questions_for
 from engine.training.reference_photos import load_references
-from engine.training.targets import PlainCaption, TargetBuilder, VlmInUse
+from engine.training.targets import PlainCaption, TargetBuilder
 from engine.training.train import plan
 from tests.learned import draw_album, train
 
@@ -94,7 +94,7 @@ def test_targets_are_written_by_the_plain_vlm_about_the_class_word(session):
 def test_where_there_are_several_of_a_class_the_closeups_words_are_used(session, monkeypatch, whole, closeup, phrase):
     concept = replace(session.store.get("Rex"), category="dog")
     photos = load_references(concept, edge=64)[0][:1]
-    vlm = VlmInUse(session.vlm, session.vlm_config, session.vlm_id, session.vlm_revision)
+    vlm = session.vlm_in_use
     author = TargetBuilder(vlm, session.store, concept, photos)
     monkeypatch.setattr(author, "_plain_captions", [PlainCaption(whole, closeup)])
     asked = []

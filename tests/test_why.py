@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.captioning.explain_pictures import save_why
+from engine.captioning.explain_pictures import save_explanation
 from engine.concepts.decide import DecisionRequest, decide
 from engine.concepts.enrol import enrol
 from engine.concepts.merge import merge_concepts
@@ -331,9 +331,9 @@ def test_the_command_without_a_photo_and_with_bad_input(myvlm, album, tmp_path):
 def test_nothing_but_our_pictures_is_replaced(myvlm, session, album, tmp_path):
     photo, found = explain_photo(session, "rex", album / "rex.jpg")
     target = tmp_path / "why.png"
-    save_why(photo, found, target)
+    save_explanation(photo, found, target)
     first = target.read_bytes()
-    save_why(photo, found, target)
+    save_explanation(photo, found, target)
     assert target.read_bytes() == first
     (tmp_path / "mine.png").write_bytes(b"mine")
     Image.new("RGB", (9, 9)).save(tmp_path / "other.png")
@@ -343,13 +343,13 @@ def test_nothing_but_our_pictures_is_replaced(myvlm, session, album, tmp_path):
     for wrong in ("mine.png", "other.png", "link.png", "album", "why.jpg", "album/photo.png"):
         before = (tmp_path / wrong).read_bytes() if (tmp_path / wrong).is_file() else None
         with pytest.raises(UsageError):
-            save_why(photo, found, tmp_path / wrong)
+            save_explanation(photo, found, tmp_path / wrong)
         assert before is None or (tmp_path / wrong).read_bytes() == before
     again = load_photo(target)  # a picture of ours as the photo
     with pytest.raises(UsageError):
-        save_why(again, found, target)
+        save_explanation(again, found, target)
     with pytest.raises(EngineError, match="cannot be written"):
-        save_why(photo, found, tmp_path / "mine.png" / "why.png")
+        save_explanation(photo, found, tmp_path / "mine.png" / "why.png")
 
 
 def test_a_picture_without_its_reference(session, album, tmp_path):

@@ -10,7 +10,8 @@ from engine.benchmarks.drawn_cases import CrowdPhoto
 from engine.benchmarks.experiments import Measurement
 from engine.benchmarks.generation import BATCH
 from engine.benchmarks.generation_experiments import write_captions
-from engine.captioning.caption import CaptionRequest, caption_photos
+from engine.captioning.caption import caption_photos
+from engine.captioning.caption_run import CaptionRequest
 from engine.concepts.enrol import enrol
 from engine.core.boxes import Box, iou
 from engine.core.errors import NoUsablePhotoError

@@ -14,10 +14,12 @@ from engine.benchmarks.benchmark import SPLITS, STRANGERS, BenchmarkPhoto, Subje
 from engine.benchmarks.statistics import Estimate, mean, proportion
 from engine.benchmarks.workers import Notify
 from engine.captioning.answer import answer_question
-from engine.captioning.caption import CaptionRequest, caption_photos
+from engine.captioning.caption import caption_photos
+from engine.captioning.caption_run import CaptionRequest
+from engine.captioning.results import PhotoResult
 from engine.concepts.enrol import enrol
 from engine.core.boxes import iou
-from engine.core.types import Concept, Kind, PhotoResult
+from engine.core.types import Concept, Kind
 from engine.photos.decode import load_photo
 from engine.recognition.recognise import load_head
 from engine.session import Session, SessionOptions

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.captioning.names_only import HOW_TO_GET_A_VLM, UNKNOWN_WORLD, check_drawn
+from engine.captioning.names_only import HOW_TO_GET_A_VLM, check_drawn
 from engine.captioning.stand_ins import StandIns, find_stand_ins, not_recognised
 from engine.core.batches import in_batches
 from engine.core.errors import NotTrainedError, NoVlmError, PhotoError, UsageError
+from engine.core.notes import SkipReason
 from engine.core.types import Concept, Match, Status
 from engine.photos.decode import Photo, load_photo
 from engine.recognition.recognise import Gallery, can_recognise, check_recognisable, load_gallery, recognise
 from engine.session import Session
 from engine.store.calibrations import common_folder
+from engine.store.concepts import ConceptStore
 from engine.training.questions import Task
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig
+from engine.vlms.in_use import VlmInUse
 from engine.vlms.wording import find_names, has_word
 
 if TYPE_CHECKING:
@@ -38,6 +43,7 @@ class Answer:
     answer: str | None = None
     matches: tuple[Match, ...] = ()
     reason: str | None = None
+    skip: SkipReason | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     tasks: tuple[tuple[str, Task], ...] = ()
@@ -100,35 +106,39 @@ def answer_question(
     if not question.strip():
         raise UsageError("the question is empty", hint='Example: myvlm ask photo.jpg "What is Rex holding?"')
     if session.choices.vlm and session.vlm_config.world:
-        check_drawn(session, paths, way_out="")
+        check_drawn(session.vlm_in_use, paths, way_out="")
     chosen = session.store.select(concepts)
-    asked = _asked(session, question, chosen)
+    vlm = session.vlm_in_use
+    asked = _read_question(session.store, session.recogniser_config, vlm, question, chosen)
     wanted = [c for c in chosen if c in asked.named or c.id in asked.known or c.id in asked.mistakable]
-    enrolled = load_gallery(session.store, session.recogniser_config, session.recognition, wanted, common_folder(paths))
+    gallery = load_gallery(session.store, session.recogniser_config, session.recognition, wanted, common_folder(paths))
     answered = unknown = 0
-    for batch in in_batches(paths, lambda path: _read(session, path), session.vlm_config.batch):
+    for batch in in_batches(paths, lambda path: _read(vlm, path), session.vlm_config.batch):
         photos = [p for p in batch if isinstance(p, Photo)]
-        done = dict(zip([p.path for p in photos], _answer(session, photos, enrolled, asked), strict=True))
+        done = dict(zip([p.path for p in photos], _answer(session.extractor, vlm, photos, gallery, asked), strict=True))
         for reply in (p if isinstance(p, Answer) else done[p.path] for p in batch):
             answered += reply.answer is not None
-            unknown += reply.reason == UNKNOWN_WORLD
+            unknown += reply.skip is SkipReason.VLM_DOES_NOT_KNOW
             yield reply
     if unknown and not answered:
         raise NoVlmError("no VLM on this machine can answer questions about real photos", hint=HOW_TO_GET_A_VLM)
 
 
-def _read(session: Session, path: Path) -> Photo | Answer:
+def _read(vlm: VlmInUse, path: Path) -> Photo | Answer:
     began = time.monotonic()
     try:
         photo = load_photo(path)
     except PhotoError as err:
         return Answer(path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
-    if not session.can_describe(photo.software):
-        return Answer(path, Status.SKIPPED, reason=UNKNOWN_WORLD, seconds=time.monotonic() - began)
+    if not vlm.can_describe(photo.software):
+        skip = SkipReason.VLM_DOES_NOT_KNOW
+        return Answer(path, Status.SKIPPED, reason=skip.text, skip=skip, seconds=time.monotonic() - began)
     return photo
 
 
-def _asked(session: Session, question: str, chosen: Sequence[Concept]) -> _Asked:
+def _read_question(
+    store: ConceptStore, config: RecogniserConfig, vlm: VlmInUse, question: str, chosen: Sequence[Concept]
+) -> _Asked:
     """Find the concepts that a question names, and those that the VLM can be told of.
 
     A concept whose identifier stands in the question for somebody else ("Is Bob here?", when the VLM knows Anna as Bob)
@@ -141,29 +151,32 @@ def _asked(session: Session, question: str, chosen: Sequence[Concept]) -> _Asked
     names = {name for _, _, name in spans}
     named = tuple(c for c in chosen if c.name in names)
     for concept in named:
-        check_recognisable(session.store, session.recogniser_config, concept)
+        check_recognisable(store, config, concept)
     composed = unicodedata.normalize("NFC", question)
     for start, stop, _ in reversed(spans):
         composed = f"{composed[:start]}\0{composed[stop:]}"
-    known = _known(session, chosen)
+    known = _load_personalised(store, config, vlm, chosen)
     mistakable = frozenset(i for i, (k, _) in known.items() if has_word(composed, k.concept.identifier))
     return _Asked(question, named, {i: k for i, k in known.items() if i not in mistakable}, mistakable)
 
 
-def _answer(session: Session, photos: Sequence[Photo], enrolled: Gallery, asked: _Asked) -> list[Answer]:
+def _answer(
+    extractor: CachedExtractor, vlm: VlmInUse, photos: Sequence[Photo], gallery: Gallery, asked: _Asked
+) -> list[Answer]:
+    """Answer the question about each photo of a batch."""
     if not photos:
         return []
     from engine.vlms import generate
 
     began = time.monotonic()
-    matches = recognise(session.extractor, photos, enrolled)
+    matches = recognise(extractor, photos, gallery)
     told = [asked.told(own) for own in matches]
-    stand_ins, described = _stand_ins(session, photos, matches, asked)
+    stand_ins, described = _stand_ins(vlm, photos, matches, asked)
     open_ones = [i for i, s in enumerate(stand_ins) if not s.unnamed]
     images = [photos[i].image for i in open_ones]
     known = [[k for k, _ in told[i]] for i in open_ones]
     questions = [stand_ins[i].question(asked.question) for i in open_ones]
-    spoken = generate.answer(session.vlm, images, known, questions) if images else []
+    spoken = generate.answer(vlm.model, images, known, questions) if images else []
     said = described | {i: s.text for i, s in zip(open_ones, spoken, strict=True)}
     share = (time.monotonic() - began) / len(photos)
     return [
@@ -173,7 +186,7 @@ def _answer(session: Session, photos: Sequence[Photo], enrolled: Gallery, asked:
 
 
 def _stand_ins(
-    session: Session, photos: Sequence[Photo], matches: Sequence[Sequence[Match]], asked: _Asked
+    vlm: VlmInUse, photos: Sequence[Photo], matches: Sequence[Sequence[Match]], asked: _Asked
 ) -> tuple[list[StandIns], dict[int, str]]:
     """Of each photo the words that stand for names in the question, and descriptions of the photos that need any."""
     from engine.vlms import generate
@@ -181,7 +194,7 @@ def _stand_ins(
     needed = [i for i, own in enumerate(matches) if asked.absent(own) or asked.unspoken(own)]
     images = [photos[i].image for i in needed]
     known = [[asked.known[m.concept_id][0] for m in matches[i] if m.concept_id in asked.known] for i in needed]
-    spoken = generate.caption(session.vlm, images, known) if needed else []
+    spoken = generate.caption(vlm.model, images, known) if needed else []
     described = {i: s.text for i, s in zip(needed, spoken, strict=True)}
     found = [StandIns({}) for _ in matches]
     for i, text in described.items():
@@ -208,7 +221,9 @@ def _reply(
     return replace(reply, answer=stand_ins.reply(said), tasks=generate)
 
 
-def _known(session: Session, chosen: Iterable[Concept]) -> "dict[str, tuple[PersonalisedConcept, Task]]":
+def _load_personalised(
+    store: ConceptStore, config: RecogniserConfig, vlm: VlmInUse, chosen: Iterable[Concept]
+) -> "dict[str, tuple[PersonalisedConcept, Task]]":
     """Embeddings of the concepts that have one, for questions or else for captions. A concept that was imported without
     a head cannot be recognised and is left out.
     """
@@ -217,17 +232,17 @@ def _known(session: Session, chosen: Iterable[Concept]) -> "dict[str, tuple[Pers
     found = {}
     for concept in chosen:
         try:
-            task, vector = _load(session, concept)
+            task, vector = _load(store, vlm, concept)
         except NotTrainedError:
             continue
-        if can_recognise(session.store, session.recogniser_config, concept):
+        if can_recognise(store, config, concept):
             found[concept.id] = (PersonalisedConcept(concept, vector), task)
     return found
 
 
-def _load(session: Session, concept: Concept) -> tuple[Task, np.ndarray]:
+def _load(store: ConceptStore, vlm: VlmInUse, concept: Concept) -> tuple[Task, np.ndarray]:
     def load(task: Task) -> np.ndarray:
-        return session.store.load_embedding(concept, session.vlm_id, session.vlm_revision, task).vector
+        return store.load_embedding(concept, vlm.id, vlm.revision, task).vector
 
     try:
         return "vqa", load("vqa")

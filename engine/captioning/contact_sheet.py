@@ -6,7 +6,7 @@ from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.core.types import PhotoResult
+from engine.captioning.results import PhotoResult
 from engine.photos.decode import load_photo
 from engine.photos.drawing import draw_boxes
 

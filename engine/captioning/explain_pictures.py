@@ -1,5 +1,5 @@
-"""Pictures that explain: what a concept's row attends to, over copies of the photos (the paper's fig. 3), and why a
-concept was recognised. Nothing that is not a picture of ours is ever replaced by one.
+"""Draw pictures that explain: what a concept's embedding attends to (the paper's fig. 3), and why a concept was
+recognised. A file that is not such a picture is never replaced by one.
 """
 
 import io
@@ -13,14 +13,16 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from engine.core.errors import EngineError, UsageError
 from engine.core.files import read_bytes, sha256_of, write_atomically
-from engine.core.types import Concept
+from engine.core.types import Concept, RecognitionOptions
 from engine.photos.decode import Photo
 from engine.photos.drawing import draw_heat
 from engine.photos.photo_file import LARGEST_FILE
 from engine.recognition.explain.explanation import Explanation, explain_recognition
 from engine.recognition.explain.picture import draw_explanation
 from engine.recognition.recognise import Gallery
-from engine.session import Session
+from engine.store.concepts import ConceptStore
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vlms.in_use import VlmInUse
 
 if TYPE_CHECKING:
     from engine.vlms.generate import PersonalisedConcept
@@ -36,17 +38,17 @@ _TRIES = 10_000
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ExplanationPictures:
     """The pictures of one photo, notes about those that could not be written, and why each concept was recognised."""
 
     pictures: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
-    whys: tuple[Explanation, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Sheet:
-    """A picture about a concept, before it has a file; `ending` tells kinds of pictures apart in its name."""
+    """A picture about a concept before it has a file; `ending` tells kinds of pictures apart in its name."""
 
     concept: str
     page: Image.Image
@@ -59,60 +61,40 @@ class _Sheet:
 
 @dataclass
 class Pictures:
-    """Writes pictures into a folder, which is made with the first; `written` are those of this run."""
+    """Writes pictures into a folder, which is created with the first one. written: the pictures of this run."""
 
     folder: Path
     written: set[Path] = field(default_factory=set)
 
-    def explain(
+    def explainer(
         self,
-        session: Session,
-        photos: Sequence[Photo],
-        recognised: Sequence[Sequence[Concept]],
-        known: Mapping[str, "PersonalisedConcept"],
-        enrolled: Gallery,
-    ) -> list[Drawn]:
-        """Of each photo two pictures a concept that was recognised: `<stem>-<name>.png`, what it attends to when the
-        VLM was told of it, and `<stem>-<name>-why.png`. `known`: what the VLM has learned, by concept id; the first
-        picture is left out for other concepts, and for photos that the VLM does not know. `enrolled`: who judged.
+        store: ConceptStore,
+        extractor: CachedExtractor,
+        options: RecognitionOptions,
+        vlm: VlmInUse,
+        gallery: Gallery,
+    ) -> "Explainer":
+        """Return what draws explanations into this folder."""
+        return Explainer(store, extractor, options, vlm, gallery, self)
+
+    def write(self, photo: Photo, sheet: _Sheet) -> Path:
+        """Write a picture under a free name.
 
         Raises:
-            EngineError: the folder cannot be made.
+            EngineError: the folder cannot be created.
+            OSError: the file cannot be written.
         """
-        found = []
-        for photo, own in zip(photos, recognised, strict=True):  # one at a time: a whole batch shows in the bytes
-            whys = [
-                explain_recognition(session.store, session.extractor, session.recognition, photo, c, enrolled=enrolled)
-                for c in own
-            ]
-            told = [known[c.id] for c in own if c.id in known] if session.can_describe(photo.software) else []
-            sheets = [
-                *_heat(session, photo, told),
-                *(_Sheet(w.concept.name, draw_explanation(photo, w), _WHY) for w in whys),
-            ]
-            pictures, notes = [], []
-            if len(told) < len(own):
-                notes.append("no picture of attention: the VLM does not know the concept, or not such photos")
-            for sheet in sheets:
-                self._make_folder()
-                try:
-                    pictures.append(self._write(photo, sheet))
-                except OSError as err:
-                    notes.append(f"the picture of {sheet.concept} cannot be written: {err.strerror or err}")
-            found.append(Drawn(tuple(pictures), tuple(notes), tuple(whys)))
-        return found
+        self._make_folder()
+        target = self._target(photo, sheet)
+        write_atomically(target, _encoded(photo, sheet))
+        self.written.add(target)
+        return target
 
     def _make_folder(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise EngineError(f"{self.folder} cannot be made: {err}", hint="Give --explain a folder.") from err
-
-    def _write(self, photo: Photo, sheet: _Sheet) -> Path:
-        target = self._target(photo, sheet)
-        write_atomically(target, _encoded(photo, sheet))
-        self.written.add(target)
-        return target
 
     def _target(self, photo: Photo, sheet: _Sheet) -> Path:
         """A free name, or that of the picture of the same photo, concept and kind from an earlier run."""
@@ -126,8 +108,52 @@ class Pictures:
         raise EngineError(f"{self.folder} is full of pictures of {photo.path.stem}", hint="Give another folder.")
 
 
-def save_why(photo: Photo, found: Explanation, target: Path) -> None:
-    """Draw why a concept was recognised or was not into a PNG file.
+@dataclass(frozen=True)
+class Explainer:
+    """Draws what explains a photo's recognised concepts, with the gallery that recognised them."""
+
+    store: ConceptStore
+    extractor: CachedExtractor
+    options: RecognitionOptions
+    vlm: VlmInUse
+    gallery: Gallery
+    pictures: Pictures
+
+    def explain(
+        self, photo: Photo, recognised: Sequence[Concept], known: Mapping[str, "PersonalisedConcept"]
+    ) -> ExplanationPictures:
+        """Draw two pictures of each concept that was recognised in a photo.
+
+        `<stem>-<name>.png` shows what the concept's embedding attends to in the VLM; it is left out for concepts that
+        are not in `known` (by id), and for photos that the VLM cannot describe. `<stem>-<name>-why.png` shows why the
+        concept was recognised. Photos are explained one at a time, because the batch size shows in the bytes.
+
+        Raises:
+            EngineError: the folder cannot be created.
+        """
+        explanations = [
+            explain_recognition(self.store, self.extractor, self.options, photo, c, enrolled=self.gallery)
+            for c in recognised
+        ]
+        can_describe = self.vlm.can_describe(photo.software)
+        prompted = [known[c.id] for c in recognised if c.id in known] if can_describe else []
+        pictures, notes = [], []
+        if len(prompted) < len(recognised):
+            notes.append("no picture of attention: the VLM does not know the concept, or not such photos")
+        sheets = (
+            *_attention_sheets(self.vlm, photo, prompted),
+            *(_Sheet(e.concept.name, draw_explanation(photo, e), _WHY) for e in explanations),
+        )
+        for sheet in sheets:
+            try:
+                pictures.append(self.pictures.write(photo, sheet))
+            except OSError as err:
+                notes.append(f"the picture of {sheet.concept} cannot be written: {err.strerror or err}")
+        return ExplanationPictures(tuple(pictures), tuple(notes), tuple(explanations))
+
+
+def save_explanation(photo: Photo, explanation: Explanation, target: Path) -> None:
+    """Draw into a PNG file why a concept was or was not recognised.
 
     Raises:
         UsageError: it is no PNG's name, or would replace the photo or anything else that is no picture of ours.
@@ -141,20 +167,23 @@ def save_why(photo: Photo, found: Explanation, target: Path) -> None:
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, _encoded(photo, _Sheet(found.concept.name, draw_explanation(photo, found), _WHY)))
+        write_atomically(
+            target, _encoded(photo, _Sheet(explanation.concept.name, draw_explanation(photo, explanation), _WHY))
+        )
     except OSError as err:
         raise EngineError(f"{target} cannot be written: {err}", hint="Give --draw another place.") from err
 
 
-def _heat(session: Session, photo: Photo, known: Sequence["PersonalisedConcept"]) -> Iterator[_Sheet]:
-    """What the concepts that the VLM is told of attend to."""
+def _attention_sheets(vlm: VlmInUse, photo: Photo, known: Sequence["PersonalisedConcept"]) -> Iterator[_Sheet]:
+    """Draw what the concepts that the VLM is told of attend to."""
     from engine.vlms import generate
 
     if not known:
         return
-    (maps,), view = generate.attention(session.vlm, [photo.image], [known]), session.vlm.view(photo.image)
-    for k, heat in zip(generate.speakable(known), maps, strict=True):
-        yield _Sheet(k.concept.name, draw_heat(photo.image, heat, view))
+    (maps,) = generate.attention(vlm.model, [photo.image], [known])
+    view = vlm.model.view(photo.image)
+    for concept, heat in zip(generate.speakable(known), maps, strict=True):
+        yield _Sheet(concept.concept.name, draw_heat(photo.image, heat, view))
 
 
 def _encoded(photo: Photo, sheet: _Sheet) -> bytes:

@@ -1,4 +1,4 @@
-"""Locating a concept: the box of the region in which it was recognised, or the VLM's own."""
+"""Locate a concept: the box of the region in which it was recognised, or the VLM's own."""
 
 import io
 import time
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image, UnidentifiedImageError
 
-from engine.captioning.explain_pictures import Pictures
-from engine.captioning.names_only import HOW_TO_GET_A_VLM, UNKNOWN_WORLD, check_drawn
+from engine.captioning.explain_pictures import Explainer, Pictures
+from engine.captioning.names_only import HOW_TO_GET_A_VLM, check_drawn
 from engine.core.batches import in_batches
 from engine.core.boxes import Box
 from engine.core.errors import EngineError, NotTrainedError, NoVlmError, PhotoError, UsageError
 from engine.core.files import read_bytes, write_atomically
+from engine.core.notes import SkipReason
 from engine.core.types import Concept, Match, Status
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
@@ -22,7 +23,9 @@ from engine.photos.photo_file import LARGEST_FILE
 from engine.recognition.recognise import Gallery, check_recognisable, load_gallery, recognise
 from engine.session import Session
 from engine.store.calibrations import common_folder
+from engine.store.concepts import ConceptStore
 from engine.vision.cached_extractor import CachedExtractor
+from engine.vlms.in_use import VlmInUse
 
 if TYPE_CHECKING:
     from engine.vlms.generate import PersonalisedConcept
@@ -35,9 +38,10 @@ _SOFTWARE, _MARK = 0x0131, "myvlm locate"
 
 @dataclass(frozen=True)
 class LocateResult:
-    """Where a concept is in one photo; `match` is None when it was not recognised or the photo failed, `box`
-    also when the VLM named no place. `pictures` show what the concept attends to, and why it was
-    recognised.
+    """Where a concept is in one photo.
+
+    match: None if the concept was not recognised or the photo failed. box: in pixels of the upright photo; None also if
+    the VLM named no place. pictures: what the concept attends to, and why it was recognised.
     """
 
     path: Path
@@ -47,6 +51,7 @@ class LocateResult:
     size: tuple[int, int] | None = None  # of the upright photo, pixels
     drawing: Path | None = None
     reason: str | None = None
+    skip: SkipReason | None = None
     seconds: float = 0.0
     pictures: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
@@ -61,10 +66,11 @@ def locate_concept(
     method: Method = "regions",
     explain: Path | None = None,
 ) -> Iterator[LocateResult]:
-    """Locate a concept in photos, in order. With "refer" the VLM says where, in photos in which the concept
-    was recognised. `draw` takes copies with the box drawn: a folder, or for a single photo a file; `explain`
-    is a folder for pictures of what the concept attends to, and of why it was recognised. The photos themselves are
-    never touched.
+    """Locate a concept in photos, in order. The photos themselves are never changed.
+
+    draw: where copies with the box drawn go: a folder, or a file for a single photo. method: "refer" asks the VLM for
+    the box, in photos in which the concept was recognised. explain: a folder for pictures of what the concept attends
+    to, and of why it was recognised.
 
     Raises:
         ConceptError: the concept is unknown, or cannot be recognised with this recogniser.
@@ -77,27 +83,28 @@ def locate_concept(
         check_vlm(session, paths)
     concept = session.store.get(name)
     check_recognisable(session.store, session.recogniser_config, concept)
-    enrolled = load_gallery(
-        session.store, session.recogniser_config, session.recognition, [concept], common_folder(paths)
-    )
-    known = _known(session, concept, method) if method == "refer" or explain else {}
+    vlm, options = session.vlm_in_use, session.recognition
+    gallery = load_gallery(session.store, session.recogniser_config, options, [concept], common_folder(paths))
+    known = _load_personalised(session.store, vlm, concept, method) if method == "refer" or explain else {}
     pictures = Pictures(explain) if explain else None
+    explainer = pictures.explainer(session.store, session.extractor, options, vlm, gallery) if pictures else None
+    refine = _Refinement(concept, known, vlm if method == "refer" else None, explainer)
     drawn: set[Path] = set()
     unknown = located_some = False
     for batch in in_batches(paths, _read, session.vlm_config.batch):
-        located = _locate(session.extractor, enrolled, batch)
-        if method == "refer" or pictures is not None:
-            located = _refine(session, concept, known, batch, located, method, pictures, enrolled)
+        located = refine.refine(batch, _locate(session.extractor, gallery, batch))
         for photo, location in zip(batch, located, strict=True):
-            if draw and isinstance(photo, Photo) and location.box:
+            if draw and isinstance(photo, Photo) and location.box and location.match:
                 target = _target(draw, photo.path, len(paths), drawn)
                 drawn.add(target)
-                location = _draw(photo, location, target)
-            unknown |= location.reason == UNKNOWN_WORLD
+                _draw(photo, location.box, location.match.name, target)
+                location = replace(location, drawing=target)
+            unknown |= location.skip is SkipReason.VLM_DOES_NOT_KNOW
             located_some |= location.box is not None
             yield location
     if unknown and not located_some:
-        raise NoVlmError(f"nothing was located: {UNKNOWN_WORLD}", hint=f"{_WITHOUT_REFER} {HOW_TO_GET_A_VLM}")
+        reason = SkipReason.VLM_DOES_NOT_KNOW.text
+        raise NoVlmError(f"nothing was located: {reason}", hint=f"{_WITHOUT_REFER} {HOW_TO_GET_A_VLM}")
 
 
 def check_vlm(session: Session, paths: Sequence[Path]) -> None:
@@ -110,19 +117,25 @@ def check_vlm(session: Session, paths: Sequence[Path]) -> None:
     if not session.has_vlm:
         raise UsageError("--vlm none has no box to give", hint=_WITHOUT_REFER)
     if session.vlm_config.world and session.choices.vlm:
-        check_drawn(session, paths, way_out=_WITHOUT_REFER)
+        check_drawn(session.vlm_in_use, paths, way_out=_WITHOUT_REFER)
 
 
-def _known(session: Session, concept: Concept, method: Method) -> "dict[str, PersonalisedConcept]":
-    """The concept by its id as the VLM knows it; without it, pictures of attention are left out."""
+def _load_personalised(
+    store: ConceptStore, vlm: VlmInUse, concept: Concept, method: Method
+) -> "dict[str, PersonalisedConcept]":
+    """Load the concept as the VLM has learned it, by its id; where it has not, pictures of attention are left out.
+
+    Raises:
+        NotTrainedError: the VLM has not learned it, and the VLM's own box is requested.
+    """
     from engine.vlms import generate
 
     if method == "refer":
-        generate.check_refers(session.vlm_config)
-    elif not session.has_vlm:
+        generate.check_refers(vlm.config)
+    elif not vlm.exists:
         return {}
     try:
-        vector = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
+        vector = store.load_embedding(concept, vlm.id, vlm.revision).vector
     except NotTrainedError:
         if method == "refer":
             raise
@@ -130,48 +143,50 @@ def _known(session: Session, concept: Concept, method: Method) -> "dict[str, Per
     return {concept.id: generate.PersonalisedConcept(concept, vector)}
 
 
-def _refine(
-    session: Session,
-    concept: Concept,
-    known: "dict[str, PersonalisedConcept]",
-    batch: Sequence[Photo | LocateResult],
-    located: Sequence[LocateResult],
-    method: Method,
-    pictures: Pictures | None,
-    enrolled: Gallery,
-) -> list[LocateResult]:
-    """What the VLM adds for the photos with the concept: its own box, pictures of its attention."""
-    began = time.monotonic()
-    found = list(located)
-    some = [(i, p) for i, p in enumerate(batch) if isinstance(p, Photo) and located[i].match]
-    if not some:
-        return found
-    photos = [p for _, p in some]
-    if method == "refer":
-        for i, box, reason in _boxes(session, known[concept.id], some):
-            status = Status.OK if box else Status.SKIPPED
-            found[i] = replace(found[i], box=box, status=status, reason=reason)
-    if pictures is not None:
-        drawn = pictures.explain(session, photos, [[concept]] * len(photos), known, enrolled)
-        for (i, _), own in zip(some, drawn, strict=True):
-            found[i] = replace(found[i], pictures=own.pictures, notes=own.notes)
-    share = (time.monotonic() - began) / len(some)
-    for i, _ in some:
-        found[i] = replace(found[i], seconds=found[i].seconds + share)
-    return found
+@dataclass(frozen=True)
+class _Refinement:
+    """What is added for photos in which the concept was recognised. vlm: gives its own box; None leaves the region.
+    explainer: draws pictures; None draws none.
+    """
 
+    concept: Concept
+    known: "dict[str, PersonalisedConcept]"
+    vlm: VlmInUse | None
+    explainer: Explainer | None
 
-def _boxes(
-    session: Session, known: "PersonalisedConcept", some: Sequence[tuple[int, Photo]]
-) -> Iterator[tuple[int, Box | None, str | None]]:
-    """The VLM's own boxes, in pixels of the photos, or the reason why there is none; each with its photo's number."""
-    from engine.vlms import generate
+    def refine(self, batch: Sequence[Photo | LocateResult], located: Sequence[LocateResult]) -> list[LocateResult]:
+        """Add the VLM's boxes and the pictures to the results of a batch."""
+        started = time.monotonic()
+        results = list(located)
+        recognised = [(i, p) for i, p in enumerate(batch) if isinstance(p, Photo) and located[i].match]
+        if not recognised or (self.vlm is None and self.explainer is None):
+            return results
+        if self.vlm is not None:
+            for i, box, skip in self._boxes(self.vlm, recognised):
+                reason = None if box else skip.text if skip else "recognised, but not located by the VLM"
+                status = Status.OK if box else Status.SKIPPED
+                results[i] = replace(results[i], box=box, status=status, reason=reason, skip=skip)
+        if self.explainer is not None:
+            for i, photo in recognised:
+                drawing = self.explainer.explain(photo, [self.concept], self.known)
+                results[i] = replace(results[i], pictures=drawing.pictures, notes=drawing.notes)
+        share = (time.monotonic() - started) / len(recognised)
+        for i, _ in recognised:
+            results[i] = replace(results[i], seconds=results[i].seconds + share)
+        return results
 
-    able = [(i, p) for i, p in some if session.can_describe(p.software)]
-    boxes = generate.refer(session.vlm, [p.image for _, p in able], [known] * len(able)) if able else []
-    for (i, photo), box in zip(able, boxes, strict=True):
-        yield i, photo.in_photo(box) if box else None, None if box else "recognised, but not located by the VLM"
-    yield from ((i, None, UNKNOWN_WORLD) for i, p in some if not session.can_describe(p.software))
+    def _boxes(
+        self, vlm: VlmInUse, photos: Sequence[tuple[int, Photo]]
+    ) -> Iterator[tuple[int, Box | None, SkipReason | None]]:
+        """Yield the VLM's own box in pixels of each photo, or why there is none; each with its photo's number."""
+        from engine.vlms import generate
+
+        able = [(i, p) for i, p in photos if vlm.can_describe(p.software)]
+        concepts = [self.known[self.concept.id]] * len(able)
+        boxes = generate.refer(vlm.model, [p.image for _, p in able], concepts) if able else []
+        for (i, photo), box in zip(able, boxes, strict=True):
+            yield i, photo.in_photo(box) if box else None, None
+        yield from ((i, None, SkipReason.VLM_DOES_NOT_KNOW) for i, p in photos if not vlm.can_describe(p.software))
 
 
 def _read(path: Path) -> Photo | LocateResult:
@@ -181,24 +196,24 @@ def _read(path: Path) -> Photo | LocateResult:
         return LocateResult(path, Status.FAILED, reason=str(err))
 
 
-def _locate(extractor: CachedExtractor, enrolled: Gallery, batch: Sequence[Photo | LocateResult]) -> list[LocateResult]:
-    began = time.monotonic()
+def _locate(extractor: CachedExtractor, gallery: Gallery, batch: Sequence[Photo | LocateResult]) -> list[LocateResult]:
+    """Find the region in which the concept is recognised, in each photo of a batch."""
+    started = time.monotonic()
     photos = [p for p in batch if isinstance(p, Photo)]
-    matches = iter(recognise(extractor, photos, enrolled))
-    share = (time.monotonic() - began) / max(1, len(photos))
-    found = []
+    matches = iter(recognise(extractor, photos, gallery))
+    share = (time.monotonic() - started) / max(1, len(photos))
+    results = []
     for photo in batch:
         if isinstance(photo, LocateResult):
-            found.append(photo)
+            results.append(photo)
             continue
-        own = next(iter(next(matches)), None)
-        reason = None if own else "not recognised in this photo"
-        status = Status.OK if own else Status.SKIPPED
+        match = next(iter(next(matches)), None)
+        reason = None if match else "not recognised in this photo"
+        status = Status.OK if match else Status.SKIPPED
         size = (photo.facts.width, photo.facts.height)
-        found.append(
-            LocateResult(photo.path, status, own, own.box if own else None, size, reason=reason, seconds=share)
-        )
-    return found
+        box = match.box if match else None
+        results.append(LocateResult(photo.path, status, match, box, size, reason=reason, seconds=share))
+    return results
 
 
 def _target(draw: Path, photo: Path, count: int, drawn: set[Path]) -> Path:
@@ -223,16 +238,14 @@ def _is_drawing(path: Path) -> bool:
         return False
 
 
-def _draw(photo: Photo, location: LocateResult, target: Path) -> LocateResult:
-    assert location.match is not None
-    assert location.box is not None
+def _draw(photo: Photo, box: Box, name: str, target: Path) -> None:
+    """Write a copy of a photo with a box, in pixels of the photo, drawn on it."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        page = draw_boxes(photo.image, [(photo.in_image(location.box), location.match.name)])
+        page = draw_boxes(photo.image, [(photo.in_image(box), name)])
         marks, data = Image.Exif(), io.BytesIO()
         marks[_SOFTWARE] = _MARK
         page.save(data, Image.registered_extensions().get(target.suffix.lower(), ""), exif=marks)
         write_atomically(target, data.getvalue())
     except (OSError, ValueError, KeyError) as err:
         raise EngineError(f"{target} cannot be written: {err}", hint="Give --draw a folder or a .png file.") from err
-    return replace(location, drawing=target)

@@ -1,6 +1,6 @@
-"""Which concepts a run looks for, and which of them the VLM in use has learned."""
+"""Choose the concepts that a run looks for, and those of them that the VLM in use has learned."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,56 +8,57 @@ import numpy as np
 from engine.core.errors import NotTrainedError
 from engine.core.types import Concept
 from engine.recognition.recognise import check_recognisable
-from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.vision.config import RecogniserConfig
+from engine.vlms.in_use import VlmInUse
 
 
 @dataclass(frozen=True)
 class RequestedConcepts:
-    """The concepts that a run looks for.
+    """The concepts of a run.
 
-    asked: those to look for, by name. vectors: the embeddings, (1, D) or (R, D), that the VLM in use has learned, of
-    all enrolled concepts. without_head: those left out, because there is no head of theirs for the recogniser in use:
-    they were enrolled with another one, or imported without a head.
+    enrolled: all in the store, by name. requested: those to look for. embeddings: by concept id, (1, D) or (R, D), of
+    all enrolled concepts that the VLM in use has learned. without_head: those left out because the recogniser in use
+    has no head for them: they were enrolled with another one, or imported without a head.
     """
 
-    asked: tuple[Concept, ...] = ()
-    vectors: Mapping[Concept, np.ndarray] = field(default_factory=dict)
+    enrolled: tuple[Concept, ...] = ()
+    requested: tuple[Concept, ...] = ()
+    embeddings: Mapping[str, np.ndarray] = field(default_factory=dict)
     without_head: tuple[Concept, ...] = ()
 
     @property
     def untrained(self) -> tuple[Concept, ...]:
         """The requested concepts that the VLM has not learned."""
-        return tuple(c for c in self.asked if c not in self.vectors)
+        return tuple(c for c in self.requested if c.id not in self.embeddings)
 
 
-def choose_requested(session: Session, names: tuple[str, ...] | None) -> RequestedConcepts:
-    """Choose the concepts of a run by name; None stands for all that are enrolled, () for none.
+def choose_requested(
+    store: ConceptStore, config: RecogniserConfig, vlm: VlmInUse, names: tuple[str, ...] | None
+) -> RequestedConcepts:
+    """Choose the concepts of a run by name; None requests all enrolled concepts, () none.
 
     Raises:
-        ConceptError: a name is unknown, or one asked for by name cannot be recognised.
+        ConceptError: a name is unknown, or a concept requested by name cannot be recognised.
     """
+    enrolled = store.all()
     if names == ():
-        return RequestedConcepts()
-    chosen = session.store.select(names)
+        return RequestedConcepts(enrolled)
+    chosen = enrolled if names is None else store.select(names)
     if names is not None:
         for concept in chosen:
-            check_recognisable(session.store, session.recogniser_config, concept)
-    asked = tuple(c for c in chosen if names is not None or _has_head(session.store, session.recogniser_config, c))
-    return RequestedConcepts(asked, _vectors(session), tuple(c for c in chosen if c not in asked))
+            check_recognisable(store, config, concept)
+    requested = tuple(c for c in chosen if names is not None or store.has_head(c.id, config.head_id(c.kind)))
+    without_head = tuple(c for c in chosen if c not in requested)
+    return RequestedConcepts(enrolled, requested, load_embeddings(store, vlm, enrolled), without_head)
 
 
-def _has_head(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> bool:
-    return store.has_head(concept.id, config.head_id(concept.kind))
-
-
-def _vectors(session: Session) -> dict[Concept, np.ndarray]:
-    vectors = {}
-    for concept in session.store.all() if session.has_vlm else ():
+def load_embeddings(store: ConceptStore, vlm: VlmInUse, concepts: Sequence[Concept]) -> dict[str, np.ndarray]:
+    """Load the embeddings of the concepts that a VLM has learned, by concept id."""
+    embeddings = {}
+    for concept in concepts if vlm.exists else ():
         try:
-            embedding = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision)
+            embeddings[concept.id] = store.load_embedding(concept, vlm.id, vlm.revision).vector
         except NotTrainedError:
             continue
-        vectors[concept] = embedding.vector
-    return vectors
+    return embeddings

@@ -1,91 +1,104 @@
-"""What makes a caption out of date, in two stages: who is in the photo, and what the VLM says of them."""
+"""Decide what makes a caption out of date, in two stages: which concepts are in the photo, and what the VLM says of
+them (docs/decisions.md#two-cache-keys).
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+from engine.captioning.requested_concepts import RequestedConcepts
 from engine.core.boxes import Box
 from engine.core.files import sha256_of
 from engine.core.types import Concept, Match, Verdict
 from engine.recognition.feedback import UserLabels
 from engine.recognition.recognise import Gallery, Recognition, look_up
-from engine.session import Session
+from engine.sidecars.json_sidecar import PhotoRecord
 from engine.sidecars.xmp import folded_name
+from engine.store.concepts import ConceptStore
 from engine.store.recognition_states import RecognitionState
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.config import RecogniserConfig
+from engine.vlms.in_use import VlmInUse
 from engine.vlms.registry import NO_VLM
 
-if TYPE_CHECKING:
-    from engine.sidecars.json_sidecar import PhotoRecord
-
 WORDING = 2
-"""Raise it when this program's own part in a caption changes (`tasks.py`, `vlms/wording.py`)."""
+"""Version of this program's own part in a caption (`vlms/generate.py`, `vlms/wording.py`); a change makes captions out
+of date.
+"""
 
 
 @dataclass(frozen=True)
 class CacheKeys:
-    """everyone: recogniser, whom to name, all enrolled concepts with their heads (also those nobody asked for: they
-    are rivals), and the thresholds. settings: VLM, prompts. voices: by concept id, its names and its embedding.
-    rulings: what the user decided. state: what `everyone` is the digest of; earlier: digests of past states that
-    recognised the same, but for concepts forgotten since. unasked: the enrolled concepts that are not looked for this
-    time and whose names stay, by id.
+    """What recognition and captions depend on, as digests.
+
+    recognition_key: recogniser, requested concepts, all enrolled concepts with their heads (also those not requested:
+    they are rivals), and thresholds. settings: VLM and prompts. concept_keys: by concept id, its names and embedding.
+    labels: what the user confirmed and rejected. state: what `recognition_key` is the digest of. earlier_keys: digests
+    of past states that recognised the same but for concepts that were forgotten since. unrequested: by id, the enrolled
+    concepts that this run does not look for and whose names stay.
     """
 
-    everyone: str
+    recognition_key: str
     settings: str
-    voices: dict[str, str]
-    rulings: UserLabels = field(default_factory=UserLabels)
+    concept_keys: Mapping[str, str]
+    labels: UserLabels = field(default_factory=UserLabels)
     state: RecognitionState | None = None
-    earlier: tuple[str, ...] = ()
-    unasked: Mapping[str, Concept] = field(default_factory=dict)
+    earlier_keys: tuple[str, ...] = ()
+    unrequested: Mapping[str, Concept] = field(default_factory=dict)
 
-    def recognition(self, content_hash: str, declined: frozenset[str]) -> str:
-        """What the matches of a photo depend on: everyone, what was decided about this photo, and the names that a
-        human took out of its sidecar.
+    def recognition(self, content_hash: str, removed_names: frozenset[str]) -> str:
+        """Return the digest of what the matches of a photo depend on.
+
+        That is `recognition_key`, the user's decisions about the photo, and the names that the user removed from its
+        sidecar.
         """
-        return self._recognition(self.everyone, content_hash, declined)
+        return self._recognition(self.recognition_key, content_hash, removed_names)
 
-    def still_holds(self, digest: str, content_hash: str, declined: frozenset[str]) -> bool:
-        """Whether a `recognition` digest is of a past state that differs from the present one only in concepts
-        forgotten since.
-        """
-        return any(digest == self._recognition(s, content_hash, declined) for s in self.earlier)
+    def still_holds(self, digest: str, content_hash: str, removed_names: frozenset[str]) -> bool:
+        """Whether a `recognition` digest belongs to a past state that differs only in concepts forgotten since."""
+        return any(digest == self._recognition(key, content_hash, removed_names) for key in self.earlier_keys)
 
-    def _recognition(self, everyone: str, content_hash: str, declined: frozenset[str]) -> str:
-        said = sorted((d.concept_id, str(d.verdict), _corners(d.box)) for d in self.rulings.about(content_hash))
-        return _digest(everyone, said, sorted(declined)) if said or declined else everyone
+    def _recognition(self, key: str, content_hash: str, removed_names: frozenset[str]) -> str:
+        decisions = sorted((d.concept_id, str(d.verdict), _corners(d.box)) for d in self.labels.about(content_hash))
+        return _digest(key, decisions, sorted(removed_names)) if decisions or removed_names else key
 
-    def allowed(self, matches: Iterable[Match], content_hash: str, declined: frozenset[str]) -> tuple[Match, ...]:
-        """The matches without the names that a human took out of the photo's sidecar: a name that he removed is not
-        to stand in a caption either. What he confirmed is allowed.
-        """
-        confirmed = {d.concept_id for d in self.rulings.about(content_hash) if d.verdict is Verdict.CONFIRM}
-        return tuple(m for m in matches if m.concept_id in confirmed or folded_name(m.name) not in declined)
-
-    def with_kept(
-        self, matches: Sequence[Match], known: "PhotoRecord | None", content_hash: str, declined: frozenset[str]
+    def without_removed(
+        self, matches: Iterable[Match], content_hash: str, removed_names: frozenset[str]
     ) -> tuple[Match, ...]:
-        """Add the matches of an earlier run for concepts that this run does not look for; sorted by name.
+        """Leave out the matches whose names the user removed from the photo's sidecar, unless the user confirmed them.
+
+        A name that the user removed must not appear in a caption either.
+        """
+        confirmed = {d.concept_id for d in self.labels.about(content_hash) if d.verdict is Verdict.CONFIRM}
+        return tuple(m for m in matches if m.concept_id in confirmed or folded_name(m.name) not in removed_names)
+
+    def with_unrequested(
+        self, matches: Sequence[Match], record: PhotoRecord | None, content_hash: str, removed_names: frozenset[str]
+    ) -> tuple[Match, ...]:
+        """Add an earlier run's matches of concepts that this run does not look for; sorted by name.
 
         Those that the user rejected since, or removed from the sidecar, are left out.
         """
-        if known is None or known.facts.content_hash != content_hash:
+        if record is None or record.facts.content_hash != content_hash:
             return tuple(matches)
-        rejected = {d.concept_id for d in self.rulings.about(content_hash) if d.verdict is Verdict.REJECT}
-        gone = rejected | {m.concept_id for m in matches}
+        rejected = {d.concept_id for d in self.labels.about(content_hash) if d.verdict is Verdict.REJECT}
+        excluded = rejected | {m.concept_id for m in matches}
         kept = [
-            replace(m, name=self.unasked[m.concept_id].name, version=self.unasked[m.concept_id].version)
-            for m in known.matches
-            if m.concept_id in self.unasked and m.concept_id not in gone
+            replace(m, name=self.unrequested[m.concept_id].name, version=self.unrequested[m.concept_id].version)
+            for m in record.matches
+            if m.concept_id in self.unrequested and m.concept_id not in excluded
         ]
-        both = (*matches, *self.allowed(kept, content_hash, declined))
+        both = (*matches, *self.without_removed(kept, content_hash, removed_names))
         return tuple(sorted(both, key=lambda m: m.name.casefold())) if kept else tuple(matches)
 
-    def key(self, content_hash: str, matches: Iterable[Match], *, described: bool = True) -> str:
-        """What a caption depends on: photo, settings, and what is said of whom was recognised. `described` False is
-        for a photo that gets names only.
+    def caption_key(self, content_hash: str, matches: Iterable[Match], *, described: bool = True) -> str:
+        """Return the digest of what a caption depends on: photo, settings, and the recognised concepts.
+
+        described: False for a photo that gets names only.
         """
-        said = sorted((m.concept_id, self.voices.get(m.concept_id, "") if described else m.name) for m in matches)
-        return _digest(content_hash, self.settings if described else names_only_settings(), said)
+        concepts = sorted(
+            (m.concept_id, self.concept_keys.get(m.concept_id, "") if described else m.name) for m in matches
+        )
+        return _digest(content_hash, self.settings if described else names_only_settings(), concepts)
 
 
 def names_only_settings() -> str:
@@ -93,65 +106,86 @@ def names_only_settings() -> str:
     return _digest(NO_VLM)
 
 
-def known_matches(
-    session: Session,
-    now: CacheKeys,
-    enrolled: Gallery,
-    document: "PhotoRecord",
+def compute_cache_keys(
+    store: ConceptStore,
+    config: RecogniserConfig,
+    vlm: VlmInUse,
+    concepts: RequestedConcepts,
+    gallery: Gallery,
+    *,
+    only: bool = False,
+) -> CacheKeys:
+    """Compute the cache keys of a run. only: earlier matches of concepts that are not requested do not stay."""
+    requested = concepts.requested
+    enrolled = concepts.enrolled if requested else ()
+    requested_ids = tuple(sorted(c.id for c in requested))
+    state = RecognitionState(
+        config.id if requested else "",
+        requested_ids,
+        tuple(sorted((c.id, c.version, store.head_fingerprint(c)) for c in enrolled)),
+        gallery.fingerprint,
+    )
+    prompts = vlm.config
+    return CacheKeys(
+        recognition_key=_digest(state.recogniser, list(requested_ids), list(state.enrolled), gallery.fingerprint),
+        settings=_digest(
+            WORDING,
+            vlm.id,
+            vlm.revision,
+            sorted(prompts.requests.items()),
+            prompts.template,
+            prompts.max_new_tokens,
+            prompts.injection,
+        ),
+        concept_keys={c.id: store.voice_fingerprint(c, vlm.id, vlm.revision) for c in enrolled},
+        labels=gallery.rulings if requested else UserLabels(),
+        state=state,
+        earlier_keys=store.recognition_states.covering(state),
+        unrequested={c.id: c for c in enrolled if c.id not in requested_ids and not only},
+    )
+
+
+def find_known_matches(
+    keys: CacheKeys,
+    gallery: Gallery,
+    extractor: CachedExtractor,
+    record: PhotoRecord,
     content_hash: str,
-    declined: frozenset[str],
+    removed_names: frozenset[str],
     *,
     after_forgetting: bool = False,
 ) -> Recognition | None:
-    """Who is in a photo and may be named, as far as that is known without looking at a pixel: from its JSON sidecar
-    while nobody's head changed, else from cached features; None when it is not. `declined`: of `read_removed_names`.
+    """Find the concepts of a photo without decoding it: from its JSON sidecar while no head changed, else from cached
+    features; None where neither tells.
 
-    after_forgetting: where there are no features any more, because a concept was forgotten, the JSON sidecar serves;
-    captioning looks again instead, because the concept may have taken another's place.
+    removed_names: of `load_removed_names`. after_forgetting: where a concept was forgotten and there are no features
+    any more, the JSON sidecar serves. Captioning decodes the photo instead, because the forgotten concept may have kept
+    another one from being named.
     """
-    facts = document.facts
-    same = facts.content_hash == content_hash
-    still = {*now.state.wanted, *now.unasked} if now.state else {m.concept_id for m in document.matches}
-    recorded = Recognition(tuple(m for m in document.matches if m.concept_id in still))
-    if same and document.recognition == now.recognition(content_hash, declined):
+    facts = record.facts
+    same_picture = facts.content_hash == content_hash
+    enrolled = {*keys.state.wanted, *keys.unrequested} if keys.state else {m.concept_id for m in record.matches}
+    recorded = Recognition(tuple(m for m in record.matches if m.concept_id in enrolled))
+    if same_picture and record.recognition == keys.recognition(content_hash, removed_names):
         return recorded
-    whole = Box(0.0, 0.0, float(facts.width), float(facts.height)) if same else None
-    found = look_up(session.extractor, content_hash, enrolled, whole)
-    if found is None:
-        trusted = same and after_forgetting and now.still_holds(document.recognition, content_hash, declined)
-        return recorded if trusted else None
-    names = now.with_kept(now.allowed(found.names, content_hash, declined), document, content_hash, declined)
-    return replace(found, names=names)
+    whole = Box(0.0, 0.0, float(facts.width), float(facts.height)) if same_picture else None
+    recognition = look_up(extractor, content_hash, gallery, whole)
+    if recognition is None:
+        holds = same_picture and after_forgetting and keys.still_holds(record.recognition, content_hash, removed_names)
+        return recorded if holds else None
+    return replace(recognition, names=finish_matches(keys, recognition.names, record, content_hash, removed_names))
 
 
-def compute_cache_keys(
-    session: Session, wanted: Sequence[Concept], judges: Gallery, *, only: bool = False
-) -> CacheKeys:
-    """The digests of a session's models and store for captions that name `wanted`, whom these judges recognise.
-
-    `only`: what earlier runs found of other concepts does not stay.
-    """
-    vlm = session.vlm_config
-    model = (session.vlm_id, session.vlm_revision)
-    everyone = session.store.all() if wanted else ()
-    asked = tuple(sorted(c.id for c in wanted))
-    state = RecognitionState(
-        session.recogniser_config.id if wanted else "",
-        asked,
-        tuple(sorted((c.id, c.version, session.store.head_fingerprint(c)) for c in everyone)),
-        judges.fingerprint,
-    )
-    return CacheKeys(
-        everyone=_digest(state.recogniser, list(asked), list(state.enrolled), judges.fingerprint),
-        settings=_digest(
-            WORDING, *model, sorted(vlm.requests.items()), vlm.template, vlm.max_new_tokens, vlm.injection
-        ),
-        voices={c.id: session.store.voice_fingerprint(c, *model) for c in everyone},
-        rulings=UserLabels.of(session.store.decisions.all(), everyone) if wanted else UserLabels(),
-        state=state,
-        earlier=session.store.recognition_states.covering(state),
-        unasked={c.id: c for c in everyone if c.id not in asked and not only},
-    )
+def finish_matches(
+    keys: CacheKeys,
+    matches: Sequence[Match],
+    record: PhotoRecord | None,
+    content_hash: str,
+    removed_names: frozenset[str],
+) -> tuple[Match, ...]:
+    """Leave out the names that the user removed, and add an earlier run's matches of concepts not requested now."""
+    allowed = keys.without_removed(matches, content_hash, removed_names)
+    return keys.with_unrequested(allowed, record, content_hash, removed_names)
 
 
 def _corners(box: Box | None) -> tuple[float, ...]:

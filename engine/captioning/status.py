@@ -10,7 +10,7 @@ from engine.captioning.requested_concepts import choose_requested
 from engine.captioning.staleness import (
     CacheKeys,
     compute_cache_keys,
-    known_matches,
+    find_known_matches,
     names_only_settings,
 )
 from engine.core.batches import read_ahead
@@ -25,6 +25,8 @@ from engine.sidecars.locate import Namer, Naming, SidecarPaths
 from engine.sidecars.read import naming_file, read_sidecar
 from engine.sidecars.removed_names import load_removed_names
 from engine.sidecars.xmp import DescriptionStatus, XmpStatus, read_xmp_status
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vlms.in_use import VlmInUse
 
 
 class SidecarState(StrEnum):
@@ -52,10 +54,13 @@ class PhotoStatus:
 
 
 @dataclass(frozen=True)
-class _Look:
-    session: Session
-    enrolled: Gallery
-    now: CacheKeys
+class _StatusRun:
+    """What all photos share."""
+
+    gallery: Gallery
+    keys: CacheKeys
+    vlm: VlmInUse
+    extractor: CachedExtractor
     namer: Namer
 
 
@@ -73,27 +78,29 @@ def read_status(
     Raises:
         EngineError: a concept is unknown, or cannot be recognised.
     """
-    concepts = choose_requested(session, names).asked
-    enrolled = load_gallery(session.store, session.recogniser_config, session.recognition, concepts, library)
-    look = _Look(session, enrolled, compute_cache_keys(session, concepts, enrolled), Namer(naming))
+    store, config, vlm = session.store, session.recogniser_config, session.vlm_in_use
+    concepts = choose_requested(store, config, vlm, names)
+    gallery = load_gallery(store, config, session.recognition, concepts.requested, library)
+    keys = compute_cache_keys(store, config, vlm, concepts, gallery)
+    run = _StatusRun(gallery, keys, vlm, session.extractor, Namer(naming))
     stills = (f for f in photos if f.kind == "photo")
-    for group in read_ahead(stills, lambda f: _look(look, f), ahead=8):
+    for group in read_ahead(stills, lambda f: _look(run, f), ahead=8):
         yield from group
 
 
-def _look(look: _Look, found: FoundFile) -> list[PhotoStatus]:
+def _look(run: _StatusRun, found: FoundFile) -> list[PhotoStatus]:
     try:
         file = read_photo(found.path)
     except PhotoError as err:
         return [PhotoStatus(found.path, SidecarState.FAILED, str(err))]
-    past = look.now.rulings.notes(found.path, file.content_hash)
-    standings = [_stand(look, p, file) for p in (found.path, *found.companions)]
+    past = run.keys.labels.notes(found.path, file.content_hash)
+    standings = [_status_of(run, p, file) for p in (found.path, *found.companions)]
     return [replace(standings[0], notes=past), *standings[1:]]
 
 
-def _stand(look: _Look, photo: Path, file: PhotoFile) -> PhotoStatus:
+def _status_of(run: _StatusRun, photo: Path, file: PhotoFile) -> PhotoStatus:
     try:
-        paths = look.namer.find(photo)
+        paths = run.namer.find(photo)
         xmp, document = _standing(paths), read_record(paths.json)
     except SidecarError as err:
         return PhotoStatus(photo, SidecarState.FAILED, str(err))
@@ -109,7 +116,7 @@ def _stand(look: _Look, photo: Path, file: PhotoFile) -> PhotoStatus:
 
     if document is None:
         return told(SidecarState.STALE, "the JSON sidecar is gone or damaged")
-    stale = _stale(look, document, file, load_removed_names(paths.xmp))
+    stale = _stale(run, document, file, load_removed_names(paths.xmp))
     if stale:
         return told(SidecarState.STALE, stale)
     if xmp is None or not xmp.marked:
@@ -122,17 +129,19 @@ def _stand(look: _Look, photo: Path, file: PhotoFile) -> PhotoStatus:
     return told(SidecarState.CURRENT, "up to date; the description that was there stays" if kept else "up to date")
 
 
-def _stale(look: "_Look", document: PhotoRecord, file: PhotoFile, declined: frozenset[str]) -> str:
+def _stale(run: _StatusRun, document: PhotoRecord, file: PhotoFile, declined: frozenset[str]) -> str:
     """Why the next run would write a photo's sidecars again; "" when it would not."""
     if document.facts.content_hash != file.content_hash:
         return "the photo changed"
-    session, now = look.session, look.now
-    software = exif_of(file.blocks).software if session.vlm_config.world or not session.has_vlm else ""
-    described = session.can_describe(software)
-    if described and document.settings != now.settings:
+    keys, vlm = run.keys, run.vlm
+    software = exif_of(file.blocks).software if vlm.config.world or not vlm.exists else ""
+    described = vlm.can_describe(software)
+    if described and document.settings != keys.settings:
         names_only = document.settings == names_only_settings()
         return "no caption yet, only names" if names_only else "captioned by another VLM or with other prompts"
-    found = known_matches(session, now, look.enrolled, document, file.content_hash, declined, after_forgetting=True)
+    found = find_known_matches(
+        keys, run.gallery, run.extractor, document, file.content_hash, declined, after_forgetting=True
+    )
     if found is None:
         return "concepts changed, and this photo has not been checked again"
     matches = found.names
@@ -141,7 +150,7 @@ def _stale(look: "_Look", document: PhotoRecord, file: PhotoFile, declined: froz
             return "no VLM on this machine can describe it, and the caption that it has does not hold"
         names = [{(m.concept_id, m.name) for m in own} for own in (matches, document.matches)]
         return "" if names[0] == names[1] else "concepts changed: who is recognised, or what they are called"
-    if document.key == now.key(file.content_hash, matches, described=described):
+    if document.key == keys.caption_key(file.content_hash, matches, described=described):
         return ""
     same = {m.concept_id for m in matches} == {m.concept_id for m in document.matches}
     return "a concept was trained again or renamed" if same else "concepts changed: different names are recognised"

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from engine.core.types import Concept, Reference
 from engine.photos.metadata.exif import read_software
-from engine.session import DRAWN_BY
 from engine.vision.config import RecogniserConfig
 from engine.vlms.config import VlmConfig
+from engine.vlms.in_use import DRAWN_BY
 
 
 def are_drawn(references: Iterable[Reference]) -> bool:

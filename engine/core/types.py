@@ -5,7 +5,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from engine.core.boxes import Box
-from engine.core.notes import Note, SkipReason
 
 
 class Kind(StrEnum):
@@ -122,20 +121,3 @@ class PhotoFacts:
     orientation: int  # EXIF 1..8, as stored
     taken: str | None = None
     place: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class PhotoResult:
-    """Result for one photo: its caption and matches, or the reason why there are none."""
-
-    path: Path
-    status: Status
-    caption: str | None = None
-    matches: tuple[Match, ...] = ()
-    facts: PhotoFacts | None = None
-    sidecars: tuple[Path, ...] = ()
-    reason: str | None = None
-    skip: SkipReason | None = None
-    repaired: tuple[str, ...] = ()  # names that the VLM left out and that were inserted into the caption
-    notes: tuple[Note, ...] = ()
-    seconds: float = 0.0

@@ -25,22 +25,11 @@ from engine.training.captions import (
 from engine.training.questions import Turn, load_answers, name_in_answer, questions_for
 from engine.training.reference_photos import TrainingPhoto
 from engine.vision.regions import crop
-from engine.vlms.base import Vlm
-from engine.vlms.config import VlmConfig
+from engine.vlms.in_use import VlmInUse
 from engine.vlms.wording import noun_phrases, replace_names
 
 _CLOSEUP, _CLOSEUP_OF_FACE = 1.2, 3.0
 """Side of a close-up, in sides of the concept's box; the box of a person shows the face only."""
-
-
-@dataclass(frozen=True)
-class VlmInUse:
-    """A loaded VLM with its config, and the id and revision under which its texts and embeddings are stored."""
-
-    model: Vlm
-    config: VlmConfig
-    id: str
-    revision: str
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from engine.store.concepts import ConceptStore, Embedding
 from engine.store.rows import photos_key
 from engine.training.questions import Task, Turn
 from engine.training.reference_photos import WORKING_EDGES, check_references, load_references
-from engine.training.targets import TargetBuilder, VlmInUse
+from engine.training.targets import TargetBuilder
 from engine.vlms.config import Training, VlmConfig
+from engine.vlms.in_use import VlmInUse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +134,7 @@ def train_concept(
     """
     training_plan, examples = _prepare(session, concept, _Options(task, captions, answers, steps, seed))
     yield training_plan
-    vlm = _vlm_in_use(session)
+    vlm = session.vlm_in_use
     trainer = _make_trainer(vlm, training_plan, examples)
     state_file = session.store.training_file(concept, vlm.id, task)
     last_losses: list[float] = []
@@ -157,7 +158,7 @@ def _prepare(session: Session, concept: Concept, options: _Options) -> "tuple[Pl
     """Check the options before the VLM is loaded, then make the plan and the training examples."""
     _check_options(session.vlm_config, options)
     check_references(concept)
-    return _plan_with(_vlm_in_use(session), session.store, concept, options)
+    return _plan_with(session.vlm_in_use, session.store, concept, options)
 
 
 def _check_options(config: VlmConfig, options: _Options) -> None:
@@ -172,10 +173,6 @@ def _check_options(config: VlmConfig, options: _Options) -> None:
         from engine.vlms import generate
 
         generate.check_answers(config)
-
-
-def _vlm_in_use(session: Session) -> VlmInUse:
-    return VlmInUse(session.vlm, session.vlm_config, session.vlm_id, session.vlm_revision)
 
 
 def _plan_with(

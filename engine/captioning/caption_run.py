@@ -1,0 +1,91 @@
+"""What all photos of a captioning run share, assembled once before the first photo."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.captioning.explain_pictures import Pictures
+from engine.captioning.requested_concepts import RequestedConcepts
+from engine.captioning.staleness import CacheKeys
+from engine.core.types import Concept, RecognitionOptions
+from engine.recognition.recognise import Gallery
+from engine.sidecars.locate import Namer, Naming
+from engine.sidecars.plan import SidecarOptions, UnrequestedConcepts
+from engine.sidecars.writer import Writer
+from engine.store.concepts import ConceptStore
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vlms.in_use import VlmInUse
+
+if TYPE_CHECKING:
+    from engine.vlms.generate import PersonalisedConcept
+
+
+@dataclass(frozen=True)
+class CaptionRequest:
+    """What to caption and how.
+
+    concepts: names; None for all enrolled concepts, () for none. only: remove the names of all other concepts that
+    earlier runs wrote. explain: a folder for pictures of what each concept attends to and why it was recognised; photos
+    that are up to date are captioned again for them. limit: how many photos to caption at most, not counting those that
+    are up to date. library: the folder whose calibration to use.
+    """
+
+    concepts: tuple[str, ...] | None = None
+    only: bool = False
+    write: bool = True
+    force: bool = False
+    explain: Path | None = None
+    naming: Naming = Naming()
+    sidecars: SidecarOptions = SidecarOptions()
+    limit: int | None = None
+    library: Path | None = None
+
+    @property
+    def may_reuse(self) -> bool:
+        """Whether a caption that is up to date may stay."""
+        return not (self.force or self.explain)
+
+
+@dataclass(frozen=True)
+class CaptionRun:
+    """The values that all photos of a run share. writer: None if nothing is written; pictures: None if the run does
+    not explain.
+    """
+
+    request: CaptionRequest
+    concepts: RequestedConcepts
+    gallery: Gallery
+    keys: CacheKeys
+    vlm: VlmInUse
+    extractor: CachedExtractor
+    store: ConceptStore
+    options: RecognitionOptions
+    namer: Namer
+    writer: Writer | None
+    pictures: Pictures | None
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run in sidecars and journal; "" if nothing is written."""
+        return self.writer.run if self.writer else ""
+
+    @cached_property
+    def unrequested(self) -> UnrequestedConcepts:
+        """The enrolled concepts whose names in sidecars stay."""
+        enrolled = self.concepts.enrolled
+        return UnrequestedConcepts.of(enrolled, enrolled if self.request.only else self.concepts.requested)
+
+    @cached_property
+    def requested_by_id(self) -> Mapping[str, Concept]:
+        """The requested concepts by id."""
+        return {c.id: c for c in self.concepts.requested}
+
+    @cached_property
+    def personalised(self) -> "Mapping[str, PersonalisedConcept]":
+        """The concepts that the VLM has learned, by id."""
+        from engine.vlms.generate import PersonalisedConcept
+
+        embeddings = self.concepts.embeddings
+        return {c.id: PersonalisedConcept(c, embeddings[c.id]) for c in self.concepts.enrolled if c.id in embeddings}
