@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from engine.captioning.requested_concepts import choose_requested
 from engine.captioning.staleness import compute_cache_keys
 from engine.concepts.body_crops import save_bodies
 from engine.concepts.decide import DecisionRequest, decide
@@ -205,8 +206,11 @@ def test_things_and_faces_are_judged_as_without_bodies(plain, allowing):
 
 
 def test_allowing_bodies_makes_captions_out_of_date(plain, allowing):
-    everyone = [compute_cache_keys(s, XX (plain, allowing)]
-    assert everyone[0] != everyone[1]
+    keys = []
+    for s in (plain, allowing):
+        models = (s.store, s.recogniser_config, s.vlm_in_use)
+        keys.append(compute_cache_keys(*models, choose_requested(*models, None), enrolled(s)).recognition_key)
+    assert keys[0] != keys[1]
 
 
 def test_review_asks_about_bodies_that_may_be_somebody(plain, allowing, tmp_path):

@@ -6,13 +6,13 @@ To see where the hops of a photo are: pytest -n0 -s tests/test_structure.py -k p
 from tests.photo_trace import trace_photo
 from tests.structure import absent_documents, long_files, long_functions, readme_bytes, rooms, session_functions
 
-LONG_FUNCTIONS = 20  # of more than 40 lines
-LONG_FILES = 9  # of more than 300 lines
-SESSION_FUNCTIONS = 88  # that take a session below the jobs
-ABSENT_DOCUMENTS = 23
-LARGEST_ROOM = 0.241
-README_BYTES = 46_800
-PHOTO_MODULES = 96
+LONG_FUNCTIONS = 10  # of more than 40 lines
+LONG_FILES = 5  # of more than 300 lines
+SESSION_FUNCTIONS = 8  # that take a session below the jobs
+ABSENT_DOCUMENTS = 0
+LARGEST_ROOM = 0.17
+README_BYTES = 9_000
+PHOTO_MODULES = 110
 PHOTO_HOPS = 1545
 COUNTED = {
     "engine.store.concepts:ConceptStore.all": 16,
