@@ -1,4 +1,4 @@
-"""What `myvlm doctor` looks at: store, disk, GPU, libraries, and which models are on this disk."""
+"""Check this machine for `myvlm doctor`: store, disk, GPU, libraries, and which models are on disk."""
 
 import os
 import shutil
@@ -24,8 +24,10 @@ State = Literal["ok", "info", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at. state: `info` is no problem but good to know, such as a model that could be
-    fetched; `warn` limits what myvlm can do; `fail` stops it. advice: lines, of which each can stand alone.
+    """The result of one check.
+
+    state: `info` is no problem but worth knowing, such as a model that could be downloaded; `warn` limits what myvlm
+    can do; `fail` stops it. advice: lines, each of which can stand alone.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Check:
 
 
 def run_checks(session: Session) -> Iterator[Check]:
-    """Look at everything, cheapest first; never raises for what it finds, and creates nothing."""
+    """Run all checks, cheapest first. Problems are results, never exceptions; nothing is created."""
     yield from _store(session)
     yield _disk(session.folder)
     yield from _gpu()

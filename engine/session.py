@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """What the user may choose; None or "auto" leaves it to myvlm."""
+    """Options of a run; None or "auto" means that myvlm chooses."""
 
     vlm: str | None = None
     recogniser: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     heads: Literal["open-set", "paper"] = "open-set"
-    allow_body: bool = False  # people whose face does not show may be named by their body
+    allow_body: bool = False  # people whose face is not visible may be named by their body
 
 
 class Session:
@@ -49,7 +49,7 @@ class Session:
     def __init__(
         self, choices: SessionOptions | None = None, folder: Path | None = None, *, create: bool = True
     ) -> None:
-        """`create` False leaves a data folder that is not there not there."""
+        """Prepare a run. create: whether a missing data folder is created."""
         self.choices = choices or SessionOptions()
         self.folder = folder or home()
         self._create = create

@@ -1,4 +1,4 @@
-"""Answering a question about photos; only what was recognised is called by its name."""
+"""Answer a question about photos; only recognised concepts are called by their names."""
 
 import time
 import unicodedata
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer about one photo, or the reason why there is none. The answer itself says who was not recognised.
+    """An answer about one photo, or the reason why there is none. The text itself says which names were not recognised.
 
-    tasks: of each concept that the answer is about, by its id, for what its embedding was trained. absent: the names in
-    the question that were not recognised in the photo; untrained: those that were, but that the VLM has not learned.
+    tasks: for each concept that the answer is about, its id and the task that its embedding was trained for. absent:
+    names in the question that were not recognised in the photo. untrained: names that were recognised, but that the VLM
+    has not learned.
     """
 
     path: Path
@@ -52,28 +53,29 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """The question, the concepts that it names, and by concept id all that the VLM can be told of. mistakable: ids of
-    those whose identifier the question has for somebody else.
+class _Question:
+    """A question, the concepts that it names, and by concept id all concepts that the VLM can be told of.
+
+    mistakable: ids of concepts whose identifier stands in the question for another one.
     """
 
-    question: str
+    text: str
     named: tuple[Concept, ...]
     known: "dict[str, tuple[PersonalisedConcept, Task]]"
     mistakable: frozenset[str] = frozenset()
 
     def absent(self, matches: Sequence[Match]) -> list[Concept]:
-        """Those named that were not recognised."""
-        found = {m.concept_id for m in matches}
-        return [c for c in self.named if c.id not in found]
+        """Return the named concepts that were not recognised."""
+        recognised = {m.concept_id for m in matches}
+        return [c for c in self.named if c.id not in recognised]
 
-    def unspoken(self, matches: Sequence[Match]) -> list[Concept]:
-        """Those named that were recognised, but that the VLM cannot be told of."""
-        found = {m.concept_id for m in matches}
-        return [c for c in self.named if c.id in found and c.id not in self.known]
+    def unlearned(self, matches: Sequence[Match]) -> list[Concept]:
+        """Return the named concepts that were recognised, but that the VLM cannot be told of."""
+        recognised = {m.concept_id for m in matches}
+        return [c for c in self.named if c.id in recognised and c.id not in self.known]
 
-    def told(self, matches: Sequence[Match]) -> "list[tuple[PersonalisedConcept, Task]]":
-        """Those that the VLM is told of: whom the question names; everyone recognised when it names nobody."""
+    def prompted(self, matches: Sequence[Match]) -> "list[tuple[PersonalisedConcept, Task]]":
+        """Return the concepts that the VLM is told of: the named ones, or all that were recognised if none is named."""
         wanted = {c.id for c in self.named}
         return [
             self.known[m.concept_id]
@@ -85,16 +87,15 @@ class _Asked:
 def answer_question(
     session: Session, paths: Sequence[Path], question: str, *, concepts: tuple[str, ...] | None = None
 ) -> Iterator[Answer]:
-    """Ask each photo the question, in order.
+    """Ask the question about each photo, in order.
 
-    The VLM is told only of concepts that were recognised. In place of a name that was not, it is asked about what it
-    sees of that class ("the red dog"); where it sees nothing of it, it describes the photo. The answer says so. A
-    recognised one that was never trained for this VLM is "the red dog" to it, too, and gets its name back in the answer
-    where that can mean nobody else. An embedding that was trained for questions is used where there is one, else the
-    one for captions.
+    The VLM is told only of recognised concepts. A name that was not recognised is replaced by what the VLM sees of that
+    class ("the red dog"); if it sees nothing of the class, it describes the photo instead, and the answer says so. A
+    recognised concept that was not trained for this VLM is replaced in the same way, and its name is put back into the
+    answer where the phrase is unambiguous. An embedding trained for questions is preferred to one for captions.
 
     Raises:
-        ConceptError: an asked-for concept is unknown, or one that the question names cannot be recognised.
+        ConceptError: a requested concept is unknown, or one that the question names cannot be recognised.
         UsageError: the VLM only captions, or there is none.
         NoVlmError: the VLM knows the drawn world only, and no photo was drawn; or the user chose it, and one was not.
     """
@@ -109,13 +110,15 @@ def answer_question(
         check_drawn(session.vlm_in_use, paths, way_out="")
     chosen = session.store.select(concepts)
     vlm = session.vlm_in_use
-    asked = _read_question(session.store, session.recogniser_config, vlm, question, chosen)
-    wanted = [c for c in chosen if c in asked.named or c.id in asked.known or c.id in asked.mistakable]
+    parsed = _read_question(session.store, session.recogniser_config, vlm, question, chosen)
+    wanted = [c for c in chosen if c in parsed.named or c.id in parsed.known or c.id in parsed.mistakable]
     gallery = load_gallery(session.store, session.recogniser_config, session.recognition, wanted, common_folder(paths))
     answered = unknown = 0
     for batch in in_batches(paths, lambda path: _read(vlm, path), session.vlm_config.batch):
         photos = [p for p in batch if isinstance(p, Photo)]
-        done = dict(zip([p.path for p in photos], _answer(session.extractor, vlm, photos, gallery, asked), strict=True))
+        done = dict(
+            zip([p.path for p in photos], _answer(session.extractor, vlm, photos, gallery, parsed), strict=True)
+        )
         for reply in (p if isinstance(p, Answer) else done[p.path] for p in batch):
             answered += reply.answer is not None
             unknown += reply.skip is SkipReason.VLM_DOES_NOT_KNOW
@@ -138,11 +141,11 @@ def _read(vlm: VlmInUse, path: Path) -> Photo | Answer:
 
 def _read_question(
     store: ConceptStore, config: RecogniserConfig, vlm: VlmInUse, question: str, chosen: Sequence[Concept]
-) -> _Asked:
+) -> _Question:
     """Find the concepts that a question names, and those that the VLM can be told of.
 
-    A concept whose identifier stands in the question for somebody else ("Is Bob here?", when the VLM knows Anna as Bob)
-    is not told: the VLM would answer about Anna.
+    The VLM is not told of a concept whose identifier stands in the question for someone else: in "Is Bob here?", asked
+    of a VLM that has learned Anna under the identifier Bob, it would answer about Anna.
 
     Raises:
         ConceptError: one that the question names cannot be recognised.
@@ -157,11 +160,11 @@ def _read_question(
         composed = f"{composed[:start]}\0{composed[stop:]}"
     known = _load_personalised(store, config, vlm, chosen)
     mistakable = frozenset(i for i, (k, _) in known.items() if has_word(composed, k.concept.identifier))
-    return _Asked(question, named, {i: k for i, k in known.items() if i not in mistakable}, mistakable)
+    return _Question(question, named, {i: k for i, k in known.items() if i not in mistakable}, mistakable)
 
 
 def _answer(
-    extractor: CachedExtractor, vlm: VlmInUse, photos: Sequence[Photo], gallery: Gallery, asked: _Asked
+    extractor: CachedExtractor, vlm: VlmInUse, photos: Sequence[Photo], gallery: Gallery, question: _Question
 ) -> list[Answer]:
     """Answer the question about each photo of a batch."""
     if not photos:
@@ -170,41 +173,41 @@ def _answer(
 
     began = time.monotonic()
     matches = recognise(extractor, photos, gallery)
-    told = [asked.told(own) for own in matches]
-    stand_ins, described = _stand_ins(vlm, photos, matches, asked)
+    told = [question.prompted(own) for own in matches]
+    stand_ins, described = _stand_ins(vlm, photos, matches, question)
     open_ones = [i for i, s in enumerate(stand_ins) if not s.unnamed]
     images = [photos[i].image for i in open_ones]
     known = [[k for k, _ in told[i]] for i in open_ones]
-    questions = [stand_ins[i].question(asked.question) for i in open_ones]
+    questions = [stand_ins[i].question(question.text) for i in open_ones]
     spoken = generate.answer(vlm.model, images, known, questions) if images else []
     said = described | {i: s.text for i, s in zip(open_ones, spoken, strict=True)}
     share = (time.monotonic() - began) / len(photos)
     return [
-        replace(_reply(asked, photo, own, told[i], stand_ins[i], said[i]), seconds=share)
+        replace(_reply(question, photo, own, told[i], stand_ins[i], said[i]), seconds=share)
         for i, (photo, own) in enumerate(zip(photos, matches, strict=True))
     ]
 
 
 def _stand_ins(
-    vlm: VlmInUse, photos: Sequence[Photo], matches: Sequence[Sequence[Match]], asked: _Asked
+    vlm: VlmInUse, photos: Sequence[Photo], matches: Sequence[Sequence[Match]], question: _Question
 ) -> tuple[list[StandIns], dict[int, str]]:
-    """Of each photo the words that stand for names in the question, and descriptions of the photos that need any."""
+    """Return the words that stand for names in the question about each photo, and descriptions of photos by index."""
     from engine.vlms import generate
 
-    needed = [i for i, own in enumerate(matches) if asked.absent(own) or asked.unspoken(own)]
+    needed = [i for i, own in enumerate(matches) if question.absent(own) or question.unlearned(own)]
     images = [photos[i].image for i in needed]
-    known = [[asked.known[m.concept_id][0] for m in matches[i] if m.concept_id in asked.known] for i in needed]
+    known = [[question.known[m.concept_id][0] for m in matches[i] if m.concept_id in question.known] for i in needed]
     spoken = generate.caption(vlm.model, images, known) if needed else []
     described = {i: s.text for i, s in zip(needed, spoken, strict=True)}
     found = [StandIns({}) for _ in matches]
     for i, text in described.items():
-        names = [k.concept.name for k, _ in asked.told(matches[i])]
-        found[i] = find_stand_ins(asked.absent(matches[i]), asked.unspoken(matches[i]), names, text)
+        names = [k.concept.name for k, _ in question.prompted(matches[i])]
+        found[i] = find_stand_ins(question.absent(matches[i]), question.unlearned(matches[i]), names, text)
     return found, described
 
 
 def _reply(
-    asked: _Asked,
+    question: _Question,
     photo: Photo,
     matches: tuple[Match, ...],
     told: "Sequence[tuple[PersonalisedConcept, Task]]",
@@ -213,7 +216,7 @@ def _reply(
 ) -> Answer:
     absent = stand_ins.absent
     notes = tuple(not_recognised([name]) for name in absent)
-    untrained = tuple(c.name for c in asked.unspoken(matches) if c.id not in asked.mistakable)
+    untrained = tuple(c.name for c in question.unlearned(matches) if c.id not in question.mistakable)
     reply = Answer(photo.path, Status.OK, None, matches, notes=notes, absent=absent, untrained=untrained)
     if not said.strip():
         return replace(reply, status=Status.FAILED, reason="the VLM said nothing")
@@ -224,8 +227,9 @@ def _reply(
 def _load_personalised(
     store: ConceptStore, config: RecogniserConfig, vlm: VlmInUse, chosen: Iterable[Concept]
 ) -> "dict[str, tuple[PersonalisedConcept, Task]]":
-    """Embeddings of the concepts that have one, for questions or else for captions. A concept that was imported without
-    a head cannot be recognised and is left out.
+    """Load the embeddings of the concepts that have one, for questions or else for captions, by concept id.
+
+    A concept that was imported without a head cannot be recognised and is left out.
     """
     from engine.vlms.generate import PersonalisedConcept
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Method = Literal["regions", "refer"]
 _WITHOUT_REFER = "Leave out --method refer: recognition gives a box without a VLM."
 _SOFTWARE, _MARK = 0x0131, "myvlm locate"
-"""EXIF `Software` of our drawings: nothing else is ever replaced by one."""
+"""EXIF tag `Software` of drawings; a file without this mark is never replaced by one."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def _locate(extractor: CachedExtractor, gallery: Gallery, batch: Sequence[Photo 
 
 
 def _target(draw: Path, photo: Path, count: int, drawn: set[Path]) -> Path:
-    """Where a drawing goes: never over a file that is no drawing of ours, nor over one of this run."""
+    """Return where a drawing goes: never over a file that is not such a drawing, nor over one of this run."""
     if count == 1 and draw.suffix and not draw.is_dir():
         target = draw
     else:

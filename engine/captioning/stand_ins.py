@@ -1,7 +1,7 @@
-"""Asking about names that the VLM must not or cannot use, by words for what it sees.
+"""Replace names in a question that the VLM must not or cannot use by words for what it sees.
 
-"What is Rex holding?" presupposes Rex. Where he was not recognised, a VLM would make up an answer about a dog that is
-not there, or take another one for Rex. So it describes the photo first, and is asked only about what it speaks of.
+"What is Rex holding?" presupposes Rex. Where Rex was not recognised, a VLM would invent an answer or take another dog
+for Rex. So it describes the photo first, and is asked only about what it mentions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from engine.vlms.wording import capitalise_openings, has_word, mentions, noun_ph
 class StandIns:
     """Words that stand for names in a question about one photo.
 
-    words: by name what is asked about in its place. absent: the names that were not recognised. unnamed: those of them
-    for which the photo's description has no word, so that the question cannot be put. restored: by name the phrase and
-    the noun in it that can mean nobody else in the photo; in the answer they become the name.
+    words: the replacement of each name. absent: names that were not recognised. unnamed: those of them for which the
+    photo's description has no word, so that the question cannot be asked. restored: for a name, the phrase and its noun
+    that are unambiguous in the photo; in the answer they become the name again.
     """
 
     words: Mapping[str, str]
@@ -28,13 +28,13 @@ class StandIns:
     restored: Mapping[str, tuple[str, str]] | None = None
 
     def question(self, question: str) -> str:
-        """The question as it is put to the VLM."""
+        """Return the question as the VLM is asked it."""
         return replace_names(question, self.words)
 
     def reply(self, answer: str) -> str:
-        """What the user is told: the answer, and first of all who was not recognised and what was asked instead.
+        """Return the text for the user: which names were not recognised, what was asked instead, and the answer.
 
-        answer: the VLM's to `question`, or the photo's description where some are `unnamed`.
+        answer: the VLM's answer to `question`, or its description of the photo where some names are `unnamed`.
         """
         for name, (phrase, noun) in (self.restored or {}).items():
             answer = name_in_answer(answer, phrase, noun, name)
@@ -47,34 +47,36 @@ class StandIns:
 
 
 def not_recognised(names: Sequence[str]) -> str:
-    """A sentence, without its full stop, that says who was not recognised."""
+    """Return a sentence, without its full stop, that says which names were not recognised."""
     text = f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'} not recognised in this photo"
     return capitalise_openings(text, names)
 
 
 def find_stand_ins(
-    absent: Sequence[Concept], unspoken: Sequence[Concept], told: Sequence[str], description: str
+    absent: Sequence[Concept], unlearned: Sequence[Concept], prompted: Sequence[str], description: str
 ) -> StandIns:
-    """Find words for names in a question: of concepts that were not recognised in a photo, and of recognised ones that
-    the VLM cannot be told of. told: the names that it is told of; description: what it says of the photo.
+    """Find words that replace names in a question.
+
+    absent: concepts that were not recognised in the photo. unlearned: recognised concepts that the VLM cannot be told
+    of. prompted: the names that it is told of. description: the VLM's description of the photo.
     """
     words: dict[str, str] = {}
     restored: dict[str, tuple[str, str]] = {}
     taken: set[tuple[int, int]] = set()
-    for concept in unspoken:
+    for concept in unlearned:
         words[concept.name] = f"the {_class_word(concept)}"
         spans = noun_phrases(description, *_nouns(concept))
-        rivals = [c for c in unspoken if c is not concept and set(_nouns(c)) & set(_nouns(concept))]
+        rivals = [c for c in unlearned if c is not concept and set(_nouns(c)) & set(_nouns(concept))]
         if len(spans) == 1 and not rivals:
             phrase = _definite(description[slice(*spans[0])])
             words[concept.name] = phrase
             restored[concept.name] = phrase, _noun_in(phrase, concept)
             taken.add(spans[0])
     for concept in absent:
-        own = nouns_of(concept.kind, concept.category)
-        free = [s for s in noun_phrases(description, *own) if s not in taken]
+        nouns = nouns_of(concept.kind, concept.category)
+        free = [s for s in noun_phrases(description, *nouns) if s not in taken]
         phrase = _definite(description[slice(*free[0])]) if free else ""
-        if phrase and not any(mentions(phrase, name) for name in told):
+        if phrase and not any(mentions(phrase, name) for name in prompted):
             words[concept.name] = phrase
             taken.add(free[0])
     unnamed = tuple(c.name for c in absent if c.name not in words)
@@ -82,7 +84,7 @@ def find_stand_ins(
 
 
 def _nouns(concept: Concept) -> tuple[str, ...]:
-    """Words by which a description may speak of a concept; of a pet that nobody said more of, every animal."""
+    """Return nouns by which a description may mention a concept; for a pet of unknown species, every animal."""
     if concept.kind is Kind.PET and concept.category in GENERIC:
         return tuple(sorted(ANIMALS))
     return nouns_of(concept.kind, concept.category)

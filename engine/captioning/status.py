@@ -1,4 +1,4 @@
-"""How sidecars stand: up to date, stale, dropped by another program, or edited by a human. No model is loaded."""
+"""Tell the status of sidecars: up to date, stale, dropped by another program, or edited by the user. Loads no model."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -30,19 +30,19 @@ from engine.vlms.in_use import VlmInUse
 
 
 class SidecarState(StrEnum):
-    """Where a photo's sidecars stand."""
+    """The state of a photo's sidecars."""
 
     NEW = "new"  # never captioned
     CURRENT = "current"  # up to date
     STALE = "stale"  # photo, concepts, VLM or prompts changed since
     DROPPED = "dropped"  # another program dropped what myvlm wrote; the next run puts it back
-    EDITED = "edited"  # the description is a human's; it stays, and names are kept up to date
+    EDITED = "edited"  # the user edited the description; it stays, and names are kept up to date
     FAILED = "failed"  # photo or sidecar cannot be read
 
 
 @dataclass(frozen=True)
 class PhotoStatus:
-    """One photo's state, with why; `run` is the run that wrote its XMP sidecar."""
+    """The state of one photo's sidecars, and the reason. run: the run that wrote its XMP sidecar."""
 
     path: Path
     state: SidecarState
@@ -72,8 +72,9 @@ def read_status(
     naming: Naming,
     library: Path | None = None,
 ) -> Iterator[PhotoStatus]:
-    """Look at each photo's sidecars, in order. `names` are the concepts as for captioning, `library` is the folder
-    whose calibration to use; videos are left out.
+    """Read the status of each photo's sidecars, in order; videos are left out.
+
+    names: the requested concepts, as for captioning. library: the folder whose calibration to use.
 
     Raises:
         EngineError: a concept is unknown, or cannot be recognised.
@@ -84,79 +85,80 @@ def read_status(
     keys = compute_cache_keys(store, config, vlm, concepts, gallery)
     run = _StatusRun(gallery, keys, vlm, session.extractor, Namer(naming))
     stills = (f for f in photos if f.kind == "photo")
-    for group in read_ahead(stills, lambda f: _look(run, f), ahead=8):
+    for group in read_ahead(stills, lambda f: _read_statuses(run, f), ahead=8):
         yield from group
 
 
-def _look(run: _StatusRun, found: FoundFile) -> list[PhotoStatus]:
+def _read_statuses(run: _StatusRun, photo: FoundFile) -> list[PhotoStatus]:
+    """Read the status of a photo and of its raw companions."""
     try:
-        file = read_photo(found.path)
+        file = read_photo(photo.path)
     except PhotoError as err:
-        return [PhotoStatus(found.path, SidecarState.FAILED, str(err))]
-    past = run.keys.labels.notes(found.path, file.content_hash)
-    standings = [_status_of(run, p, file) for p in (found.path, *found.companions)]
-    return [replace(standings[0], notes=past), *standings[1:]]
+        return [PhotoStatus(photo.path, SidecarState.FAILED, str(err))]
+    outdated = run.keys.labels.notes(photo.path, file.content_hash)
+    statuses = [_status_of(run, p, file) for p in (photo.path, *photo.companions)]
+    return [replace(statuses[0], notes=outdated), *statuses[1:]]
 
 
 def _status_of(run: _StatusRun, photo: Path, file: PhotoFile) -> PhotoStatus:
     try:
         paths = run.namer.find(photo)
-        xmp, document = _standing(paths), read_record(paths.json)
+        xmp, record = _read_xmp(paths), read_record(paths.json)
     except SidecarError as err:
         return PhotoStatus(photo, SidecarState.FAILED, str(err))
-    if (xmp is None or not xmp.marked) and not (document and document.is_empty):
-        if document is None:
+    if (xmp is None or not xmp.marked) and not (record and record.is_empty):
+        if record is None:
             return PhotoStatus(photo, SidecarState.NEW, "never captioned")
         gone = "the XMP sidecar is gone" if xmp is None else "the XMP sidecar is not the one myvlm wrote"
-        return PhotoStatus(photo, SidecarState.DROPPED, gone, document.caption, paths.xmp)
+        return PhotoStatus(photo, SidecarState.DROPPED, gone, record.caption, paths.xmp)
 
-    def told(state: SidecarState, reason: str) -> PhotoStatus:
-        caption, run = document.caption if document else None, xmp.run if xmp else ""
+    def status(state: SidecarState, reason: str) -> PhotoStatus:
+        caption, run = record.caption if record else None, xmp.run if xmp else ""
         return PhotoStatus(photo, state, reason, caption, paths.xmp if xmp else None, run)
 
-    if document is None:
-        return told(SidecarState.STALE, "the JSON sidecar is gone or damaged")
-    stale = _stale(run, document, file, load_removed_names(paths.xmp))
+    if record is None:
+        return status(SidecarState.STALE, "the JSON sidecar is gone or damaged")
+    stale = _stale(run, record, file, load_removed_names(paths.xmp))
     if stale:
-        return told(SidecarState.STALE, stale)
+        return status(SidecarState.STALE, stale)
     if xmp is None or not xmp.marked:
-        return told(SidecarState.CURRENT, "up to date: nobody was recognised, and no VLM describes it")
+        return status(SidecarState.CURRENT, "up to date: nobody was recognised, and no VLM describes it")
     if xmp.caption is DescriptionStatus.DROPPED or xmp.dropped:
-        return told(SidecarState.DROPPED, f"another program dropped {', '.join(xmp.dropped)}")
+        return status(SidecarState.DROPPED, f"another program dropped {', '.join(xmp.dropped)}")
     if xmp.caption is DescriptionStatus.HUMAN:
-        return told(SidecarState.EDITED, "the description was edited since, and stays")
-    kept = xmp.caption is DescriptionStatus.KEPT and document.caption is not None
-    return told(SidecarState.CURRENT, "up to date; the description that was there stays" if kept else "up to date")
+        return status(SidecarState.EDITED, "the description was edited since, and stays")
+    kept = xmp.caption is DescriptionStatus.KEPT and record.caption is not None
+    return status(SidecarState.CURRENT, "up to date; the description that was there stays" if kept else "up to date")
 
 
-def _stale(run: _StatusRun, document: PhotoRecord, file: PhotoFile, declined: frozenset[str]) -> str:
-    """Why the next run would write a photo's sidecars again; "" when it would not."""
-    if document.facts.content_hash != file.content_hash:
+def _stale(run: _StatusRun, record: PhotoRecord, file: PhotoFile, removed_names: frozenset[str]) -> str:
+    """Return why the next run would write a photo's sidecars again; "" if it would not."""
+    if record.facts.content_hash != file.content_hash:
         return "the photo changed"
     keys, vlm = run.keys, run.vlm
     software = exif_of(file.blocks).software if vlm.config.world or not vlm.exists else ""
     described = vlm.can_describe(software)
-    if described and document.settings != keys.settings:
-        names_only = document.settings == names_only_settings()
+    if described and record.settings != keys.settings:
+        names_only = record.settings == names_only_settings()
         return "no caption yet, only names" if names_only else "captioned by another VLM or with other prompts"
-    found = find_known_matches(
-        keys, run.gallery, run.extractor, document, file.content_hash, declined, after_forgetting=True
+    recognition = find_known_matches(
+        keys, run.gallery, run.extractor, record, file.content_hash, removed_names, after_forgetting=True
     )
-    if found is None:
+    if recognition is None:
         return "concepts changed, and this photo has not been checked again"
-    matches = found.names
-    if document.caption is not None and not described:
-        if not caption_holds(document, document.facts, matches, software):
+    matches = recognition.names
+    if record.caption is not None and not described:
+        if not caption_holds(record, record.facts, matches, software):
             return "no VLM on this machine can describe it, and the caption that it has does not hold"
-        names = [{(m.concept_id, m.name) for m in own} for own in (matches, document.matches)]
-        return "" if names[0] == names[1] else "concepts changed: who is recognised, or what they are called"
-    if document.key == keys.caption_key(file.content_hash, matches, described=described):
+        now, before = ({(m.concept_id, m.name) for m in some} for some in (matches, record.matches))
+        return "" if now == before else "concepts changed: who is recognised, or what they are called"
+    if record.key == keys.caption_key(file.content_hash, matches, described=described):
         return ""
-    same = {m.concept_id for m in matches} == {m.concept_id for m in document.matches}
+    same = {m.concept_id for m in matches} == {m.concept_id for m in record.matches}
     return "a concept was trained again or renamed" if same else "concepts changed: different names are recognised"
 
 
-def _standing(paths: SidecarPaths) -> XmpStatus | None:
+def _read_xmp(paths: SidecarPaths) -> XmpStatus | None:
     data = read_sidecar(paths.xmp)
     with naming_file(paths.xmp):
         return None if data is None else read_xmp_status(data)

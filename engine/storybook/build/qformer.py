@@ -8,7 +8,7 @@ last states before `post_layernorm`, with keys and values rescaled in every cros
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import engine.core.device  # noqa: F401
 
@@ -35,6 +35,7 @@ from engine.storybook.world.language import CAPTION_REQUEST
 from engine.vlms.base import ImageFeatures
 from engine.vlms.blip2 import Blip2
 from engine.vlms.config import find_config
+from engine.vlms.model_types import ImageProcessor
 
 QUERIES = 24
 CAPTIONS = Mix(caption=0.8, named_caption=2.0, two_names=0.7, wrong_name=0.0, bare_name=0.0, soft=1.0).only_captions()
@@ -102,7 +103,8 @@ def make_adapter(vlm: Blip2ForConditionalGeneration, tokenizer: PreTrainedTokeni
     config = find_config("storybook-blip2")
     config = replace(config, injection=replace(config.injection, penalty="none"))
     trained = [p for p in vlm.parameters() if p.requires_grad]
-    adapter = Blip2(vlm, BlipImageProcessorPil(), tokenizer, config)
+    processor = cast(ImageProcessor, BlipImageProcessorPil())  # its stub declares more than the protocol asks for
+    adapter = Blip2(vlm, processor, tokenizer, config)
     for parameter in trained:
         parameter.requires_grad_(True)
     return adapter
