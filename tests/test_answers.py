@@ -17,6 +17,7 @@ from engine.captioning.caption import caption_photos
 from engine.captioning.caption_run import CaptionRequest
 from engine.core.errors import DivergedError
 from engine.photos.decode import load_photo
+from engine.vlms import generate
 from engine.vlms.base import Losses
 from engine.vlms.config import find_config, list_configs
 from tests.learned import draw_album, train
