@@ -12,7 +12,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask whether to continue, unless `yes` (the option --yes) already answers the question.
 
     Raises:
-        UsageError: standard input is not a terminal, so nobody can be asked.
+        UsageError: standard input is not a terminal, so no question can be asked.
         typer.Abort: the answer is no.
     """
     if yes:

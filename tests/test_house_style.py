@@ -42,6 +42,12 @@ def test_ruff(command):
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.slow
+def test_types(tmp_path):
+    result = run(sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path))
+    assert result.returncode == 0, result.stdout
+
+
 @pytest.mark.parametrize("module", ["myvlm_cli.main", "engine", "engine.session", "engine.vlms.registry"])
 def test_light_modules_load_nothing_heavy(module):
     heavy = HEAVY if module.startswith("myvlm_cli") or module == "engine" else HEAVY[:5]

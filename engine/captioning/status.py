@@ -122,7 +122,7 @@ def _status_of(run: _StatusRun, photo: Path, file: PhotoFile) -> PhotoStatus:
     if stale:
         return status(SidecarState.STALE, stale)
     if xmp is None or not xmp.marked:
-        return status(SidecarState.CURRENT, "up to date: nobody was recognised, and no VLM describes it")
+        return status(SidecarState.CURRENT, "up to date: no concept was recognised, and no VLM describes it")
     if xmp.caption is DescriptionStatus.DROPPED or xmp.dropped:
         return status(SidecarState.DROPPED, f"another program dropped {', '.join(xmp.dropped)}")
     if xmp.caption is DescriptionStatus.HUMAN:

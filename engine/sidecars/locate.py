@@ -215,12 +215,12 @@ class _Place:
             AmbiguousSidecarsError: there are several, or the only one may belong to a photo of the same caseless name.
         """
         names = self.candidates(base, ending) if candidates is None else candidates
-        twins = [n for n in self.beside.alike(base) if n != base] if base == self.photo.name else []
+        other_case = [n for n in self.beside.alike(base) if n != base] if base == self.photo.name else []
         if len(names) > 1:
             problem = f"{self.photo}: {_describe_difference(names)}; merge them into one, or delete all but one"
-        elif names and twins and names[0][: -len(ending)] != base:
+        elif names and other_case and names[0][: -len(ending)] != base:
             problem = (
-                f"{self.photo}: {names[0]} may be its sidecar or that of {twins[0]}; rename it to the photo's name"
+                f"{self.photo}: {names[0]} may be its sidecar or that of {other_case[0]}; rename it to the photo's name"
             )
         else:
             return self.folder / (names[0] if names else base + ending)

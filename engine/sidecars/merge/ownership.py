@@ -76,7 +76,7 @@ class Edits:
         """
         is_kept = foreign(before, self.share_before()) == foreign(after, self.share_after())
         if not is_kept or (self.regions and not regions_kept(before, after)):
-            raise SidecarError("the edit would change somebody else's metadata")
+            raise SidecarError("the edit would change another program's metadata")
 
 
 def check_version(packet: Packet) -> None:
