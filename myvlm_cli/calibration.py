@@ -73,7 +73,7 @@ def calibrate_unseen(
 
 def _kinds_of(session: "Session", concepts: "Iterable[Concept] | None") -> list[Kind]:
     """Return the kinds of the concepts, as far as they can be recognised; pets and things go together."""
-    from engine.recognition.calibrate import recognisable
+    from engine.recognition.enrolled import recognisable
 
     known = recognisable(session.store, session.recogniser_config)
     groups = {c.kind is Kind.PERSON for c in (known if concepts is None else concepts) if c in known}

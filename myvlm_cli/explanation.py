@@ -18,7 +18,7 @@ _OUTCOMES = {"maybe": "suggested", "unknown": "not recognised", "declined": "not
 
 def tell_explanation(explanation: "Explanation", path: Path) -> None:
     """Print an explanation as text, and the command that corrects the outcome."""
-    from engine.recognition.explain.picture import facts_of, scores_in_words
+    from engine.recognition.explain.words import facts_of, scores_in_words
 
     name, scores = explanation.concept.name, scores_in_words(explanation)
     outcome = _OUTCOMES.get(explanation.outcome, str(explanation.outcome))

@@ -51,8 +51,6 @@ def open_session(
 
 def _check_bodies(session: "Session") -> None:
     """Refuse --allow-body with the paper's heads, and warn if no person has been enrolled with body features."""
-    from engine.recognition.bodies import load_bodies
-
     if session.choices.heads == "paper":
         raise UsageError("--heads paper recognises people by their faces only", hint="Leave out --allow-body.")
     if not load_bodies(session.store, session.recogniser_config, session.recognition):

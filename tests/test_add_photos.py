@@ -15,7 +15,8 @@ from engine.core.errors import NoUsablePhotoError, UsageError
 from engine.core.types import Kind
 from engine.photos.decode import load_photo
 from engine.recognition.displaced import displaced_words
-from engine.recognition.recognise import load_gallery, recognise_all
+from engine.recognition.gallery import load_gallery
+from engine.recognition.recognise import recognise_all
 from engine.session import Session, SessionOptions
 from engine.store.heads import ObjectHead
 from engine.storybook.album import ANNA, REX

@@ -19,11 +19,14 @@ from engine.core.boxes import Box
 from engine.core.types import Verdict
 from engine.photos.decode import load_photo
 from engine.photos.discovery import find_files
-from engine.recognition.bodies import body_around, load_bodies, without_faces
+from engine.recognition.bodies import body_around, without_faces
 from engine.recognition.calibrate import calibrate, is_calibrated
-from engine.recognition.classifier import gallery_digest, make_reference_set, model_of
-from engine.recognition.explain.explanation import RecognitionOutcome, explain_recognition
-from engine.recognition.recognise import load_gallery, look_up_all, recognise
+from engine.recognition.classifier import make_reference_set
+from engine.recognition.enrolled import gallery_digest, model_of
+from engine.recognition.explain.explain import explain_recognition
+from engine.recognition.explain.explanation import RecognitionOutcome
+from engine.recognition.gallery import load_gallery
+from engine.recognition.recognise import look_up_all, recognise
 from engine.recognition.scoring import fit
 from engine.session import Session, SessionOptions
 from engine.store.calibrations import StoredCalibration, Thresholds

@@ -10,9 +10,9 @@ import pytest
 
 from engine.core.errors import UsageError
 from engine.photos.discovery import find_files
-from engine.recognition.calibrate import calibrate, calibrated_on, is_calibrated, recognisable
-from engine.recognition.classifier import gallery_digest
-from engine.recognition.recognise import load_gallery, load_head
+from engine.recognition.calibrate import calibrate, calibrated_on, is_calibrated
+from engine.recognition.enrolled import gallery_digest, load_head, recognisable
+from engine.recognition.gallery import load_gallery
 from engine.recognition.thresholds import learn_from_decisions
 from engine.session import Session, SessionOptions
 from engine.store.calibrations import common_folder

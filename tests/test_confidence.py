@@ -73,7 +73,7 @@ def test_the_head_is_fitted_as_if_both_were_equally_likely():
 
 
 def test_every_judge_says_what_its_scores_are(session):
-    from engine.recognition.recognise import load_gallery
+    from engine.recognition.gallery import load_gallery
     from engine.session import Session, SessionOptions
 
     paper = Session(SessionOptions("storybook", heads="paper"), session.folder)

@@ -13,7 +13,8 @@ from engine.concepts.enrol import enrol
 from engine.concepts.merge import merge_concepts
 from engine.concepts.review import Suggestion, find_suggestions
 from engine.core.types import Kind, Verdict
-from engine.recognition.explain.explanation import RecognitionOutcome, explain_recognition
+from engine.recognition.explain.explain import explain_recognition
+from engine.recognition.explain.explanation import RecognitionOutcome
 from engine.recognition.explain.nearest import KnownPhotos
 from engine.session import Session
 from engine.store.heads import BodyHead

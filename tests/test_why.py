@@ -15,10 +15,14 @@ from engine.concepts.merge import merge_concepts
 from engine.core.errors import EngineError, UsageError
 from engine.core.types import Decision, Verdict
 from engine.photos.decode import load_photo
-from engine.recognition.explain.explanation import Cause, RecognitionOutcome, explain_photo, explain_recognition
+from engine.recognition.explain.explain import explain_photo, explain_recognition
+from engine.recognition.explain.explanation import Cause, RecognitionOutcome
 from engine.recognition.explain.nearest import Likeness
-from engine.recognition.explain.picture import draw_explanation, facts_of, plain
-from engine.recognition.recognise import load_gallery, look_up, recognise
+from engine.recognition.explain.page import plain
+from engine.recognition.explain.picture import draw_explanation
+from engine.recognition.explain.words import facts_of
+from engine.recognition.gallery import load_gallery
+from engine.recognition.recognise import look_up, recognise
 from engine.session import Session, SessionOptions
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo

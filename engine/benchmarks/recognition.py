@@ -21,7 +21,7 @@ from engine.benchmarks.render import as_json, render_table
 from engine.benchmarks.workers import Notify, one_thread, silent, worker_pool
 from engine.core.errors import EngineError, EnvironmentFault
 from engine.core.files import sha256_of, write_atomically
-from engine.recognition.classifier import gallery_digest
+from engine.recognition.enrolled import gallery_digest
 from engine.session import Session, SessionOptions
 
 MARK = "Written by `myvlm evaluate --recognition`"

@@ -13,8 +13,10 @@ from engine.benchmarks.recognition_library import ScannedLibrary, StepTimer, cop
 from engine.concepts.decide import DecisionRequest, decide
 from engine.concepts.enrol import enrol
 from engine.core.types import Verdict
-from engine.recognition.calibrate import calibrate, recognisable
-from engine.recognition.recognise import Recognition, load_gallery, look_up_all
+from engine.recognition.calibrate import calibrate
+from engine.recognition.enrolled import recognisable
+from engine.recognition.gallery import load_gallery
+from engine.recognition.recognise import Recognition, look_up_all
 from engine.session import Session
 
 DECISIONS = 10

@@ -21,7 +21,8 @@ from engine.core.boxes import Box
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Match
 from engine.recognition.classifier import ConceptClassifier
-from engine.recognition.recognise import Gallery, Recognition, load_gallery, look_up_all
+from engine.recognition.gallery import Gallery, load_gallery
+from engine.recognition.recognise import Recognition, look_up_all
 from engine.session import Session
 from engine.storybook.photos import DrawnPhoto
 

@@ -26,7 +26,8 @@ from engine.photos.metadata.embedded import Embedded, embedded_of
 from engine.photos.metadata.exif import exif_of
 from engine.recognition.displaced import DisplacedConcept
 from engine.recognition.explain.explanation import Explanation
-from engine.recognition.recognise import Gallery, load_gallery, recognise_all
+from engine.recognition.gallery import Gallery, load_gallery
+from engine.recognition.recognise import recognise_all
 from engine.session import Session
 from engine.sidecars.json_sidecar import PhotoRecord, read_record
 from engine.sidecars.locate import Namer, Naming, SidecarPaths

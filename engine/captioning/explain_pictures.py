@@ -17,9 +17,10 @@ from engine.core.types import Concept
 from engine.photos.decode import Photo
 from engine.photos.drawing import draw_heat
 from engine.photos.photo_file import LARGEST_FILE
-from engine.recognition.explain.explanation import Explanation, explain_recognition
+from engine.recognition.explain.explain import explain_recognition
+from engine.recognition.explain.explanation import Explanation
 from engine.recognition.explain.picture import draw_explanation
-from engine.recognition.recognise import Gallery
+from engine.recognition.gallery import Gallery
 from engine.session import Session
 
 if TYPE_CHECKING:

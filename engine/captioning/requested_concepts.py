@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.core.errors import NotTrainedError
 from engine.core.types import Concept
-from engine.recognition.recognise import check_recognisable
+from engine.recognition.enrolled import check_recognisable
 from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.vision.config import RecogniserConfig

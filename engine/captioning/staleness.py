@@ -8,7 +8,8 @@ from engine.core.boxes import Box
 from engine.core.files import sha256_of
 from engine.core.types import Concept, Match, Verdict
 from engine.recognition.feedback import UserLabels
-from engine.recognition.recognise import Gallery, Recognition, look_up
+from engine.recognition.gallery import Gallery
+from engine.recognition.recognise import Recognition, look_up
 from engine.session import Session
 from engine.sidecars.xmp import folded_name
 from engine.store.recognition_states import RecognitionState

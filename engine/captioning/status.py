@@ -18,7 +18,7 @@ from engine.core.errors import PhotoError, SidecarError
 from engine.photos.decode import PhotoFile, read_photo
 from engine.photos.discovery import FoundFile
 from engine.photos.metadata.exif import exif_of
-from engine.recognition.recognise import Gallery, load_gallery
+from engine.recognition.gallery import Gallery, load_gallery
 from engine.session import Session
 from engine.sidecars.json_sidecar import PhotoRecord, read_record
 from engine.sidecars.locate import Namer, Naming, SidecarPaths

@@ -13,19 +13,14 @@ from engine.core.errors import ConceptError, PhotoError, UsageError
 from engine.core.types import Concept, Kind, Match, Status
 from engine.photos.decode import load_photo
 from engine.photos.discovery import FoundFile
-from engine.recognition.bodies import SOURCE, load_bodies
+from engine.recognition.bodies import SOURCE
+from engine.recognition.enrolled import check_recognisable, load_head
 from engine.recognition.explain.nearest import KnownPhotos
 from engine.recognition.explain.runner_up import RunnerUp, find_runner_up, row_of
-from engine.recognition.recognise import (
-    Gallery,
-    check_recognisable,
-    known_scenes,
-    load_gallery,
-    load_head,
-    look_up,
-    score_scene,
-)
+from engine.recognition.gallery import Gallery, load_gallery
+from engine.recognition.recognise import look_up
 from engine.recognition.scan import ScanRequest, scan
+from engine.recognition.scenes import score_scene
 from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead

@@ -23,7 +23,6 @@ import numpy as np
 
 from engine.core.boxes import iou
 from engine.core.types import Concept, Kind, Reference
-from engine.recognition.recognise import head_id
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
 from engine.vision.config import RecogniserConfig
@@ -127,7 +126,7 @@ def same_words(concept: Concept, other: Concept) -> str:
 
 def _plain_views_of(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> np.ndarray | None:
     """The plain views (P, D) of a concept's head for the recogniser in use; None where it has none."""
-    head = store.load_head(concept.id, head_id(config, concept.kind))
+    head = store.load_head(concept.id, config.head_id(concept.kind))
     if head is None or not len(head.views):
         return None
     return plain_views(head, config.augmentations)
