@@ -79,7 +79,8 @@ def test_every_judge_says_what_its_scores_are(session):
     paper = Session(SessionOptions("storybook", heads="paper"), session.folder)
     both = session.store.all()
     assert {
-        j.scale for j in load_gallery(session.store, session.recogniser_config, session.recognition, both).judges if j
+        j.scale
+        for j in load_gallery(session.store, session.recogniser_config, session.recognition, both).classifiers.values()
     } == {Scale.LOG_ODDS}
     judges = load_gallery(paper.store, paper.recogniser_config, paper.recognition, both)
-    assert (judges.people.scale, judges.things.scale) == (Scale.COSINE, Scale.PROBABILITY)
+    assert (judges.faces.scale, judges.regions.scale) == (Scale.COSINE, Scale.PROBABILITY)

@@ -45,7 +45,11 @@ def same_as_why(session: Session, album: Path) -> list[Suggestion]:
             session.store.get(maybe.match.name),
             album,
         )
-        assert (told.outcome, told.score, told.box) == (RecognitionOutcome.MAYBE, maybe.match.score, maybe.match.box)
+        assert (told.outcome, told.score, told.box) == (
+            RecognitionOutcome.SUGGESTED,
+            maybe.match.score,
+            maybe.match.box,
+        )
         assert told.runner_up == maybe.runner_up
         nearest = maybe.nearest[0]
         if told.nearest.path is None:

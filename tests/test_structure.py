@@ -16,7 +16,7 @@ PHOTO_MODULES = 96
 PHOTO_HOPS = 1545
 COUNTED = {
     "engine.store.concepts:ConceptStore.all": 16,
-    "engine.recognition.classifier:gallery_digest engine.recognition.classifier:gallery_digest": 4,
+    "engine.recognition.enrolled:gallery_digest": 4,
     "engine.captioning.requested_concepts:choose_concepts engine.captioning.requested_concepts:choose_requested": 2,
 }
 """How often a photo's run may call a function, by the places where it may be: `module:qualified name`."""

@@ -60,7 +60,7 @@ class RecognitionSettings:
         session = Session(self.choices)
         config, method = (
             session.recogniser_config,
-            (_METHOD, gallery_digest(session.store, session.recogniser_config, {})),
+            (_METHOD, gallery_digest(session.recogniser_config, {})),
         )
         facts = (method, what, seed, self.photos, config.regions_id, config.found_faces_id)
         return sha256_of(repr(facts).encode())[:16]

@@ -199,7 +199,7 @@ def _reuse(run: _Run, job: _Job, known: PhotoRecord, file: PhotoFile) -> _Job:
     exif = exif_of(file.blocks)  # date and place may have been written into the photo since
     facts = replace(known.facts, taken=exif.taken, place=exif.place)
     job = replace(job, embedded=embedded_of(file.blocks), software=exif.software, displaced=seen.displaced)
-    return _settle(run, job, facts, file.content_hash, seen.names)
+    return _settle(run, job, facts, file.content_hash, seen.matches)
 
 
 def _settle(run: _Run, job: _Job, facts: PhotoFacts, content_hash: str, matches: tuple[Match, ...]) -> _Job:
@@ -322,7 +322,7 @@ def _recognise(run: _Run, jobs: Sequence[_Job]) -> list[_Job]:
         if job.matches is None and job.photo is not None:
             facts = job.photo.facts
             seen = next(fresh)
-            matches = run.digests.allowed(seen.names, facts.content_hash, job.declined)
+            matches = run.digests.allowed(seen.matches, facts.content_hash, job.declined)
             matches = run.digests.with_kept(matches, job.document, facts.content_hash, job.declined)
             job = _settle(run, replace(job, displaced=seen.displaced), facts, facts.content_hash, matches)
         done.append(job)

@@ -83,7 +83,7 @@ class Pictures:
         found = []
         for photo, own in zip(photos, recognised, strict=True):  # one at a time: a whole batch shows in the bytes
             whys = [
-                explain_recognition(session.store, session.extractor, session.recognition, photo, c, enrolled=enrolled)
+                explain_recognition(session.store, session.extractor, session.recognition, photo, c, gallery=enrolled)
                 for c in own
             ]
             told = [known[c.id] for c in own if c.id in known] if session.can_describe(photo.software) else []

@@ -121,8 +121,8 @@ def known_matches(
     if found is None:
         trusted = same and after_forgetting and now.still_holds(document.recognition, content_hash, declined)
         return recorded if trusted else None
-    names = now.with_kept(now.allowed(found.names, content_hash, declined), document, content_hash, declined)
-    return replace(found, names=names)
+    names = now.with_kept(now.allowed(found.matches, content_hash, declined), document, content_hash, declined)
+    return replace(found, matches=names)
 
 
 def compute_cache_keys(

@@ -135,7 +135,7 @@ def _stale(look: "_Look", document: PhotoRecord, file: PhotoFile, declined: froz
     found = known_matches(session, now, look.enrolled, document, file.content_hash, declined, after_forgetting=True)
     if found is None:
         return "concepts changed, and this photo has not been checked again"
-    matches = found.names
+    matches = found.matches
     if document.caption is not None and not described:
         if not caption_holds(document, document.facts, matches, software):
             return "no VLM on this machine can describe it, and the caption that it has does not hold"
