@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.core.types import Concept
     from engine.photos.discovery import FoundFile
     from engine.recognition.calibrate import CalibrationReport
+    from engine.recognition.enrolled import EnrolledHeads
     from engine.recognition.scan import ScanResult
     from engine.session import Session
 
@@ -47,6 +48,7 @@ def calibrate_unseen(
     photos: Photos,
     concepts: "Iterable[Concept] | None" = None,
     *,
+    enrolled: "EnrolledHeads | None" = None,
     kept: bool = True,
     some: bool = False,
 ) -> None:
@@ -56,31 +58,35 @@ def calibrate_unseen(
     photos are wanted; then nothing is calibrated, because only whole folders are libraries.
     """
     from engine.recognition.calibrate import MOST, calibrated_on
+    from engine.recognition.enrolled import read_enrolled
 
-    kinds = _kinds_of(session, concepts)
-    if photos.folder is None or not kinds:
+    if photos.folder is None:
         return
-    calibrated = calibrated_on(session, photos.folder, kinds)
+    enrolled = enrolled or read_enrolled(session.store, session.recogniser_config, session.recognition)
+    kinds = _kinds_of(enrolled, concepts)
+    if not kinds:
+        return
+    calibrated = calibrated_on(session, photos.folder, kinds, enrolled=enrolled)
     if calibrated >= MOST:
         return
     why_not = "nothing may be written" if not kept else "only some are wanted" if some or not photos.are_folders else ""
     if not why_not:
-        _calibrate_grown(session, photos, calibrated, kinds)
+        _calibrate_grown(session, photos, calibrated, kinds, enrolled)
     elif not calibrated:
         tell = out.say if some else out.detail
         tell(f"Not calibrated on these photos, because {why_not}. Earlier or built-in thresholds are used.")
 
 
-def _kinds_of(session: "Session", concepts: "Iterable[Concept] | None") -> list[Kind]:
+def _kinds_of(enrolled: "EnrolledHeads", concepts: "Iterable[Concept] | None") -> list[Kind]:
     """Return the kinds of the concepts, as far as they can be recognised; pets and things go together."""
-    from engine.recognition.calibrate import recognisable
-
-    known = recognisable(session.store, session.recogniser_config)
+    known = enrolled.recognisable
     groups = {c.kind is Kind.PERSON for c in (known if concepts is None else concepts) if c in known}
     return [k for k in Kind if (k is Kind.PERSON) in groups]
 
 
-def _calibrate_grown(session: "Session", photos: Photos, calibrated: float, kinds: Collection[Kind]) -> None:
+def _calibrate_grown(
+    session: "Session", photos: Photos, calibrated: float, kinds: Collection[Kind], enrolled: "EnrolledHeads"
+) -> None:
     """Calibrate if there are enough photos, and enough more than the number of photos `calibrated` before."""
     from engine.recognition.calibrate import FEWEST
 
@@ -89,7 +95,7 @@ def _calibrate_grown(session: "Session", photos: Photos, calibrated: float, kind
     if stills < FEWEST:
         out.detail("Too few photos to calibrate on. Thresholds of another library or the built-in ones are used.")
     elif stills >= _GROWN * calibrated:
-        reports, _ = calibrate_library(session, files, photos.folder, None, kinds)
+        reports, _ = calibrate_library(session, files, photos.folder, None, kinds, enrolled=enrolled)
         tell_reports(reports)
 
 
@@ -99,6 +105,8 @@ def calibrate_library(
     folder: "Path | None",
     rate: float | None,
     kinds: Collection[Kind] = tuple(Kind),
+    *,
+    enrolled: "EnrolledHeads | None" = None,
 ) -> "tuple[tuple[CalibrationReport, ...], ScannedPhotos]":
     """Calibrate on photos, and return a report for each kind of concept; none if there are too few photos.
 
@@ -120,7 +128,7 @@ def calibrate_library(
             bar.advance()
             photos.add(scanned)
 
-        return fit_thresholds(session, files, folder, per_1000=rate, kinds=kinds, step=step), photos
+        return fit_thresholds(session, files, folder, per_1000=rate, kinds=kinds, step=step, enrolled=enrolled), photos
 
 
 def tell_reports(reports: "Sequence[CalibrationReport]") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.core.errors import UsageError
-from engine.core.types import Status
+from engine.core.types import Kind, Status
 from myvlm_cli import options as o
 from myvlm_cli.calibration import calibrate_unseen
 from myvlm_cli.caption_report import Report
@@ -102,7 +102,6 @@ def _run(session: "Session", photos: Photos, request: "CaptionRequest", report: 
     """Caption the photos, print the result of each and a summary, and return the exit code."""
     from engine.captioning.caption import caption_photos
 
-    warn_of_slow_faces(session)
     concepts = _choose(session, photos, request, report)
     with out.progress("captioning", None) as bar:
         photos.count_onto(bar)
@@ -122,28 +121,38 @@ def _choose(session: "Session", photos: Photos, request: "CaptionRequest", repor
     """Choose the concepts, say before anything is written what this run will not name, and calibrate if needed."""
     from engine.captioning.requested_concepts import choose_requested
 
-    concepts = choose_requested(session.store, session.recogniser_config, session.vlm_in_use, request.concepts)
+    concepts = choose_requested(
+        session.store, session.recogniser_config, session.recognition, session.vlm_in_use, request.concepts
+    )
+    warn_of_slow_faces(session, people=any(c.kind is Kind.PERSON for c in concepts.requested))
     _warn_of_missing_heads(concepts)
     report.untrained = {c.id for c in concepts.untrained} if session.has_vlm else set()
     _check_vlm(session, photos)
-    _tell_same_pairs(session, concepts)
-    if not concepts.enrolled:
+    _tell_same_pairs(concepts)
+    if not concepts.enrolled.concepts:
         out.say("No concepts yet, so no names are written. Start with: myvlm add-concept NAME PHOTOS")
     if concepts.requested:
-        calibrate_unseen(session, photos, concepts.requested, kept=request.write, some=request.limit is not None)
+        calibrate_unseen(
+            session,
+            photos,
+            concepts.requested,
+            enrolled=concepts.enrolled,
+            kept=request.write,
+            some=request.limit is not None,
+        )
     if request.only or request.concepts == ():
         _warn_of_lost_names(concepts, photos, request)
     return concepts
 
 
-def _tell_same_pairs(session: "Session", chosen: "RequestedConcepts") -> None:
+def _tell_same_pairs(chosen: "RequestedConcepts") -> None:
     """Say which two concepts look like the same individual, so that neither is named.
 
     This is not a warning, and --quiet silences it: the user may have enrolled twins.
     """
     from engine.concepts.similarity import find_same_pairs, same_words
 
-    for a, b in find_same_pairs(session.store, session.recogniser_config):
+    for a, b in find_same_pairs(chosen.enrolled):
         if a in chosen.requested or b in chosen.requested:
             out.say(same_words(a, b))
 

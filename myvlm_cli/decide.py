@@ -142,8 +142,8 @@ def decide_one(session: "Session", request: "DecisionRequest", output: o.OutputC
 
 def _confidence_before(session: "Session", request: "DecisionRequest") -> str:
     """Return how certain the match was before the decision; "" if it was already decided, or not looked for."""
-    from engine.recognition.explain.explanation import explain_photo
-    from engine.recognition.explain.picture import scores_in_words
+    from engine.recognition.explain.explain import explain_photo
+    from engine.recognition.explain.words import scores_in_words
 
     try:
         explanation = explain_photo(session, request.concept, request.photo)[1]

@@ -18,21 +18,21 @@ _OUTCOMES = {"maybe": "suggested", "unknown": "not recognised", "declined": "not
 
 def tell_explanation(explanation: "Explanation", path: Path) -> None:
     """Print an explanation as text, and the command that corrects the outcome."""
-    from engine.recognition.explain.picture import facts_of, scores_in_words
+    from engine.recognition.explain.words import facts_of, reason_in_words, scores_in_words
 
     name, scores = explanation.concept.name, scores_in_words(explanation)
     outcome = _OUTCOMES.get(explanation.outcome, str(explanation.outcome))
-    out.text(f"{name} in {path_text(path)}: {outcome}: {explanation.reason}")
+    out.text(f"{name} in {path_text(path)}: {outcome}: {reason_in_words(explanation)}")
     if explanation.box is not None:
         out.text(f"  region: {' '.join(map(str, explanation.box.rounded()))} ({explanation.source})")
-    suggested = f", suggested from {scores.maybe}" if scores.maybe else ""
+    suggested = f", suggested from {scores.suggestion}" if scores.suggestion else ""
     out.text(f"  {label(explanation.scale)}: {scores.score or 'none'}; named from {scores.name}{suggested}")
     if explanation.nearest is not None:
         out.text(f"  {_nearest_text(explanation.nearest)}")
     for fact in facts_of(explanation):
         out.text(f"  {fact}")
-    if explanation.evidence:
-        parts = [f"{e.name} {e.contribution:+.2f}" for e in explanation.evidence]
+    if explanation.pair_features:
+        parts = [f"{e.name} {e.contribution:+.2f}" for e in explanation.pair_features]
         out.text(f"  log-odds {explanation.score:.2f}: {', '.join(parts)}, constant {explanation.bias:+.2f}")
     _tell_correction(explanation, path)
 
@@ -60,34 +60,36 @@ def dated(taken: str | None) -> str:
 
 def describe_explanation(explanation: "Explanation") -> Document:
     """Return an explanation as JSON; boxes are whole pixels of the upright photo."""
+    from engine.recognition.explain.words import reason_in_words
+
     runner_up, box, score = explanation.runner_up, explanation.box, explanation.score
     return {
         "outcome": str(explanation.outcome),
         "cause": str(explanation.cause),
-        "reason": explanation.reason,
+        "reason": reason_in_words(explanation),
         "region": {"box": list(box.rounded()), "source": explanation.source} if box else None,
         "score": rounded(score),
         "confidence": rounded(None if score is None else confidence(score, explanation.scale)),
         "thresholds": _describe_thresholds(explanation),
         "nearest": _describe_likeness(explanation.nearest),
         "likeness": rounded(explanation.likeness),
-        "crowd": rounded(explanation.crowd),
+        "crowd": rounded(explanation.impostor),
         "runner_up": {"name": runner_up.name, "score": rounded(runner_up.score)} if runner_up else None,
         "rejection": _describe_likeness(explanation.rejection),
         "evidence": [
             {"name": e.name, "value": rounded(e.value), "contribution": rounded(e.contribution)}
-            for e in explanation.evidence
+            for e in explanation.pair_features
         ],
         "bias": rounded(explanation.bias),
     }
 
 
 def _describe_thresholds(explanation: "Explanation") -> Document:
-    basis = explanation.basis
+    basis = explanation.threshold_source
     return {
-        "name": rounded(explanation.name),
-        "maybe": rounded(explanation.maybe),
-        "from": basis.source,
+        "name": rounded(explanation.name_threshold),
+        "maybe": rounded(explanation.suggestion_threshold),
+        "from": str(basis.origin),
         "folder": path_text(basis.folder) if basis.folder else None,
         "photos": basis.photos,
         "false_names_per_1000": basis.per_1000,

@@ -141,7 +141,7 @@ def _dates_taken(session: "Session", concept: "Concept") -> dict[str, str]:
 def _explain(session: "Session", name: str, path: Path, draw: Path | None, *, json: bool) -> None:
     """Print why a concept is or is not named in a photo, and draw it if the user asked for a picture."""
     from engine.captioning.explain_pictures import save_explanation
-    from engine.recognition.explain.explanation import explain_photo
+    from engine.recognition.explain.explain import explain_photo
 
     warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
     photo, explanation = explain_photo(session, name, path)

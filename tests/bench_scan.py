@@ -140,7 +140,8 @@ def copy_rows(path: Path, many: int) -> list[str]:
 
 def match(home: Path, name: str, hashes: list[str], repeat: int, *, grid: bool) -> dict[str, object]:
     """Seconds to match one concept over all photos, in a session that has nothing loaded, and how often it is found."""
-    from engine.recognition.recognise import load_gallery, recognise_known
+    from engine.recognition.gallery import load_gallery
+    from engine.recognition.recognise import recognise_known
 
     def once() -> Iterator[bool]:
         session = open_session(home, grid=grid)

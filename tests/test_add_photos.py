@@ -15,7 +15,8 @@ from engine.core.errors import NoUsablePhotoError, UsageError
 from engine.core.types import Kind
 from engine.photos.decode import load_photo
 from engine.recognition.displaced import displaced_words
-from engine.recognition.recognise import load_gallery, recognise_all
+from engine.recognition.gallery import load_gallery
+from engine.recognition.recognise import recognise_all
 from engine.session import Session, SessionOptions
 from engine.store.heads import ObjectHead
 from engine.storybook.album import ANNA, REX
@@ -203,7 +204,7 @@ def test_a_second_name_is_told_and_whom_it_silences(session, tmp_path, name, who
         photos,
         load_gallery(session.store, session.recogniser_config, session.recognition, session.store.select((name,))),
     )
-    named = sum(any(m.name == name for m in f.names) for f in found)
+    named = sum(any(m.name == name for m in f.matches) for f in found)
     displaced = [d for f in found for d in f.displaced]
     assert {(d.name, d.rival) for d in displaced} <= {(name, "Max")}
     assert named + len(displaced) == (2 if who is REX else 1), "named, or told why not"
@@ -221,7 +222,7 @@ def test_nobody_is_displaced_by_somebody_else(session, tmp_path):
         load_gallery(session.store, session.recogniser_config, session.recognition, session.store.select(("Rex",))),
     )
     assert [f.displaced for f in found] == [(), (), ()]
-    assert sum(bool(f.names) for f in found) == 2
+    assert sum(bool(f.matches) for f in found) == 2
 
 
 def test_one_photo_for_two_concepts_is_told(session, tmp_path):

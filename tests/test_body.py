@@ -20,11 +20,14 @@ from engine.core.boxes import Box
 from engine.core.types import Verdict
 from engine.photos.decode import load_photo
 from engine.photos.discovery import find_files
-from engine.recognition.bodies import body_around, load_bodies, without_faces
+from engine.recognition.bodies import body_around, without_faces
 from engine.recognition.calibrate import calibrate, is_calibrated
-from engine.recognition.classifier import gallery_digest, make_reference_set, model_of
-from engine.recognition.explain.explanation import RecognitionOutcome, explain_recognition
-from engine.recognition.recognise import load_gallery, look_up_all, recognise
+from engine.recognition.classifier import make_reference_set
+from engine.recognition.enrolled import HeadGroup, model_of, read_enrolled
+from engine.recognition.explain.explain import explain_recognition
+from engine.recognition.explain.explanation import RecognitionOutcome
+from engine.recognition.gallery import load_gallery
+from engine.recognition.recognise import look_up_all, recognise
 from engine.recognition.scoring import fit
 from engine.session import Session, SessionOptions
 from engine.store.calibrations import StoredCalibration, Thresholds
@@ -132,7 +135,7 @@ def test_without_a_detector_only_the_face_is_kept(known, tmp_path, detector):
     done = enrol(session, "Anna", [known / "Anna"])
     assert len(done.concept.references) == 4
     assert [h["kind"] for h in session.store.facts(done.concept)["heads"]] == ["face"]
-    assert load_bodies(session.store, session.recogniser_config, session.recognition) == {}
+    assert read_enrolled(session.store, session.recogniser_config, session.recognition).group(HeadGroup.BODIES) == {}
     assert enrolled(session).bodies is None
 
 
@@ -153,11 +156,11 @@ def test_every_way_of_looking_agrees(plain, allowing, tmp_path):
     found = recognise(allowing.extractor, photos, judges)
     hashes = [(p.facts.content_hash, None) for p in photos]
     for known, matches in zip(look_up_all(allowing.extractor, hashes, judges), found, strict=True):
-        assert [(m.name, m.source) for m in known.names] == [(m.name, m.source) for m in matches]
+        assert [(m.name, m.source) for m in known.matches] == [(m.name, m.source) for m in matches]
     outcomes = set()
     for photo, matches in zip(photos, found, strict=True):
         told = explain_recognition(
-            allowing.store, allowing.extractor, allowing.recognition, photo, allowing.store.get("Anna"), enrolled=judges
+            allowing.store, allowing.extractor, allowing.recognition, photo, allowing.store.get("Anna"), gallery=judges
         )
         outcomes.add(told.source if told.outcome is RecognitionOutcome.NAMED else None)
         match = next((m for m in matches if m.name == "Anna"), None)
@@ -173,7 +176,7 @@ def test_a_visible_face_that_is_not_the_persons_is_never_named_by_the_body(plain
     judges = enrolled(allowing)
     column = [c.name for c in judges.bodies.concepts].index("Anna")
     scores = [judges.bodies.score(allowing.extractor.find_regions([p], keep=True)[0].features)[:, column] for p in bobs]
-    assert max(s.max() for s in scores) > judges.bodies.names[column]
+    assert max(s.max() for s in scores) > judges.bodies.name_thresholds[column]
     for photo in bobs:
         assert named(allowing, photo) == []
 
@@ -200,29 +203,35 @@ def test_what_the_user_rejected_is_not_named_by_the_body(plain, allowing, tmp_pa
 def test_things_and_faces_are_judged_as_without_bodies(plain, allowing):
     without, beside = enrolled(plain), enrolled(allowing)
     assert without.bodies is None
-    for a, b in ((without.people, beside.people), (without.things, beside.things)):
-        assert (a.concepts, a.fingerprint, a.names.tolist()) == (b.concepts, b.fingerprint, b.names.tolist())
-    assert [c.name for c in without.things.concepts] == ["Rex"]
+    for a, b in ((without.faces, beside.faces), (without.regions, beside.regions)):
+        assert (a.concepts, a.fingerprint, a.name_thresholds.tolist()) == (
+            b.concepts,
+            b.fingerprint,
+            b.name_thresholds.tolist(),
+        )
+    assert [c.name for c in without.regions.concepts] == ["Rex"]
 
 
 def test_allowing_bodies_makes_captions_out_of_date(plain, allowing):
     keys = []
     for s in (plain, allowing):
-        models = (s.store, s.recogniser_config, s.vlm_in_use)
-        keys.append(compute_cache_keys(*models, choose_requested(*models, None), enrolled(s)).recognition_key)
+        concepts = choose_requested(s.store, s.recogniser_config, s.recognition, s.vlm_in_use, None)
+        key = compute_cache_keys(s.store, s.recogniser_config, s.vlm_in_use, concepts, enrolled(s)).recognition_key
+        keys.append(key)
     assert keys[0] != keys[1]
 
 
 def test_review_asks_about_bodies_that_may_be_somebody(plain, allowing, tmp_path):
     photos = faceless(plain, tmp_path / "asked", range(50, 58))
     learn_bodies(plain, faceless(plain, tmp_path / "taught", range(300, 308)))
-    heads = load_bodies(allowing.store, allowing.recogniser_config, allowing.recognition)
+    known = read_enrolled(allowing.store, allowing.recogniser_config, allowing.recognition)
+    heads = known.group(HeadGroup.BODIES)
     scorer = fit(make_reference_set(allowing.recogniser_config, heads, ()))
     tensors = {**scorer.tensors(), "strangers": scorer.gallery.strangers[:0]}
     never = {c.id: Thresholds(99.0, 0.0 if c.name == "Anna" else 99.0, True) for c in heads}
     keys = (
         model_of(allowing.recogniser_config, allowing.recognition, heads),
-        gallery_digest(allowing.store, allowing.recogniser_config, heads),
+        known.digest_of(heads),
     )
     allowing.store.calibrations.save(StoredCalibration(tmp_path, *keys, 1.0, 100, 0.0, never, tensors))
     told = find_suggestions(allowing, [p.path for p in photos], None, tmp_path).maybes
@@ -239,7 +248,7 @@ def test_bodies_are_calibrated_on_their_own(plain, allowing, tmp_path):
         Image.fromarray(np.full((48, 64, 3), (n, 2 * n, 120), np.uint8)).save(library / f"{n}.png")
     files = list(find_files([library]))
     assert {p.kind for p in calibrate(plain, files, library)} == {"people", "things"}
-    before = [j.fingerprint for j in enrolled(plain).judges]
+    before = [j.fingerprint for j in enrolled(plain).classifiers.values()]
     assert not is_calibrated(allowing, library)
     promises = calibrate(allowing, files, library)
     assert [p.kind for p in promises] == ["people", "things", "bodies"]
@@ -250,7 +259,7 @@ def test_bodies_are_calibrated_on_their_own(plain, allowing, tmp_path):
         j.fingerprint
         for j in load_gallery(
             plain.store, plain.recogniser_config, plain.recognition, plain.store.all(), library
-        ).judges
+        ).classifiers.values()
     ] == before
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from engine.core.errors import UsageError
 from engine.photos.discovery import find_files
-from engine.recognition.calibrate import calibrate, calibrated_on, is_calibrated, recognisable
-from engine.recognition.classifier import gallery_digest
-from engine.recognition.recognise import load_gallery, load_head
+from engine.recognition.calibrate import calibrate, calibrated_on, is_calibrated
+from engine.recognition.enrolled import gallery_digest, recognisable
+from engine.recognition.gallery import load_gallery
 from engine.recognition.thresholds import learn_from_decisions
 from engine.session import Session, SessionOptions
 from engine.store.calibrations import common_folder
@@ -156,7 +156,7 @@ def test_thresholds_outlast_a_decision(myvlm, session, library):
             recognisable(session.store, session.recogniser_config),
             library,
         )
-        return [j.names.tolist() for j in (judges.people, judges.things) if j is not None]
+        return [j.name_thresholds.tolist() for j in (judges.faces, judges.regions) if j is not None]
 
     before = thresholds()
     assert myvlm("reject", library / "001.jpg", "Rex").code == 0
@@ -187,7 +187,7 @@ def test_without_a_calibration_of_its_own_a_photo_has_that_of_another_library(se
                 session.recognition,
                 recognisable(session.store, session.recogniser_config),
                 tmp_path / "x",
-            ).things,
+            ).regions,
         )
         if j
     ]
@@ -213,15 +213,12 @@ def test_paper_heads_are_not_calibrated(session, library):
 
 
 def test_a_digest_tells_galleries_apart(session):
-    heads = {c: load_head(session.store, session.recogniser_config, c) for c in session.store.all()}
-    rex, anna = session.store.get("Rex"), session.store.get("Anna")
-    assert gallery_digest(session.store, session.recogniser_config, {rex: heads[rex]}) != gallery_digest(
-        session.store, session.recogniser_config, heads
-    )
-    assert gallery_digest(
-        session.store, session.recogniser_config, {anna: heads[anna], rex: heads[rex]}
-    ) == gallery_digest(session.store, session.recogniser_config, heads)
-    assert list(heads) == [anna, rex]
+    config = session.recogniser_config
+    marks = {c.name: (c.id, session.store.head_fingerprint(c, config.head_id(c.kind))) for c in session.store.all()}
+    assert list(marks) == ["Anna", "Rex"]
+    both = gallery_digest(config, dict(marks.values()))
+    assert gallery_digest(config, dict([marks["Rex"]])) != both
+    assert gallery_digest(config, dict([marks["Rex"], marks["Anna"]])) == both
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,14 @@ def test_the_head_is_fitted_as_if_both_were_equally_likely():
 
 
 def test_every_judge_says_what_its_scores_are(session):
-    from engine.recognition.recognise import load_gallery
+    from engine.recognition.gallery import load_gallery
     from engine.session import Session, SessionOptions
 
     paper = Session(SessionOptions("storybook", heads="paper"), session.folder)
     both = session.store.all()
     assert {
-        j.scale for j in load_gallery(session.store, session.recogniser_config, session.recognition, both).judges if j
+        j.scale
+        for j in load_gallery(session.store, session.recogniser_config, session.recognition, both).classifiers.values()
     } == {Scale.LOG_ODDS}
     judges = load_gallery(paper.store, paper.recogniser_config, paper.recognition, both)
-    assert (judges.people.scale, judges.things.scale) == (Scale.COSINE, Scale.PROBABILITY)
+    assert (judges.faces.scale, judges.regions.scale) == (Scale.COSINE, Scale.PROBABILITY)

@@ -17,7 +17,8 @@ from engine.core.types import Decision, Kind, Verdict
 from engine.photos.decode import load_photo
 from engine.recognition.assignment import face_scores
 from engine.recognition.feedback import Placement, Scored, place
-from engine.recognition.recognise import head_id, load_gallery, recognise_known
+from engine.recognition.gallery import load_gallery
+from engine.recognition.recognise import recognise_known
 from engine.session import Session, SessionOptions
 from engine.store.concepts import ConceptStore
 from engine.store.heads import FeedbackFeatures
@@ -57,7 +58,7 @@ def opened():
 def head_of(name):
     session = opened()
     concept = session.store.get(name)
-    return session.store.load_head(concept.id, head_id(session.recogniser_config, concept.kind))
+    return session.store.load_head(concept.id, session.recogniser_config.head_id(concept.kind))
 
 
 def test_who_is_rejected_is_named_no_more_and_other_photos_stay(myvlm, album):

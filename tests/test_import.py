@@ -15,8 +15,8 @@ from engine.concepts.import_published import _vlm_width, guess_task, guess_vlm
 from engine.concepts.object_heads import retrain_rivals
 from engine.core.errors import UsageError
 from engine.core.types import Kind
+from engine.recognition.enrolled import can_recognise
 from engine.recognition.linear_head import LinearHead
-from engine.recognition.recognise import can_recognise
 from engine.session import Session, SessionOptions
 from engine.store.published import read_classifier, read_embeddings
 from tests.heads import object_head

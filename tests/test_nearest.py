@@ -13,7 +13,8 @@ from engine.concepts.enrol import enrol
 from engine.concepts.merge import merge_concepts
 from engine.concepts.review import Suggestion, find_suggestions
 from engine.core.types import Kind, Verdict
-from engine.recognition.explain.explanation import RecognitionOutcome, explain_recognition
+from engine.recognition.explain.explain import explain_recognition
+from engine.recognition.explain.explanation import RecognitionOutcome
 from engine.recognition.explain.nearest import KnownPhotos
 from engine.session import Session
 from engine.store.heads import BodyHead
@@ -44,7 +45,11 @@ def same_as_why(session: Session, album: Path) -> list[Suggestion]:
             session.store.get(maybe.match.name),
             album,
         )
-        assert (told.outcome, told.score, told.box) == (RecognitionOutcome.MAYBE, maybe.match.score, maybe.match.box)
+        assert (told.outcome, told.score, told.box) == (
+            RecognitionOutcome.SUGGESTED,
+            maybe.match.score,
+            maybe.match.box,
+        )
         assert told.runner_up == maybe.runner_up
         nearest = maybe.nearest[0]
         if told.nearest.path is None:

@@ -148,7 +148,7 @@ def test_keeps_its_promise_on_simulated_libraries() -> None:
     for seed in range(20):
         best, there, held_out = _library(seed)
         found = calibrate(best, held_out, OBJECTS)
-        accepted = best >= found.names
+        accepted = best >= found.name_thresholds
         kept += int((accepted & ~there).sum()) <= 2
         recalls.append(float(accepted[there].mean()))
         assert found.separable.all()
@@ -159,8 +159,8 @@ def test_keeps_its_promise_on_simulated_libraries() -> None:
 def test_maybes_are_under_names_and_include_more() -> None:
     best, there, held_out = _library(30)
     found = calibrate(best, held_out, OBJECTS)
-    assert (found.maybes < found.names).all()
-    assert (best >= found.maybes)[there].mean() >= (best >= found.names)[there].mean()
+    assert (found.suggestion_thresholds < found.name_thresholds).all()
+    assert (best >= found.suggestion_thresholds)[there].mean() >= (best >= found.name_thresholds)[there].mean()
 
 
 def test_says_what_cannot_be_told_apart() -> None:
@@ -168,13 +168,13 @@ def test_says_what_cannot_be_told_apart() -> None:
     found = calibrate(best, [np.full(4, 1.0), *held_out[1:]], OBJECTS)
     assert not found.separable[0]
     assert found.separable[1:].all()
-    assert found.names[0] > 1.0
+    assert found.name_thresholds[0] > 1.0
 
 
 def test_a_stricter_promise_is_a_higher_threshold() -> None:
     best, _, held_out = _library(32)
-    free = replace(OBJECTS, sway=10.0, floor=0.0)
-    strict, usual = (calibrate(best, held_out, free, per_1000=n).names for n in (0.1, 1.0))
+    free = replace(OBJECTS, max_shift=10.0, floor_ratio=0.0)
+    strict, usual = (calibrate(best, held_out, free, per_1000=n).name_thresholds for n in (0.1, 1.0))
     assert (strict > usual).all()
 
 
@@ -197,5 +197,5 @@ def test_only_the_best_concept_of_a_region_counts() -> None:
 def test_tiny_libraries(photos: int) -> None:
     best, _, held_out = _library(34)
     found = calibrate(best[:photos], held_out, OBJECTS)
-    assert np.isfinite(found.names).all()
-    assert np.isfinite(found.maybes).all()
+    assert np.isfinite(found.name_thresholds).all()
+    assert np.isfinite(found.suggestion_thresholds).all()

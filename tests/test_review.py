@@ -24,9 +24,8 @@ from engine.concepts.review_page import decision_line, render_page, write_page
 from engine.core.boxes import Box
 from engine.core.errors import EngineError
 from engine.core.types import Kind, Match, Verdict
-from engine.recognition.calibrate import recognisable
-from engine.recognition.classifier import gallery_digest, make_reference_set
-from engine.recognition.recognise import load_heads
+from engine.recognition.classifier import make_reference_set
+from engine.recognition.enrolled import HeadGroup, read_enrolled, recognisable
 from engine.recognition.scoring import fit
 from engine.session import Session, SessionOptions
 from engine.store.calibrations import StoredCalibration, Thresholds
@@ -45,13 +44,14 @@ def settle(library: Path, maybe: float = EVERYTHING, name: float = NOTHING) -> N
         ]
         if not concepts:
             continue
-        heads = load_heads(session.store, session.recogniser_config, concepts)
+        known = read_enrolled(session.store, session.recogniser_config, session.recognition)
+        heads = known.group(HeadGroup.FACES if people else HeadGroup.REGIONS)
         scorer = fit(make_reference_set(session.recogniser_config, heads, ()))
         width = len(next(iter(scorer.gallery.concepts)).views[0])
         tensors = {**scorer.tensors(), "strangers": np.zeros((0, width), np.float16)}
         model = session.recogniser_config.head_id(concepts[0].kind)
         thresholds = {c.id: Thresholds(name, maybe, True) for c in concepts}
-        digest = gallery_digest(session.store, session.recogniser_config, heads)
+        digest = known.digest_of(heads)
         session.store.calibrations.save(StoredCalibration(library, model, digest, 1.0, 400, 1.0, thresholds, tensors))
     session.store.close()
 

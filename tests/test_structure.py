@@ -12,12 +12,12 @@ SESSION_FUNCTIONS = 8  # that take a session below the jobs
 ABSENT_DOCUMENTS = 0
 LARGEST_ROOM = 0.17
 README_BYTES = 9_000
-PHOTO_MODULES = 110
+PHOTO_MODULES = 115
 PHOTO_HOPS = 1545
 COUNTED = {
-    "engine.store.concepts:ConceptStore.all": 16,
-    "engine.recognition.classifier:gallery_digest engine.recognition.classifier:gallery_digest": 4,
-    "engine.captioning.requested_concepts:choose_requested engine.captioning.requested_concepts:choose_requested": 2,
+    "engine.store.concepts:ConceptStore.all": 1,
+    "engine.recognition.enrolled:gallery_digest": 2,
+    "engine.captioning.requested_concepts:choose_requested": 1,
 }
 """How often a photo's run may call a function, by the places where it may be: `module:qualified name`."""
 

@@ -15,10 +15,14 @@ from engine.concepts.merge import merge_concepts
 from engine.core.errors import EngineError, UsageError
 from engine.core.types import Decision, Verdict
 from engine.photos.decode import load_photo
-from engine.recognition.explain.explanation import Cause, RecognitionOutcome, explain_photo, explain_recognition
+from engine.recognition.explain.explain import explain_photo, explain_recognition
+from engine.recognition.explain.explanation import Cause, Reason, RecognitionOutcome
 from engine.recognition.explain.nearest import Likeness
-from engine.recognition.explain.picture import draw_explanation, facts_of, plain
-from engine.recognition.recognise import load_gallery, look_up, recognise
+from engine.recognition.explain.page import plain
+from engine.recognition.explain.picture import draw_explanation
+from engine.recognition.explain.words import facts_of, reason_in_words
+from engine.recognition.gallery import load_gallery
+from engine.recognition.recognise import look_up, recognise
 from engine.session import Session, SessionOptions
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
@@ -59,7 +63,7 @@ def test_it_is_what_recognition_decided(session, tmp_path, heads):
     outcomes = set()
     for photo, matches in zip(photos, recognise(session.extractor, photos, enrolled), strict=True):
         named = {m.name: m for m in matches}
-        maybes = {m.name: m for m in look_up(session.extractor, photo.facts.content_hash, enrolled).maybes}
+        maybes = {m.name: m for m in look_up(session.extractor, photo.facts.content_hash, enrolled).suggestions}
         for concept in concepts:
             found = explain_recognition(
                 session.store, session.extractor, session.recognition, photo, concept, enrolled=enrolled
@@ -69,10 +73,10 @@ def test_it_is_what_recognition_decided(session, tmp_path, heads):
             )
             outcomes.add(found.outcome)
             assert (found.outcome is RecognitionOutcome.NAMED) == (concept.name in named)
-            assert (found.outcome is RecognitionOutcome.MAYBE) == (concept.name in maybes)
+            assert (found.outcome is RecognitionOutcome.SUGGESTED) == (concept.name in maybes)
             match = named.get(concept.name) or maybes.get(concept.name)
             if match is None:
-                assert found.score is None or found.cause is not Cause.LOW_SCORE or found.score < found.name
+                assert found.score is None or found.cause is not Cause.LOW_SCORE or found.score < found.name_threshold
                 continue
             assert (found.score, found.name, found.source) == (match.score, match.threshold, match.source)
             assert found.box.rounded() == match.box.rounded()
@@ -82,11 +86,11 @@ def test_it_is_what_recognition_decided(session, tmp_path, heads):
 def test_a_named_face_with_all_that_speaks_for_it(session, album):
     found = look(session, "anna", album / "both.jpg")
     assert (found.outcome, found.cause, found.source) == (RecognitionOutcome.NAMED, Cause.SURE, "face")
-    assert found.score >= found.name > found.maybe
-    assert sum(e.contribution for e in found.evidence) + found.bias == pytest.approx(found.score, abs=1e-3)
-    assert (found.basis.source, found.basis.folder, found.rejection) == ("usual", None, None)
+    assert found.score >= found.name > found.suggestion_threshold
+    assert sum(e.contribution for e in found.pair_features) + found.bias == pytest.approx(found.score, abs=1e-3)
+    assert (found.threshold_source.origin, found.threshold_source.folder, found.rejection) == ("usual", None, None)
     assert found.runner_up is None  # no other person is enrolled
-    assert found.crowd < found.likeness <= 1
+    assert found.impostor < found.likeness <= 1
 
 
 def test_the_nearest_reference_is_the_true_one(session, album):
@@ -159,10 +163,10 @@ def test_nobody_is_there(session, album):
         None,
         None,
     )
-    assert found.reason == "no face was found in this photo"
+    assert reason_in_words(found) == "no face was found in this photo"
     found = look(session, "rex", album / "nobody.jpg")
     assert (found.outcome, found.cause) == (RecognitionOutcome.UNKNOWN, Cause.LOW_SCORE)
-    assert found.score < found.maybe
+    assert found.score < found.suggestion_threshold
     assert found.box is not None
 
 
@@ -183,8 +187,8 @@ def test_a_face_that_is_too_small(session, tmp_path):
         image.resize(size, Image.Resampling.LANCZOS).save(tmp_path / "small.png")
     found = look(session, "anna", tmp_path / "small.png")
     assert (found.outcome, found.cause) == (RecognitionOutcome.UNKNOWN, Cause.POOR_FACE)
-    assert "too small" in found.reason
-    assert "12 are needed" in found.reason
+    assert "too small" in reason_in_words(found)
+    assert "12 are needed" in reason_in_words(found)
     assert look(with_heads(session, "paper"), "anna", tmp_path / "small.png").cause is not Cause.POOR_FACE
 
 
@@ -216,7 +220,7 @@ def test_another_is_surer_there(session, album, tmp_path, heads):
     )
     after = look(session, "rex", album / "rex.jpg")
     assert (after.outcome, after.cause, after.box) == (RecognitionOutcome.UNKNOWN, Cause.OTHER_SURER, before.box)
-    assert after.reason.startswith("Mug fits better there")
+    assert reason_in_words(after).startswith("Mug fits better there")
     assert after.score >= min(after.name, after.maybe or after.name)
 
 
@@ -232,8 +236,8 @@ def test_decided(session, album):
     assert (rejected.outcome, rejected.cause) == (RecognitionOutcome.REJECTED, Cause.DECIDED)
     assert rejected.rejection.path == album / "rex.jpg"
     assert rejected.rejection.cosine == pytest.approx(1, abs=1e-3)
-    assert rejected.evidence[-1].name == "rejected"
-    parts = sum(e.contribution for e in rejected.evidence) + rejected.bias
+    assert rejected.pair_features[-1].name == "rejected"
+    parts = sum(e.contribution for e in rejected.pair_features) + rejected.bias
     assert parts == pytest.approx(rejected.score, abs=1e-3)
     confirmed = look(session, "anna", album / "nobody.jpg")
     assert (confirmed.outcome, confirmed.source, confirmed.score) == (RecognitionOutcome.CONFIRMED, "photo", None)
@@ -276,8 +280,12 @@ def test_the_papers_heads(session, album):
     session = with_heads(session, "paper")
     anna, rex = (look(session, name, album / "both.jpg") for name in ("anna", "rex"))
     for found in (anna, rex):
-        assert (found.outcome, found.basis.source, found.maybe) == (RecognitionOutcome.NAMED, "paper", None)
-        assert (found.evidence, found.bias, found.crowd) == ((), None, None)
+        assert (found.outcome, found.threshold_source.origin, found.suggestion_threshold) == (
+            RecognitionOutcome.NAMED,
+            "paper",
+            None,
+        )
+        assert (found.pair_features, found.bias, found.impostor) == ((), None, None)
         assert found.nearest.path in [r.path for r in found.concept.references]
     assert anna.score == pytest.approx(anna.nearest.cosine)
 
@@ -367,7 +375,9 @@ def test_a_picture_without_its_reference(session, album, tmp_path):
 def test_names_in_other_alphabets_are_drawn_as_far_as_the_font_goes(session, album):
     assert plain("Zoë Łukasz 中") == "Zoe ?ukasz ?"
     photo, found = explain_photo(session, "rex", album / "rex.jpg")
-    long = replace(found, concept=replace(found.concept, name="Ж" * 200), reason="x" * 3000)
+    long = replace(
+        found, concept=replace(found.concept, name="Ж" * 200), reason=Reason(Cause.OTHER_SURER, rival="x" * 3000)
+    )
     assert draw_explanation(photo, long).width == 1040
 
 

@@ -17,7 +17,8 @@ from engine.core.boxes import Box, iou
 from engine.core.errors import NoUsablePhotoError
 from engine.core.types import Concept, Kind
 from engine.photos.decode import load_photo
-from engine.recognition.recognise import load_gallery, recognise
+from engine.recognition.gallery import load_gallery
+from engine.recognition.recognise import recognise
 from engine.session import Session
 from engine.training.train import train_concept
 from engine.vlms.wording import has_word

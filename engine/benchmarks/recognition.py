@@ -21,7 +21,7 @@ from engine.benchmarks.render import as_json, render_table
 from engine.benchmarks.workers import Notify, one_thread, silent, worker_pool
 from engine.core.errors import EngineError, EnvironmentFault
 from engine.core.files import sha256_of, write_atomically
-from engine.recognition.classifier import gallery_digest
+from engine.recognition.enrolled import gallery_digest
 from engine.session import Session, SessionOptions
 
 MARK = "Written by `myvlm evaluate --recognition`"
@@ -60,7 +60,7 @@ class RecognitionSettings:
         session = Session(self.choices)
         config, method = (
             session.recogniser_config,
-            (_METHOD, gallery_digest(session.store, session.recogniser_config, {})),
+            (_METHOD, gallery_digest(session.recogniser_config, {})),
         )
         facts = (method, what, seed, self.photos, config.regions_id, config.found_faces_id)
         return sha256_of(repr(facts).encode())[:16]

@@ -13,8 +13,10 @@ from engine.benchmarks.recognition_library import ScannedLibrary, StepTimer, cop
 from engine.concepts.decide import DecisionRequest, decide
 from engine.concepts.enrol import enrol
 from engine.core.types import Verdict
-from engine.recognition.calibrate import calibrate, recognisable
-from engine.recognition.recognise import Recognition, load_gallery, look_up_all
+from engine.recognition.calibrate import calibrate
+from engine.recognition.enrolled import recognisable
+from engine.recognition.gallery import load_gallery
+from engine.recognition.recognise import Recognition, look_up_all
 from engine.session import Session
 
 DECISIONS = 10
@@ -78,7 +80,7 @@ def measure_eleventh(scanned: ScannedLibrary) -> Measurement:
         )
         photos = look_up_all(session.extractor, [(p.content_hash, None) for p in scanned.photos.values()], gallery)
         timer.record("match")
-    named = sum(m.concept_id == concept.id for photo in photos if photo is not None for m in photo.names)
+    named = sum(m.concept_id == concept.id for photo in photos if photo is not None for m in photo.matches)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "seconds": timer.seconds,
@@ -106,7 +108,8 @@ def _recognise(session: Session, scanned: ScannedLibrary, shots: Sequence[Shot])
 def _count_errors(library: Library, shots: Sequence[Shot], photos: Sequence[Recognition]) -> list[tuple[int, int]]:
     """Count, for each concept, in how many photos it was missed and in how many it was named wrongly."""
     pairs = [
-        ({i for i, _ in shot.present}, {m.name for m in photo.names}) for shot, photo in zip(shots, photos, strict=True)
+        ({i for i, _ in shot.present}, {m.name for m in photo.matches})
+        for shot, photo in zip(shots, photos, strict=True)
     ]
     counts = []
     for c, e in enumerate(library.enrolled):
@@ -127,8 +130,8 @@ def _decision_requests(
     errors, suggestions = [], []
     for shot, photo in zip(shots, photos, strict=True):
         drawn = scanned.photos[shot.number].drawn
-        named = {m.name: m.box for m in photo.names}
-        suggested = {m.name: m.box for m in photo.maybes}
+        named = {m.name: m.box for m in photo.matches}
+        suggested = {m.name: m.box for m in photo.suggestions}
         present = worst in {i for i, _ in shot.present}
         true_box = true_boxes(scanned.library, shot, drawn).get(worst)
         if present and name not in named:

@@ -21,7 +21,8 @@ from engine.core.boxes import Box
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Match
 from engine.recognition.classifier import ConceptClassifier
-from engine.recognition.recognise import Gallery, Recognition, load_gallery, look_up_all
+from engine.recognition.gallery import Gallery, load_gallery
+from engine.recognition.recognise import Recognition, look_up_all
 from engine.session import Session
 from engine.storybook.photos import DrawnPhoto
 
@@ -77,14 +78,14 @@ def measure_recognition(
     gallery = load_gallery(
         session.store, session.recogniser_config, session.recognition, [c for c in concepts if c is not None], root
     )
-    lowered = replace(gallery, people=_lowered(gallery.people), things=_lowered(gallery.things))
-    classifiers = [j for j in (gallery.people, gallery.things) if j is not None]
+    lowered = replace(gallery, faces=_lowered(gallery.faces), regions=_lowered(gallery.regions))
+    classifiers = [j for j in (gallery.faces, gallery.regions) if j is not None]
     index = {c.id: i for i, c in enumerate(concepts) if c is not None}
     names: list[list[list[float | None]]] = []
     maybes: list[list[list[float | None]]] = []
     for photo, true in zip(_look_up(session, contents, gallery), boxes, strict=True):
-        names.append(_overlaps(photo.names, index, true))
-        maybes.append(_overlaps(photo.maybes, index, true))
+        names.append(_overlaps(photo.matches, index, true))
+        maybes.append(_overlaps(photo.suggestions, index, true))
     apart = [index[c.id] for j in classifiers for c, ok in zip(j.concepts, j.separable, strict=True) if not ok]
     apart += [i for i, c in enumerate(concepts) if c is None]
     calibrated = [j.calibration is not None for j in classifiers]
@@ -114,11 +115,11 @@ def _margins(
     photos: Sequence[Recognition], classifiers: Sequence[ConceptClassifier], index: Mapping[str, int], *, paper: bool
 ) -> list[list[list[float]]]:
     """List [concept, margin] of the names in each photo at lowered thresholds."""
-    thresholds = {c.id: float(t) for j in classifiers for c, t in zip(j.concepts, j.names, strict=True)}
+    thresholds = {c.id: float(t) for j in classifiers for c, t in zip(j.concepts, j.name_thresholds, strict=True)}
     margin = _paper_margin if paper else _margin
     rows = []
     for photo in photos:
-        margins = ((index[m.concept_id], margin(m.score, thresholds[m.concept_id], m.kind)) for m in photo.names)
+        margins = ((index[m.concept_id], margin(m.score, thresholds[m.concept_id], m.kind)) for m in photo.matches)
         rows.append([[c, round(v, 4)] for c, v in margins if v >= LOWEST_MARGIN])
     return rows
 
@@ -160,7 +161,7 @@ def _lowered(classifier: ConceptClassifier | None) -> ConceptClassifier | None:
     Names are assigned in order of their margins, so a concept with a margin of -x here would be named if the thresholds
     were lower by x.
     """
-    return None if classifier is None else replace(classifier, names=classifier.names - _LOWERED)
+    return None if classifier is None else replace(classifier, name_thresholds=classifier.name_thresholds - _LOWERED)
 
 
 def _margin(score: float, threshold: float, kind: Kind) -> float:
@@ -187,7 +188,9 @@ def _thresholds(classifiers: Sequence[ConceptClassifier], index: Mapping[str, in
     """Return the thresholds of a name and of a suggestion by the concept's index; None for infinity."""
     thresholds: dict[str, list[float | None]] = {}
     for classifier in classifiers:
-        for concept, *pair in zip(classifier.concepts, classifier.names, classifier.maybes, strict=True):
+        for concept, *pair in zip(
+            classifier.concepts, classifier.name_thresholds, classifier.suggestion_thresholds, strict=True
+        ):
             if concept.id in index:
                 finite = [round(float(v), 4) if math.isfinite(v) else None for v in pair]
                 thresholds[str(index[concept.id])] = finite

@@ -21,7 +21,7 @@ from engine.concepts.enrol import enrol
 from engine.core.boxes import iou
 from engine.core.types import Concept, Kind
 from engine.photos.decode import load_photo
-from engine.recognition.recognise import load_head
+from engine.recognition.enrolled import load_head
 from engine.session import Session, SessionOptions
 from engine.store.concepts import Embedding
 from engine.store.heads import ObjectHead

@@ -15,7 +15,7 @@ from engine.core.files import read_bytes, sha256_of
 from engine.core.types import Kind
 from engine.photos.decode import load_photo
 from engine.photos.photo_file import LARGEST_FILE
-from engine.recognition.recognise import load_head
+from engine.recognition.enrolled import load_head
 from engine.session import Session
 from engine.store.heads import ConceptHead
 from engine.training.captions import name_in_caption, vary

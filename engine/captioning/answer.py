@@ -16,7 +16,9 @@ from engine.core.errors import NotTrainedError, NoVlmError, PhotoError, UsageErr
 from engine.core.notes import SkipReason
 from engine.core.types import Concept, Match, Status
 from engine.photos.decode import Photo, load_photo
-from engine.recognition.recognise import Gallery, can_recognise, check_recognisable, load_gallery, recognise
+from engine.recognition.enrolled import can_recognise, check_recognisable
+from engine.recognition.gallery import Gallery, load_gallery
+from engine.recognition.recognise import recognise
 from engine.session import Session
 from engine.store.calibrations import common_folder
 from engine.store.concepts import ConceptStore

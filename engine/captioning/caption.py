@@ -25,7 +25,7 @@ from engine.core.notes import Note, NoteCode
 from engine.core.types import Status
 from engine.photos.decode import Photo
 from engine.photos.discovery import FoundFile
-from engine.recognition.recognise import load_gallery
+from engine.recognition.gallery import build_gallery
 from engine.session import Session
 from engine.sidecars.locate import Namer
 from engine.sidecars.writer import Writer
@@ -50,7 +50,8 @@ def caption_photos(
             writing, a full disk.
     """
     if concepts is None:
-        concepts = choose_requested(session.store, session.recogniser_config, session.vlm_in_use, request.concepts)
+        options = (session.recogniser_config, session.recognition)
+        concepts = choose_requested(session.store, *options, session.vlm_in_use, request.concepts)
     if session.choices.vlm and session.vlm_config.world:
         photos = check_drawn(session.vlm_in_use, photos)
     writer = Writer(session.folder, "caption") if request.write else None
@@ -67,7 +68,13 @@ def _prepare(
 ) -> CaptionRun:
     """Assemble what all photos of a run share."""
     store, config, vlm = session.store, session.recogniser_config, session.vlm_in_use
-    gallery = load_gallery(store, config, session.recognition, concepts.requested, request.library)
+    gallery = build_gallery(
+        concepts.enrolled,
+        concepts.requested,
+        calibrations=store.calibrations,
+        decisions=store.decisions.all(),
+        library=request.library,
+    )
     return CaptionRun(
         request=request,
         concepts=concepts,

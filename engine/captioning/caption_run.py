@@ -10,7 +10,7 @@ from engine.captioning.explain_pictures import Pictures
 from engine.captioning.requested_concepts import RequestedConcepts
 from engine.captioning.staleness import CacheKeys
 from engine.core.types import Concept, RecognitionOptions
-from engine.recognition.recognise import Gallery
+from engine.recognition.gallery import Gallery
 from engine.sidecars.locate import Namer, Naming
 from engine.sidecars.plan import SidecarOptions, UnrequestedConcepts
 from engine.sidecars.writer import Writer
@@ -74,7 +74,7 @@ class CaptionRun:
     @cached_property
     def unrequested(self) -> UnrequestedConcepts:
         """The enrolled concepts whose names in sidecars stay."""
-        enrolled = self.concepts.enrolled
+        enrolled = self.concepts.enrolled.concepts
         return UnrequestedConcepts.of(enrolled, enrolled if self.request.only else self.concepts.requested)
 
     @cached_property
@@ -88,4 +88,8 @@ class CaptionRun:
         from engine.vlms.generate import PersonalisedConcept
 
         embeddings = self.concepts.embeddings
-        return {c.id: PersonalisedConcept(c, embeddings[c.id]) for c in self.concepts.enrolled if c.id in embeddings}
+        return {
+            c.id: PersonalisedConcept(c, embeddings[c.id])
+            for c in self.concepts.enrolled.concepts
+            if c.id in embeddings
+        }

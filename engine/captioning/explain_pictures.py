@@ -17,9 +17,10 @@ from engine.core.types import Concept, RecognitionOptions
 from engine.photos.decode import Photo
 from engine.photos.drawing import draw_heat
 from engine.photos.photo_file import LARGEST_FILE
-from engine.recognition.explain.explanation import Explanation, explain_recognition
+from engine.recognition.explain.explain import explain_recognition
+from engine.recognition.explain.explanation import Explanation
 from engine.recognition.explain.picture import draw_explanation
-from engine.recognition.recognise import Gallery
+from engine.recognition.gallery import Gallery
 from engine.store.concepts import ConceptStore
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse
@@ -132,7 +133,7 @@ class Explainer:
             EngineError: the folder cannot be created.
         """
         explanations = [
-            explain_recognition(self.store, self.extractor, self.options, photo, c, enrolled=self.gallery)
+            explain_recognition(self.store, self.extractor, self.options, photo, c, gallery=self.gallery)
             for c in recognised
         ]
         can_describe = self.vlm.can_describe(photo.software)

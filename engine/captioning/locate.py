@@ -20,7 +20,9 @@ from engine.core.types import Concept, Match, Status
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
 from engine.photos.photo_file import LARGEST_FILE
-from engine.recognition.recognise import Gallery, check_recognisable, load_gallery, recognise
+from engine.recognition.enrolled import check_recognisable
+from engine.recognition.gallery import Gallery, load_gallery
+from engine.recognition.recognise import recognise
 from engine.session import Session
 from engine.store.calibrations import common_folder
 from engine.store.concepts import ConceptStore

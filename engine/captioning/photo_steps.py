@@ -83,7 +83,7 @@ def _reuse(run: CaptionRun, item: PhotoInRun, earlier: PhotoRecord, data: PhotoF
     facts = replace(earlier.facts, content_hash=content_hash, taken=exif.taken, place=exif.place)
     embedded = embedded_of(data.blocks)
     item = replace(item, embedded=embedded, software=exif.software, displaced=recognition.displaced)
-    return _settle(run, replace(item, matches=recognition.names), facts)
+    return _settle(run, replace(item, matches=recognition.matches), facts)
 
 
 def recognise_photos(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
@@ -94,7 +94,7 @@ def recognise_photos(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[Photo
     for item in items:
         if item.matches is None and item.photo is not None:
             recognition, facts = next(recognitions), item.photo.facts
-            names = finish_matches(run.keys, recognition.names, item.earlier, facts.content_hash, item.removed_names)
+            names = finish_matches(run.keys, recognition.matches, item.earlier, facts.content_hash, item.removed_names)
             item = _settle(run, replace(item, matches=names, displaced=recognition.displaced), facts)
         done.append(item)
     return done

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.core.errors import NotTrainedError
-from engine.core.types import Concept
-from engine.recognition.recognise import check_recognisable
+from engine.core.types import Concept, RecognitionOptions
+from engine.recognition.enrolled import EnrolledHeads, check_recognisable, read_enrolled
 from engine.store.concepts import ConceptStore
 from engine.vision.config import RecogniserConfig
 from engine.vlms.in_use import VlmInUse
@@ -17,12 +17,12 @@ from engine.vlms.in_use import VlmInUse
 class RequestedConcepts:
     """The concepts of a run.
 
-    enrolled: all in the store, by name. requested: those to look for. embeddings: by concept id, (1, D) or (R, D), of
-    all enrolled concepts that the VLM in use has learned. without_head: those left out because the recogniser in use
-    has no head for them: they were enrolled with another one, or imported without a head.
+    enrolled: all in the store, with their heads. requested: those to look for, by name. embeddings: by concept id,
+    (1, D) or (R, D), of all enrolled concepts that the VLM in use has learned. without_head: those left out because the
+    recogniser in use has no head for them: they were enrolled with another one, or imported without a head.
     """
 
-    enrolled: tuple[Concept, ...] = ()
+    enrolled: EnrolledHeads
     requested: tuple[Concept, ...] = ()
     embeddings: Mapping[str, np.ndarray] = field(default_factory=dict)
     without_head: tuple[Concept, ...] = ()
@@ -34,23 +34,27 @@ class RequestedConcepts:
 
 
 def choose_requested(
-    store: ConceptStore, config: RecogniserConfig, vlm: VlmInUse, names: tuple[str, ...] | None
+    store: ConceptStore,
+    config: RecogniserConfig,
+    options: RecognitionOptions,
+    vlm: VlmInUse,
+    names: tuple[str, ...] | None,
 ) -> RequestedConcepts:
-    """Choose the concepts of a run by name; None requests all enrolled concepts, () none.
+    """Read the store once, and choose the concepts of a run by name; None requests all enrolled concepts, () none.
 
     Raises:
         ConceptError: a name is unknown, or a concept requested by name cannot be recognised.
     """
-    enrolled = store.all()
     if names == ():
-        return RequestedConcepts(enrolled)
-    chosen = enrolled if names is None else store.select(names)
+        return RequestedConcepts(EnrolledHeads(config, options, store.all(), {}, {}, {}))
+    enrolled = read_enrolled(store, config, options)
+    chosen = enrolled.concepts if names is None else store.select(names)
     if names is not None:
         for concept in chosen:
             check_recognisable(store, config, concept)
-    requested = tuple(c for c in chosen if names is not None or store.has_head(c.id, config.head_id(c.kind)))
+    requested = tuple(c for c in chosen if names is not None or c.id in enrolled.heads)
     without_head = tuple(c for c in chosen if c not in requested)
-    return RequestedConcepts(enrolled, requested, load_embeddings(store, vlm, enrolled), without_head)
+    return RequestedConcepts(enrolled, requested, load_embeddings(store, vlm, enrolled.concepts), without_head)
 
 
 def load_embeddings(store: ConceptStore, vlm: VlmInUse, concepts: Sequence[Concept]) -> dict[str, np.ndarray]:

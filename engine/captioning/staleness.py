@@ -10,7 +10,8 @@ from engine.core.boxes import Box
 from engine.core.files import sha256_of
 from engine.core.types import Concept, Match, Verdict
 from engine.recognition.feedback import UserLabels
-from engine.recognition.recognise import Gallery, Recognition, look_up
+from engine.recognition.gallery import Gallery
+from engine.recognition.recognise import Recognition, look_up
 from engine.sidecars.json_sidecar import PhotoRecord
 from engine.sidecars.xmp import folded_name
 from engine.store.concepts import ConceptStore
@@ -117,7 +118,7 @@ def compute_cache_keys(
 ) -> CacheKeys:
     """Compute the cache keys of a run. only: earlier matches of concepts that are not requested do not stay."""
     requested = concepts.requested
-    enrolled = concepts.enrolled if requested else ()
+    enrolled = concepts.enrolled.concepts if requested else ()
     requested_ids = tuple(sorted(c.id for c in requested))
     state = RecognitionState(
         config.id if requested else "",
@@ -138,7 +139,7 @@ def compute_cache_keys(
             prompts.injection,
         ),
         concept_keys={c.id: store.voice_fingerprint(c, vlm.id, vlm.revision) for c in enrolled},
-        labels=gallery.rulings if requested else UserLabels(),
+        labels=gallery.labels if requested else UserLabels(),
         state=state,
         earlier_keys=store.recognition_states.covering(state),
         unrequested={c.id: c for c in enrolled if c.id not in requested_ids and not only},
@@ -173,7 +174,7 @@ def find_known_matches(
     if recognition is None:
         holds = same_picture and after_forgetting and keys.still_holds(record.recognition, content_hash, removed_names)
         return recorded if holds else None
-    return replace(recognition, names=finish_matches(keys, recognition.names, record, content_hash, removed_names))
+    return replace(recognition, matches=finish_matches(keys, recognition.matches, record, content_hash, removed_names))
 
 
 def finish_matches(

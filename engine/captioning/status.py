@@ -18,7 +18,7 @@ from engine.core.errors import PhotoError, SidecarError
 from engine.photos.decode import PhotoFile, read_photo
 from engine.photos.discovery import FoundFile
 from engine.photos.metadata.exif import exif_of
-from engine.recognition.recognise import Gallery, load_gallery
+from engine.recognition.gallery import Gallery, build_gallery
 from engine.session import Session
 from engine.sidecars.json_sidecar import PhotoRecord, read_record
 from engine.sidecars.locate import Namer, Naming, SidecarPaths
@@ -80,8 +80,14 @@ def read_status(
         EngineError: a concept is unknown, or cannot be recognised.
     """
     store, config, vlm = session.store, session.recogniser_config, session.vlm_in_use
-    concepts = choose_requested(store, config, vlm, names)
-    gallery = load_gallery(store, config, session.recognition, concepts.requested, library)
+    concepts = choose_requested(store, config, session.recognition, vlm, names)
+    gallery = build_gallery(
+        concepts.enrolled,
+        concepts.requested,
+        calibrations=store.calibrations,
+        decisions=store.decisions.all(),
+        library=library,
+    )
     keys = compute_cache_keys(store, config, vlm, concepts, gallery)
     run = _StatusRun(gallery, keys, vlm, session.extractor, Namer(naming))
     stills = (f for f in photos if f.kind == "photo")
@@ -146,7 +152,7 @@ def _stale(run: _StatusRun, record: PhotoRecord, file: PhotoFile, removed_names:
     )
     if recognition is None:
         return "concepts changed, and this photo has not been checked again"
-    matches = recognition.names
+    matches = recognition.matches
     if record.caption is not None and not described:
         if not caption_holds(record, record.facts, matches, software):
             return "no VLM on this machine can describe it, and the caption that it has does not hold"

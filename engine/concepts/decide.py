@@ -15,7 +15,6 @@ from engine.core.errors import ConceptError, EngineError, PhotoError, UsageError
 from engine.core.types import Concept, Decision, Verdict
 from engine.photos.decode import load_photo, read_photo
 from engine.recognition.feedback_features import gather_feedback, rank_by_head
-from engine.recognition.recognise import head_id
 from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.store.heads import FeedbackFeatures
@@ -168,7 +167,7 @@ def _take_back(store: ConceptStore, wish: DecisionRequest, concept: Concept) -> 
 
 def _teach(store: ConceptStore, extractor: CachedExtractor, concept: Concept) -> list[tuple[Decision, str]]:
     """Train a concept's head with what was decided; decisions that it did not learn from, with why."""
-    head = store.load_head(concept.id, head_id(extractor.config, concept.kind))
+    head = store.load_head(concept.id, extractor.config.head_id(concept.kind))
     decisions = store.decisions.of(concept.id)
     if head is None:
         why = f"it holds for that photo; {concept.name} has no head for {extractor.config.name} that could learn"

@@ -28,7 +28,6 @@ from engine.core.errors import UsageError
 from engine.core.types import Concept, Decision, Kind, Reference
 from engine.recognition.explain.nearest import references_of
 from engine.recognition.feedback_features import gather_feedback, rank_by_views
-from engine.recognition.recognise import head_id
 from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures, ObjectHead
@@ -195,7 +194,7 @@ def _train_head(
     """Train and store the head, and those of its rivals; returns what negatives it saw, and of the user's earlier
     decisions those that it could not learn from.
     """
-    model, rows = head_id(extractor.config, concept.kind), join_rows(taken.shown, taken.loose)
+    model, rows = extractor.config.head_id(concept.kind), join_rows(taken.shown, taken.loose)
     before = store.load_head(concept.id, model)
     decisions = store.decisions.of(concept.id)
     taught, lost = gather_feedback(
@@ -242,7 +241,7 @@ def _unchanged(
 def _compared(store: ConceptStore, extractor: CachedExtractor, done: Enrolment) -> Enrolment:
     """The enrolment with what comparing the concept's photos with one another, and with other concepts, shows."""
     concept, config = store.get(done.concept.name), extractor.config
-    head = store.load_head(concept.id, head_id(extractor.config, concept.kind))
+    head = store.load_head(concept.id, extractor.config.head_id(concept.kind))
     paths = {r.content_hash: r.path for r in concept.references}
     odd: tuple[Path, ...] = ()
     knows = recogniser_knows(extractor.config, concept)

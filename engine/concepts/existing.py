@@ -9,7 +9,6 @@ from engine.concepts.stored_crops import UNKNOWN, StoredCrop, load_stored_crops
 from engine.core.class_words import kind_of_word
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Reference
-from engine.recognition.recognise import head_id
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
 from engine.vision.cached_extractor import CachedExtractor
@@ -62,7 +61,7 @@ def find_existing(
     concept = None if replace else store.find(name)
     if concept is None:
         return None
-    head = store.load_head(concept.id, head_id(extractor.config, concept.kind))
+    head = store.load_head(concept.id, extractor.config.head_id(concept.kind))
     shown, loose = load_stored_crops(store, extractor, concept, head)
     own = {r.content_hash for r in concept.references} | {UNKNOWN}
     return ExistingConcept(concept, head, tuple(p for p in shown if p.content in own), loose)

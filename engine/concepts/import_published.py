@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line
 from engine.core.types import Concept, Kind
-from engine.recognition.recognise import can_recognise
+from engine.recognition.enrolled import can_recognise
 from engine.session import Session
 from engine.store.concepts import ConceptStore, Embedding
 from engine.store.heads import ConceptHead, ObjectHead

@@ -10,7 +10,6 @@ from engine.core.errors import PhotoError
 from engine.core.types import Kind
 from engine.photos.decode import load_photo
 from engine.photos.discovery import iter_photos
-from engine.recognition.recognise import head_id
 from engine.store.concepts import ConceptStore
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
@@ -50,7 +49,7 @@ def other_concepts(store: ConceptStore, config: RecogniserConfig, same: Collecti
     found = [np.zeros((0, width), np.float32)]
     for other in store.all():
         if other.id not in same and other.kind is not Kind.PERSON:
-            head = store.load_head(other.id, head_id(config, other.kind))
+            head = store.load_head(other.id, config.head_id(other.kind))
             if head is not None:
                 found += [head.views, head.feedback.confirmed_rows(width)]
     return np.concatenate(found)

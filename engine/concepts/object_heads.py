@@ -8,7 +8,6 @@ import numpy as np
 from engine.concepts.negatives import NEAREST, RANDOM, draw_from_bank, other_concepts
 from engine.core.types import Concept, Kind
 from engine.recognition.linear_head import HeadTraining, train_head
-from engine.recognition.recognise import head_id
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FeedbackFeatures, ObjectHead
 from engine.vision.config import RecogniserConfig
@@ -66,7 +65,7 @@ def train_object_head(
     head = train_head(positives, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]
     return ObjectHead(
         concept_id=concept.id,
-        encoder=head_id(config, concept.kind),
+        encoder=config.head_id(concept.kind),
         threshold=config.threshold,
         views=views,
         photos=lesson.photos,
@@ -114,7 +113,7 @@ def retrain_rivals(store: ConceptStore, config: RecogniserConfig, concept: Conce
     ]
     trained = []
     for rival in rivals:
-        head = store.load_head(rival.id, head_id(config, rival.kind))
+        head = store.load_head(rival.id, config.head_id(rival.kind))
         if isinstance(head, ObjectHead) and not head.is_imported:  # an imported head has none
             store.save_head(retrain_head(store, config, rival, head, head.feedback))
             trained.append(rival)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice, takewhile
 from pathlib import Path
 
@@ -13,22 +12,16 @@ from engine.core.errors import ConceptError, PhotoError, UsageError
 from engine.core.types import Concept, Kind, Match, Status
 from engine.photos.decode import load_photo
 from engine.photos.discovery import FoundFile
-from engine.recognition.bodies import SOURCE, load_bodies
+from engine.recognition.bodies import SOURCE
+from engine.recognition.enrolled import HeadGroup, check_recognisable, load_head
 from engine.recognition.explain.nearest import KnownPhotos
 from engine.recognition.explain.runner_up import RunnerUp, find_runner_up, row_of
-from engine.recognition.recognise import (
-    Gallery,
-    check_recognisable,
-    known_scenes,
-    load_gallery,
-    load_head,
-    look_up,
-    score_scene,
-)
+from engine.recognition.gallery import Gallery, load_gallery
+from engine.recognition.recognise import look_up
 from engine.recognition.scan import ScanRequest, scan
+from engine.recognition.scenes import cached_scenes, score_scene
 from engine.session import Session
 from engine.store.concepts import ConceptStore
-from engine.store.heads import ConceptHead
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
 
@@ -157,7 +150,7 @@ def _look_up(extractor: CachedExtractor, enrolled: Gallery, path: Path, content_
         found = look_up(extractor, content_hash, enrolled, whole)
     if found is None:
         raise PhotoError(f"{path}: what was found in it is not in the cache any more", hint="Run the command again.")
-    return found.maybes
+    return found.suggestions
 
 
 class _Explainer:
@@ -169,9 +162,9 @@ class _Explainer:
 
     def explain(self, path: Path, content_hash: str, matches: Sequence[Match]) -> Iterator[Suggestion]:
         """The maybes of one photo, people first."""
-        for judge, scene in known_scenes(self._session.extractor, content_hash, self._enrolled):
+        for group, scene in cached_scenes(self._session.extractor, content_hash, self._enrolled).items():
+            judge, bodies = self._enrolled.classifiers[group], group is HeadGroup.BODIES
             columns = {c.id: i for i, c in enumerate(judge.concepts)}
-            bodies = judge is self._enrolled.bodies
             own = [m for m in matches if m.concept_id in columns and (m.source == SOURCE) == bodies]
             if scene is None or not own:
                 continue
@@ -182,7 +175,7 @@ class _Explainer:
                 assert row is not None  # a maybe is always of a region
                 nearest = self._nearest(judge.concepts[column], scene.features[row], bodies=bodies)
                 rival = find_runner_up(judge, column, scores[row])
-                yield Suggestion(path, content_hash, match, float(judge.maybes[column]), nearest, rival)
+                yield Suggestion(path, content_hash, match, float(judge.suggestion_thresholds[column]), nearest, rival)
 
     def _nearest(self, concept: Concept, feature: np.ndarray, *, bodies: bool) -> tuple[Example, ...]:
         """The examples most like a region's feature (D,), as far as it is known which these are, then references."""
@@ -200,16 +193,7 @@ class _Explainer:
         return tuple(examples[:EXAMPLES])
 
     def _load(self, concept: Concept, *, bodies: bool) -> KnownPhotos:
-        head = load_head(self._session.store, self._session.recogniser_config, concept)
+        head = self._enrolled.heads[concept.id]
         if bodies and concept.kind is Kind.PERSON:
-            return KnownPhotos.of_body(concept, head, self._bodies[concept.id])
+            return KnownPhotos.of_body(concept, head, self._enrolled.enrolled.bodies[concept.id])
         return KnownPhotos.of(self._session.store, self._session.extractor, concept, head)
-
-    @cached_property
-    def _bodies(self) -> dict[str, ConceptHead]:
-        return {
-            c.id: head
-            for c, head in load_bodies(
-                self._session.store, self._session.recogniser_config, self._session.recognition
-            ).items()
-        }

@@ -23,7 +23,7 @@ import numpy as np
 
 from engine.core.boxes import iou
 from engine.core.types import Concept, Kind, Reference
-from engine.recognition.recognise import head_id
+from engine.recognition.enrolled import EnrolledHeads
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
 from engine.vision.config import RecogniserConfig
@@ -104,9 +104,12 @@ def find_same(store: ConceptStore, config: RecogniserConfig, concept: Concept) -
     return tuple(sorted(found, key=lambda s: (-s.likeness, s.concept.name)))
 
 
-def find_same_pairs(store: ConceptStore, config: RecogniserConfig) -> tuple[tuple[Concept, Concept], ...]:
+def find_same_pairs(enrolled: EnrolledHeads) -> tuple[tuple[Concept, Concept], ...]:
     """Return the pairs of enrolled concepts that seem to be the same individual, by name: neither may be named."""
-    known = [(c, v) for c in store.all() if (v := _plain_views_of(store, config, c)) is not None]
+    config, heads = enrolled.config, enrolled.heads
+    known = [
+        (c, plain_views(heads[c.id], config.augmentations)) for c in enrolled.recognisable if len(heads[c.id].views)
+    ]
     return tuple(
         (a, b)
         for (a, mine), (b, theirs) in combinations(known, 2)
@@ -127,7 +130,7 @@ def same_words(concept: Concept, other: Concept) -> str:
 
 def _plain_views_of(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> np.ndarray | None:
     """The plain views (P, D) of a concept's head for the recogniser in use; None where it has none."""
-    head = store.load_head(concept.id, head_id(config, concept.kind))
+    head = store.load_head(concept.id, config.head_id(concept.kind))
     if head is None or not len(head.views):
         return None
     return plain_views(head, config.augmentations)

@@ -9,10 +9,7 @@ import numpy as np
 
 from engine.core.boxes import Box, iou
 from engine.core.class_words import kind_of_word
-from engine.core.types import Concept, Kind, Match, RecognitionOptions
-from engine.store.concepts import ConceptStore
-from engine.store.heads import ConceptHead, HeadKind
-from engine.vision.config import RecogniserConfig
+from engine.core.types import Kind, Match
 from engine.vision.regions import RegionFeatures
 
 SOURCE = "body"
@@ -21,22 +18,6 @@ _TALLER = 1.5
 """How many times as tall as its face a body is at least: other boxes around a face are of the head."""
 _SAME_THING = 0.5
 """Regions that overlap more (IoU) cannot show two concepts."""
-
-
-def load_bodies(
-    store: ConceptStore, config: RecogniserConfig, options: RecognitionOptions
-) -> dict[Concept, ConceptHead]:
-    """The heads of all people's bodies, by name, with those of pets and things, which are their rivals; nothing where
-    the user did not allow bodies, or nobody's is known.
-    """
-    if not options.allow_body:
-        return {}
-    found: dict[Concept, ConceptHead] = {}
-    for concept in store.all():
-        head = store.load_head(concept.id, config.id)
-        if head is not None and (head.kind is HeadKind.BODY) == (concept.kind is Kind.PERSON) and len(head.views):
-            found[concept] = head
-    return found if any(c.kind is Kind.PERSON for c in found) else {}
 
 
 def body_around(found: RegionFeatures, face: Box) -> int | None:

@@ -1,31 +1,26 @@
-"""Calibrating recognition on the user's own library: thresholds for a promised rate of false names.
+"""Calibrate recognition on the user's own library: thresholds for a requested rate of false names.
 
-Nobody labels anything: nearly all photos of a library show none of the enrolled, and what these score best is what
-impostors score (heads/calibration.py). Features are cached, so that photos are looked at once.
+No labels are needed: nearly all photos of a library show no enrolled concept, and their best scores are what impostors
+score (`recognition.thresholds`; docs/recognition.md, Calibration). Features are cached: models see a photo once.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from engine.core.errors import UsageError
-from engine.core.types import Concept, Kind, RecognitionOptions, Verdict
+from engine.core.types import Concept, Kind, Verdict
 from engine.photos.discovery import FoundFile
-from engine.recognition.bodies import load_bodies
-from engine.recognition.classifier import (
-    decided_scores,
-    gallery_digest,
-    judged_as,
-    make_reference_set,
-    model_of,
-)
-from engine.recognition.recognise import Gallery, known_scenes, load_gallery, load_heads
+from engine.recognition.classifier import decided_scores, make_reference_set
+from engine.recognition.enrolled import EnrolledHeads, HeadGroup, features_kind, groups_of, read_enrolled
+from engine.recognition.gallery import Gallery, build_gallery
 from engine.recognition.scan import ScanRequest, ScanResult, scan
-from engine.recognition.scoring import find_cohort, fit
-from engine.recognition.thresholds import best_in_photos, learn_from_decisions
+from engine.recognition.scenes import Scene, cached_scenes
+from engine.recognition.scoring import Scorer, find_cohort, fit
+from engine.recognition.thresholds import Calibration, best_in_photos, learn_from_decisions
 from engine.recognition.thresholds import calibrate as fit_thresholds
 from engine.session import Session
 from engine.store.calibrations import StoredCalibration, Thresholds
@@ -36,23 +31,29 @@ from engine.vision.config import RecogniserConfig
 from engine.vision.feature_bank import load_bank
 
 PER_1000 = 1.0
-"""False names in 1,000 photos that are promised unless the user says otherwise."""
+"""False names in 1,000 photos that are accepted unless the user gives another rate."""
 FEWEST = 100
-"""Fewer photos say nothing about rates of one in a thousand; the usual thresholds are used."""
+"""With fewer photos nothing is calibrated: they say nothing about a rate of one in a thousand."""
 MOST = 2000
 """Photos of a library that are looked at, evenly spread; more move no threshold by much and cost time."""
-_STRANGERS = 1500
-_ENOUGH_STRANGERS = 500
+_COHORT = 1500
+"""Features of the library that are kept as cohort, at most."""
+_ENOUGH_COHORT = 500
+"""With so many features in the recogniser's bank, regions of the library are not added to the cohort."""
+
+_PASSES = 2
 
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """What was calibrated for one kind of concept: people, pets and things, or people's bodies with these. expected:
-    false names predicted in 1,000 photos; alike: the concepts that others here are too like: no threshold that keeps
-    the promise leaves their own references above it, and they will hardly be named.
+    """What was calibrated for one group of heads.
+
+    per_1000: the group's share of the accepted rate. expected: false names in 1,000 photos that the fitted tail
+    predicts. alike: the concepts that cannot be told from others in the library: few of their own references reach the
+    threshold that the rate needs, and they will hardly be named. thresholds: by concept id.
     """
 
-    kind: str
+    kind: HeadGroup
     concepts: tuple[Concept, ...]
     photos: int
     per_1000: float
@@ -69,27 +70,27 @@ def calibrate(
     per_1000: float | None = None,
     kinds: Collection[Kind] = tuple(Kind),
     step: Callable[[ScanResult], None] = lambda _: None,
+    enrolled: EnrolledHeads | None = None,
 ) -> tuple[CalibrationReport, ...]:
-    """Calibrate all enrolled concepts of some kinds on photos under a folder, and keep the thresholds for it. Without a
-    rate the one that was promised for this library before is kept. Features that are not cached are computed; `step`
-    hears of each photo. Nothing is kept, and () returned, of fewer than 100 different photos that can be read.
+    """Calibrate all enrolled concepts of some kinds on photos under a folder, and store the thresholds for it.
+
+    per_1000: false names to accept in 1,000 photos; None for the rate that was last used for this library. Features
+    that are not cached are computed; `step` is called with the result of each photo. enrolled: the concepts, where they
+    have been read before. Nothing is stored, and () returned, for fewer than 100 different photos that can be read.
 
     Raises:
-        UsageError: nobody is enrolled whom this recogniser knows, or the heads are the paper's.
+        UsageError: no concept of these kinds has a head for the recogniser, or the heads are the paper's.
         EngineError: missing weights, a full disk.
     """
     if session.choices.heads == "paper":
         raise UsageError("the paper's heads have thresholds of their own", hint="Leave out --heads paper.")
-    enrolled = load_gallery(
-        session.store,
-        session.recogniser_config,
-        session.recognition,
-        [c for c in recognisable(session.store, session.recogniser_config) if c.kind in kinds],
-        library,
-    )
-    if enrolled.people is None and enrolled.things is None:
+    store = session.store
+    enrolled = enrolled or read_enrolled(store, session.recogniser_config, session.recognition)
+    requested = [c for c in enrolled.recognisable if c.kind in kinds]
+    if not requested:
         raise UsageError("there is no concept to calibrate", hint="Start with: myvlm add-concept NAME PHOTOS")
-    request = ScanRequest(faces=enrolled.needs_faces, regions=enrolled.needs_regions)
+    gallery = build_gallery(enrolled, requested, calibrations=store.calibrations, decisions=(), library=library)
+    request = ScanRequest(faces=gallery.needs_faces, regions=gallery.needs_regions)
     contents = set()
     for scanned in scan(session, _sample(photos), request):
         step(scanned)
@@ -97,161 +98,181 @@ def calibrate(
             contents.add(scanned.content_hash)
     if len(contents) < FEWEST:
         return ()
-    rate = per_1000 or session.store.calibrations.promised(library) or PER_1000
-    return tuple(
-        _calibrate(session.store, session.extractor, session.recognition, enrolled, sorted(contents), library, rate)
-    )
+    rate = per_1000 or store.calibrations.promised(library) or PER_1000
+    seen = _look_at(session.extractor, gallery, sorted(contents))
+    return tuple(_calibrate_groups(store, enrolled, gallery, seen, library, rate))
 
 
-def is_calibrated(session: Session, library: Path, kinds: Collection[Kind] = tuple(Kind)) -> bool:
-    """Whether the photos under a folder need no calibration for concepts of some kinds: there is one for their heads as
-    they are, the heads are the paper's, or there is nobody.
+def is_calibrated(
+    session: Session,
+    library: Path,
+    kinds: Collection[Kind] = tuple(Kind),
+    *,
+    enrolled: EnrolledHeads | None = None,
+) -> bool:
+    """Return whether the photos under a folder need no calibration for concepts of some kinds.
+
+    They need none if one for the present heads is stored, if the heads are the paper's, or if there is no concept.
     """
-    return calibrated_on(session, library, kinds) > 0
+    return calibrated_on(session, library, kinds, enrolled=enrolled) > 0
 
 
-def calibrated_on(session: Session, library: Path, kinds: Collection[Kind] = tuple(Kind)) -> float:
-    """On how many photos a folder was calibrated for the heads as they are; 0 where one kind was not, infinite where
-    there is nothing to calibrate.
+def calibrated_on(
+    session: Session,
+    library: Path,
+    kinds: Collection[Kind] = tuple(Kind),
+    *,
+    enrolled: EnrolledHeads | None = None,
+) -> float:
+    """Return on how many photos a folder was calibrated for the present heads.
+
+    0 where a group of heads was not calibrated; infinite where there is nothing to calibrate. enrolled: the concepts,
+    where they have been read before.
     """
     if session.choices.heads == "paper":
         return math.inf
-    galleries = [load_bodies(session.store, session.recogniser_config, session.recognition)]
-    for concepts in _by_kind(c for c in recognisable(session.store, session.recogniser_config) if c.kind in kinds):
-        galleries.append(
-            {c: h for c, h in load_heads(session.store, session.recogniser_config, concepts).items() if len(h.views)}
-        )
+    enrolled = enrolled or read_enrolled(session.store, session.recogniser_config, session.recognition)
+    groups = [*groups_of(enrolled.recognisable, kinds), HeadGroup.BODIES]
+    galleries = [heads for group in groups if (heads := enrolled.with_views(group))]
     photos = session.store.calibrations.photos
-    counts = (
-        photos(
-            model_of(session.recogniser_config, session.recognition, h),
-            gallery_digest(session.store, session.recogniser_config, h),
-            library,
-        )
-        for h in galleries
-        if h
-    )
+    counts = (photos(enrolled.model_of(h), enrolled.digest_of(h), library) for h in galleries)
     return min(counts, default=math.inf)
 
 
-def recognisable(store: ConceptStore, config: RecogniserConfig) -> tuple[Concept, ...]:
-    """The concepts that have a head for the recogniser in use."""
-    config, store = config, store
-    return tuple(c for c in store.all() if store.has_head(c.id, config.head_id(c.kind)))
-
-
-def _by_kind(concepts: Iterable[Concept]) -> list[list[Concept]]:
-    own = list(concepts)
-    groups = ([c for c in own if (c.kind is Kind.PERSON) is people] for people in (True, False))
-    return [g for g in groups if g]
-
-
 def _sample(photos: Sequence[FoundFile]) -> list[FoundFile]:
+    """Return at most 2,000 of the still photos, evenly spread."""
     stills = [f for f in photos if f.kind == "photo"]
     if len(stills) <= MOST:
         return stills
     return [stills[i] for i in np.linspace(0, len(stills) - 1, MOST).round().astype(int)]
 
 
-def _calibrate(
-    store: ConceptStore,
-    extractor: CachedExtractor,
-    options: RecognitionOptions,
-    enrolled: Gallery,
-    contents: Sequence[str],
-    library: Path,
-    rate: float,
-) -> Iterable[CalibrationReport]:
-    seen = [dict(_by_judge(known_scenes(extractor, c, enrolled))) for c in contents]
-    bodies = load_bodies(store, extractor.config, options)
-    by_body = sum(c.kind is Kind.PERSON for c in bodies)
-    everyone = by_body + sum(len(j.concepts) for j in (enrolled.people, enrolled.things) if j is not None)
-    for kind, judge in (("people", enrolled.people), ("things", enrolled.things), ("bodies", enrolled.bodies)):
-        if judge is None:
-            continue
-        own = bodies if kind == "bodies" else load_heads(store, extractor.config, judge.concepts)
-        heads = {c: h for c, h in own.items() if len(h.views)}
-        scenes = list(enumerate(s[id(judge)] for s in seen if id(judge) in s))
-        if len(scenes) < FEWEST:
-            continue  # another process cleared the cache meanwhile
-        known = tuple(c for c, s in zip(contents, seen, strict=True) if id(judge) in s)
-        rows = [(i, s.features[s.usable]) for i, s in scenes if s.usable.any()]
-        if not heads:
-            continue
-        width = next(iter(heads.values())).width
-        features = np.concatenate([np.zeros((0, width), np.float32), *(f for _, f in rows)])
-        owner = np.repeat([i for i, _ in rows], [len(f) for _, f in rows]).astype(np.int64)
-        share = rate * (by_body if kind == "bodies" else len(heads)) / everyone
-        yield _settle(
-            store, extractor.config, options, kind, heads, _Seen(known, features, owner), library, rate, share
-        )
-
-
-def _by_judge(scenes: Iterable) -> Iterable:
-    return ((id(judge), scene) for judge, scene in scenes if scene is not None)
-
-
 @dataclass(frozen=True)
-class _Seen:
-    """A library's photos by content, features (R, D) of their regions, and which photo each is of, (R,)."""
+class _Library:
+    """The photos of a library for one group of heads.
+
+    contents: their content hashes. features: (R, D) of all regions that may be named. owner: (R,) int, the index of the
+    photo that each region is in.
+    """
 
     contents: tuple[str, ...]
     features: np.ndarray
     owner: np.ndarray
 
 
-def _settle(
+def _look_at(
+    extractor: CachedExtractor, gallery: Gallery, contents: Sequence[str]
+) -> dict[HeadGroup, list[tuple[str, Scene]]]:
+    """Return the cached scenes by group, each with its photo's content hash."""
+    scenes: dict[HeadGroup, list[tuple[str, Scene]]] = {group: [] for group in gallery.classifiers}
+    for content in contents:
+        for group, scene in cached_scenes(extractor, content, gallery).items():
+            if scene is not None:
+                scenes[group].append((content, scene))
+    return scenes
+
+
+def _calibrate_groups(
     store: ConceptStore,
-    config: RecogniserConfig,
-    options: RecognitionOptions,
-    kind: str,
-    heads: dict[Concept, ConceptHead],
-    seen: _Seen,
+    enrolled: EnrolledHeads,
+    gallery: Gallery,
+    seen: Mapping[HeadGroup, Sequence[tuple[str, Scene]]],
+    library: Path,
+    rate: float,
+) -> Iterator[CalibrationReport]:
+    """Calibrate each group; the rate is shared among them by the numbers of their concepts (of bodies: people)."""
+    by_body = sum(c.kind is Kind.PERSON for c in enrolled.group(HeadGroup.BODIES))
+    total = by_body + sum(len(c.concepts) for c in (gallery.faces, gallery.regions) if c is not None)
+    for group in gallery.classifiers:
+        heads = enrolled.with_views(group)
+        if len(seen[group]) < FEWEST or not heads:  # another process may have cleared the cache meanwhile
+            continue
+        share = rate * (by_body if group is HeadGroup.BODIES else len(heads)) / total
+        photos = _join_scenes(seen[group], next(iter(heads.values())).width)
+        yield _calibrate_group(store, enrolled, group, heads, photos, library, rate, share)
+
+
+def _join_scenes(scenes: Sequence[tuple[str, Scene]], width: int) -> _Library:
+    rows = [(i, s.features[s.usable]) for i, (_, s) in enumerate(scenes) if s.usable.any()]
+    features = np.concatenate([np.zeros((0, width), np.float32), *(f for _, f in rows)])
+    owner = np.repeat([i for i, _ in rows], [len(f) for _, f in rows]).astype(np.int64)
+    return _Library(tuple(content for content, _ in scenes), features, owner)
+
+
+def _calibrate_group(
+    store: ConceptStore,
+    enrolled: EnrolledHeads,
+    group: HeadGroup,
+    heads: Mapping[Concept, ConceptHead],
+    photos: _Library,
     library: Path,
     rate: float,
     share: float,
 ) -> CalibrationReport:
-    """Fit scorer and thresholds of one kind of concepts, and keep them."""
+    """Fit scorer and thresholds of one group of heads, and store them."""
     concepts = tuple(heads)
-    strangers = _strangers(config, heads, seen)
-    scorer = fit(make_reference_set(config, heads, strangers))
-    scores, held_out = scorer.scores(seen.features), scorer.held_out()
-    usual = config.threshold_prior(judged_as(heads))
-    shown = _known_to_show(store, concepts, seen.contents)
-    names = None
-    for _ in range(2):  # whom a region would be named depends on the thresholds
-        best = np.full((len(seen.contents), len(concepts)), -np.inf)
-        own = best_in_photos(scores, seen.owner, names)
-        best[: len(own)] = own
-        best[shown] = -np.inf
-        found = fit_thresholds(best, held_out, usual, per_1000=share, stricter=PER_1000 / rate)
-        names = found.names
-    found = found.at(learn_from_decisions(found.names, found.maybes, decided_scores(scorer, heads)), held_out)
-    thresholds = {
-        c.id: Thresholds(float(n), float(m), bool(s))
-        for c, n, m, s in zip(concepts, found.names, found.maybes, found.separable, strict=True)
-    }
-    model = model_of(config, options, heads)
-    tensors = {**scorer.tensors(), "strangers": strangers.astype(np.float16)}
-    digest = gallery_digest(store, config, heads)
+    cohort = _library_cohort(enrolled.config, heads, photos)
+    scorer = fit(make_reference_set(enrolled.config, heads, cohort))
+    shown = _known_to_show(store, concepts, photos.contents)
+    fitted = _fit(enrolled.config, heads, scorer, photos, shown, share, PER_1000 / rate)
+    rows = zip(concepts, fitted.name_thresholds, fitted.suggestion_thresholds, fitted.separable, strict=True)
+    thresholds = {c.id: Thresholds(float(name), float(maybe), bool(apart)) for c, name, maybe, apart in rows}
     store.calibrations.save(
-        StoredCalibration(library, model, digest, rate, len(seen.contents), found.expected, thresholds, tensors)
+        StoredCalibration(
+            library,
+            enrolled.model_of(heads),
+            enrolled.digest_of(heads),
+            rate,
+            len(photos.contents),
+            fitted.expected,
+            thresholds,
+            {**scorer.tensors(), "strangers": cohort.astype(np.float16)},
+        )
     )
-    alike = tuple(c for c, s in zip(concepts, found.separable, strict=True) if not s)
-    return CalibrationReport(kind, concepts, found.photos, share, found.expected, alike, thresholds)
+    alike = tuple(c for c, apart in zip(concepts, fitted.separable, strict=True) if not apart)
+    return CalibrationReport(group, concepts, fitted.photos, share, fitted.expected, alike, thresholds)
 
 
-def _strangers(config: RecogniserConfig, heads: dict[Concept, ConceptHead], seen: _Seen) -> np.ndarray:
-    """Features of the library that surely show nobody enrolled, evenly spread: (N, D), as they are stored. Of regions
-    only where the recogniser has no bank: beside one they changed nothing (recall -2 to +4 points by library).
+def _fit(
+    config: RecogniserConfig,
+    heads: Mapping[Concept, ConceptHead],
+    scorer: Scorer,
+    photos: _Library,
+    shown: tuple[np.ndarray, np.ndarray],
+    share: float,
+    stricter: float,
+) -> Calibration:
+    """Fit the thresholds in two passes: which concept a region would be named depends on the thresholds.
+
+    shown: rows and columns of the photos that certainly show a concept, which are left out.
     """
-    none = seen.features[:0]
-    if judged_as(heads) is not Kind.PERSON and len(load_bank(config).features) >= _ENOUGH_STRANGERS:
+    scores, held_out = scorer.scores(photos.features), scorer.held_out()
+    prior = config.threshold_prior(features_kind(heads))
+    names: np.ndarray | None = None
+    for _ in range(_PASSES):
+        best = np.full((len(photos.contents), len(heads)), -np.inf)
+        with_regions = best_in_photos(scores, photos.owner, names)
+        best[: len(with_regions)] = with_regions
+        best[shown] = -np.inf
+        fitted = fit_thresholds(best, held_out, prior, per_1000=share, stricter=stricter)
+        names = fitted.name_thresholds
+    lowered = learn_from_decisions(fitted.name_thresholds, fitted.suggestion_thresholds, decided_scores(scorer, heads))
+    return fitted.at(lowered, held_out)
+
+
+def _library_cohort(config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], photos: _Library) -> np.ndarray:
+    """Return features of the library that surely show no enrolled concept, evenly spread, (N, D), as they are stored.
+
+    Regions are used only where the recogniser's bank is small: beside a bank they changed nothing (recall moved by -2
+    to +4 points, depending on the library; docs/recognition.md, Cohort).
+    """
+    none = photos.features[:0]
+    if features_kind(heads) is not Kind.PERSON and len(load_bank(config).features) >= _ENOUGH_COHORT:
         return none
-    gallery = make_reference_set(config, heads, none)
-    sure = seen.features[find_cohort(seen.features, gallery.concepts)]
-    if len(sure) > _STRANGERS:
-        sure = sure[np.linspace(0, len(sure) - 1, _STRANGERS).round().astype(int)]
+    reference_set = make_reference_set(config, heads, none)
+    sure = photos.features[find_cohort(photos.features, reference_set.concepts)]
+    if len(sure) > _COHORT:
+        sure = sure[np.linspace(0, len(sure) - 1, _COHORT).round().astype(int)]
     return sure.astype(np.float16).astype(np.float32)
 
 

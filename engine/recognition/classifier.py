@@ -2,38 +2,39 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 
 from engine.core.files import sha256_of
-from engine.core.types import Concept, Kind, RecognitionOptions, Scale
+from engine.core.types import Concept, Kind, Scale
 from engine.recognition.assignment import face_scores
+from engine.recognition.enrolled import METHOD, features_kind
 from engine.recognition.linear_head import LinearHead
 from engine.recognition.scoring import ReferenceSet, Scorer, Template, fit, restore
 from engine.recognition.thresholds import learn_from_decisions, prior_thresholds
 from engine.store.calibrations import StoredCalibration, Thresholds
-from engine.store.concepts import ConceptStore
-from engine.store.heads import ConceptHead, FaceHead, FeatureKind, HeadKind, ObjectHead
+from engine.store.heads import ConceptHead, FaceHead, ObjectHead
 from engine.vision.config import RecogniserConfig
 from engine.vision.feature_bank import load_bank, load_face_bank
-
-_METHOD = 4
-"""Raise it when evidence or fit change: calibrations of before are made anew."""
 
 
 @dataclass(frozen=True)
 class ConceptClassifier:
-    """score: region features (R, D) to scores (R, C), one scale for all concepts; names, maybes: (C,) thresholds;
-    separable: (C,) bool, False for a concept whose own references hardly reach its threshold; fingerprint: tells judges
-    apart that may decide differently; calibration: what the thresholds are from, None where nothing was calibrated;
-    scorer: of open-set judges; scale: what scores and thresholds are.
+    """Scores and thresholds of all enrolled concepts of one group of heads.
+
+    score: from unit features of regions (R, D) to scores (R, C); one scale for all concepts. name_thresholds,
+    suggestion_thresholds: (C,). separable: (C,) bool, False for a concept whose own references hardly reach its name
+    threshold. fingerprint: differs between classifiers that may recognise differently. calibration: where the
+    thresholds are from, None for the prior. scorer: of open-set scores, None for the paper's heads. scale: of scores
+    and thresholds.
     """
 
     concepts: tuple[Concept, ...]
     score: Callable[[np.ndarray], np.ndarray]
-    names: np.ndarray
-    maybes: np.ndarray
+    name_thresholds: np.ndarray
+    suggestion_thresholds: np.ndarray
     separable: np.ndarray
     fingerprint: str
     calibration: StoredCalibration | None = None
@@ -41,31 +42,37 @@ class ConceptClassifier:
     scale: Scale = Scale.LOG_ODDS
 
 
+class ThresholdOrigin(StrEnum):
+    """What thresholds come from; the values are those of the JSON output."""
+
+    CALIBRATED = "calibrated"
+    PRIOR = "usual"
+    PAPER = "paper"
+
+
 @dataclass(frozen=True)
 class ThresholdSource:
-    """Where thresholds are from: "calibrated" on photos of a folder, "usual", or the "paper"."""
+    """Where thresholds are from; for calibrated ones the folder, how many photos, and the accepted false-name rate."""
 
-    source: str
+    origin: ThresholdOrigin
     folder: Path | None = None
     photos: int | None = None
     per_1000: float | None = None
 
 
-def threshold_source(judge: ConceptClassifier, column: int) -> ThresholdSource:
-    """Where a concept's thresholds are from."""
-    if column >= open_set_size(judge):
-        return ThresholdSource("paper")
-    made = judge.calibration
-    return (
-        ThresholdSource("usual")
-        if made is None
-        else ThresholdSource("calibrated", made.root, made.photos, made.per_1000)
-    )
+def threshold_source(classifier: ConceptClassifier, column: int) -> ThresholdSource:
+    """Return where a concept's thresholds are from."""
+    if column >= open_set_size(classifier):
+        return ThresholdSource(ThresholdOrigin.PAPER)
+    made = classifier.calibration
+    if made is None:
+        return ThresholdSource(ThresholdOrigin.PRIOR)
+    return ThresholdSource(ThresholdOrigin.CALIBRATED, made.root, made.photos, made.per_1000)
 
 
-def open_set_size(judge: ConceptClassifier) -> int:
-    """How many of a judge's concepts, which are its first, have open-set scores."""
-    return len(judge.scorer.gallery.concepts) if judge.scorer is not None else 0
+def open_set_size(classifier: ConceptClassifier) -> int:
+    """Return how many of a classifier's concepts, which come first, have open-set scores."""
+    return len(classifier.scorer.gallery.concepts) if classifier.scorer is not None else 0
 
 
 def paper_classifier(heads: Mapping[Concept, ConceptHead]) -> ConceptClassifier:
@@ -90,22 +97,18 @@ def _linear_scores(heads: Sequence[ObjectHead]) -> Callable[[np.ndarray], np.nda
 
 
 def open_set_classifier(
-    store: ConceptStore,
-    config: RecogniserConfig,
-    options: RecognitionOptions,
-    heads: Mapping[Concept, ConceptHead],
-    library: Path | None,
+    config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], calibration: StoredCalibration | None
 ) -> ConceptClassifier:
-    """The open-set head with the thresholds of the nearest calibration, or with the usual ones. A concept that was
-    imported without views has its linear head, as in the paper.
+    """Return the open-set classifier with the thresholds of a calibration, or of the prior where there is none.
+
+    A concept that was imported without views is scored by its linear head, as in the paper.
     """
     known = {c: h for c, h in heads.items() if len(h.views)}
     if not known:
         return paper_classifier(heads)
-    found = store.calibrations.pick(model_of(config, options, known), gallery_digest(store, config, known), library)
-    judge = calibrated_classifier(config, known, found)
+    classifier = calibrated_classifier(config, known, calibration)
     rest = {c: h for c, h in heads.items() if c not in known}
-    return _beside(judge, paper_classifier(rest)) if rest else judge
+    return _join(classifier, paper_classifier(rest)) if rest else classifier
 
 
 def calibrated_classifier(
@@ -123,13 +126,13 @@ def calibrated_classifier(
     names, maybes = (np.array([getattr(t, k) for t in own]) for k in ("name", "maybe"))
     separable = np.array([t.separable for t in own], bool)
     mark = sha256_of(repr((names.tolist(), strangers.tobytes())).encode())[:16]
-    what = f"open-set {_METHOD} {'faces' if judged_as(heads) is Kind.PERSON else 'regions'} {mark}"
+    what = f"open-set {METHOD} {'faces' if features_kind(heads) is Kind.PERSON else 'regions'} {mark}"
     return ConceptClassifier(concepts, scorer.scores, names, maybes, separable, what, found, scorer)
 
 
 def _usual(config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], scorer: Scorer) -> dict[str, Thresholds]:
     """By concept id, where thresholds are in most libraries."""
-    found = prior_thresholds(scorer.held_out(), config.threshold_prior(judged_as(heads)))
+    found = prior_thresholds(scorer.held_out(), config.threshold_prior(features_kind(heads)))
     names = learn_from_decisions(*found[:2], decided_scores(scorer, heads))
     own = zip(heads, names, *found[1:], strict=True)
     return {c.id: Thresholds(float(name), float(maybe), bool(apart)) for c, name, maybe, apart in own}
@@ -142,7 +145,7 @@ def make_reference_set(
     some strangers (N, D) of the library.
     """
     templates = tuple(make_template(h, config.augmentations) for h in heads.values())
-    people = judged_as(heads) is Kind.PERSON
+    people = features_kind(heads) is Kind.PERSON
     bank = (load_face_bank if people else load_bank)(config).features
     width = templates[0].views.shape[1]
     parts = [bank, *(h.background for h in heads.values()), np.asarray(strangers)]
@@ -161,25 +164,6 @@ def make_template(head: ConceptHead, augmentations: int) -> Template:
     )
 
 
-def judged_as(heads: Mapping[Concept, ConceptHead]) -> Kind:
-    """The kind whose features heads of one judge are of: a person stands for faces; bodies are regions, as things."""
-    return Kind.PERSON if next(iter(heads.values())).features is FeatureKind.FACES else Kind.THING
-
-
-def model_of(config: RecogniserConfig, options: RecognitionOptions, heads: Mapping[Concept, ConceptHead]) -> str:
-    """The id under which heads of one judge are calibrated: with bodies the promise is shared among more judges."""
-    model = config.head_id(judged_as(heads))
-    bodies = any(h.kind is HeadKind.BODY for h in heads.values())
-    return model + ("+beside-bodies" if options.allow_body else "") + ("+bodies" if bodies else "")
-
-
-def gallery_digest(store: ConceptStore, config: RecogniserConfig, heads: Mapping[Concept, ConceptHead]) -> str:
-    """Tells sets of enrolled concepts with their heads apart, and what else thresholds depend on."""
-    own = sorted((c.id, store.head_fingerprint(c, h.encoder)) for c, h in heads.items())
-    banks = [sha256_of(b.features.tobytes())[:12] for b in (load_bank(config), load_face_bank(config))]
-    return sha256_of(repr((_METHOD, own, config.faces.gate, config.open_set, banks)).encode())[:24]
-
-
 def decided_scores(scorer: Scorer, heads: Mapping[Concept, ConceptHead]) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each concept the log-odds of what was confirmed, each scored without itself, and of what was rejected."""
     counts = [len(h.feedback.confirmed) for h in heads.values()]
@@ -187,15 +171,21 @@ def decided_scores(scorer: Scorer, heads: Mapping[Concept, ConceptHead]) -> list
     return list(zip(held_out, scorer.rejected(), strict=True))
 
 
-def _beside(a: ConceptClassifier, b: ConceptClassifier) -> ConceptClassifier:
-    """One judge of both judges' concepts; probabilities of the second's linear heads become log-odds, too."""
+def _join(a: ConceptClassifier, b: ConceptClassifier) -> ConceptClassifier:
+    """Join two classifiers; probabilities of the second, whose heads are linear, become log-odds, too."""
 
     def score(features: np.ndarray) -> np.ndarray:
         return np.concatenate([a.score(features), _log_odds(b.score(features))], axis=1)
 
-    b = replace(b, names=_log_odds(b.names))
-    parts = {k: np.concatenate([getattr(a, k), getattr(b, k)]) for k in ("names", "maybes", "separable")}
-    return replace(a, concepts=a.concepts + b.concepts, score=score, fingerprint=f"{a.fingerprint}+paper", **parts)
+    return replace(
+        a,
+        concepts=a.concepts + b.concepts,
+        score=score,
+        name_thresholds=np.concatenate([a.name_thresholds, _log_odds(b.name_thresholds)]),
+        suggestion_thresholds=np.concatenate([a.suggestion_thresholds, b.suggestion_thresholds]),
+        separable=np.concatenate([a.separable, b.separable]),
+        fingerprint=f"{a.fingerprint}+paper",
+    )
 
 
 def _log_odds(probabilities: np.ndarray) -> np.ndarray:

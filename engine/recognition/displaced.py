@@ -33,34 +33,36 @@ class DisplacedConcept:
 
 
 def find_displaced(
-    judge: ConceptClassifier,
-    alone: ConceptClassifier,
+    classifier: ConceptClassifier,
+    unrivalled: ConceptClassifier,
     scored: Scored,
     features: np.ndarray,
-    said: Sequence[Decision],
+    decisions: Sequence[Decision],
     placed: Sequence[Placement],
 ) -> tuple[DisplacedConcept, ...]:
     """Find the displaced concepts of a photo.
 
-    alone: the judge as it would be if only the requested concepts were enrolled. features: (R, D) of the regions.
+    unrivalled: the classifier that knows only the requested concepts. features: (R, D) of the regions.
     placed: who is named with all enrolled concepts.
     """
-    columns = [[c.id for c in judge.concepts].index(c.id) for c in alone.concepts]
+    columns = [[c.id for c in classifier.concepts].index(c.id) for c in unrivalled.concepts]
     near = _near_rival(scored, columns, placed)
     rows = np.flatnonzero(near.any(axis=1))
     if not len(rows):
         return ()
     scores = np.full((len(features), len(columns)), -np.inf)
-    scores[rows] = np.where(near[rows], alone.score(features[rows]), -np.inf)
-    mine = replace(scored, ids=[c.id for c in alone.concepts], scores=scores, thresholds=alone.names)
+    scores[rows] = np.where(near[rows], unrivalled.score(features[rows]), -np.inf)
+    mine = replace(
+        scored, ids=[c.id for c in unrivalled.concepts], scores=scores, thresholds=unrivalled.name_thresholds
+    )
     whole = Box(0.0, 0.0, 0.0, 0.0)  # what was confirmed is among `placed` and not asked again
-    own = [d for d in said if d.verdict is Verdict.REJECT]
+    rejections = [d for d in decisions if d.verdict is Verdict.REJECT]
     there = {p.concept for p in placed}
     found = []
-    for p in place(mine, own, whole) or []:
+    for p in place(mine, rejections, whole) or []:
         if p.region is not None and columns[p.concept] not in there:
             rival, named = _rival(scored, p.region, columns, placed)
-            a, b = alone.concepts[p.concept], judge.concepts[rival]
+            a, b = unrivalled.concepts[p.concept], classifier.concepts[rival]
             found.append(DisplacedConcept(a.id, a.name, b.id, b.name, named, p.score, p.box))
     return tuple(found)
 

@@ -96,7 +96,7 @@ def place(photo: Scored, decisions: Sequence[Decision], whole: Box | None) -> li
     return found + [Placement(a.concept, a.region, float(a.score), photo.boxes[a.region]) for a in others]
 
 
-def place_maybes(photo: Scored, decisions: Sequence[Decision], placed: Sequence[Placement]) -> list[Placement]:
+def place_suggestions(photo: Scored, decisions: Sequence[Decision], placed: Sequence[Placement]) -> list[Placement]:
     """One-to-one places of the concepts that may be in what is left when others were placed; the photo's thresholds are
     those of maybes. What the user decided is certain.
     """

@@ -44,7 +44,9 @@ def gather_feedback(
     """The features of a concept's decisions: those that are kept, else from the photo, else from the cache; and the
     decisions of which nothing is known any more (their photo is elsewhere or changed, or shows no face there).
     """
-    confirmed, rejected, lost = {}, {}, []
+    confirmed: dict[str, np.ndarray] = {}
+    rejected: dict[str, np.ndarray] = {}
+    lost: list[Decision] = []
     for decision in decisions:
         key = key_of(decision)
         rows = kept.confirmed.get(key, kept.rejected.get(key))

@@ -1,413 +1,189 @@
-"""Who is in these photos: features, judges, one-to-one matches. No VLM runs here."""
+"""Recognise the enrolled concepts in photos: score their regions, and place each concept at most once in a photo."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.core.boxes import Box
-from engine.core.errors import ConceptError
-from engine.core.types import Concept, Decision, Kind, Match, RecognitionOptions
+from engine.core.types import Decision, Match
 from engine.photos.decode import Photo
-from engine.recognition.bodies import SOURCE, drop_faced, load_bodies, without_faces
-from engine.recognition.classifier import ConceptClassifier, open_set_classifier, paper_classifier
+from engine.recognition.bodies import drop_faced
+from engine.recognition.classifier import ConceptClassifier
 from engine.recognition.displaced import DisplacedConcept, find_displaced
-from engine.recognition.feedback import Placement, Scored, UserLabels, place, place_maybes
-from engine.store.concepts import ConceptStore
-from engine.store.heads import ConceptHead
-from engine.vision.cached_extractor import CachedExtractor, corners
-from engine.vision.config import FaceQuality, RecogniserConfig
-from engine.vision.faces import Face
-from engine.vision.regions import Region, RegionFeatures, overlaps
-
-_SAME_THING = 0.5
-"""Regions that overlap more (IoU) cannot show two concepts."""
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Who is to be recognised: judges of the concepts asked for, and of their rivals, which nobody asked for: what
-    looks more like one of them must not take another's name. `alone`: for a judge with rivals (by its `id()`) the one
-    that there would be without them, which tells whose name they take. `rulings` are what the user decided of all
-    of them; `gate`: which faces are good enough to be anybody's; `bodies` names people whose face does not show.
-    """
-
-    asked: frozenset[str]  # concept ids
-    people: ConceptClassifier | None
-    things: ConceptClassifier | None
-    rulings: UserLabels = field(default_factory=UserLabels)
-    gate: FaceQuality | None = None
-    bodies: ConceptClassifier | None = None
-    alone: Mapping[int, ConceptClassifier] = field(default_factory=dict, compare=False)
-
-    @property
-    def fingerprint(self) -> tuple[str, ...]:
-        """Tells those apart who may recognise differently."""
-        return tuple(j.fingerprint for j in self.judges)
-
-    @property
-    def judges(self) -> tuple[ConceptClassifier, ...]:
-        """Those that there are, in the order of their say."""
-        return tuple(j for j in (self.people, self.things, self.bodies) if j is not None)
-
-    @property
-    def needs_faces(self) -> bool:
-        """Whether faces have to be found."""
-        return self.people is not None or self.bodies is not None
-
-    @property
-    def needs_regions(self) -> bool:
-        """Whether regions have to be found."""
-        return self.things is not None or self.bodies is not None
+from engine.recognition.enrolled import HeadGroup
+from engine.recognition.feedback import Placement, Scored, place, place_suggestions
+from engine.recognition.gallery import Gallery
+from engine.recognition.scenes import Scene, cached_scenes, make_scenes, score_scene, score_scenes
+from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.regions import Region
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What is in a photo. names: concepts that are there; maybes: concepts that may be, for the user to decide;
-    displaced: concepts that would be there but for one that is enrolled and was not asked for (`displaced_words` tells
-    of many photos at once; `look_up_all` leaves it out).
+    """Who is in a photo.
+
+    matches: the concepts that are named. suggestions: the concepts that may be there, for the user to decide.
+    displaced: the concepts that would be named but for an enrolled one that was not requested; `look_up_all` leaves
+    them out.
     """
 
-    names: tuple[Match, ...] = ()
-    maybes: tuple[Match, ...] = ()
+    matches: tuple[Match, ...] = ()
+    suggestions: tuple[Match, ...] = ()
     displaced: tuple[DisplacedConcept, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """Regions of one photo with features (R, D), and which of them may be named, (R,) bool."""
-
-    regions: Sequence[Region]
-    features: np.ndarray
-    usable: np.ndarray
-    same: np.ndarray | None = None
-
-
-def load_gallery(
-    store: ConceptStore,
-    config: RecogniserConfig,
-    options: RecognitionOptions,
-    concepts: Sequence[Concept],
-    library: Path | None = None,
-) -> Gallery:
-    """The judges for recognising some concepts in photos under a folder, which may have been calibrated.
-
-    Raises:
-        ConceptError: one of them has no head for the recogniser in use.
-    """
-    people = [c for c in concepts if c.kind is Kind.PERSON]
-    things = [c for c in concepts if c.kind is not Kind.PERSON]
-    alone: dict[int, ConceptClassifier] = {}
-    judges = [_judge(store, config, options, wanted, library, alone) if wanted else None for wanted in (people, things)]
-    rulings = UserLabels.of(store.decisions.all(), store.all())
-    gate = config.faces.gate if not options.paper_heads else None
-    bodies = _body_judge(store, config, options, people, library)
-    return Gallery(frozenset(c.id for c in concepts), *judges, rulings, gate, bodies, alone)
-
-
-def _judge(
-    store: ConceptStore,
-    config: RecogniserConfig,
-    options: RecognitionOptions,
-    wanted: Sequence[Concept],
-    library: Path | None,
-    alone: dict[int, ConceptClassifier],
-) -> ConceptClassifier:
-    """The judge of some concepts of one kind and their rivals; where it has rivals, the one without goes to `alone`."""
-    heads = load_heads(store, config, wanted)
-    own = {c: h for c, h in heads.items() if c in wanted}
-
-    def make(heads: Mapping[Concept, ConceptHead]) -> ConceptClassifier:
-        return (
-            paper_classifier(heads)
-            if options.paper_heads
-            else open_set_classifier(store, config, options, heads, library)
-        )
-
-    judge = make(heads)
-    if len(own) < len(heads):
-        alone[id(judge)] = make(own)
-    return judge
-
-
-def _body_judge(
-    store: ConceptStore,
-    config: RecogniserConfig,
-    options: RecognitionOptions,
-    people: Sequence[Concept],
-    library: Path | None,
-) -> ConceptClassifier | None:
-    heads = load_bodies(store, config, options) if people and not options.paper_heads else {}
-    return open_set_classifier(store, config, options, heads, library) if any(c in heads for c in people) else None
 
 
 def recognise(
-    extractor: CachedExtractor, photos: Sequence[Photo], enrolled: Gallery, *, keep: bool = True
+    extractor: CachedExtractor, photos: Sequence[Photo], gallery: Gallery, *, keep: bool = True
 ) -> list[tuple[Match, ...]]:
-    """The concepts that are in each photo, by name, with boxes in the photo's pixels. `keep` lets features go to
-    the cache.
+    """Return the concepts that are in each photo, by name, with boxes in the photo's pixels.
+
+    keep: whether new features are written to the cache.
     """
-    return [found.names for found in recognise_all(extractor, photos, enrolled, keep=keep)]
+    return [recognition.matches for recognition in recognise_all(extractor, photos, gallery, keep=keep)]
 
 
 def recognise_all(
-    extractor: CachedExtractor, photos: Sequence[Photo], enrolled: Gallery, *, keep: bool = True
+    extractor: CachedExtractor, photos: Sequence[Photo], gallery: Gallery, *, keep: bool = True
 ) -> list[Recognition]:
-    """As `recognise`, with those that may be there, and with who is displaced."""
-    faces = extractor.find_faces(photos, keep=keep) if enrolled.needs_faces and photos else [None] * len(photos)
-    regions = extractor.find_regions(photos, keep=keep) if enrolled.needs_regions and photos else [None] * len(photos)
+    """Recognise as `recognise` does, and return suggestions and displaced concepts, too."""
+    none = [None] * len(photos)
+    faces = extractor.find_faces(photos, keep=keep) if gallery.needs_faces and photos else none
+    regions = extractor.find_regions(photos, keep=keep) if gallery.needs_regions and photos else none
     results = []
-    for photo, own_faces, own_regions in zip(photos, faces, regions, strict=True):
-        scenes = _scenes(enrolled, own_faces, own_regions, photo.facts.width / photo.image.width)
-        found = _found(enrolled, scenes, _in_picture(photo, enrolled), _whole(photo))
-        assert found is not None  # everything was found, and the whole photo's box is known
-        results.append(_in_photo(photo, found))
+    for photo, photo_faces, photo_regions in zip(photos, faces, regions, strict=True):
+        scenes = make_scenes(gallery, photo_faces, photo_regions, photo.facts.width / photo.image.width)
+        whole = Box(0.0, 0.0, float(photo.image.width), float(photo.image.height))
+        recognition = _recognise_scenes(gallery, scenes, _decisions_in_image(photo, gallery), whole)
+        if recognition is None:
+            raise RuntimeError("a photo with all its detections and a known size can always be recognised")
+        results.append(_in_photo(photo, recognition))
     return results
 
 
-def _in_photo(photo: Photo, found: Recognition) -> Recognition:
-    """What was found in a picture, with boxes in the photo's pixels."""
-    names, maybes = (tuple(replace(m, box=photo.in_photo(m.box)) for m in own) for own in (found.names, found.maybes))
-    return Recognition(names, maybes, tuple(replace(d, box=photo.in_photo(d.box)) for d in found.displaced))
-
-
 def recognise_known(
-    extractor: CachedExtractor, content_hash: str, enrolled: Gallery, whole: Box | None = None
+    extractor: CachedExtractor, content_hash: str, gallery: Gallery, whole: Box | None = None
 ) -> tuple[Match, ...] | None:
-    """The concepts in a photo of which the cache has everything, else None: no model runs, no pixel is decoded.
-    `whole` is the photo's box, where that is known.
+    """Return the concepts in a photo that is in the cache, else None; no model runs and no pixel is decoded.
+
+    whole: the photo's box, where its size is known.
     """
-    found = look_up(extractor, content_hash, enrolled, whole)
-    return None if found is None else found.names
+    recognition = look_up(extractor, content_hash, gallery, whole)
+    return None if recognition is None else recognition.matches
 
 
 def look_up(
-    extractor: CachedExtractor, content_hash: str, enrolled: Gallery, whole: Box | None = None
+    extractor: CachedExtractor, content_hash: str, gallery: Gallery, whole: Box | None = None
 ) -> Recognition | None:
-    """As `recognise_known`, with those that may be there."""
-    said = enrolled.rulings.about(content_hash)
-    return _found(enrolled, known_scenes(extractor, content_hash, enrolled), said, whole)
-
-
-def _found(
-    enrolled: Gallery,
-    scenes: Sequence[tuple[ConceptClassifier, "_Scene | None"]],
-    said: Sequence[Decision],
-    whole: Box | None,
-    scores: Mapping[int, np.ndarray] | None = None,
-) -> Recognition | None:
-    """Names and maybes of all judges; `said` is what was decided about the photo, scores are by the judge's id, where
-    they are known.
-    """
-    names: list[Match] = []
-    maybes: list[Match] = []
-    displaced: list[DisplacedConcept] = []
-    for judge, scene in scenes:
-        if scene is None:
-            return None
-        found = _judged(judge, scene, said, whole, enrolled.alone.get(id(judge)), (scores or {}).get(id(judge)))
-        if found is None:
-            return None
-        if judge is enrolled.bodies:
-            seen = (*names, *maybes)
-            found = Recognition(drop_faced(found.names, seen), drop_faced(found.maybes, seen))
-        names += found.names
-        maybes += found.maybes
-        displaced += found.displaced
-    return Recognition(_asked_for(names, enrolled), _asked_for(maybes, enrolled), tuple(displaced))
+    """Recognise as `recognise_known` does, and return suggestions and displaced concepts, too."""
+    decisions = gallery.labels.about(content_hash)
+    return _recognise_scenes(gallery, cached_scenes(extractor, content_hash, gallery), decisions, whole)
 
 
 def look_up_all(
-    extractor: CachedExtractor, photos: Sequence[tuple[str, Box | None]], enrolled: Gallery
+    extractor: CachedExtractor, photos: Sequence[tuple[str, Box | None]], gallery: Gallery
 ) -> list[Recognition | None]:
-    """As `look_up` for many photos by content with their boxes, all scored at once: in half the time."""
-    known = [known_scenes(extractor, content_hash, enrolled) for content_hash, _ in photos]
-    scores: list[dict[int, np.ndarray]] = [{} for _ in photos]
-    for judge in enrolled.judges:
-        own = [(i, s) for i, scenes in enumerate(known) for j, s in scenes if j is judge and s is not None]
-        for (i, _), part in zip(own, _score_scenes(judge, [s for _, s in own]), strict=True):
-            scores[i][id(judge)] = part
+    """Look up many photos, given by content hash and box; all are scored at once, which takes half the time."""
+    scenes = [cached_scenes(extractor, content_hash, gallery) for content_hash, _ in photos]
+    scores: list[dict[HeadGroup, np.ndarray]] = [{} for _ in photos]
+    for group, classifier in gallery.classifiers.items():
+        cached = [(i, scene) for i, photo in enumerate(scenes) if (scene := photo[group]) is not None]
+        for (i, _), part in zip(cached, score_scenes(classifier, [s for _, s in cached]), strict=True):
+            scores[i][group] = part
     return [
-        _found(enrolled, scenes, enrolled.rulings.about(content_hash), whole, own)
-        for (content_hash, whole), scenes, own in zip(photos, known, scores, strict=True)
+        _recognise_scenes(gallery, photo_scenes, gallery.labels.about(content_hash), whole, photo_scores)
+        for (content_hash, whole), photo_scenes, photo_scores in zip(photos, scenes, scores, strict=True)
     ]
 
 
-def _score_scenes(judge: ConceptClassifier, scenes: Sequence["_Scene"]) -> list[np.ndarray]:
-    """Scores (R, C) of many photos' regions, computed together."""
-    filled = [s.features for s in scenes if len(s.features)]
-    together = judge.score(np.concatenate(filled)) if filled else np.zeros((0, len(judge.concepts)), np.float32)
-    ends = np.cumsum([len(s.regions) for s in scenes])
-    parts = np.split(together, ends[:-1]) if scenes else []
-    for part, scene in zip(parts, scenes, strict=True):
-        part[~scene.usable] = -np.inf
-    return parts
-
-
-def known_scenes(
-    extractor: CachedExtractor, content_hash: str, enrolled: Gallery
-) -> list[tuple[ConceptClassifier, "_Scene | None"]]:
-    """What the cache has of a photo for each judge; boxes in the photo's pixels."""
-    faces = extractor.cached_faces(content_hash) if enrolled.needs_faces else None
-    regions = extractor.cached_regions(content_hash) if enrolled.needs_regions else None
-    return _scenes(enrolled, faces, regions)
-
-
-def _scenes(
-    enrolled: Gallery, faces: Sequence[Face] | None, regions: RegionFeatures | None, scale: float = 1.0
-) -> list[tuple[ConceptClassifier, "_Scene | None"]]:
-    """What each judge sees of a photo; scale: pixels of the photo for one of the picture that the boxes are in."""
-    found: list[tuple[ConceptClassifier, _Scene | None]] = []
-    if enrolled.people:
-        found.append((enrolled.people, None if faces is None else _faces_scene(faces, enrolled.gate, scale)))
-    if enrolled.things:
-        found.append((enrolled.things, None if regions is None else _regions_scene(regions)))
-    if enrolled.bodies:
-        missing = faces is None or regions is None
-        found.append((enrolled.bodies, None if missing else _bodies_scene(regions, faces, enrolled.gate, scale)))
-    return found
-
-
-def _faces_scene(faces: Sequence[Face], gate: FaceQuality | None, scale: float = 1.0) -> _Scene:
-    """scale: pixels of the photo for one of the picture that the boxes are in."""
-    vectors = np.stack([f.embedding for f in faces]) if faces else np.zeros((0, 1), np.float32)
-    usable = np.array([gate is None or passes(f, gate, scale) for f in faces], bool)
-    same = overlaps(np.array([corners(f.box) for f in faces]).reshape(-1, 4)) > _SAME_THING
-    return _Scene([Region(f.box, "face") for f in faces], vectors, usable, same)
-
-
-def passes(face: Face, gate: FaceQuality, scale: float = 1.0) -> bool:
-    """Whether a face says enough about who it is."""
-    side = scale * min(face.box.x1 - face.box.x0, face.box.y1 - face.box.y0)
-    return side >= gate.min_side and face.sharpness >= gate.min_sharpness and face.turn <= gate.max_turn
-
-
-def flaws_of(face: Face, gate: FaceQuality) -> str:
-    """What `passes` finds wrong with a face whose box is in the photo's pixels; "" for nothing."""
-    side = min(face.box.x1 - face.box.x0, face.box.y1 - face.box.y0)
-    small = f"too small ({int(side)} pixels; {gate.min_side:g} are needed)"
-    checks = ((side < gate.min_side, small), (face.sharpness < gate.min_sharpness, "blurred"))
-    return " and ".join(text for bad, text in (*checks, (face.turn > gate.max_turn, "turned away")) if bad)
-
-
-def _regions_scene(found: RegionFeatures) -> _Scene:
-    same = overlaps(np.array([corners(r.box) for r in found.regions]).reshape(-1, 4)) > _SAME_THING
-    return _Scene(found.regions, found.features, np.ones(len(found.regions), bool), same)
-
-
-def _bodies_scene(found: RegionFeatures, faces: Sequence[Face], gate: FaceQuality | None, scale: float) -> _Scene:
-    seen = [f.box for f in faces if gate is None or passes(f, gate, scale)]
-    regions = [replace(r, source=SOURCE) for r in found.regions]
-    return replace(_regions_scene(found), regions=regions, usable=without_faces(found, seen))
-
-
-def _asked_for(matches: Sequence[Match], enrolled: Gallery) -> tuple[Match, ...]:
-    return tuple(sorted((m for m in matches if m.concept_id in enrolled.asked), key=lambda m: m.name.casefold()))
-
-
-def load_heads(store: ConceptStore, config: RecogniserConfig, wanted: Sequence[Concept]) -> dict[Concept, ConceptHead]:
-    """The heads of some concepts of one kind, and those of their rivals that have one, by name.
-
-    Raises:
-        ConceptError: one of the concepts has none for the recogniser in use.
-    """
-    ids, people = {c.id for c in wanted}, wanted[0].kind is Kind.PERSON
-    heads = {}
-    for concept in store.all():
-        if concept.id in ids:
-            heads[concept] = load_head(store, config, concept)
-        elif (concept.kind is Kind.PERSON) == people:
-            head = store.load_head(concept.id, head_id(config, concept.kind))
-            if head is not None:
-                heads[concept] = head
-    return heads
-
-
-def head_id(config: RecogniserConfig, kind: Kind) -> str:
-    """The id under which heads of a kind are stored: that of the face pack or of the encoder."""
-    return config.head_id(kind)
-
-
-def load_head(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> ConceptHead:
-    """A concept's head for the recogniser in use.
-
-    Raises:
-        ConceptError: it has none.
-    """
-    head = store.load_head(concept.id, head_id(config, concept.kind))
-    if head is None:
-        raise ConceptError(
-            f"{concept.name!r} was enrolled with another recogniser than {config.name}",
-            hint="Run myvlm add-concept again with the same photos and the VLM you want to use.",
-        )
-    return head
-
-
-def can_recognise(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> bool:
-    """Whether a concept can be looked for in photos: all that have references can, one that was imported only with a
-    head of its kind for this recogniser.
-    """
-    return bool(concept.references) or store.has_head(concept.id, config.head_id(concept.kind))
-
-
-def check_recognisable(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> None:
-    """Make sure that a concept can be looked for in photos.
-
-    Raises:
-        ConceptError: it was imported without a head for this recogniser.
-    """
-    if not can_recognise(store, config, concept):
-        raise ConceptError(
-            f"{concept.name!r} cannot be recognised: it was imported without a head for {config.name}",
-            hint="Give it photos with myvlm add-concept, or import its head.",
-        )
-
-
-def score_scene(judge: ConceptClassifier, scene: _Scene) -> np.ndarray:
-    """Scores (R, C) of a photo's regions; -inf where a face is not good enough."""
-    scores = judge.score(scene.features) if len(scene.features) else np.zeros((0, len(judge.concepts)), np.float32)
-    scores[~scene.usable] = -np.inf
-    return scores
-
-
-def _judged(
-    judge: ConceptClassifier,
-    scene: _Scene,
-    said: Sequence[Decision],
+def _recognise_scenes(
+    gallery: Gallery,
+    scenes: Mapping[HeadGroup, Scene | None],
+    decisions: Sequence[Decision],
     whole: Box | None,
-    alone: ConceptClassifier | None = None,
-    scores: np.ndarray | None = None,
+    scores: Mapping[HeadGroup, np.ndarray] | None = None,
 ) -> Recognition | None:
-    """Who is, and who may be, in the regions of a photo; None when `whole` is needed and not known. Who is displaced is
-    found out where no scores are given.
+    """Join the results of all classifiers for one photo; None when a scene or a box that is needed is missing.
+
+    scores: by group, where they are known; displaced concepts are then not looked for.
     """
-    known = scores is not None
-    scores = score_scene(judge, scene) if scores is None else scores
+    matches: list[Match] = []
+    suggestions: list[Match] = []
+    displaced: list[DisplacedConcept] = []
+    for group, scene in scenes.items():
+        if scene is None:
+            return None
+        known = None if scores is None else scores.get(group)
+        result = _recognise_scene(gallery, group, scene, decisions, whole, known)
+        if result is None:
+            return None
+        if group is HeadGroup.BODIES:
+            seen = (*matches, *suggestions)
+            result = Recognition(drop_faced(result.matches, seen), drop_faced(result.suggestions, seen))
+        matches += result.matches
+        suggestions += result.suggestions
+        displaced += result.displaced
+    return Recognition(_requested(matches, gallery), _requested(suggestions, gallery), tuple(displaced))
+
+
+def _recognise_scene(
+    gallery: Gallery,
+    group: HeadGroup,
+    scene: Scene,
+    decisions: Sequence[Decision],
+    whole: Box | None,
+    known: np.ndarray | None,
+) -> Recognition | None:
+    """Place the concepts of one classifier in a photo; None when `whole` is needed and not known."""
+    classifier, unrivalled = gallery.classifiers[group], gallery.unrivalled.get(group)
+    scores = score_scene(classifier, scene) if known is None else known
     boxes = [r.box for r in scene.regions]
-    scored = Scored([c.id for c in judge.concepts], scores, judge.names, boxes, scene.same)
-    placed = place(scored, said, whole)
+    scored = Scored([c.id for c in classifier.concepts], scores, classifier.name_thresholds, boxes, scene.same)
+    placed = place(scored, decisions, whole)
     if placed is None:
         return None
-    maybes = place_maybes(replace(scored, thresholds=judge.maybes), said, placed)
+    suggested = place_suggestions(replace(scored, thresholds=classifier.suggestion_thresholds), decisions, placed)
     displaced: tuple[DisplacedConcept, ...] = ()
-    if alone is not None and not known and len(scene.features):
-        displaced = find_displaced(judge, alone, scored, scene.features, said, placed)
-    return Recognition(*(tuple(_match(judge, scene.regions, p) for p in own) for own in (placed, maybes)), displaced)
+    if unrivalled is not None and known is None and len(scene.features):
+        displaced = find_displaced(classifier, unrivalled, scored, scene.features, decisions, placed)
+    return Recognition(
+        tuple(_match(classifier, scene.regions, p) for p in placed),
+        tuple(_match(classifier, scene.regions, p) for p in suggested),
+        displaced,
+    )
 
 
-def _match(judge: ConceptClassifier, regions: Sequence[Region], placed: Placement) -> Match:
-    c, threshold = judge.concepts[placed.concept], float(judge.names[placed.concept])
-    source = "photo" if placed.region is None else regions[placed.region].source
-    score = placed.score if np.isfinite(placed.score) else 0.0  # of a confirmed face that is not good enough
-    return Match(c.id, c.name, c.kind, c.version, score, threshold, placed.box, source, judge.scale)
+def _match(classifier: ConceptClassifier, regions: Sequence[Region], placed: Placement) -> Match:
+    concept, threshold = classifier.concepts[placed.concept], float(classifier.name_thresholds[placed.concept])
+    return Match(
+        concept.id,
+        concept.name,
+        concept.kind,
+        concept.version,
+        placed.score if np.isfinite(placed.score) else 0.0,  # 0 for a confirmed face that is not good enough
+        threshold,
+        placed.box,
+        "photo" if placed.region is None else regions[placed.region].source,
+        classifier.scale,
+    )
 
 
-def _in_picture(photo: Photo, enrolled: Gallery) -> list[Decision]:
-    """What was decided about a photo, with boxes in the picture's pixels."""
-    said = enrolled.rulings.about(photo.facts.content_hash)
-    return [replace(d, box=photo.in_image(d.box)) if d.box else d for d in said]
+def _requested(matches: Sequence[Match], gallery: Gallery) -> tuple[Match, ...]:
+    """Return the matches of requested concepts, by name."""
+    requested = (m for m in matches if m.concept_id in gallery.requested)
+    return tuple(sorted(requested, key=lambda m: m.name.casefold()))
 
 
-def _whole(photo: Photo) -> Box:
-    return Box(0.0, 0.0, float(photo.image.width), float(photo.image.height))
+def _decisions_in_image(photo: Photo, gallery: Gallery) -> list[Decision]:
+    """Return what the user decided about a photo, with boxes in pixels of the decoded picture."""
+    decisions = gallery.labels.about(photo.facts.content_hash)
+    return [replace(d, box=photo.in_image(d.box)) if d.box else d for d in decisions]
+
+
+def _in_photo(photo: Photo, recognition: Recognition) -> Recognition:
+    """Return a recognition with boxes in pixels of the photo instead of the decoded picture."""
+    return Recognition(
+        tuple(replace(m, box=photo.in_photo(m.box)) for m in recognition.matches),
+        tuple(replace(m, box=photo.in_photo(m.box)) for m in recognition.suggestions),
+        tuple(replace(d, box=photo.in_photo(d.box)) for d in recognition.displaced),
+    )

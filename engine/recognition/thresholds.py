@@ -42,7 +42,7 @@ _MAYBE = 15.0
 """A maybe may be wrong so many times as often as a name."""
 
 
-OBJECTS = ThresholdPrior(level=2.6, sway=0.25, floor=0.85)
+OBJECTS = ThresholdPrior(level=2.6, max_shift=0.25, floor_ratio=0.85)
 """Of the storybook's regions, as its recogniser's config has it (with that of faces). Chosen on 15 storybook libraries
 (seeds 1001 to 1004, 1109 to 1117, 1119, 1120; engine/benchmarks/library_cases.py): 0.7 false names in 1,000 photos, at
 most 1 in 14 of them. It is the floor that decides: levels from 2.0 to 2.6 give the same to 0.002 of recall.
@@ -71,12 +71,14 @@ class Tail:
 
 @dataclass(frozen=True)
 class Calibration:
-    """names, maybes: (C,) thresholds of log-odds; separable: (C,) bool, whether most left-out references of a concept
-    are above its name threshold; expected: false names per 1,000 photos that the tail predicts; photos: how many.
+    """Thresholds of a group of concepts, and what the library's tail predicts for them.
+
+    name_thresholds, suggestion_thresholds: (C,) log-odds. separable: (C,) bool, whether enough left-out references of a
+    concept reach its name threshold. expected: false names in 1,000 photos. photos: how many it was made on.
     """
 
-    names: np.ndarray
-    maybes: np.ndarray
+    name_thresholds: np.ndarray
+    suggestion_thresholds: np.ndarray
     separable: np.ndarray
     expected: float
     photos: int
@@ -85,7 +87,7 @@ class Calibration:
     def at(self, names: np.ndarray, held_out: Sequence[np.ndarray]) -> "Calibration":
         """What is to be expected of other name thresholds."""
         expected = 1000 * self.tail.above(names) / max(1, self.photos)
-        return replace(self, names=names, separable=_separable(held_out, names), expected=expected)
+        return replace(self, name_thresholds=names, separable=_separable(held_out, names), expected=expected)
 
 
 def best_in_photos(scores: np.ndarray, photos: np.ndarray, names: np.ndarray | None = None) -> np.ndarray:
@@ -105,28 +107,28 @@ def best_in_photos(scores: np.ndarray, photos: np.ndarray, names: np.ndarray | N
 def calibrate(
     best: np.ndarray,
     held_out: Sequence[np.ndarray],
-    usual: ThresholdPrior = OBJECTS,
+    prior: ThresholdPrior = OBJECTS,
     *,
     per_1000: float = 1.0,
     stricter: float = 1.0,
 ) -> Calibration:
     """Thresholds for at most `per_1000` false names in 1,000 photos, over all these concepts together.
 
-    stricter: how many times as rare as the rate that `usual` was chosen for false names are to be, those of all kinds
+    stricter: how many times as rare as the rate that `prior` was chosen for false names are to be, those of all kinds
     together; thresholds go up (or down) by as much as makes an exponential tail so much rarer.
 
     best: (P, C), see `best_in_photos`; held_out: for each concept the log-odds of its left-out references.
-    `usual`: what labelled libraries taught, which the library at hand may correct by `usual.sway`: two expected
+    `prior`: what labelled libraries taught, which the library at hand may correct by `prior.max_shift`: two expected
     false names cannot be counted in 2,000 photos, only extrapolated to. No threshold is under its concept's floor.
     """
-    tail = fit_tail(best, _cuts(held_out, usual.floor))
-    floors = _floors(held_out, usual)
+    tail = fit_tail(best, _cuts(held_out, prior.floor_ratio))
+    floors = _floors(held_out, prior)
     allowed = per_1000 * len(best) / 1000
     wanted = tail.level(floors, CAUTION * allowed)
-    names = np.maximum(floors, min(usual.level + usual.sway, max(usual.level - usual.sway, wanted)))
+    names = np.maximum(floors, min(prior.level + prior.max_shift, max(prior.level - prior.max_shift, wanted)))
     names = names + max(_NARROWEST, min(_WIDEST_SHIFT, tail.spread)) * np.log(stricter)
     nowhere = np.full(len(floors), -np.inf)
-    maybes = np.minimum(names - _LEAST_GAP, min(tail.level(nowhere, _MAYBE * allowed), usual.level - usual.sway))
+    maybes = np.minimum(names - _LEAST_GAP, min(tail.level(nowhere, _MAYBE * allowed), prior.level - prior.max_shift))
     found = Calibration(names, maybes, np.ones(len(names), bool), 0.0, len(best), tail)
     return found.at(names, held_out)
 
@@ -147,17 +149,17 @@ def learn_from_decisions(names: np.ndarray, maybes: np.ndarray, decided: Sequenc
 
 
 def prior_thresholds(
-    held_out: Sequence[np.ndarray], usual: ThresholdPrior = OBJECTS
+    held_out: Sequence[np.ndarray], prior: ThresholdPrior = OBJECTS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """names, maybes, separable as a `Calibration` has them, where there is no library: a little stricter than usual."""
-    names = np.maximum(_floors(held_out, usual), usual.level + usual.sway)
-    return names, np.minimum(names - _LEAST_GAP, usual.level - usual.sway), _separable(held_out, names)
+    """names, maybes, separable as a `Calibration` has them, where there is no library: a little stricter than prior."""
+    names = np.maximum(_floors(held_out, prior), prior.level + prior.max_shift)
+    return names, np.minimum(names - _LEAST_GAP, prior.level - prior.max_shift), _separable(held_out, names)
 
 
-def _floors(held_out: Sequence[np.ndarray], usual: ThresholdPrior) -> np.ndarray:
+def _floors(held_out: Sequence[np.ndarray], prior: ThresholdPrior) -> np.ndarray:
     """Under which no concept is named: by its left-out references; strict for one that has none."""
-    strict = usual.level + usual.sway
-    return np.array([usual.floor * float(np.median(h)) if len(h) else strict for h in held_out])
+    strict = prior.level + prior.max_shift
+    return np.array([prior.floor_ratio * float(np.median(h)) if len(h) else strict for h in held_out])
 
 
 def _separable(held_out: Sequence[np.ndarray], names: np.ndarray) -> np.ndarray:

@@ -21,14 +21,17 @@ _FACES_FOUND = 3
 
 @dataclass(frozen=True)
 class ThresholdPrior:
-    """What labelled libraries taught about one kind of feature. level: log-odds from which a name is safe in most
-    libraries; sway: how far one library may move it; floor: share of the median left-out reference's log-odds under
-    which nothing is named (genuine photos hardly go there, so that it costs little).
+    """What labelled libraries taught about one kind of feature (docs/recognition.md, Thresholds).
+
+    level: log-odds from which a name is safe in most libraries.
+    max_shift: how far one library may move it, in log-odds.
+    floor_ratio: share of the median left-out reference's log-odds below which nothing is named; genuine photos hardly
+        score so low, so that it costs little recall.
     """
 
     level: float
-    sway: float
-    floor: float
+    max_shift: float
+    floor_ratio: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class RecogniserConfig:
     threshold: probability from which the paper's linear heads accept a region, 0..1.
     augmentations: altered crops of each reference region that a head is trained on, besides the crop itself.
     bank: a file of negative features, or None.
-    open_set: where thresholds usually are, measured on labelled libraries, for "faces" and "regions".
+    open_set: the prior of the thresholds, measured on labelled libraries, for "faces" and "regions".
     alike: cosine similarity of the means of two concepts' reference photos from which they are the same individual, for
         "faces" and "regions"; a missing entry was not measured.
     drawn_only: whether it was trained on drawings, and recognises little in real photos.
@@ -138,7 +141,7 @@ class RecogniserConfig:
         return f"regions:{self.id}"
 
     def threshold_prior(self, kind: Kind) -> ThresholdPrior:
-        """Return where the thresholds usually are for a kind of concept."""
+        """Return the prior of the thresholds for a kind of concept."""
         return self.open_set["faces" if kind is Kind.PERSON else "regions"]
 
     def duplicate_threshold(self, kind: Kind) -> float | None:
@@ -192,7 +195,7 @@ def _parse(text: str) -> RecogniserConfig:
     faces["files"] = tuple(faces.get("files", ()))
     faces["bank"] = Path(_place(faces["bank"])) if faces["bank"] else None
     facts["faces"] = FaceSource(**faces)
-    facts["open_set"] = {k: ThresholdPrior(**v) for k, v in facts["open_set"].items()}
+    facts["open_set"] = {k: ThresholdPrior(v["level"], v["sway"], v["floor"]) for k, v in facts["open_set"].items()}
     facts["encoder"] = _place(facts["encoder"])
     facts["detector"] = _place(facts["detector"]) if facts["detector"] else None
     facts["bank"] = Path(_place(facts["bank"])) if facts["bank"] else None

@@ -1,11 +1,12 @@
 """Load the shipped banks of negative features: features of other objects and of other people's faces."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from engine.core.files import sha256_of
 from engine.core.tensors import load_tensors
 from engine.vision.config import RecogniserConfig
 
@@ -15,6 +16,11 @@ class FeatureBank:
     """Negative features, (N, D) float32 of unit length."""
 
     features: np.ndarray
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of the features, 12 hex digits; it is part of stored digests."""
+        return sha256_of(self.features.tobytes())[:12]
 
 
 def load_bank(config: RecogniserConfig) -> FeatureBank:

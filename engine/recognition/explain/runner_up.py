@@ -1,4 +1,4 @@
-"""What is told of a match beside its score: the region that it is about, and whom else that region is like."""
+"""Find the region that a match is about, and the other concept that is most likely there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,22 +19,24 @@ class RunnerUp:
     score: float
 
 
-def find_runner_up(judge: ConceptClassifier, column: int, scores: np.ndarray) -> RunnerUp | None:
-    """Who is most likely in a region beside the concept of a column, by the region's scores (C,), among those whose
-    scores are on the same scale: an imported head has one of its own.
+def find_runner_up(classifier: ConceptClassifier, column: int, scores: np.ndarray) -> RunnerUp | None:
+    """Find the concept with the highest score in a region, besides that of a column, by the region's scores (C,).
+
+    Only concepts with scores on the same scale are compared: an imported head has a scale of its own.
     """
-    own, everyone = open_set_size(judge), len(judge.concepts)
-    alike = range(own) if column < own else range(own, everyone)
-    others = [c for c in alike if c != column]
+    open_set, total = open_set_size(classifier), len(classifier.concepts)
+    same_scale = range(open_set) if column < open_set else range(open_set, total)
+    others = [c for c in same_scale if c != column]
     if not others:
         return None
     best = max(others, key=lambda c: float(scores[c]))
-    return RunnerUp(judge.concepts[best].name, float(scores[best]))
+    return RunnerUp(classifier.concepts[best].name, float(scores[best]))
 
 
 def row_of(match: Match, boxes: Sequence[Box], scores: np.ndarray) -> int | None:
-    """The region that a match is about, by boxes and the concept's scores (R,); None where the user confirmed one in
-    which nothing was found.
+    """Return the region that a match is about, by the regions' boxes and the concept's scores (R,).
+
+    None where the user confirmed a box in which nothing was detected.
     """
     same = [r for r, b in enumerate(boxes) if b == match.box]
     if same:
