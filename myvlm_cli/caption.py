@@ -142,8 +142,10 @@ def _tell_same_pairs(session: "Session", chosen: "RequestedConcepts") -> None:
     This is not a warning, and --quiet silences it: the user may have enrolled twins.
     """
     from engine.concepts.similarity import find_same_pairs, same_words
+    from engine.recognition.enrolled import read_enrolled
 
-    for a, b in find_same_pairs(session.store, session.recogniser_config):
+    enrolled = read_enrolled(session.store, session.recogniser_config, session.recognition)
+    for a, b in find_same_pairs(enrolled):
         if a in chosen.asked or b in chosen.asked:
             out.say(same_words(a, b))
 

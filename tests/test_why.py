@@ -66,7 +66,7 @@ def test_it_is_what_recognition_decided(session, tmp_path, heads):
         maybes = {m.name: m for m in look_up(session.extractor, photo.facts.content_hash, enrolled).suggestions}
         for concept in concepts:
             found = explain_recognition(
-                session.store, session.extractor, session.recognition, photo, concept, enrolled=enrolled
+                session.store, session.extractor, session.recognition, photo, concept, gallery=enrolled
             )
             assert found == explain_recognition(
                 session.store, session.extractor, session.recognition, photo.facts.content_hash, concept

@@ -23,6 +23,7 @@ import numpy as np
 
 from engine.core.boxes import iou
 from engine.core.types import Concept, Kind, Reference
+from engine.recognition.enrolled import EnrolledHeads
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
 from engine.vision.config import RecogniserConfig
@@ -103,15 +104,22 @@ def find_same(store: ConceptStore, config: RecogniserConfig, concept: Concept) -
     return tuple(sorted(found, key=lambda s: (-s.likeness, s.concept.name)))
 
 
-def find_same_pairs(store: ConceptStore, config: RecogniserConfig) -> tuple[tuple[Concept, Concept], ...]:
+def find_same_pairs(enrolled: EnrolledHeads) -> tuple[tuple[Concept, Concept], ...]:
     """Return the pairs of enrolled concepts that seem to be the same individual, by name: neither may be named."""
-    known = [(c, v) for c in store.all() if (v := _plain_views_of(store, config, c)) is not None]
+    config = enrolled.config
+    known = [(c, plain_views(h, config.augmentations)) for c in enrolled.concepts if (h := _with_views(enrolled, c))]
     return tuple(
         (a, b)
         for (a, mine), (b, theirs) in combinations(known, 2)
         if (a.kind is Kind.PERSON) == (b.kind is Kind.PERSON)
         and _same_likeness(config, a.kind, mine, theirs) is not None
     )
+
+
+def _with_views(enrolled: EnrolledHeads, concept: Concept) -> ConceptHead | None:
+    """The concept's head, if it has one with views."""
+    head = enrolled.heads.get(concept.id)
+    return head if head is not None and len(head.views) else None
 
 
 def same_words(concept: Concept, other: Concept) -> str:
