@@ -106,7 +106,7 @@ def describe_reports(reports: "Sequence[CalibrationReport]", folder: "Path | Non
 
 
 def _describe_kind(report: "CalibrationReport") -> Document:
-    from engine.recognition.calibrate import interval
+    from engine.recognition.thresholds import interval
 
     return {
         "kind": report.kind,

@@ -133,7 +133,7 @@ def calibrate_library(
 
 def tell_reports(reports: "Sequence[CalibrationReport]") -> None:
     """Print the target, the expected number of wrong names, and which concepts look like others."""
-    from engine.recognition.calibrate import interval
+    from engine.recognition.thresholds import interval
 
     if not reports:
         return

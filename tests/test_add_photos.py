@@ -15,6 +15,7 @@ from engine.core.errors import NoUsablePhotoError, UsageError
 from engine.core.types import Kind
 from engine.photos.decode import load_photo
 from engine.recognition.displaced import displaced_words
+from engine.recognition.enrolled import read_enrolled
 from engine.recognition.gallery import load_gallery
 from engine.recognition.recognise import recognise_all
 from engine.session import Session, SessionOptions
@@ -197,7 +198,8 @@ def test_a_second_name_is_told_and_whom_it_silences(session, tmp_path, name, who
     done = enrol(session, "Max", draw(tmp_path / "max", who, 3))
     assert [s.concept.name for s in done.same_as] == [name]
     assert any(f"myvlm concepts merge {name} Max" in w for w in done.warnings)
-    assert [{a.name, b.name} for a, b in find_same_pairs(session.store, session.recogniser_config)] == [{name, "Max"}]
+    known = read_enrolled(session.store, session.recogniser_config, session.recognition)
+    assert [{a.name, b.name} for a, b in find_same_pairs(known)] == [{name, "Max"}]
     photos = [load_photo(p.path) for p in draw_album(tmp_path / "album").values()]
     found = recognise_all(
         session.extractor,

@@ -227,7 +227,7 @@ def test_review_asks_about_bodies_that_may_be_somebody(plain, allowing, tmp_path
     known = read_enrolled(allowing.store, allowing.recogniser_config, allowing.recognition)
     heads = known.group(HeadGroup.BODIES)
     scorer = fit(make_reference_set(allowing.recogniser_config, heads, ()))
-    tensors = {**scorer.tensors(), "strangers": scorer.gallery.strangers[:0]}
+    tensors = {**scorer.tensors(), "strangers": scorer.gallery.cohort[:0]}
     never = {c.id: Thresholds(99.0, 0.0 if c.name == "Anna" else 99.0, True) for c in heads}
     keys = (
         model_of(allowing.recogniser_config, allowing.recognition, heads),

@@ -76,7 +76,7 @@ def test_only_angles_matter() -> None:
     gallery, centres = _gallery()
     turn = np.linalg.qr(np.random.default_rng(3).normal(size=(WIDTH, WIDTH)))[0].astype(np.float32)
     own = tuple(replace(t, views=t.views @ turn) for t in gallery.concepts)
-    turned = ReferenceSet(own, gallery.strangers @ turn)
+    turned = ReferenceSet(own, gallery.cohort @ turn)
     np.testing.assert_allclose(fit(turned).scores(centres @ turn), fit(gallery).scores(centres), atol=1e-3)
 
 
@@ -124,7 +124,7 @@ def test_no_strangers_and_one_concept() -> None:
 
 def test_evidence_has_its_columns() -> None:
     gallery, centres = _gallery()
-    found = compute_pair_features(centres, gallery.concepts, gallery.strangers)
+    found = compute_pair_features(centres, gallery.concepts, gallery.cohort)
     assert found.shape == (5, 5, len(PAIR_FEATURES))
     assert (np.abs(found) <= 1.001).all()
 

@@ -66,7 +66,7 @@ def test_it_is_what_recognition_decided(session, tmp_path, heads):
         maybes = {m.name: m for m in look_up(session.extractor, photo.facts.content_hash, enrolled).suggestions}
         for concept in concepts:
             found = explain_recognition(
-                session.store, session.extractor, session.recognition, photo, concept, enrolled=enrolled
+                session.store, session.extractor, session.recognition, photo, concept, gallery=enrolled
             )
             assert found == explain_recognition(
                 session.store, session.extractor, session.recognition, photo.facts.content_hash, concept
@@ -78,7 +78,7 @@ def test_it_is_what_recognition_decided(session, tmp_path, heads):
             if match is None:
                 assert found.score is None or found.cause is not Cause.LOW_SCORE or found.score < found.name_threshold
                 continue
-            assert (found.score, found.name, found.source) == (match.score, match.threshold, match.source)
+            assert (found.score, found.name_threshold, found.source) == (match.score, match.threshold, match.source)
             assert found.box.rounded() == match.box.rounded()
     assert {RecognitionOutcome.NAMED, RecognitionOutcome.UNKNOWN} <= outcomes
 
@@ -86,7 +86,7 @@ def test_it_is_what_recognition_decided(session, tmp_path, heads):
 def test_a_named_face_with_all_that_speaks_for_it(session, album):
     found = look(session, "anna", album / "both.jpg")
     assert (found.outcome, found.cause, found.source) == (RecognitionOutcome.NAMED, Cause.SURE, "face")
-    assert found.score >= found.name > found.suggestion_threshold
+    assert found.score >= found.name_threshold > found.suggestion_threshold
     assert sum(e.contribution for e in found.pair_features) + found.bias == pytest.approx(found.score, abs=1e-3)
     assert (found.threshold_source.origin, found.threshold_source.folder, found.rejection) == ("usual", None, None)
     assert found.runner_up is None  # no other person is enrolled
@@ -221,7 +221,7 @@ def test_another_is_surer_there(session, album, tmp_path, heads):
     after = look(session, "rex", album / "rex.jpg")
     assert (after.outcome, after.cause, after.box) == (RecognitionOutcome.UNKNOWN, Cause.OTHER_SURER, before.box)
     assert reason_in_words(after).startswith("Mug fits better there")
-    assert after.score >= min(after.name, after.maybe or after.name)
+    assert after.score >= min(after.name_threshold, after.suggestion_threshold or after.name_threshold)
 
 
 def test_decided(session, album):

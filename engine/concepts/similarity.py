@@ -106,16 +106,20 @@ def find_same(store: ConceptStore, config: RecogniserConfig, concept: Concept) -
 
 def find_same_pairs(enrolled: EnrolledHeads) -> tuple[tuple[Concept, Concept], ...]:
     """Return the pairs of enrolled concepts that seem to be the same individual, by name: neither may be named."""
-    config, heads = enrolled.config, enrolled.heads
-    known = [
-        (c, plain_views(heads[c.id], config.augmentations)) for c in enrolled.recognisable if len(heads[c.id].views)
-    ]
+    config = enrolled.config
+    known = [(c, plain_views(h, config.augmentations)) for c in enrolled.concepts if (h := _with_views(enrolled, c))]
     return tuple(
         (a, b)
         for (a, mine), (b, theirs) in combinations(known, 2)
         if (a.kind is Kind.PERSON) == (b.kind is Kind.PERSON)
         and _same_likeness(config, a.kind, mine, theirs) is not None
     )
+
+
+def _with_views(enrolled: EnrolledHeads, concept: Concept) -> ConceptHead | None:
+    """The concept's head, if it has one with views."""
+    head = enrolled.heads.get(concept.id)
+    return head if head is not None and len(head.views) else None
 
 
 def same_words(concept: Concept, other: Concept) -> str:

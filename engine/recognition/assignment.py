@@ -1,4 +1,4 @@
-"""From scores to matches: which concept is in which region. Plain numpy, no model."""
+"""Assign concepts to regions by their scores. Plain numpy, no model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def face_scores(faces: np.ndarray, templates: list[np.ndarray], rejected: list[n
 
 
 def assign(scores: np.ndarray, thresholds: np.ndarray, same: np.ndarray | None = None) -> list[Assignment]:
-    """One-to-one, best margin first: a region shows one concept, a concept is in one region.
+    """Assign concepts to regions one-to-one, best margin first.
 
     scores: (R, C); thresholds: (C,). Pairs below their threshold stay unknown. `same`, (R, R) bool, says
     which regions overlap so much that they show the same thing.
@@ -41,7 +41,7 @@ def assign(scores: np.ndarray, thresholds: np.ndarray, same: np.ndarray | None =
         return []  # most photos of a library
     same = np.eye(len(scores), dtype=bool) if same is None else same
     margins = np.nan_to_num(scores - thresholds[None], nan=-np.inf, posinf=-np.inf)
-    found: list[Assignment] = []
+    assigned: list[Assignment] = []
     taken_rows: set[int] = set()
     taken_columns: set[int] = set()
     order = np.argsort(-margins, axis=None, kind="stable")
@@ -52,21 +52,21 @@ def assign(scores: np.ndarray, thresholds: np.ndarray, same: np.ndarray | None =
         if row not in taken_rows and column not in taken_columns:
             taken_rows.update(np.flatnonzero(same[row]).tolist())
             taken_columns.add(column)
-            found.append(Assignment(row, column, float(scores[row, column])))
-    return found
+            assigned.append(Assignment(row, column, float(scores[row, column])))
+    return assigned
 
 
 def choose_views(features: list[np.ndarray], sizes: list[np.ndarray], known: Sequence[np.ndarray] = ()) -> list[int]:
-    """Which region of each reference photo shows the concept that all of them share.
+    """Return which region of each reference photo shows the concept that all of them share.
 
     features[p]: (R_p, D) unit vectors; sizes[p]: (R_p,) areas as a share of the photo. A region is
     likely when something similar is in the other photos; among equals the larger one is. With one
     photo the largest region is taken. known[k]: (V_k, D), views of the concept in earlier photos.
     """
     chosen = []
-    for p, own in enumerate(features):
-        others = [own @ other.T for q, other in enumerate(features) if q != p]
-        others += [own @ views.T for views in known]
-        agreement = np.mean([o.max(axis=1) for o in others], axis=0) if others else np.zeros(len(own))
+    for p, regions in enumerate(features):
+        others = [regions @ other.T for q, other in enumerate(features) if q != p]
+        others += [regions @ views.T for views in known]
+        agreement = np.mean([o.max(axis=1) for o in others], axis=0) if others else np.zeros(len(regions))
         chosen.append(int(np.argmax(agreement + 0.1 * np.sqrt(sizes[p]))))
     return chosen

@@ -1,6 +1,6 @@
-"""Naming people by their bodies where no face shows, for those who ask for it (`--allow-body`): clothes change.
+"""Find the regions that may be named as a person's body where no face shows (docs/recognition.md, Bodies).
 
-Bodies are judged beside faces and things, by regions of the detector, in a gallery that things are rivals in.
+Clothes change, so this is done only with `--allow-body`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,15 @@ from engine.core.types import Kind, Match
 from engine.vision.regions import RegionFeatures
 
 SOURCE = "body"
-"""Where such a match is from, and the kind of such heads."""
+"""The source of matches by body, and the stored kind of body heads."""
 _TALLER = 1.5
-"""How many times as tall as its face a body is at least: other boxes around a face are of the head."""
+"""A body is at least this many times as tall as its face; lower boxes around a face show the head."""
 _SAME_THING = 0.5
 """Regions that overlap more (IoU) cannot show two concepts."""
 
 
 def body_around(found: RegionFeatures, face: Box) -> int | None:
-    """Which region is the body of a face: the smallest person-sized one that the detector has around it, or None."""
+    """Return the region that is a face's body: the smallest person-sized detection around it, or None."""
     tall = _TALLER * (face.y1 - face.y0)
     fits = [
         (r.box.area, i)
@@ -32,16 +32,15 @@ def body_around(found: RegionFeatures, face: Box) -> int | None:
 
 
 def without_faces(found: RegionFeatures, faces: Sequence[Box]) -> np.ndarray:
-    """Which regions may be named as a body, (R,) bool: in these none of the faces that are good enough is seen, for
-    these say themselves whose they are.
-    """
+    """Return which regions may be named as a body, (R,) bool: persons in which no usable face is seen."""
     free = [_may_be_body(r.source, r.word) and not any(holds(r.box, f) for f in faces) for r in found.regions]
     return np.array(free, bool)
 
 
 def drop_faced(bodies: Iterable[Match], seen: Sequence[Match]) -> tuple[Match, ...]:
-    """The matches of people's bodies without those of whom something was seen elsewhere in the photo (`seen`: a face,
-    or perhaps one), and without those where something else is.
+    """Return the matches of bodies whose person is not among the matches and suggestions `seen` in the photo.
+
+    Matches of pets and things, and bodies that overlap another match, are left out, too.
     """
     there = {m.concept_id for m in seen}
     return tuple(
@@ -54,7 +53,7 @@ def drop_faced(bodies: Iterable[Match], seen: Sequence[Match]) -> tuple[Match, .
 
 
 def holds(region: Box, face: Box) -> bool:
-    """Whether the middle of a face is in a region."""
+    """Return whether the middle of a face is in a region."""
     x, y = (face.x0 + face.x1) / 2, (face.y0 + face.y1) / 2
     return region.x0 <= x <= region.x1 and region.y0 <= y <= region.y1
 

@@ -279,7 +279,7 @@ def _library_cohort(config: RecogniserConfig, heads: Mapping[Concept, ConceptHea
 def _known_to_show(
     store: ConceptStore, concepts: Sequence[Concept], contents: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the photos that certainly show a concept: its references, and what the user confirmed."""
+    """Return rows and columns of the photos that certainly show a concept: its references and confirmed photos."""
     rows, columns = [], []
     at = {content: i for i, content in enumerate(contents)}
     for column, concept in enumerate(concepts):
@@ -290,21 +290,3 @@ def _known_to_show(
             rows.append(at[content])
             columns.append(column)
     return np.array(rows, int), np.array(columns, int)
-
-
-def interval(expected: float, photos: int) -> tuple[float, float]:
-    """How many false names in 1,000 photos 95 % of libraries of so many photos have, by what is expected (Poisson)."""
-    counted = expected * photos / 1000
-    low, high = (1000 * _poisson_quantile(q, counted) / photos for q in (0.025, 0.975))
-    return low, high
-
-
-def _poisson_quantile(share: float, mean: float) -> int:
-    """The least count that a Poisson variable with this mean stays within with this probability."""
-    count, chance = 0, math.exp(-mean)
-    total = chance
-    while total < share and count < 10 * mean + 100:
-        count += 1
-        chance *= mean / count
-        total += chance
-    return count

@@ -1,4 +1,4 @@
-"""Who judges regions: scores and thresholds of all enrolled concepts that one kind of feature tells apart."""
+"""Classifiers of regions: scores and thresholds of all enrolled concepts of one group of heads."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,7 +76,7 @@ def open_set_size(classifier: ConceptClassifier) -> int:
 
 
 def paper_classifier(heads: Mapping[Concept, ConceptHead]) -> ConceptClassifier:
-    """The paper's heads with their own thresholds; they know no maybe."""
+    """Return the paper's heads with their own thresholds; they give no suggestions."""
     rows = list(heads.values())
     faces = [h for h in rows if isinstance(h, FaceHead)]
     names = np.array([h.threshold for h in rows])
@@ -114,14 +114,14 @@ def open_set_classifier(
 def calibrated_classifier(
     config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], found: StoredCalibration | None
 ) -> ConceptClassifier:
-    """The open-set judge of concepts with views, with a calibration's thresholds or without one."""
+    """Return the open-set classifier of concepts with views, with the thresholds of a calibration or of the prior."""
     concepts = tuple(heads)
     strangers = found.tensors["strangers"].astype(np.float32) if found else np.zeros((0, 1), np.float32)
     gallery = make_reference_set(config, heads, strangers)
     scorer = fit(gallery) if found is None else restore(gallery, found.tensors)
     known = dict(found.thresholds) if found else {}
     if any(c.id not in known for c in concepts):  # enrolled since, or nothing was calibrated
-        known = _usual(config, heads, scorer) | known
+        known = _prior_thresholds(config, heads, scorer) | known
     own = [known[c.id] for c in concepts]
     names, maybes = (np.array([getattr(t, k) for t in own]) for k in ("name", "maybe"))
     separable = np.array([t.separable for t in own], bool)
@@ -130,8 +130,10 @@ def calibrated_classifier(
     return ConceptClassifier(concepts, scorer.scores, names, maybes, separable, what, found, scorer)
 
 
-def _usual(config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], scorer: Scorer) -> dict[str, Thresholds]:
-    """By concept id, where thresholds are in most libraries."""
+def _prior_thresholds(
+    config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], scorer: Scorer
+) -> dict[str, Thresholds]:
+    """Return the thresholds without a calibration, by concept id."""
     found = prior_thresholds(scorer.held_out(), config.threshold_prior(features_kind(heads)))
     names = learn_from_decisions(*found[:2], decided_scores(scorer, heads))
     own = zip(heads, names, *found[1:], strict=True)
@@ -141,8 +143,9 @@ def _usual(config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], score
 def make_reference_set(
     config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], strangers: np.ndarray | Sequence
 ) -> ReferenceSet:
-    """The enrolled as templates, and who is none of them: the shipped bank, what else is in the reference photos, and
-    some strangers (N, D) of the library.
+    """Return the enrolled concepts as templates, and the cohort that shows none of them.
+
+    The cohort: the shipped bank, the background of the reference photos, and `strangers` (N, D) of the library.
     """
     templates = tuple(make_template(h, config.augmentations) for h in heads.values())
     people = features_kind(heads) is Kind.PERSON
@@ -154,7 +157,7 @@ def make_reference_set(
 
 
 def make_template(head: ConceptHead, augmentations: int) -> Template:
-    """What a stored head knows of its concept; every confirmation is one more photo of it."""
+    """Return a head as a template; every confirmation counts as one more photo of the concept."""
     views, photos = head.views, head.photo_numbers(augmentations)
     confirmed, counts = head.feedback.confirmed_rows(head.width), head.feedback.confirmed_counts
     later = np.repeat(np.arange(len(counts)), counts) + int(photos.max(initial=-1)) + 1
@@ -165,7 +168,7 @@ def make_template(head: ConceptHead, augmentations: int) -> Template:
 
 
 def decided_scores(scorer: Scorer, heads: Mapping[Concept, ConceptHead]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each concept the log-odds of what was confirmed, each scored without itself, and of what was rejected."""
+    """Return for each concept the log-odds of confirmed regions, each left out of its score, and of rejected ones."""
     counts = [len(h.feedback.confirmed) for h in heads.values()]
     held_out = [h[len(h) - n :] for h, n in zip(scorer.held_out(), counts, strict=True)]
     return list(zip(held_out, scorer.rejected(), strict=True))

@@ -12,15 +12,16 @@ from engine.recognition.classifier import ConceptClassifier
 from engine.recognition.feedback import Placement, Scored, place
 
 _FAR, _CLOSE = 4.0, 1.0
-"""Log-odds under its threshold that a displaced concept scores at most, and that its rival scores under it at most. Two
-names for one drawn pet took 1.8 from the scores of both and .6 from the thresholds, and scored within .2 of each other.
+"""Log-odds: a displaced concept scores at most so far below its threshold, and its rival at most so far below it. Two
+names for one drawn pet lowered the scores of both by 1.8 and the thresholds by 0.6; the scores differed by 0.2 at most.
 """
 
 
 @dataclass(frozen=True)
 class DisplacedConcept:
-    """A concept that would be named in a region if `rival`, which is enrolled but was not asked for, were not there.
-    named: the rival itself is recognised in that region; else the two are so alike that neither is.
+    """A concept that would be named in a region if `rival`, which is enrolled but not requested, were not enrolled.
+
+    named: whether the rival is named in that region; else the two are so alike that neither is.
     """
 
     concept_id: str
@@ -55,7 +56,7 @@ def find_displaced(
     mine = replace(
         scored, ids=[c.id for c in unrivalled.concepts], scores=scores, thresholds=unrivalled.name_thresholds
     )
-    whole = Box(0.0, 0.0, 0.0, 0.0)  # what was confirmed is among `placed` and not asked again
+    whole = Box(0.0, 0.0, 0.0, 0.0)  # confirmed concepts are among `placed`
     rejections = [d for d in decisions if d.verdict is Verdict.REJECT]
     there = {p.concept for p in placed}
     found = []
@@ -68,14 +69,15 @@ def find_displaced(
 
 
 def _near_rival(scored: Scored, columns: Sequence[int], placed: Sequence[Placement]) -> np.ndarray:
-    """Where a concept that was asked for (column) may be kept from being named, (R, asked) bool: it scores not far
-    under its threshold, and one that was not asked for scores about as high, or is named there.
+    """Return in which regions a requested concept (column) may be displaced, (R, requested) bool.
+
+    It scores not far below its threshold there, and a concept that was not requested scores about as high or is named.
     """
     scores, own = scored.scores.astype(np.float64), list(columns)
     others = np.delete(scores, own, axis=1)
     best = others.max(axis=1) if others.shape[1] and len(others) else np.full(len(scores), -np.inf)
     for p in placed:
-        if p.concept in own:  # nobody is displaced where somebody who was asked for is named
+        if p.concept in own:  # where a requested concept is named, none is displaced
             best[_rows(scored, p)] = -np.inf
     near: np.ndarray = scores[:, own] >= scored.thresholds[own] - _FAR
     near &= best[:, None] >= scores[:, own] - _CLOSE
@@ -83,7 +85,7 @@ def _near_rival(scored: Scored, columns: Sequence[int], placed: Sequence[Placeme
 
 
 def _rows(scored: Scored, placed: Placement) -> np.ndarray:
-    """The regions that show what a placement shows, (R,) bool."""
+    """Return the regions that show what a placement shows, (R,) bool."""
     if placed.region is None or scored.same is None:
         return np.arange(len(scored.scores)) == placed.region
     found: np.ndarray = scored.same[placed.region]
@@ -91,7 +93,7 @@ def _rows(scored: Scored, placed: Placement) -> np.ndarray:
 
 
 def _rival(scored: Scored, region: int, columns: Sequence[int], placed: Sequence[Placement]) -> tuple[int, bool]:
-    """The concept (column) that keeps another from being named in a region, and whether it is named there."""
+    """Return the concept (column) that displaces another in a region, and whether it is named there."""
     for p in placed:
         if p.concept not in columns and p.region is not None and _rows(scored, p)[region]:
             return p.concept, True

@@ -1,4 +1,4 @@
-"""What the user decided, applied to scores: whom a photo certainly shows or does not show, whatever the heads say."""
+"""Apply the user's decisions to scores: place confirmed concepts first, and rejected ones not at all."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ SAME_PLACE = 0.5
 
 @dataclass(frozen=True)
 class UserLabels:
-    """All decisions, by the content of the photos, and by where these were; names are those of the concepts."""
+    """All decisions, by the photos' content hashes and by their paths; names: of the concepts, by id."""
 
     by_content: Mapping[str, tuple[Decision, ...]] = field(default_factory=dict)
     by_path: Mapping[Path, tuple[Decision, ...]] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class UserLabels:
 
     @classmethod
     def of(cls, decisions: Iterable[Decision], concepts: Iterable[Concept]) -> "UserLabels":
-        """Order decisions for looking them up."""
+        """Index decisions by content hash and path."""
         by_content: dict[str, tuple[Decision, ...]] = {}
         by_path: dict[Path, tuple[Decision, ...]] = {}
         for d in decisions:
@@ -33,11 +33,11 @@ class UserLabels:
         return cls(by_content, by_path, {c.id: c.name for c in concepts})
 
     def about(self, content_hash: str) -> tuple[Decision, ...]:
-        """What was decided about a photo."""
+        """Return what was decided about a photo."""
         return self.by_content.get(content_hash, ())
 
     def notes(self, path: Path, content_hash: str) -> tuple[str, ...]:
-        """Of what was decided about a photo before its content changed: it does not count any more."""
+        """Return notes about decisions that no longer count, because the photo's content changed since."""
         now = {d.concept_id for d in self.about(content_hash)}
         past = (d for d in self.by_path.get(path.absolute(), ()) if d.content_hash != content_hash)
         return tuple(
@@ -50,7 +50,7 @@ class UserLabels:
 
 @dataclass(frozen=True)
 class Placement:
-    """A concept (column) and where it is; `region` is the row that its score is of, None where there is no region."""
+    """A concept (column) and its place; region: the row that its score is of, None where no region was detected."""
 
     concept: int
     region: int | None
@@ -72,19 +72,19 @@ class Scored:
 
 
 def place(photo: Scored, decisions: Sequence[Decision], whole: Box | None) -> list[Placement] | None:
-    """One-to-one places of the concepts, best margin first, after those that the user confirmed. Boxes of decisions are
-    in the same pixels as those of the regions.
+    """Place concepts one-to-one, best margin first, after those that the user confirmed.
 
-    `whole` is the photo, for what was confirmed where no region was found; None when that is needed and not known.
+    Boxes of decisions are in the same pixels as those of the regions. whole: the photo's box, which is used for a
+    confirmed concept where no region was detected. Return None when it is needed and None.
     """
-    said = {d.concept_id: d for d in decisions}
-    mine = [(c, said[i]) for c, i in enumerate(photo.ids) if i in said]
+    by_id = {d.concept_id: d for d in decisions}
+    decided = [(c, by_id[i]) for c, i in enumerate(photo.ids) if i in by_id]
     free = photo.scores.astype(np.float64)
-    for column, decision in mine:
+    for column, decision in decided:
         if decision.verdict is Verdict.REJECT:
             free[:, column] = -np.inf
     found = []
-    confirmed = [(c, d) for c, d in mine if d.verdict is Verdict.CONFIRM]
+    confirmed = [(c, d) for c, d in decided if d.verdict is Verdict.CONFIRM]
     for column, decision in sorted(confirmed, key=lambda m: _surest_first(photo, *m)):
         placed = _place_confirmed(photo, free, column, decision.box, whole)
         if placed is None:
@@ -97,12 +97,13 @@ def place(photo: Scored, decisions: Sequence[Decision], whole: Box | None) -> li
 
 
 def place_suggestions(photo: Scored, decisions: Sequence[Decision], placed: Sequence[Placement]) -> list[Placement]:
-    """One-to-one places of the concepts that may be in what is left when others were placed; the photo's thresholds are
-    those of maybes. What the user decided is certain.
+    """Place suggestions one-to-one in the regions that are left after `placed`.
+
+    The thresholds of `photo` are those of suggestions. Concepts that the user decided about are never suggested.
     """
     free = photo.scores.astype(np.float64)
-    said = {d.concept_id for d in decisions}
-    free[:, [c for c, i in enumerate(photo.ids) if i in said]] = -np.inf
+    decided = {d.concept_id for d in decisions}
+    free[:, [c for c, i in enumerate(photo.ids) if i in decided]] = -np.inf
     for p in placed:
         free[_rows_of(photo, p)] = -np.inf
         free[:, p.concept] = -np.inf
@@ -111,7 +112,7 @@ def place_suggestions(photo: Scored, decisions: Sequence[Decision], placed: Sequ
 
 
 def nearest_region(boxes: Sequence[Box], box: Box) -> int:
-    """Which region overlaps a box most."""
+    """Return the region that overlaps a box most."""
     return int(np.argmax([iou(b, box) for b in boxes]))
 
 
@@ -137,7 +138,7 @@ def _place_confirmed(
 
 
 def _rows_of(photo: Scored, placed: Placement) -> list[int]:
-    """The regions that show what was placed, and can show nobody else."""
+    """Return the regions that show what was placed, and cannot show another concept."""
     rows = {r for r, box in enumerate(photo.boxes) if iou(box, placed.box) > SAME_PLACE}
     if placed.region is not None and placed.box == photo.boxes[placed.region]:
         rows |= {placed.region}

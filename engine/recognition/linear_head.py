@@ -1,4 +1,4 @@
-"""The paper's object head: a linear classifier on a frozen encoder's features (method.md §1, recognition.md)."""
+"""The paper's object head: a linear classifier on features of a frozen encoder (docs/recognition.md)."""
 
 from dataclasses import dataclass
 

@@ -1,10 +1,9 @@
-"""Open-set scores: how sure it is that a region shows an enrolled concept and nobody else (recognition.md). numpy only.
+"""Score how surely a region shows an enrolled concept and nothing else (docs/recognition.md, Scoring). numpy only.
 
-Every (region, concept) pair gets a few pieces of evidence: likeness to the concept's reference views, to the best
-other concept, to the strangers most like the region, and what the strangers most like the concept reach. A logistic
-head, one for all concepts, makes log-odds of them; it is fitted on reference photos that are scored as if they had
-not been given (leave one out) against everything that is known to be somebody else. Log-odds of different concepts
-are on one scale, which is what one-to-one assignment and one calibrated threshold need.
+Every pair of a region and a concept gets five pair features: likeness to the concept's references, to the best other
+concept, and to the cohort. One logistic head for all concepts turns them into log-odds. It is fitted on reference
+photos, scored as if they had not been given (leave one out), against everything that certainly shows something else.
+Log-odds of different concepts are on one scale, as one-to-one assignment and a common threshold need.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,38 +14,44 @@ from itertools import pairwise
 import numpy as np
 
 PAIR_FEATURES = ("likeness", "nearest", "rival", "crowd", "twins")
-"""Columns of the evidence, all cosine similarities: to the mean of the concept's views; to the nearest view of each of
-its four reference photos most alike, their mean; to the best other concept's mean; to the most similar strangers, their
-mean; how near the strangers come to the concept at all.
+"""Columns of the pair features, all cosine similarities: to the mean of the concept's reference crops; to the nearest
+crop of each of the four reference photos most alike, their mean; to the best other concept's mean; to the cohort
+members most like the region, their mean; of the concept's mean to the cohort members most like it. The names are those
+of the JSON output.
 """
 _PENALTY = 30.0
-"""Log-odds that a region loses for being nearer to one that the user rejected than to any view of the concept, by
-cosine: .05 nearer is 1.5. 15, 30 and 60 take away as many false names; the more, the more right ones go along. As
-evidence of the logistic head rejections were far worse: one of them took the names of concepts nobody had rejected
-(errors of the nine others in a library 31 before, 63 after).
+"""Log-odds that a region loses for each unit of cosine by which it is nearer to a rejected region than to any crop of
+the concept: 0.05 nearer is 1.5. Values of 15, 30 and 60 remove as many false names; higher values remove more right
+ones, too. Rejections as a pair feature of the logistic head were far worse: one of them removed names of concepts that
+had no rejection (errors of the nine others in a library: 31 before, 63 after).
 """
 _COHORT = 50
-"""How many strangers make a cohort: of speaker verification's adaptive score normalisation (Matějka et al. 2017)."""
+"""Members of the compared cohort, as in adaptive score normalisation of speaker verification (Matějka et al. 2017)."""
 _NEIGHBOURS = 4
-"""Reference photos that a region is compared with: with more of them, and with what the user confirmed, those that show
-the concept from another side do not count against it.
+"""Reference photos that a region is compared with. With more photos, and with confirmed ones, those that show the
+concept from another side then do not count against it.
 """
 _HARDEST = 300
-"""Negatives a concept: the strangers most like it. The others are told apart by any weights."""
-_USUAL, _APART = 0.8, 0.15
-"""Likeness that references are taken to have at most, and how far under it somebody else surely is."""
+"""Negatives for each concept: the cohort members most like it. Any weights tell the others apart."""
+_HIGHEST_LIKENESS, _SURE_MARGIN = 0.8, 0.15
+"""The highest likeness of references that is assumed, and how far below it a region surely shows something else."""
 _FALLBACK = (10.0, 10.0, -4.0, -4.0, -4.0)
+"""Weights of the pair features where no concept has two photos, so that nothing can be left out."""
 _CHUNK = 2048
-"""Regions that are compared with all strangers at once."""
+"""Regions that are compared with the cohort at once."""
 _RIDGE = 0.05
+"""Penalty of the squared weights."""
 _ROUNDS = 30
+"""Steps of Newton's method, at most."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """What is known of one concept. views: (V, D) unit features of its references, plain and altered, and of what the
-    user confirmed; photos: (V,) int, which photo each is of; rejected: (K, D), what the user said is not it; confirmed:
-    how many of the photos, the last ones, were confirmed, not enrolled.
+    """The features of one concept.
+
+    views: (V, D) unit features of its reference crops, plain and altered, and of confirmed regions. photos: (V,) int,
+    the photo that each is of. rejected: (K, D) features of rejected regions. confirmed: how many of the photos, which
+    come last, were confirmed and not enrolled.
     """
 
     views: np.ndarray
@@ -55,7 +60,7 @@ class Template:
     confirmed: int = 0
 
     def without(self, photo: int) -> "Template":
-        """The template as it would be if one photo had not been given."""
+        """Return the template without one photo."""
         kept = self.photos != photo
         return replace(self, views=self.views[kept], photos=self.photos[kept])
 
@@ -64,21 +69,21 @@ class Template:
 class ReferenceSet:
     """All enrolled concepts that one kind of feature tells apart (faces, or regions), in a fixed order.
 
-    strangers: (N, D) unit features that are none of them: shipped bank, background of references, library regions.
+    cohort: (N, D) unit features that show none of them: shipped bank, background of references, library regions.
     """
 
     concepts: tuple[Template, ...]
-    strangers: np.ndarray
+    cohort: np.ndarray
 
     @cached_property
     def prepared(self) -> "_Prepared":
-        """For the evidence of many regions."""
-        return _Prepared(self.concepts, self.strangers)
+        """What the pair features of any region need, computed once."""
+        return _Prepared(self.concepts, self.cohort)
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores regions against a gallery. weights: (5,) of the evidence in units of `scale`, from `centre`; bias: ()."""
+    """The logistic head of a reference set. weights: (5,), of the pair features after (x - centre) / scale."""
 
     gallery: ReferenceSet
     weights: np.ndarray
@@ -87,25 +92,27 @@ class Scorer:
     scale: np.ndarray
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """Log-odds (R, C) float32 that regions with unit features (R, D) show each concept; higher is surer."""
-        return self._odds(self.gallery.prepared.evidence(features)) - rejection_penalty(features, self.gallery.concepts)
+        """Return log-odds (R, C) float32 that regions with unit features (R, D) show each concept; higher is surer."""
+        return self._odds(self.gallery.prepared.pair_features(features)) - rejection_penalty(
+            features, self.gallery.concepts
+        )
 
     def held_out(self) -> list[np.ndarray]:
-        """Per concept, the log-odds of each reference photo's plain view, (photos,), scored without that photo."""
+        """Return per concept the log-odds of each reference photo's plain crop, scored without that photo."""
         return [
             np.array([self._odds(e)[0] for e in _left_out(self.gallery, c, most=1)], np.float32)
             for c in range(len(self.gallery.concepts))
         ]
 
     def rejected(self) -> list[np.ndarray]:
-        """Per concept, the log-odds of what was rejected, (K,), as if it had not been."""
+        """Return per concept the log-odds (K,) of its rejected regions, without the penalty for rejections."""
         return [
-            self._odds(self.gallery.prepared.evidence(own.rejected))[:, c]
+            self._odds(self.gallery.prepared.pair_features(own.rejected))[:, c]
             for c, own in enumerate(self.gallery.concepts)
         ]
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """The head as named arrays, for safetensors; the gallery's are stored by concept. See `restore`."""
+        """Return the head as named arrays, for safetensors and `restore`; features are stored with the concepts."""
         return {
             "weights": self.weights.astype(np.float32),
             "bias": np.array([self.bias], np.float32),
@@ -113,26 +120,26 @@ class Scorer:
             "scale": self.scale.astype(np.float32),
         }
 
-    def _odds(self, evidence: np.ndarray) -> np.ndarray:
-        found: np.ndarray = ((evidence - self.centre) / self.scale @ self.weights + self.bias).astype(np.float32)
+    def _odds(self, features: np.ndarray) -> np.ndarray:
+        found: np.ndarray = ((features - self.centre) / self.scale @ self.weights + self.bias).astype(np.float32)
         return found
 
 
 def restore(gallery: ReferenceSet, tensors: Mapping[str, np.ndarray]) -> Scorer:
-    """A scorer from what `Scorer.tensors` gave, for the gallery it was fitted on."""
+    """Return the scorer with the arrays of `Scorer.tensors`, for the reference set that it was fitted on."""
     return Scorer(gallery, tensors["weights"], float(tensors["bias"][0]), tensors["centre"], tensors["scale"])
 
 
-def compute_pair_features(features: np.ndarray, concepts: Sequence[Template], strangers: np.ndarray) -> np.ndarray:
-    """The evidence (R, C, 5) float32 of regions (R, D) for each concept; see `PAIR_FEATURES`."""
-    return _Prepared(concepts, strangers).evidence(features)
+def compute_pair_features(features: np.ndarray, concepts: Sequence[Template], cohort: np.ndarray) -> np.ndarray:
+    """Return the pair features (R, C, 5) float32 of regions (R, D) for each concept; see `PAIR_FEATURES`."""
+    return _Prepared(concepts, cohort).pair_features(features)
 
 
 class _Prepared:
-    """What the evidence of any region needs of a gallery, computed once."""
+    """What the pair features of any region need of a reference set, computed once."""
 
-    def __init__(self, concepts: Sequence[Template], strangers: np.ndarray) -> None:
-        self._strangers = strangers
+    def __init__(self, concepts: Sequence[Template], cohort: np.ndarray) -> None:
+        self._cohort = cohort
         self._count = len(concepts)
         if not concepts:
             return
@@ -144,10 +151,10 @@ class _Prepared:
         self._starts = np.flatnonzero(new)  # of each reference photo's views
         counts = [len(np.unique(p)) for p in photos]
         self._spans = np.cumsum([0, *counts])
-        self._twins = _top_mean(self.centres @ strangers.T) if len(strangers) else np.zeros(self._count, np.float32)
+        self._concept_cohort = _top_mean(self.centres @ cohort.T) if len(cohort) else np.zeros(self._count, np.float32)
 
-    def evidence(self, features: np.ndarray) -> np.ndarray:
-        """(R, C, 5) float32 of regions (R, D)."""
+    def pair_features(self, features: np.ndarray) -> np.ndarray:
+        """Return the pair features (R, C, 5) float32 of regions (R, D)."""
         found = np.zeros((len(features), self._count, len(PAIR_FEATURES)), np.float32)
         if not len(features) or not self._count:
             return found
@@ -157,15 +164,15 @@ class _Prepared:
         for c, (start, end) in enumerate(pairwise(self._spans)):
             found[:, c, 1] = np.sort(best[:, start:end], axis=1)[:, -_NEIGHBOURS:].mean(axis=1)
         found[..., 2] = _best_other(likeness)
-        for start in range(0, len(features) if len(self._strangers) else 0, _CHUNK):
+        for start in range(0, len(features) if len(self._cohort) else 0, _CHUNK):
             rows = slice(start, start + _CHUNK)
-            found[rows, :, 3] = _top_mean(features[rows] @ self._strangers.T)[:, None]
-        found[..., 4] = self._twins
+            found[rows, :, 3] = _top_mean(features[rows] @ self._cohort.T)[:, None]
+        found[..., 4] = self._concept_cohort
         return found
 
 
 def rejection_penalty(features: np.ndarray, concepts: Sequence[Template]) -> np.ndarray:
-    """Log-odds (R, C) that regions (R, D) lose for being nearer to a rejected region than to any view of a concept."""
+    """Return the log-odds (R, C) that regions (R, D) lose for being nearer to a rejected region than to any crop."""
     found = np.zeros((len(features), len(concepts)), np.float32)
     for column, own in enumerate(concepts):
         if len(own.rejected) and len(features):
@@ -184,15 +191,15 @@ def find_cohort(features: np.ndarray, concepts: Sequence[Template]) -> np.ndarra
         photos = np.unique(own.photos)
         rest = [own.without(int(p)).views.mean(axis=0) for p in photos] if len(photos) > 1 else []
         left = [float((own.views[own.photos == p] @ _unit(r)).mean()) for p, r in zip(photos, rest, strict=False)]
-        found &= features @ _unit(own.views.mean(axis=0)) < min([*left, _USUAL]) - _APART
+        found &= features @ _unit(own.views.mean(axis=0)) < min([*left, _HIGHEST_LIKENESS]) - _SURE_MARGIN
     return found
 
 
 def fit(gallery: ReferenceSet) -> Scorer:
-    """Fit the logistic head: left-out references against strangers and other concepts. Deterministic.
+    """Fit the logistic head: left-out references against the cohort and other concepts. Deterministic.
 
-    What the user decided is left out: hard cases would change the scale that thresholds of all concepts are on (seven
-    rejections in a library: errors of nine other concepts 8 before, 14 after).
+    The user's decisions are left out: hard cases would change the scale that the thresholds of all concepts are on
+    (seven rejections in a library: errors of nine other concepts 8 before, 14 after).
 
     With fewer than two photos for every concept there is nothing to leave out, and fixed weights are used.
     """
@@ -214,7 +221,7 @@ def fit(gallery: ReferenceSet) -> Scorer:
 
 
 def _left_out(gallery: ReferenceSet, concept: int, most: int | None = None) -> list[np.ndarray]:
-    """For each reference photo of a concept, the evidence (V, 5) of its views for it when it had not been given."""
+    """Return the pair features (V, 5) of each reference photo's crops, computed as if the photo had not been given."""
     own = gallery.concepts[concept]
     photos = np.unique(own.photos)
     if len(photos) < 2:
@@ -223,7 +230,7 @@ def _left_out(gallery: ReferenceSet, concept: int, most: int | None = None) -> l
     found = []
     for photo in photos:
         views = own.views[own.photos == photo][:most]
-        evidence = _Prepared([own.without(int(photo))], gallery.strangers).evidence(views)[:, 0]
+        evidence = _Prepared([own.without(int(photo))], gallery.cohort).pair_features(views)[:, 0]
         if len(others):
             evidence[:, PAIR_FEATURES.index("rival")] = (views @ others.T).max(axis=1)
         found.append(evidence)
@@ -231,14 +238,14 @@ def _left_out(gallery: ReferenceSet, concept: int, most: int | None = None) -> l
 
 
 def _negatives(gallery: ReferenceSet) -> np.ndarray:
-    """Evidence (M, 5) of pairs that are certainly wrong: other concepts' views, the nearest strangers."""
+    """Return the pair features (M, 5) of pairs that are certainly wrong: other concepts' crops, nearest cohort."""
     views = np.concatenate([t.views for t in gallery.concepts])
     owner = np.repeat(np.arange(len(gallery.concepts)), [len(t.views) for t in gallery.concepts])
-    of_views, of_strangers = (gallery.prepared.evidence(f) for f in (views, gallery.strangers))
+    of_views, of_cohort = (gallery.prepared.pair_features(f) for f in (views, gallery.cohort))
     rows = []
     for c in range(len(gallery.concepts)):
-        nearest = np.argsort(-of_strangers[:, c, 0], kind="stable")[:_HARDEST]
-        rows += [of_views[owner != c, c], of_strangers[nearest, c]]
+        nearest = np.argsort(-of_cohort[:, c, 0], kind="stable")[:_HARDEST]
+        rows += [of_views[owner != c, c], of_cohort[nearest, c]]
     found = np.concatenate(rows)
     return found if len(found) else np.zeros((1, len(PAIR_FEATURES)), np.float32)
 
@@ -261,8 +268,8 @@ def _logistic(rows: np.ndarray, labels: np.ndarray, share: np.ndarray) -> tuple[
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
-    found: np.ndarray = vector / max(float(np.linalg.norm(vector)), 1e-9)
-    return found
+    unit: np.ndarray = vector / max(float(np.linalg.norm(vector)), 1e-9)
+    return unit
 
 
 def _best_other(likeness: np.ndarray) -> np.ndarray:

@@ -96,7 +96,7 @@ def explain_score(view: ConceptView, feature: np.ndarray) -> tuple[tuple[PairFea
     if scorer is None or view.column >= open_set_size(view.classifier):
         return (), None
     gallery = scorer.gallery
-    values = compute_pair_features(feature[None], gallery.concepts, gallery.strangers)[0, view.column]  # (5,)
+    values = compute_pair_features(feature[None], gallery.concepts, gallery.cohort)[0, view.column]  # (5,)
     parts = scorer.weights * (values - scorer.centre) / scorer.scale
     rows = [PairFeature(n, float(v), float(p)) for n, v, p in zip(PAIR_FEATURES, values, parts, strict=True)]
     rejected = gallery.concepts[view.column].rejected
