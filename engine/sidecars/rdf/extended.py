@@ -15,6 +15,9 @@ from engine.photos.metadata.extended import ExtendedPacket
 from engine.sidecars.rdf.forms import (
     ABOUT,
     ID,
+    RDF,
+    XML,
+    XMP_NOTE,
     Field,
     about,
     array_items,
@@ -24,7 +27,6 @@ from engine.sidecars.rdf.forms import (
     plain_text,
     term_key,
 )
-from engine.sidecars.rdf.namespaces import RDF, XML, XMP_NOTE
 from engine.sidecars.rdf.packet import Packet
 
 _EXTENDED = (XMP_NOTE, "HasExtendedXMP")
