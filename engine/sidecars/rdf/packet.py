@@ -132,9 +132,8 @@ class Packet:
         if attribute is not None:
             attribute.set(tag, value)
             return True
-        element = next(iter(self.elements(tag)), None)
-        if element is None:
-            element = self._append(self._block_for(namespace), tag)
+        elements = self.elements(tag)
+        element = elements[0] if elements else self._append(self._block_for(namespace), tag)
         if len(element) or any(str(k).startswith(_RDF) for k in element.attrib):
             return False
         element.text = value
