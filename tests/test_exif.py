@@ -9,9 +9,9 @@ from datetime import datetime
 
 import pytest
 
-from engine.photos.metadata.dates import naive, read_date
 from engine.photos.metadata.exif import Exif, read_exif, read_taken
-from engine.photos.metadata.slices import FileSlices, Part
+from engine.photos.metadata.stored import FileSlices, Part
+from engine.photos.metadata.taken import naive, read_date
 from engine.photos.metadata.tiff import Tiff
 from tests.photo_files import corners, encoded, exif_bytes, iim, jpeg_with, make_dng, photoshop, png_with
 

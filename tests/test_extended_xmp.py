@@ -11,10 +11,11 @@ import pytest
 from engine.core.errors import SidecarError
 from engine.core.notes import Note, NoteCode
 from engine.photos.metadata.embedded import Embedded, read_embedded
-from engine.photos.metadata.extended import MARK, ExtendedPart, assemble, read_part
+from engine.photos.metadata.xmp import EXTENDED_MARK as MARK
+from engine.photos.metadata.xmp import ExtendedPart, assemble, read_part
 from engine.photos.photo_file import PhotoFile
 from engine.sidecars.merge.new_sidecar import embedded_keywords, find_user_description, start_packet
-from engine.sidecars.rdf.namespaces import DC
+from engine.sidecars.rdf.forms import DC
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.xmp import merge_content
 from tests.photo_files import corners, encoded, guid_of, jpeg_with

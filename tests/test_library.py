@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engine.sidecars.lock import run_lock
-from engine.sidecars.rdf.namespaces import DC
+from engine.sidecars.rdf.forms import DC
 from engine.sidecars.rdf.packet import Packet
 from engine.storybook.world.individuals import draw_individual
 from tests.kill import HUMAN, WORDS

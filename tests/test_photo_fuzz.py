@@ -12,10 +12,9 @@ from PIL import Image
 from engine.core.errors import PhotoError
 from engine.photos.content_hash import hash_content
 from engine.photos.decode import PhotoFile, decode_photo
-from engine.photos.metadata.dates import naive, read_date
 from engine.photos.metadata.embedded import read_embedded
 from engine.photos.metadata.exif import read_exif
-from engine.photos.metadata.places import place_of_xmp
+from engine.photos.metadata.taken import naive, place_of_xmp, read_date
 from tests.photo_files import (
     corners,
     encoded,

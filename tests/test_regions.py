@@ -14,7 +14,7 @@ from PIL import Image
 
 from engine.core.boxes import Box, stored_size, to_stored, to_upright
 from engine.photos.decode import load_photo
-from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.forms import MYVLM
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import (
     LIMIT,

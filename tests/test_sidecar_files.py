@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.sidecars.rdf.namespaces import DC
+from engine.sidecars.rdf.forms import DC
 from engine.sidecars.rdf.packet import Packet
 from tests.learned import draw_album
 from tests.photo_files import extended_xmp, guid_of, jpeg_with

@@ -15,7 +15,7 @@ from rdflib.exceptions import ParserError
 from engine.core.errors import SidecarError
 from engine.photos.metadata.embedded import Embedded
 from engine.sidecars.merge.ownership import LABELS, METADATA_DATE, OURS
-from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.forms import MYVLM
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.xmp import Policy, SidecarContent, merge_content, read_xmp_status, remove_content, restore

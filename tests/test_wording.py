@@ -86,7 +86,7 @@ def test_two_concepts_with_one_identifier_keep_their_names():
     from types import SimpleNamespace
 
     from engine.core.types import Kind
-    from engine.vlms.caption_names import complete, find_missing
+    from engine.vlms.wording import complete, find_missing
 
     def concept(name, identifier, category="dog"):
         return SimpleNamespace(name=name, identifier=identifier, category=category, kind=Kind.PET)

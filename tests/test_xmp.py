@@ -8,7 +8,7 @@ from engine.core.errors import SidecarError
 from engine.core.notes import Note, NoteCode
 from engine.photos.metadata.embedded import Embedded
 from engine.sidecars.merge.automatic import is_automatic
-from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF
+from engine.sidecars.rdf.forms import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion, read_regions
 from engine.sidecars.xmp import Policy, merge_content, needs_embedded, read_xmp_status, remove_content, restore

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from lxml import etree
 
-from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM
+from engine.sidecars.rdf.forms import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion, read_regions
 from engine.sidecars.xmp import Policy, read_xmp_status, remove_content

@@ -9,7 +9,7 @@ import pytest
 
 from engine.core.notes import NoteCode
 from engine.photos.metadata.embedded import Embedded
-from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, MYVLM, TIFF
+from engine.sidecars.rdf.forms import DC, DIGIKAM, IPTC_EXT, MYVLM, TIFF
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.xmp import Policy, read_xmp_status, remove_content

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 
 from engine.core.errors import SidecarError
 from engine.photos.metadata.embedded import Embedded
-from engine.sidecars.rdf.namespaces import DC, IPTC_EXT, MYVLM, TIFF
+from engine.sidecars.rdf.forms import DC, IPTC_EXT, MYVLM, TIFF
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion, read_regions
 from engine.sidecars.xmp import Policy, read_xmp_status, remove_content, restore

@@ -17,7 +17,7 @@ from engine.sidecars.json_sidecar import parse_record
 from engine.sidecars.locate import JSON_ENDING, Namer, Naming
 from engine.sidecars.lock import run_lock
 from engine.sidecars.name_search import NameSearch
-from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.forms import MYVLM
 from engine.sidecars.read import LARGEST
 from engine.sidecars.writer import clear_up
 from engine.store.concepts import ConceptStore

@@ -14,8 +14,8 @@ from engine.core.types import PhotoFacts
 from engine.photos.discovery import find_files
 from engine.photos.metadata.containers import read_blocks
 from engine.photos.metadata.exif import read_taken
-from engine.photos.metadata.extended import ExtendedPacket, assemble
-from engine.photos.metadata.slices import FileSlices
+from engine.photos.metadata.stored import FileSlices
+from engine.photos.metadata.xmp import ExtendedPacket, assemble
 from engine.sidecars.locate import Namer, caseless
 from engine.sidecars.rdf.forms import folded
 from engine.sidecars.read import read_sidecar

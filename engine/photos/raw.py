@@ -8,7 +8,7 @@ from PIL import Image
 
 from engine.core.boxes import TURNED
 from engine.photos.metadata.containers import Blocks
-from engine.photos.metadata.slices import Slices
+from engine.photos.metadata.stored import Slices
 
 _SIGNATURES = (b"FUJIFILMCCD-RAW ", b"FOVb", b"\0MRM", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 """Fujifilm, Sigma, Minolta, Olympus (three), Panasonic."""

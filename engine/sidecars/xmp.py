@@ -37,7 +37,7 @@ from engine.sidecars.merge.removed_names import read_removed_names, read_rules, 
 from engine.sidecars.merge.restore import restore
 from engine.sidecars.merge.status import DescriptionStatus, XmpStatus, read_xmp_status
 from engine.sidecars.merge.terms import folded_name
-from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.forms import MYVLM
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.rdf.parsing import refuse_unsafe_edits
 

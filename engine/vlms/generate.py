@@ -19,17 +19,18 @@ from engine.core.boxes import Box, parse_minigpt_box
 from engine.core.errors import UsageError
 from engine.core.types import Concept
 from engine.vlms.base import Generation, ImageFeatures, Vlm
-from engine.vlms.caption_names import (
+from engine.vlms.clean_text import clean_text
+from engine.vlms.config import VlmConfig, list_configs
+from engine.vlms.wording import (
     complete,
     count_faults,
     count_repeated,
     drop_listed_repeats,
     first_with_identifier,
+    replace_names,
+    spell_identifiers,
     to_display_names,
 )
-from engine.vlms.clean_text import clean_text
-from engine.vlms.config import VlmConfig, list_configs
-from engine.vlms.wording import replace_names, spell_identifiers
 
 REFER_AGAIN = "[refer] where is {names}?"
 """The second request for a box, unless the VLM's config has a `refer_retry`: MiniGPT-v2 was trained on this one too."""
@@ -68,7 +69,7 @@ def caption(
     Every recognised name occurs in its caption. A caption that leaves out or repeats one of several names is generated
     once more with the names in reverse order; of the two, the caption with fewer faults is used. A caption that names
     one concept twice in a sentence is wrong about one of them: the plain caption replaces it. Names that are still
-    missing are put in (`caption_names.complete`) and reported in `repaired`.
+    missing are put in (`wording.complete`) and reported in `repaired`.
     """
     image_features = _encode(vlm, images)
     requests = [_caption_request(vlm, c) for c in concepts]

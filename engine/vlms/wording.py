@@ -1,10 +1,16 @@
-"""Find and replace names in text: identifiers by display names and back, and class nouns by names."""
+"""Find and replace names in text: identifiers by display names and back, and class nouns by names.
+
+A caption is generated with identifiers, words that the VLM knows. Its missing and repeated names are found and repaired
+here, too. Only texts are handled, no model.
+"""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from engine.core.class_words import nouns_of
 from engine.core.text import UNSPACED
+from engine.core.types import Concept
 
 _DETERMINER = r"\b(?:an?|the|one|two|three|some|any|each|every|his|her|its|their|my|our|your|this|that|these|those)"
 _ORDINARY = frozenset(
@@ -21,6 +27,8 @@ _ARTICLES = r"(?:an?|the|one|his|her|their|my|our|this|that)"
 _TAIL = r"(?: with (?:[\w-]+ ){0,3}(?:hair|fur|stripes|spots|patches))?"
 _ENDS = r"is|are|was|with|and|in|on|at|of|by|to|next|near|that|who|sits|stands|lies|\w+ing"
 _MODIFIER = r"(?!(?:is|are|was|with|and|on|in|at|of|by|to|next|near|that|who|for|sits|stands|lies)\b)[\w-]+\s+"
+_MARKS = 0xE000
+"""First of the private-use characters that stand for names until all identifiers are replaced."""
 
 
 def replace_words(text: str, words: Mapping[str, str]) -> str:
@@ -180,3 +188,66 @@ def drop_repeats(text: str, name: str) -> str:
     while (shorter := listed.sub(r"\1", text)) != text:
         text = shorter
     return text
+
+
+def first_with_identifier(concepts: Sequence[Concept]) -> list[int]:
+    """Return the indices of the concepts that a VLM can be told of: the first one of each identifier.
+
+    Where there are more concepts than identifiers, two may share one, and the VLM could not tell them apart.
+    """
+    first: dict[str, int] = {}
+    for i, concept in enumerate(concepts):
+        first.setdefault(concept.identifier, i)
+    return list(first.values())
+
+
+def find_missing(text: str, concepts: Sequence[Concept]) -> list[Concept]:
+    """Return the concepts that a caption leaves out, and those that the VLM could not be told of."""
+    speakable = set(first_with_identifier(concepts))
+    return [c for i, c in enumerate(concepts) if i not in speakable or not has_word(text, c.identifier)]
+
+
+def count_repeated(text: str, concepts: Sequence[Concept]) -> int:
+    """Count the concepts whose identifier occurs twice in one sentence: "Rex, next to Rex".
+
+    The caption is then wrong about one of two individuals. A possessive does not count: "Rex on Rex's bed".
+    """
+    sentences = re.split(r"[.!?](?:\s|$)", text)
+    patterns = [re.compile(rf"(?<!\w){re.escape(c.identifier)}(?![\w'’])") for c in concepts]
+    return sum(any(len(pattern.findall(sentence)) > 1 for sentence in sentences) for pattern in patterns)
+
+
+def count_faults(text: str, concepts: Sequence[Concept]) -> int:
+    """Count the concepts that a caption leaves out or names twice in one sentence."""
+    return len(find_missing(text, concepts)) + count_repeated(text, concepts)
+
+
+def drop_listed_repeats(text: str, concepts: Sequence[Concept]) -> str:
+    """Remove identifiers that occur a second time in one list."""
+    for concept in concepts:
+        text = drop_repeats(text, concept.identifier)
+    return text
+
+
+def to_display_names(text: str, concepts: Sequence[Concept]) -> str:
+    """Replace identifiers by display names, capitalised at the start of a sentence."""
+    speakable = [concepts[i] for i in first_with_identifier(concepts)]
+    named = replace_words(text, {c.identifier: c.name for c in speakable})
+    return capitalise_openings(named, [c.name for c in speakable])
+
+
+def complete(text: str, concepts: Sequence[Concept]) -> tuple[str, tuple[str, ...]]:
+    """Replace identifiers by display names and put missing names in; also returns the names that were put in.
+
+    A missing name takes the place of the caption's only noun phrase with one of its class nouns ("a brown dog"). Where
+    there is none or there are several, "Also here: NAME." is appended.
+    """
+    missing = {chr(_MARKS + i): concept for i, concept in enumerate(find_missing(text, concepts))}
+    for mark, concept in missing.items():
+        spans = noun_phrases(text, *nouns_of(concept.kind, concept.category))
+        text = name_for_phrase(text, spans[0], mark) if len(spans) == 1 else f"{text.rstrip()} Also here: {mark}."
+    text = to_display_names(text, concepts)
+    for mark, concept in missing.items():
+        text = text.replace(mark, concept.name)
+    names = tuple(concept.name for concept in missing.values())
+    return capitalise_openings(text, names), names

@@ -6,7 +6,7 @@ Sources: boxes, ISO/IEC 14496-12 and ISO/IEC 15444-1, annex I; image items, ISO/
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.photos.metadata.slices import Part, Slices
+from engine.photos.metadata.stored import Part, Slices
 
 _MOST_BOXES = 4096
 _MOST_ITEMS = 20_000

@@ -4,11 +4,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.photos.metadata import bmff, extended, jpeg
-from engine.photos.metadata.extended import ExtendedPart
-from engine.photos.metadata.slices import Part, Slices
-from engine.photos.metadata.tiff import Directory, Tiff
-from engine.photos.metadata.xmp import is_blank
+from engine.photos.metadata import bmff, jpeg
+from engine.photos.metadata.stored import Part, Slices
+from engine.photos.metadata.tiff import Directory, first_directory
+from engine.photos.metadata.xmp import LARGEST_EXTENDED, ExtendedPart, is_blank, read_part
 
 LARGEST_TEXT = 16 * 2**20
 """Most bytes to which a compressed text is unpacked (a PNG of a kilobyte can hold gigabytes of text)."""
@@ -52,7 +51,7 @@ def read_blocks(data: Slices) -> Blocks:
         contents = _find(data, head)
     except (ValueError, IndexError, KeyError, zlib.error):
         contents = _Contents()
-    image = _first(contents.tiff)
+    image = first_directory(contents.tiff)
     tiffs: tuple[Slices, ...] = (contents.tiff,)
     if contents.more:
         tiffs = (contents.tiff, contents.more.get(b"CMT2", b""), contents.more.get(b"CMT4", b""))
@@ -66,15 +65,6 @@ def orientation_of(image: Directory) -> int:
     """Return the EXIF orientation of a first directory; 1 if it is absent or invalid."""
     values = image.numbers(0x0112)
     return values[0] if values and 1 <= values[0] <= 8 else 1
-
-
-def _first(data: Slices) -> Directory:
-    """Read the first directory of a TIFF structure; an empty one if it is damaged."""
-    try:
-        tiff = Tiff(data)
-    except ValueError:
-        tiff = Tiff(b"II*\0\0\0\0\0")
-    return tiff.directory(tiff.first)
 
 
 def _find(data: Slices, head: bytes) -> _Contents:
@@ -110,7 +100,7 @@ def _of_jpeg(data: Slices) -> _Contents:
                 contents.tiff = content[6:]
             elif content.startswith(jpeg.XMP_MARK) and is_blank(contents.xmp):
                 contents.xmp = content[len(jpeg.XMP_MARK) :]
-            elif (part := extended.read_part(content)) is not None and more <= extended.LARGEST:
+            elif (part := read_part(content)) is not None and more <= LARGEST_EXTENDED:
                 contents.extended.append(part)
                 more += len(part.data)
         elif segment.marker == jpeg.APP13 and length < _MOST_APP13:

@@ -7,10 +7,10 @@ policies (XP tags, Rating).
 from dataclasses import dataclass
 
 from engine.photos.metadata.containers import Blocks
-from engine.photos.metadata.extended import ExtendedPacket, assemble
 from engine.photos.metadata.iptc import read_iptc
-from engine.photos.metadata.texts import decode_text
+from engine.photos.metadata.stored import decode_text
 from engine.photos.metadata.tiff import Directory
+from engine.photos.metadata.xmp import ExtendedPacket, assemble
 from engine.photos.photo_file import PhotoFile
 
 

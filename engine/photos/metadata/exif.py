@@ -6,7 +6,9 @@ before that of the last change (EXIF DateTime), and within each EXIF before XMP 
 Working Group (Guidelines for Handling Image Metadata 2.0, 3.2), of digiKam and of exiftool.
 """
 
+import io
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +17,9 @@ from typing import Any, BinaryIO, cast
 
 from engine.core.files import open_regular
 from engine.photos.metadata.containers import Blocks, read_blocks
-from engine.photos.metadata.dates import first_date, naive
 from engine.photos.metadata.iptc import read_iptc
-from engine.photos.metadata.places import place_of_exif, place_of_xmp
-from engine.photos.metadata.slices import FileSlices, SliceFile, Slices
+from engine.photos.metadata.stored import FileSlices, Slices
+from engine.photos.metadata.taken import first_date, naive, place_of_exif, place_of_xmp
 from engine.photos.metadata.tiff import Tiff
 from engine.photos.metadata.xmp import read_properties
 
@@ -28,7 +29,7 @@ class Exif:
     """Facts from the metadata of a photo.
 
     orientation: EXIF 1..8 as stored; for HEIC and AVIF that of the container (`irot`, `imir`). taken: ISO 8601, as of
-    `dates.read_date`. place: (latitude, longitude) in degrees. software: the program that made the file.
+    `taken.read_date`. place: (latitude, longitude) in degrees. software: the program that made the file.
     """
 
     orientation: int = 1
@@ -81,12 +82,45 @@ def _read_tags(blocks: Blocks) -> dict[str, Any]:
     for k, data in enumerate(blocks.tiffs):
         try:
             if Tiff(data).is_plain():
-                file = cast(BinaryIO, SliceFile(data))  # exifread only reads and seeks
+                file = cast(BinaryIO, _SliceFile(data))  # exifread only reads and seeks
                 tags = exifread.process_file(file, details=False, extract_thumbnail=False)
                 found |= {_CR3_NAMES.get((k, name), name): value for name, value in tags.items()}
         except Exception:  # noqa: BLE001  exifread raises many types on damaged files, which have no EXIF then
             continue
     return found
+
+
+class _SliceFile(io.RawIOBase):
+    """Slices in the form of a file, for libraries that read files."""
+
+    def __init__(self, data: Slices) -> None:
+        self._data = data
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the offset of the next read."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to an offset."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._data)}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most `size` bytes; all remaining ones if it is negative."""
+        stop = len(self._data) if size is None or size < 0 else min(len(self._data), self._at + size)
+        data = self._data[self._at : stop] if stop > self._at else b""
+        self._at += len(data)
+        return data
 
 
 _CR3_NAMES = {  # exifread's names of tags in the second and third directory of a CR3 file, and their usual names

@@ -1,6 +1,6 @@
 """Read IPTC-IIM datasets (IPTC-NAA Information Interchange Model 4.2) as texts."""
 
-from engine.photos.metadata.texts import decode_text
+from engine.photos.metadata.stored import decode_text
 
 _MOST_DATASETS = 10_000
 _PARTS = {

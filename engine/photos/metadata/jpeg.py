@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.photos.metadata.slices import Slices
+from engine.photos.metadata.stored import Slices
 
 START_OF_SCAN = 0xDA
 END = 0xD9
@@ -32,9 +32,9 @@ class Segment:
 
 def iter_segments(data: Slices) -> Iterator[Segment]:
     """Yield the segments up to and including the first start of scan; fewer if the file is damaged."""
-    at = 2
+    at, size = 2, len(data)
     for _ in range(_MOST_SEGMENTS):
-        segment = _segment(data, at)
+        segment = _segment(data, at, size)
         if segment is None:
             return
         yield segment
@@ -53,7 +53,7 @@ def iter_coded(data: bytes) -> Iterator[Segment]:
         raise ValueError("not a JPEG file")
     at = 2
     for _ in range(_MOST_SEGMENTS):
-        segment = _segment(data, at)
+        segment = _segment(data, at, len(data))
         if segment is None:
             break
         yield segment
@@ -97,8 +97,8 @@ def read_scans(data: bytes) -> Scans:
     return Scans(count, held)
 
 
-def _segment(data: Slices, at: int) -> Segment | None:
-    """Read the segment at an offset; None if there is none or it is damaged."""
+def _segment(data: Slices, at: int, size: int) -> Segment | None:
+    """Read the segment at an offset; None if there is none or it is damaged. size: of all the data."""
     head = data[at : at + 4]
     if head[:2] == b"\xff\xff":  # fill bytes before a marker; their number is not limited
         fill = data[at : at + 4096]
@@ -110,6 +110,6 @@ def _segment(data: Slices, at: int) -> Segment | None:
     if marker == END or marker == 0x01 or 0xD0 <= marker <= 0xD8:
         return Segment(marker, at + 2, at + 2)
     length = int.from_bytes(head[2:4], "big")
-    if len(head) < 4 or length < 2 or at + 2 + length > len(data):
+    if len(head) < 4 or length < 2 or at + 2 + length > size:
         return None
     return Segment(marker, at + 4, at + 2 + length)

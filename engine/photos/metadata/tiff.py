@@ -9,8 +9,7 @@ and for raw values, this module reads the requested tags of the first directory.
 import struct
 from dataclasses import dataclass
 
-from engine.photos.metadata.slices import Slices
-from engine.photos.metadata.texts import decode_text
+from engine.photos.metadata.stored import Slices, decode_text
 
 MOST_TAGS = 2000
 """More entries than any camera writes into one directory (damaged counts go up to 65535)."""
@@ -138,3 +137,12 @@ class Tiff:
             after = self.data[at + 2 + 12 * count : at + 6 + 12 * count]
             waiting += struct.unpack(f"{self.order}I", after) if len(after) == 4 else ()
         return True
+
+
+def first_directory(data: Slices) -> Directory:
+    """Read the first directory of a TIFF structure; an empty one if it is damaged."""
+    try:
+        tiff = Tiff(data)
+    except ValueError:
+        tiff = Tiff(b"II*\0\0\0\0\0")
+    return tiff.directory(tiff.first)

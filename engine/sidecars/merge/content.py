@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from engine.core.notes import Note
 from engine.sidecars.merge.ownership import DESCRIPTION, LABELS, RECORDS, REGIONS, TIFF_DESCRIPTION
 from engine.sidecars.merge.terms import NameRules
-from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.forms import MYVLM
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import NamedRegion, read_regions
 
-_PLAIN = ("SchemaVersion", "VLM", "Settings", "Concepts")
+_PLAIN = tuple((MYVLM, name) for name in ("SchemaVersion", "VLM", "Settings", "Concepts"))
 _OWN_PREFIX = "myvlm:"
 
 
@@ -106,9 +106,10 @@ def compare(before: dict[str, str], after: dict[str, str]) -> tuple[Change, ...]
 def readable_values(packet: Packet) -> dict[str, str]:
     """Return the values of the properties that a merge may change, by label."""
     values = {LABELS[n]: packet.default_text(*n) or "" for n in (DESCRIPTION, TIFF_DESCRIPTION)}
-    values |= {LABELS[n]: ", ".join(packet.items(*n)) for n in RECORDS}
+    arrays = {name: ", ".join(texts) for name, texts in packet.items_of((*RECORDS, *_PLAIN)).items()}
+    values |= {LABELS[n]: arrays[n] for n in RECORDS}
     values[LABELS[REGIONS]] = _list_regions(read_regions(packet)) if packet.find(*REGIONS) is not None else ""
-    return values | {f"{_OWN_PREFIX}{n}": ", ".join(packet.items(MYVLM, n)) for n in _PLAIN}
+    return values | {f"{_OWN_PREFIX}{n[1]}": arrays[n] for n in _PLAIN}
 
 
 def _list_regions(regions: Sequence[NamedRegion]) -> str:

@@ -19,7 +19,7 @@ from engine.sidecars.merge.ownership import (
     set_mark,
 )
 from engine.sidecars.merge.removal import remove_captions
-from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.forms import MYVLM
 from engine.sidecars.rdf.packet import Packet
 
 if TYPE_CHECKING:

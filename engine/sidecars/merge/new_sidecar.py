@@ -17,8 +17,7 @@ from engine.core.notes import Note
 from engine.sidecars.merge.automatic import is_automatic
 from engine.sidecars.merge.ownership import DESCRIPTION, SUBJECT, TIFF_DESCRIPTION, has_hash
 from engine.sidecars.rdf.extended import merge_extended
-from engine.sidecars.rdf.forms import term_key
-from engine.sidecars.rdf.namespaces import DC, EXIF, MYVLM, PHOTOSHOP, TIFF, XMP
+from engine.sidecars.rdf.forms import DC, EXIF, MYVLM, PHOTOSHOP, TIFF, XMP, term_key
 from engine.sidecars.rdf.packet import EMPTY, Packet
 
 if TYPE_CHECKING:

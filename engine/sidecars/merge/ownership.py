@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from engine.core.errors import SidecarError
 from engine.core.files import sha256_of
 from engine.sidecars.rdf.foreign import Share, foreign
-from engine.sidecars.rdf.namespaces import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF, XMP, q
+from engine.sidecars.rdf.forms import DC, DIGIKAM, IPTC_EXT, LIGHTROOM, MYVLM, TIFF, XMP, q
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import regions_kept
 
@@ -31,6 +31,7 @@ OURS = (
 """All properties in myvlm's namespace. The hashes are of the dc:description and tiff:ImageDescription that it wrote.
 The texts are those that it replaced: automatic ones, or the user's if replacing was requested. For `Declined` see
 `removed_names`."""
+OUR_TAGS = frozenset(q(MYVLM, name) for name in OURS)
 LABELS = {
     DESCRIPTION: "dc:description",
     TIFF_DESCRIPTION: "tiff:ImageDescription",
@@ -64,9 +65,9 @@ class Edits:
         return self._share(self.added)
 
     def _share(self, items: dict[Name, Counter[str]]) -> Share:
-        whole = {METADATA_DATE, *((MYVLM, n) for n in OURS), *([REGIONS] if self.regions else [])}
+        whole = {*OUR_TAGS, q(*METADATA_DATE), *([q(*REGIONS)] if self.regions else [])}
         arrays = {q(*n): items.get(n, Counter()) for n in (*self.added, *self.removed)}
-        return Share(frozenset(q(*n) for n in whole), frozenset(q(*n) for n in self.texts), arrays)
+        return Share(frozenset(whole), frozenset(q(*n) for n in self.texts), arrays)
 
     def check(self, before: Packet, after: Packet) -> None:
         """Check that the foreign parts of a document are the same before and after the edit.
@@ -92,7 +93,7 @@ def check_version(packet: Packet) -> None:
 
 def is_marked(packet: Packet) -> bool:
     """Return whether the packet has any property of myvlm."""
-    return any(packet.find(MYVLM, name) is not None for name in OURS)
+    return packet.has_any(OUR_TAGS)
 
 
 def caption_hash(caption: str) -> str:
@@ -118,17 +119,9 @@ def is_rewritten(packet: Packet) -> bool:
 
 def set_record(packet: Packet, record: str, values: Sequence[str]) -> None:
     """Record what myvlm wrote; an empty record is an absent property."""
-    if packet.items(MYVLM, record) != list(values):
-        packet.remove(MYVLM, record)
-        if values:
-            packet.add_items(MYVLM, record, values)
+    packet.replace_items(MYVLM, record, values)
 
 
 def set_mark(packet: Packet, name: str, value: str | None) -> None:
     """Set a simple property in myvlm's namespace; None removes it."""
-    if packet.text(MYVLM, name) != value:
-        if value is None:
-            packet.remove(MYVLM, name)
-        elif not packet.set_text(MYVLM, name, value):
-            packet.remove(MYVLM, name)
-            packet.set_text(MYVLM, name, value)
+    packet.replace_text(MYVLM, name, value)

@@ -8,6 +8,7 @@ from engine.core.errors import SidecarError
 from engine.sidecars.merge.ownership import (
     DESCRIPTION,
     METADATA_DATE,
+    OUR_TAGS,
     OURS,
     RECORDS,
     TIFF_DESCRIPTION,
@@ -19,8 +20,7 @@ from engine.sidecars.merge.ownership import (
 )
 from engine.sidecars.merge.removed_names import forget_removed
 from engine.sidecars.merge.terms import name_of
-from engine.sidecars.rdf.forms import ABOUT, BLOCK, attributes, folded
-from engine.sidecars.rdf.namespaces import MYVLM, q
+from engine.sidecars.rdf.forms import ABOUT, BLOCK, MYVLM, attributes, folded, q
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.rdf.parsing import refuse_unsafe_edits
 from engine.sidecars.regions.named import remove_regions
@@ -124,7 +124,7 @@ def _remove_terms(packet: Packet, edits: Edits, names: frozenset[str] | None) ->
 
 def is_empty(packet: Packet) -> bool:
     """Return whether a document holds nothing but the date of its last change and our records."""
-    document, ours = packet.document, {q(*METADATA_DATE), *(q(MYVLM, n) for n in OURS)}
+    document, ours = packet.document, {q(*METADATA_DATE), *OUR_TAGS}
     rest = [child for block in packet.blocks() for child in block if child.tag not in ours]
     keys = {key for block in packet.blocks() for key in attributes(block)} - ours - {ABOUT}
     others = len(document.rdf) - sum(b.tag == BLOCK for b in packet.blocks())

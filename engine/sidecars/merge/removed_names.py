@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from engine.sidecars.merge.ownership import RECORDS, Edits, check_version, is_rewritten, set_record
 from engine.sidecars.merge.terms import NameRules, folded_name, name_of
-from engine.sidecars.rdf.forms import folded, term_key
-from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.forms import MYVLM, folded, term_key
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import region_names, remove_regions
 

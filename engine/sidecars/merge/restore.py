@@ -17,8 +17,7 @@ from engine.sidecars.merge.ownership import (
 from engine.sidecars.merge.removal import is_empty
 from engine.sidecars.merge.removed_names import read_rules, record_removed
 from engine.sidecars.merge.terms import NameRules, name_of, set_terms
-from engine.sidecars.rdf.forms import term_key
-from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.forms import MYVLM, term_key
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.rdf.parsing import refuse_unsafe_edits
 from engine.sidecars.regions.named import add_regions, read_dimensions, remove_regions, written_regions

@@ -15,8 +15,7 @@ from engine.sidecars.merge.ownership import (
     has_hash,
     is_rewritten,
 )
-from engine.sidecars.rdf.forms import folded
-from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.forms import MYVLM, folded
 from engine.sidecars.rdf.packet import Packet
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from engine.core.notes import Note, NoteCode
 from engine.sidecars.merge.ownership import HIERARCHY, LABELS, RECORDS, TAGS, Edits, Name, set_record
-from engine.sidecars.rdf.forms import folded, term_key
-from engine.sidecars.rdf.namespaces import MYVLM
+from engine.sidecars.rdf.forms import MYVLM, folded, term_key
 from engine.sidecars.rdf.packet import Packet
 
 SEPARATORS = {HIERARCHY: "|", TAGS: "/"}

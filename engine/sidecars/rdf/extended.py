@@ -11,10 +11,13 @@ from lxml import etree
 
 from engine.core.errors import SidecarError
 from engine.core.notes import Note, NoteCode
-from engine.photos.metadata.extended import ExtendedPacket
+from engine.photos.metadata.xmp import ExtendedPacket
 from engine.sidecars.rdf.forms import (
     ABOUT,
     ID,
+    RDF,
+    XML,
+    XMP_NOTE,
     Field,
     about,
     array_items,
@@ -24,7 +27,6 @@ from engine.sidecars.rdf.forms import (
     plain_text,
     term_key,
 )
-from engine.sidecars.rdf.namespaces import RDF, XML, XMP_NOTE
 from engine.sidecars.rdf.packet import Packet
 
 _EXTENDED = (XMP_NOTE, "HasExtendedXMP")
@@ -59,7 +61,7 @@ def merge_extended(packet: Packet, parts: Sequence[ExtendedPacket]) -> tuple[Pac
 
 def _add_all(packet: Packet, extended: Packet) -> None:
     """Add the blocks of an extended packet without properties that the main packet has as well, and without empty
-    ones, whose payloads `photos.metadata.extended` left out.
+    ones, whose payloads `photos.metadata.xmp` left out.
     """
     rdf = packet.document.rdf
     subject = next((a for b in packet.blocks() if (a := about(b))), "")

@@ -1,14 +1,49 @@
-"""Forms of XMP values: plain text, text with qualifiers, arrays, structures, language alternatives.
+"""Namespaces of XMP, and forms of its values: plain text, text with qualifiers, arrays, structures, alternatives.
 
-Values are read in every form that RDF allows; added elements get the indentation of their surroundings.
+Properties are matched by URI, never by prefix. Values are read in every form that RDF allows; added elements get the
+indentation of their surroundings.
 """
 
 import unicodedata
+from collections.abc import Iterable
+from functools import cache, lru_cache
 from typing import TypeAlias
 
 from lxml import etree
 
-from engine.sidecars.rdf.namespaces import RDF, XML, q
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+X = "adobe:ns:meta/"
+XML = "http://www.w3.org/XML/1998/namespace"
+DC = "http://purl.org/dc/elements/1.1/"
+XMP = "http://ns.adobe.com/xap/1.0/"
+XMP_NOTE = "http://ns.adobe.com/xmp/note/"
+TIFF = "http://ns.adobe.com/tiff/1.0/"
+EXIF = "http://ns.adobe.com/exif/1.0/"
+PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
+LIGHTROOM = "http://ns.adobe.com/lightroom/1.0/"
+DIGIKAM = "http://www.digikam.org/ns/1.0/"
+IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+MYVLM = "urn:myvlm:xmp:1.0/"
+"""Namespace of the properties in which myvlm keeps its records; no other program uses it."""
+
+PREFIXES = {
+    "rdf": RDF,
+    "x": X,
+    "dc": DC,
+    "xmp": XMP,
+    "tiff": TIFF,
+    "lr": LIGHTROOM,
+    "digiKam": DIGIKAM,
+    "Iptc4xmpExt": IPTC_EXT,
+    "myvlm": MYVLM,
+}
+
+
+@cache
+def q(namespace: str, name: str) -> str:
+    """Return the qualified name in the form of lxml, `{namespace}name`."""
+    return f"{{{namespace}}}{name}"
+
 
 ABOUT, LI, LANG, VALUE = q(RDF, "about"), q(RDF, "li"), q(XML, "lang"), q(RDF, "value")
 ID, PARSE_TYPE, BLOCK = q(RDF, "ID"), q(RDF, "parseType"), q(RDF, "Description")
@@ -18,11 +53,13 @@ Field: TypeAlias = etree._Element | str
 """A property or a field of a structure: its element, or the text of its attribute."""
 
 
+@lru_cache(maxsize=4096)
 def folded(text: str) -> str:
     """Fold a text so that two spellings of a name are equal: NFC, case folded, white space as single spaces."""
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
 
 
+@lru_cache(maxsize=4096)
 def term_key(text: str) -> str:
     """Normalise a term so that it is found again after a program changed its Unicode form or outer white space."""
     return unicodedata.normalize("NFC", text).strip()
@@ -72,6 +109,37 @@ def array_items(found: Field | None) -> list[etree._Element]:
     return [] if array is None else array.findall(LI)
 
 
+def item_texts(found: Iterable[Field]) -> list[str]:
+    """Return the texts of the items of arrays; a simple value that is not blank counts as one item."""
+    texts: list[str] = []
+    for value in found:
+        array = array_of(value)
+        if array is not None:
+            texts += [plain_text(e) for e in array.iterchildren(LI)]
+        else:
+            texts += [t for t in [value if isinstance(value, str) else plain_text(value)] if t.strip()]
+    return texts
+
+
+def default_element(value: Field | None) -> etree._Element | None:
+    """Return the element that holds the default text of a language alternative; None if there is none yet."""
+    if value is None or isinstance(value, str):
+        return None
+    array = array_of(value)
+    return value if array is None else default_entry(array)
+
+
+def alternatives(value: Field) -> list[str]:
+    """Return the texts of a language alternative, the default one first."""
+    if isinstance(value, str):
+        return [value]
+    array = array_of(value)
+    if array is None:
+        return [plain_text(value)]
+    first = default_entry(array)
+    return [plain_text(e) for e in sorted(array.iterchildren(LI), key=lambda e: e is not first)]
+
+
 def is_blank(found: Field) -> bool:
     """Return whether a property has neither children nor attributes."""
     return isinstance(found, str) or not (len(found) or found.attrib)
@@ -81,6 +149,11 @@ def about(block: etree._Element) -> str:
     """Return the subject of a block, "" for none; rdf:ID counts as "#ID". `about` without a prefix is RDF of 1999."""
     name = block.get(ID)
     return block.get(ABOUT) or block.get("about") or (f"#{name}" if name else "")
+
+
+def subjects(blocks: Iterable[etree._Element]) -> list[str]:
+    """Return the subjects of blocks, without those that have none."""
+    return [subject for block in blocks if (subject := about(block))]
 
 
 def fields(element: etree._Element) -> dict[str, Field]:
@@ -131,6 +204,12 @@ def append(
         before.tail = indent
     element.tail = "\n" + _INDENT * (depth - 1)
     return element
+
+
+def append_items(array: etree._Element, texts: Iterable[str]) -> None:
+    """Add items to an array, each on its own line."""
+    for text in texts:
+        append(array, LI).text = text
 
 
 def detach(element: etree._Element) -> None:

@@ -1,6 +1,6 @@
 """Read and edit an XMP packet in place; everything that is not edited stays as it is."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from lxml import etree
 
@@ -11,19 +11,26 @@ from engine.sidecars.rdf.forms import (
     ID,
     LANG,
     LI,
+    PREFIXES,
+    RDF,
     Field,
+    X,
     about,
+    alternatives,
     append,
+    append_items,
     array_of,
-    attributes,
+    default_element,
     default_entry,
     detach,
     is_blank,
     is_plain,
+    item_texts,
     plain_text,
+    q,
+    subjects,
     term_key,
 )
-from engine.sidecars.rdf.namespaces import PREFIXES, RDF, X, q
 from engine.sidecars.rdf.parsing import Document
 
 EMPTY = (
@@ -47,10 +54,10 @@ class Packet:
         self.document = Document(EMPTY if data is None else data)
         self._index: dict[str, list[etree._Element]] | None = None
         self._homes: dict[str, etree._Element] = {}
-        subjects = {about(b) for b in self.blocks()} - {""}
-        if len(subjects) > 1:
+        described = set(subjects(self.blocks()))
+        if len(described) > 1:
             # XMP Specification Part 1, 7.4: all rdf:about are the same. Adobe's toolkit and exiv2 refuse such a file.
-            raise SidecarError(f"the sidecar describes two things: {', '.join(sorted(subjects))}")
+            raise SidecarError(f"the sidecar describes two things: {', '.join(sorted(described))}")
 
     def blocks(self) -> list[etree._Element]:
         """Return the elements that hold properties of the photo: rdf:Description, or a typed node in its place."""
@@ -70,6 +77,11 @@ class Packet:
         """Return all elements of a property (`{uri}name`), without attributes of that name."""
         return [e for e in self._indexed().get(tag, ()) if e.tag == tag]
 
+    def has_any(self, tags: Iterable[str]) -> bool:
+        """Return whether there is any of these properties (`{uri}name`)."""
+        index = self._indexed()
+        return any(index.get(tag) for tag in tags)
+
     def forget_index(self) -> None:
         """Drop the index; call it after adding or removing properties by other means than this class."""
         self._index = None
@@ -81,7 +93,7 @@ class Packet:
         index: dict[str, list[etree._Element]] = {}
         homes: dict[str, etree._Element] = {}
         for block in self.blocks():
-            for key in attributes(block):
+            for key in map(str, block.attrib):
                 index.setdefault(key, []).append(block)
             for child in block.iterchildren(tag=etree.Element):
                 tag = child.tag
@@ -101,22 +113,17 @@ class Packet:
 
     def items(self, namespace: str, name: str) -> list[str]:
         """Return the texts of an array property (Bag, Seq or Alt); a simple value counts as one item."""
-        texts: list[str] = []
-        for value in self.find_all(namespace, name):
-            array = array_of(value)
-            if array is not None:
-                texts += [plain_text(e) for e in array.iterchildren(LI)]
-            else:
-                texts += [t for t in [value if isinstance(value, str) else plain_text(value)] if t.strip()]
-        return texts
+        present = self.find_all(namespace, name)
+        return item_texts(present) if present else []
+
+    def items_of(self, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+        """Return the texts of several array properties by namespace and name."""
+        return {name: self.items(*name) for name in names}
 
     def default_text(self, namespace: str, name: str) -> str | None:
         """Return the `x-default` text of a language alternative, else its first text; None if it is absent or empty."""
-        for value in self.find_all(namespace, name):
-            text = next((t for t in _alternatives(value) if t.strip()), None)
-            if text is not None:
-                return text
-        return None
+        present = self.find_all(namespace, name)
+        return next((text for value in present for text in alternatives(value) if text.strip()), None)
 
     def set_text(self, namespace: str, name: str, value: str) -> bool:
         """Set a simple property in the form that it has; return False if that form cannot be set."""
@@ -125,10 +132,9 @@ class Packet:
         if attribute is not None:
             attribute.set(tag, value)
             return True
-        element = next(iter(self.elements(tag)), None)
-        if element is None:
-            element = self._append(self._block_for(namespace), tag)
-        if len(element) or any(k.startswith(_RDF) for k in attributes(element)):
+        elements = self.elements(tag)
+        element = elements[0] if elements else self._append(self._block_for(namespace), tag)
+        if len(element) or any(str(k).startswith(_RDF) for k in element.attrib):
             return False
         element.text = value
         return True
@@ -138,7 +144,7 @@ class Packet:
         occurrences = self.find_all(namespace, name)
         if len(occurrences) > 1:
             return False
-        entry = _default_element(next(iter(occurrences), None))
+        entry = default_element(next(iter(occurrences), None))
         return entry is None or is_plain(entry)
 
     def overwritten_text(self, namespace: str, name: str) -> str:
@@ -146,7 +152,7 @@ class Packet:
         value = self.find(namespace, name)
         if isinstance(value, str):
             return value
-        entry = _default_element(value)
+        entry = default_element(value)
         return "" if entry is None else plain_text(entry)
 
     def set_default_text(self, namespace: str, name: str, value: str) -> bool:
@@ -156,10 +162,10 @@ class Packet:
         array = array_of(self.find(namespace, name))
         if array is None:
             self.remove(namespace, name)  # a simple value holds no languages
-            array = self._append(self._append(self._block_for(namespace), q(namespace, name)), q(RDF, "Alt"))
+            array = append(self._append(self._block_for(namespace), q(namespace, name)), q(RDF, "Alt"))
         entry = default_entry(array)
         if entry is None:
-            entry = self._append(array, LI, first=True)
+            entry = append(array, LI, first=True)
             entry.set(LANG, "x-default")
         for child in list(entry):  # comments
             entry.remove(child)
@@ -193,12 +199,25 @@ class Packet:
                 return False
             self.remove(namespace, name)
         if array is None:
-            array = self._append(self._append(self._block_for(namespace), q(namespace, name)), q(RDF, kind))
+            array = append(self._append(self._block_for(namespace), q(namespace, name)), q(RDF, kind))
         if array is None or array.attrib or any(e.tag != LI for e in array.iterchildren(tag=etree.Element)):
             return False
-        for value in values:
-            self._append(array, LI).text = value
+        append_items(array, values)
         return True
+
+    def replace_items(self, namespace: str, name: str, values: Sequence[str]) -> None:
+        """Make an array hold only these items; without any, it is removed."""
+        if self.items(namespace, name) != list(values):
+            self.remove(namespace, name)
+            if values:
+                self.add_items(namespace, name, values)
+
+    def replace_text(self, namespace: str, name: str, value: str | None) -> None:
+        """Make a simple property hold this text, whatever form it had; None removes it."""
+        if self.text(namespace, name) != value and (value is None or not self.set_text(namespace, name, value)):
+            self.remove(namespace, name)
+            if value is not None:
+                self.set_text(namespace, name, value)
 
     def remove_items(self, namespace: str, name: str, values: Collection[str]) -> list[str]:
         """Remove one item for each value; return the removed values. Items with attributes or children stay.
@@ -235,7 +254,7 @@ class Packet:
         """Remove blocks without properties, unless the subject of the document would be lost."""
         for block in self.blocks():
             rest = [about(b) for b in self.blocks() if b is not block]
-            bare = not len(block) and not (block.text or "").strip() and set(attributes(block)) <= {ABOUT}
+            bare = not len(block) and not (block.text or "").strip() and set(block.attrib) <= {ABOUT}
             if bare and block.tag == BLOCK and about(block) in ("", *rest):
                 self._remove(block)
         self.forget_index()
@@ -257,7 +276,7 @@ class Packet:
         if blocks and blocks[0].get(ID) is not None:
             return blocks[0]
         block = append(self.document.rdf, BLOCK, {_PREFIX_OF[namespace]: namespace})
-        block.set(ABOUT, next((a for b in blocks if (a := about(b))), ""))
+        block.set(ABOUT, next(iter(subjects(blocks)), ""))
         return block
 
     def _append(self, parent: etree._Element, tag: str, *, first: bool = False) -> etree._Element:
@@ -279,22 +298,3 @@ class Packet:
         if element in entries:
             entries.remove(element)
         detach(element)
-
-
-def _default_element(value: Field | None) -> etree._Element | None:
-    """Return the element that holds the default text of a language alternative; None if there is none yet."""
-    if value is None or isinstance(value, str):
-        return None
-    array = array_of(value)
-    return value if array is None else default_entry(array)
-
-
-def _alternatives(value: Field) -> list[str]:
-    """Return the texts of a language alternative, the default one first."""
-    if isinstance(value, str):
-        return [value]
-    array = array_of(value)
-    if array is None:
-        return [plain_text(value)]
-    first = default_entry(array)
-    return [plain_text(e) for e in sorted(array.iterchildren(LI), key=lambda e: e is not first)]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from lxml import etree
 
 from engine.core.errors import SidecarError
-from engine.sidecars.rdf.namespaces import RDF, X, q
+from engine.sidecars.rdf.forms import RDF, X, q
 from engine.sidecars.read import LARGEST
 
 _MOST_TAGS = 2_000_000

@@ -7,7 +7,9 @@ from engine.core.errors import SidecarError
 from engine.core.notes import NoteCode
 from engine.sidecars.rdf.forms import (
     LI,
+    MYVLM,
     PARSE_TYPE,
+    RDF,
     append,
     array_items,
     array_of,
@@ -15,8 +17,8 @@ from engine.sidecars.rdf.forms import (
     field_text,
     fields,
     holder_of,
+    q,
 )
-from engine.sidecars.rdf.namespaces import MYVLM, RDF, q
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.forms import (
     AREA,

@@ -8,8 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.sidecars.rdf.forms import Field, array_items, field_text, fields
-from engine.sidecars.rdf.namespaces import q
+from engine.sidecars.rdf.forms import Field, array_items, field_text, fields, q
 
 if TYPE_CHECKING:
     from lxml import etree

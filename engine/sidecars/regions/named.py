@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.core.notes import Note, NoteCode
 from engine.sidecars.rdf.foreign import Token, canonical
-from engine.sidecars.rdf.forms import PARSE_TYPE, array_items, array_of, detach, field_text, fields, folded
-from engine.sidecars.rdf.namespaces import q
+from engine.sidecars.rdf.forms import PARSE_TYPE, array_items, array_of, detach, field_text, fields, folded, q
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.building import (
     CREATED,

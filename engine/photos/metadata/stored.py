@@ -1,10 +1,54 @@
-"""Decode texts of cameras and programs that do not declare their encoding, or declare a wrong one."""
+"""What a file stores: bytes that are read by slices, and texts in an undeclared or wrongly declared encoding.
+
+The bytes are in memory, or in an open file of which only the requested parts are read.
+"""
 
 import codecs
+import os
+from typing import Protocol
 
 _BLANKS = "\0 \t\r\n\ufeff"
 _UNDEFINED = {0x81: "\ufffd", 0x8D: "\ufffd", 0x8F: "\ufffd", 0x90: "\ufffd", 0x9D: "\ufffd"}
 """Bytes that Windows-1252 does not define."""
+
+
+class Slices(Protocol):
+    """Interface that the parsers of this package need: a length, and `data[start:stop]` as bytes (fewer at the end)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes: ...
+
+
+class FileSlices:
+    """The bytes of an open file, read when they are requested."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        return os.pread(self._descriptor, stop - start, start) if stop > start else b""
+
+
+class Part:
+    """A part of other bytes, without a copy."""
+
+    def __init__(self, data: Slices, start: int, stop: int) -> None:
+        self._data = data
+        self._start = min(max(start, 0), len(data))
+        self._size = max(0, min(stop, len(data)) - self._start)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        return self._data[self._start + start : self._start + max(start, stop)]
 
 
 def decode_text(data: bytes, encoding: str = "") -> str:
