@@ -1,7 +1,5 @@
 """LLaVA-1.6 (LLaVA-NeXT): concept rows follow the image rows of one base tile, or of all tiles (docs/method.md, 3)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -43,7 +41,7 @@ class LlavaNext(FrozenVlm[LlavaModel]):
     ) -> None:
         attention.check_decoder(config, _NORMS)
         super().__init__(model, image_processor, tokenizer, config)
-        self.model.set_attn_implementation({"text_config": "sdpa"})
+        self.model.set_attn_implementation({"text_config": attention.register()})
 
     @classmethod
     def load(cls, config: VlmConfig, folder: Path, device: torch.device, dtype: torch.dtype) -> "LlavaNext":
@@ -178,23 +176,13 @@ class LlavaNext(FrozenVlm[LlavaModel]):
         expanded = [self._expand(i, len(r), i) for i, r in zip(ids, rows, strict=True)]
         lengths = torch.tensor([len(e) for e in expanded], device=self.device)  # (B,)
         mask = torch.arange(max(len(e) for e in expanded), device=self.device)[None] < lengths[:, None]  # (B, S)
-        with self._recording() if recorder else nullcontext():
-            return self.model.model(
-                input_ids=pad_lines(expanded, self.pad_id, self.device),
-                attention_mask=mask.long(),
-                mm_encoder_outputs=_encoder_outputs(rows),
-                use_cache=False,
-                **({"concept_attention": recorder} if recorder else {}),
-            ).last_hidden_state
-
-    @contextmanager
-    def _recording(self) -> Iterator[None]:
-        """Let the layers pass their queries and keys to a recorder meanwhile; at other times they use plain SDPA."""
-        self.model.set_attn_implementation({"text_config": attention.register()})
-        try:
-            yield
-        finally:
-            self.model.set_attn_implementation({"text_config": "sdpa"})
+        return self.model.model(
+            input_ids=pad_lines(expanded, self.pad_id, self.device),
+            attention_mask=mask.long(),
+            mm_encoder_outputs=_encoder_outputs(rows),
+            use_cache=False,
+            **({"concept_attention": recorder} if recorder else {}),
+        ).last_hidden_state
 
     def _layout(self, rows: list[Tensor], concepts: list[int], ids: list[list[int]]) -> Layout:
         image = self.model.config.image_token_id
