@@ -104,15 +104,15 @@ def test_replacing_is_asked_for(session, tmp_path):
     done = enrol(session, "Rex", draw(tmp_path, REX, 3), replace=True)
     assert (done.added, done.kept, done.replaced, len(done.concept.references)) == (3, 0, 4, 3)
     assert done.concept.identifier == identifier
-    assert len(session.store.facts(done.concept)["embeddings"]) == 2
+    assert len(session.store.facts(done.concept).embeddings) == 2
     assert training_need(session, done.concept) is Need.NEW_PHOTOS
 
 
 def test_replacing_by_another_kind_starts_over(session, tmp_path):
     done = enrol(session, "Anna", draw(tmp_path, MUG, 3), kind=Kind.THING, replace=True)
     assert done.concept.kind is Kind.THING
-    assert session.store.facts(done.concept)["embeddings"] == []
-    assert [h["kind"] for h in session.store.facts(done.concept)["heads"]] == ["linear"]
+    assert session.store.facts(done.concept).embeddings == ()
+    assert [h.kind for h in session.store.facts(done.concept).heads] == ["linear"]
     assert done.concept.identifier in session.vlm_config.identifiers["thing"]
 
 

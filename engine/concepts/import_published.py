@@ -136,8 +136,8 @@ def _check_same(known: Concept, who: Identity) -> None:
 
 def _check_free(session: Session, known: Concept, task: Task, *, head: bool) -> None:
     """Make sure that nothing is lost that was learned before."""
-    embeddings = session.store.facts(known)["embeddings"]
-    lost = ["an embedding"] if any((e["vlm"], e["task"]) == (session.vlm_id, task) for e in embeddings) else []
+    embeddings = session.store.facts(known).embeddings
+    lost = ["an embedding"] if any((e.vlm, e.task) == (session.vlm_id, task) for e in embeddings) else []
     if head and session.store.load_head(known.id, session.recogniser_config.head_id(known.kind)):
         lost.append("a head")
     if lost:

@@ -143,7 +143,7 @@ def _same_photo(a: StoredCrop, b: StoredCrop) -> bool:
 
 
 def _embeddings_lost(store: ConceptStore, kept: Concept, gone: Concept) -> Iterator[str]:
-    has = {(e["vlm"], e["task"]) for e in store.facts(kept)["embeddings"]}
-    for e in store.facts(gone)["embeddings"]:
-        if (e["vlm"], e["task"]) not in has:
-            yield f"{gone.name} was trained for {e['vlm']} ({e['task']}) and {kept.name} was not: run myvlm train"
+    trained = {(e.vlm, e.task) for e in store.facts(kept).embeddings}
+    for e in store.facts(gone).embeddings:
+        if (e.vlm, e.task) not in trained:
+            yield f"{gone.name} was trained for {e.vlm} ({e.task}) and {kept.name} was not: run myvlm train"
