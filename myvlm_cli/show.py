@@ -131,7 +131,7 @@ def describe_concept(session: "Session", concept: "Concept") -> Document:
 
 def _dates_taken(session: "Session", concept: "Concept") -> dict[str, str]:
     """Return when the reference photos were taken (ISO 8601), by content hash, as far as the heads record it."""
-    from engine.store.heads import read_dates
+    from engine.store.head_codec import read_dates
 
     heads = session.store.facts(concept).heads
     return {content: day for head in heads for content, day in read_dates(head.facts).items()}

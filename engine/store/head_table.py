@@ -8,7 +8,8 @@ from sqlite_utils import Database
 
 from engine.core.database import transaction
 from engine.core.tensors import load_tensors
-from engine.store.heads import ConceptHead, Facts, HeadKind, decode_head
+from engine.store.head_codec import decode_head
+from engine.store.heads import ConceptHead, Facts, HeadKind
 from engine.store.rows import digest_of, stem_of
 from engine.store.tensor_files import replace_tensors
 
