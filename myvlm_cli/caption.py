@@ -141,11 +141,12 @@ def _tell_same_pairs(session: "Session", chosen: "RequestedConcepts") -> None:
 
     This is not a warning, and --quiet silences it: the user may have enrolled twins.
     """
-    from engine.concepts.similarity import find_same_pairs, same_words
+    from engine.concepts.concept_warnings import warn_of_same
+    from engine.concepts.similarity import find_same_pairs
 
     for a, b in find_same_pairs(session.store, session.recogniser_config):
         if a in chosen.asked or b in chosen.asked:
-            out.say(same_words(a, b))
+            out.say(str(warn_of_same(a, b)))
 
 
 def _check_vlm(session: "Session", photos: Photos) -> None:
