@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import numpy as np
@@ -93,19 +94,31 @@ def enrol_crops(
     identifiers = tuple(session.vlm_config.identifiers["person" if kind is Kind.PERSON else "thing"])
     concept = store.put(name, kind, word, identifiers, references)
     negatives_from, not_learned = _train_head(store, extractor, concept, material, seed)
-    enrolment = Enrolment(
+    warnings = _training_warnings(extractor.config, concept, material, not_learned)
+    replaced = len(previous.references) if previous and replace else 0
+    enrolment = _make_enrolment(concept, tuple(findings), guess, material, negatives_from)
+    return compare_enrolment(store, extractor, replace_fields(enrolment, warnings=warnings, replaced=replaced))
+
+
+def _make_enrolment(
+    concept: Concept,
+    findings: tuple[PhotoFinding, ...],
+    guess: Guess,
+    material: _HeadMaterial,
+    negatives_from: Negatives,
+) -> Enrolment:
+    """Return the enrolment of a concept whose head was trained, without warnings."""
+    existing = material.existing
+    return Enrolment(
         concept,
-        tuple(findings),
+        findings,
         kind_guessed=guess.kind_guessed and existing is None,
         category_guessed=guess.category is None and existing is None,
         negatives=negatives_from.total,
-        warnings=_training_warnings(extractor.config, concept, material, not_learned),
         negatives_from=negatives_from,
-        added=len(crops),
+        added=len(material.crops),
         kept=len(existing.concept.references) if existing else 0,
-        replaced=len(previous.references) if previous and replace else 0,
     )
-    return compare_enrolment(store, extractor, enrolment)
 
 
 def _collect(

@@ -1,4 +1,4 @@
-"""What may show a concept and is for the user to decide: maybes with what speaks for them. No VLM runs here."""
+"""Find suggestions: photos that may show a concept, for the user to decide about. No VLM runs here."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.core.boxes import Box
 from engine.core.errors import ConceptError, PhotoError, UsageError
-from engine.core.types import Concept, Kind, Match, Status
+from engine.core.types import Concept, Kind, Match, RecognitionOptions, Status
 from engine.photos.decode import load_photo
 from engine.photos.discovery import FoundFile
 from engine.recognition.bodies import SOURCE, load_bodies
@@ -25,7 +25,7 @@ from engine.recognition.recognise import (
     look_up,
     score_scene,
 )
-from engine.recognition.scan import ScanRequest, scan
+from engine.recognition.scan import ScanRequest, ScanResult, scan
 from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead
@@ -108,25 +108,35 @@ def find_suggestions(
     if not concepts:
         return Review(not_looked_for=left_out)
     enrolled = load_gallery(session.store, session.recogniser_config, session.recognition, concepts, library)
-    maybes: list[Suggestion] = []
+    heads = _HeadReader(session.store, session.recogniser_config, session.recognition, session.extractor)
+    explainer = _Explainer(heads, enrolled)
+    request = ScanRequest(faces=enrolled.needs_faces, regions=enrolled.needs_regions)
+    scanned_photos = scan(session, photos, request)
+    suggestions, unreadable = _collect(scanned_photos, session.extractor, explainer, step)
+    suggestions.sort(key=lambda s: s.match.threshold - s.match.score)
+    return Review(tuple(suggestions), tuple(unreadable), concepts, left_out)
+
+
+def _collect(
+    scanned_photos: Iterable[ScanResult], extractor: CachedExtractor, explainer: "_Explainer", step: Callable[[], None]
+) -> tuple[list[Suggestion], list[tuple[Path, str]]]:
+    """Return the suggestions of scanned photos, each content once, and the photos that could not be read, with why."""
+    suggestions: list[Suggestion] = []
     unreadable: list[tuple[Path, str]] = []
     seen: set[str] = set()
-    explainer = _Explainer(session, enrolled)
-    request = ScanRequest(faces=enrolled.needs_faces, regions=enrolled.needs_regions)
-    for scanned in scan(session, photos, request):
+    for scanned in scanned_photos:
         step()
         if scanned.status is Status.FAILED:
             unreadable.append((scanned.path, scanned.reason or "cannot be read"))
         elif scanned.content_hash is not None and scanned.content_hash not in seen:
             seen.add(scanned.content_hash)
             try:
-                found = _look_up(session.extractor, enrolled, scanned.path, scanned.content_hash)
+                matches = _look_up(extractor, explainer.enrolled, scanned.path, scanned.content_hash)
             except PhotoError as err:
                 unreadable.append((scanned.path, str(err)))
             else:
-                maybes += explainer.explain(scanned.path, scanned.content_hash, found) if found else ()
-    maybes.sort(key=lambda m: m.match.threshold - m.match.score)
-    return Review(tuple(maybes), tuple(unreadable), concepts, left_out)
+                suggestions += explainer.explain(scanned.path, scanned.content_hash, matches) if matches else ()
+    return suggestions, unreadable
 
 
 def _pick(
@@ -161,17 +171,18 @@ def _look_up(extractor: CachedExtractor, enrolled: Gallery, path: Path, content_
 
 
 class _Explainer:
-    """Tells of maybes what speaks for and against them; what heads know is loaded once a concept."""
+    """Add to each suggestion the most similar photos and the runner-up; each concept's head is read once."""
 
-    def __init__(self, session: Session, enrolled: Gallery) -> None:
-        self._session, self._enrolled = session, enrolled
+    def __init__(self, heads: "_HeadReader", enrolled: Gallery) -> None:
+        self.enrolled = enrolled
+        self._heads = heads
         self._known: dict[tuple[str, bool], KnownPhotos] = {}
 
     def explain(self, path: Path, content_hash: str, matches: Sequence[Match]) -> Iterator[Suggestion]:
         """The maybes of one photo, people first."""
-        for judge, scene in known_scenes(self._session.extractor, content_hash, self._enrolled):
+        for judge, scene in known_scenes(self._heads.extractor, content_hash, self.enrolled):
             columns = {c.id: i for i, c in enumerate(judge.concepts)}
-            bodies = judge is self._enrolled.bodies
+            bodies = judge is self.enrolled.bodies
             own = [m for m in matches if m.concept_id in columns and (m.source == SOURCE) == bodies]
             if scene is None or not own:
                 continue
@@ -187,7 +198,7 @@ class _Explainer:
     def _nearest(self, concept: Concept, feature: np.ndarray, *, bodies: bool) -> tuple[Example, ...]:
         """The examples most like a region's feature (D,), as far as it is known which these are, then references."""
         if (concept.id, bodies) not in self._known:
-            self._known[concept.id, bodies] = self._load(concept, bodies=bodies)
+            self._known[concept.id, bodies] = self._heads.read(concept, bodies=bodies)
         ranked = self._known[concept.id, bodies].ranked(feature)
         examples = []
         for found in takewhile(lambda f: f.path is not None, islice(ranked, EXAMPLES)):
@@ -199,17 +210,23 @@ class _Explainer:
         examples += [Example(r.path, r.content_hash, r.box) for r in concept.references if r.content_hash not in told]
         return tuple(examples[:EXAMPLES])
 
-    def _load(self, concept: Concept, *, bodies: bool) -> KnownPhotos:
-        head = load_head(self._session.store, self._session.recogniser_config, concept)
+
+@dataclass(frozen=True)
+class _HeadReader:
+    """Reads the photos that concepts' heads were made of."""
+
+    store: ConceptStore
+    config: RecogniserConfig
+    options: RecognitionOptions
+    extractor: CachedExtractor
+
+    def read(self, concept: Concept, *, bodies: bool) -> KnownPhotos:
+        """Return the photos behind a concept's head; with `bodies` those behind a person's body head."""
+        head = load_head(self.store, self.config, concept)
         if bodies and concept.kind is Kind.PERSON:
             return KnownPhotos.of_body(concept, head, self._bodies[concept.id])
-        return KnownPhotos.of(self._session.store, self._session.extractor, concept, head)
+        return KnownPhotos.of(self.store, self.extractor, concept, head)
 
     @cached_property
     def _bodies(self) -> dict[str, ConceptHead]:
-        return {
-            c.id: head
-            for c, head in load_bodies(
-                self._session.store, self._session.recogniser_config, self._session.recognition
-            ).items()
-        }
+        return {c.id: head for c, head in load_bodies(self.store, self.config, self.options).items()}
