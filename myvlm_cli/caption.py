@@ -150,11 +150,12 @@ def _tell_same_pairs(chosen: "RequestedConcepts") -> None:
 
     This is not a warning, and --quiet silences it: the user may have enrolled twins.
     """
-    from engine.concepts.similarity import find_same_pairs, same_words
+    from engine.concepts.concept_warnings import warn_of_same
+    from engine.concepts.similarity import find_same_pairs
 
     for a, b in find_same_pairs(chosen.enrolled):
         if a in chosen.requested or b in chosen.requested:
-            out.say(same_words(a, b))
+            out.say(str(warn_of_same(a, b)))
 
 
 def _check_vlm(session: "Session", photos: Photos) -> None:

@@ -75,8 +75,8 @@ def _list(*, json: bool) -> None:
 
 def _trained_for(session: "Session", concept: "Concept") -> list[str]:
     """List the VLMs that a concept is trained for, each once."""
-    embeddings = session.store.facts(concept)["embeddings"]
-    return list(dict.fromkeys(vlm_name(e["vlm"]) for e in embeddings))
+    embeddings = session.store.facts(concept).embeddings
+    return list(dict.fromkeys(vlm_name(e.vlm) for e in embeddings))
 
 
 app.command("show")(show)

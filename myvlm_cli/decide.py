@@ -173,17 +173,17 @@ def _report(results: "Sequence[DecisionResult]", output: o.OutputChoice, before:
     for result in results:
         if output.jsonl:
             out.json_line(_describe(result))
-        elif output.is_text and result.wish is not None and result.error is None:
-            out.text(f"{_result_text(result, result.wish)}{before}")
+        elif output.is_text and result.request is not None and result.error is None:
+            out.text(f"{_result_text(result, result.request)}{before}")
         if result.error is not None:
             out.warn(str(result.error))
         for note in result.notes:
-            out.warn(f"{path_text(result.wish.photo) if result.wish else None}: {note}")
+            out.warn(f"{path_text(result.request.photo) if result.request else None}: {note}")
     return SOME_FAILED if any(r.error for r in results) else OK
 
 
 def _describe(result: "DecisionResult") -> Document:
-    request, decision, replaced = result.wish, result.decision, result.replaced
+    request, decision, replaced = result.request, result.decision, result.replaced
     return {
         "file": path_text(request.photo) if request else None,
         "concept": request.concept if request else None,
@@ -192,14 +192,14 @@ def _describe(result: "DecisionResult") -> Document:
         "box": list(decision.box.rounded()) if decision and decision.box else None,
         "before": str(replaced.verdict) if replaced else None,
         "reason": str(result.error) if result.error else None,
-        "notes": list(result.notes),
+        "notes": [str(n) for n in result.notes],
     }
 
 
 def _status_of(result: "DecisionResult") -> str:
     if result.error:
         return "failed"
-    if result.wish and result.wish.undo:
+    if result.request and result.request.undo:
         return "undone"
     return "replaced" if result.replaced else "decided"
 

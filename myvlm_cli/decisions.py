@@ -30,14 +30,14 @@ def describe_decision(decision: "Decision") -> Document:
 
 def describe_with_standing(decision: "Decision") -> Document:
     """Return a decision as JSON, with whether it still counts where it was made; this reads the photo."""
-    from engine.concepts.decide import standing
+    from engine.concepts.decide import check_validity
 
-    return describe_decision(decision) | {"standing": standing(decision)}
+    return describe_decision(decision) | {"standing": str(check_validity(decision))}
 
 
 def decision_text(decision: "Decision") -> str:
     """Return a decision as text, with whether it still counts where it was made; this reads the photo."""
-    from engine.concepts.decide import standing
+    from engine.concepts.decide import check_validity
 
     verdict = VERDICTS[decision.verdict]
-    return f"{verdict} in {path_text(decision.path)}, decided {decision.decided}{_NOT_VALID[standing(decision)]}"
+    return f"{verdict} in {path_text(decision.path)}, decided {decision.decided}{_NOT_VALID[check_validity(decision)]}"

@@ -21,8 +21,8 @@ def tell_enrolment(session: "Session", enrolment: "Enrolment", *, json: bool, mo
         out.json_document(_describe(enrolment) | {"next": command} | (more or {}))
     else:
         _tell(enrolment)
-    for text in enrolment.warnings:
-        out.warn(text)
+    for warning in enrolment.warnings:
+        out.warn(str(warning))
     if not json:
         out.say(" ".join(w for w in (before, command, after) if w))
 
@@ -86,7 +86,7 @@ def _describe(enrolment: "Enrolment") -> Document:
         "shared_photos": [
             {"file": path_text(s.path), "name": s.concept.name, "same_part": s.same_part} for s in enrolment.shared
         ],
-        "warnings": list(enrolment.warnings),
+        "warnings": [str(w) for w in enrolment.warnings],
     }
 
 

@@ -85,7 +85,7 @@ def import_concept(
     session = replace(models, vlm=vlm).open_session()
     imported = import_published(session, choice.source, choice.identity, replacing=replacing)
     for warning in imported.warnings:
-        out.warn(warning)
+        out.warn(str(warning))
     if json:
         out.json_document(describe_concept(session, imported.concept))
     else:

@@ -31,10 +31,12 @@ def merge(*, name: o.Name, other: Other, yes: o.Yes = False, json: o.Json = Fals
     confirm(f"Merge {gone.name} into {kept.name}, and delete {gone.name}?", yes=yes)
     merged = merge_concepts(session, name, other)
     for note in merged.notes:
-        out.warn(note)
+        out.warn(str(note))
     if json:
         counts = {"references_added": merged.references, "decisions_added": merged.decisions}
-        out.json_document({"name": merged.concept.name, "gone": merged.gone, **counts, "notes": list(merged.notes)})
+        out.json_document(
+            {"name": merged.concept.name, "gone": merged.gone, **counts, "notes": [str(n) for n in merged.notes]}
+        )
     else:
         added = f"{count(merged.references, 'reference')} and {count(merged.decisions, 'decision')} added"
         out.text(f"{merged.gone} is now part of {merged.concept.name}: {added}")

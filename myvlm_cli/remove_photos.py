@@ -33,12 +33,14 @@ def remove_photos(*, name: o.Name, photos: Photos, json: o.Json = False) -> None
     concept, left = removed.concept, len(removed.concept.references)
     if json:
         files = [path_text(r.path) for r in removed.references]
-        out.json_document({"name": concept.name, "removed": files, "left": left, "notes": list(removed.notes)})
+        out.json_document(
+            {"name": concept.name, "removed": files, "left": left, "notes": [str(n) for n in removed.notes]}
+        )
     else:
         for r in removed.references:
             out.text(f"- {path_text(r.path)}: no longer a reference photo of {concept.name}")
     for note in removed.notes:
-        out.warn(note)
+        out.warn(str(note))
     if not json:
         out.say(f"{concept.name} has {count(left, 'reference photo')} left. {_next(session, concept)}")
 

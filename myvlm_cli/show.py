@@ -1,6 +1,7 @@
 """`myvlm concepts show`: print what is stored about a concept, or why it is or is not named in a photo."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,17 +72,15 @@ def _tell_concept(session: "Session", concept: "Concept") -> None:
         out.text(f"  reference {path_text(r.path)}{dated(taken.get(r.content_hash))}")
     for decision in session.store.decisions.of(concept.id):
         out.text(f"  {decision_text(decision)}")
-    for h in stored["heads"]:
+    for h in stored.heads:
+        out.text(f"  recognised by its {h.kind} head for {h.encoder}{_paper_threshold(h.kind, h.threshold)}")
+    for e in stored.embeddings:
         out.text(
-            f"  recognised by its {h['kind']} head for {h['encoder']}{_paper_threshold(h['kind'], h['threshold'])}"
-        )
-    for e in stored["embeddings"]:
-        out.text(
-            f"  trained for {vlm_name(e['vlm'])}: task {e['task']}, {e['steps']} steps, seed {e['seed']}, loss"
-            f" {e['loss']:.3f}, revision {e['revision']}"
+            f"  trained for {vlm_name(e.vlm)}: task {e.task}, {e.steps} steps, seed {e.seed}, loss"
+            f" {e.loss:.3f}, revision {e.revision}"
         )
     name = shlex.quote(concept.name)
-    if stored["embeddings"]:
+    if stored.embeddings:
         out.say(f"Next: myvlm concepts show {name} PHOTO explains why it is or is not named there.")
     else:
         out.say(f"{concept.name} is not trained yet: sentences do not use the name. Run: myvlm train {name}")
@@ -126,16 +125,16 @@ def describe_concept(session: "Session", concept: "Concept") -> Document:
             for r in concept.references
         ],
         "decisions": [describe_decision(d) for d in session.store.decisions.of(concept.id)],
-        **session.store.facts(concept),
+        **asdict(session.store.facts(concept)),
     }
 
 
 def _dates_taken(session: "Session", concept: "Concept") -> dict[str, str]:
     """Return when the reference photos were taken (ISO 8601), by content hash, as far as the heads record it."""
-    from engine.store.heads import read_dates
+    from engine.store.head_codec import read_dates
 
-    heads = session.store.facts(concept)["heads"]
-    return {content: day for head in heads for content, day in read_dates(head["facts"]).items()}
+    heads = session.store.facts(concept).heads
+    return {content: day for head in heads for content, day in read_dates(head.facts).items()}
 
 
 def _explain(session: "Session", name: str, path: Path, draw: Path | None, *, json: bool) -> None:

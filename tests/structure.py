@@ -20,6 +20,7 @@ JOBS = (
     "engine.captioning.locate engine.captioning.locate",
     "engine.captioning.status engine.captioning.status",
     "engine.concepts.enrol engine.concepts.enrol",
+    "engine.concepts.enrol_crops engine.concepts.enrol_crops",
     "engine.concepts.enrol_tagged engine.concepts.enrol_tagged",
     "engine.concepts.import_published engine.concepts.import_published",
     "engine.concepts.merge engine.concepts.merge",

@@ -134,7 +134,7 @@ def test_without_a_detector_only_the_face_is_kept(known, tmp_path, detector):
     session.__dict__["recogniser_config"] = replace(session.recogniser_config, detector=detector)
     done = enrol(session, "Anna", [known / "Anna"])
     assert len(done.concept.references) == 4
-    assert [h["kind"] for h in session.store.facts(done.concept)["heads"]] == ["face"]
+    assert [h.kind for h in session.store.facts(done.concept).heads] == ["face"]
     assert read_enrolled(session.store, session.recogniser_config, session.recognition).group(HeadGroup.BODIES) == {}
     assert enrolled(session).bodies is None
 

@@ -187,7 +187,7 @@ def test_other_tensors_change_the_fingerprint_and_leave_no_old_file(store, home)
     for value in (1.0, 2.0, 1.0):
         vector = np.full((1, 4), value, np.float32)
         store.save_embedding(Embedding(concept.id, "vlm", "rev", "sks", 1, 0, 0.1, vector))
-        prints.append(store.head_fingerprint(concept) + store.voice_fingerprint(concept, "vlm", "rev"))
+        prints.append(store.head_fingerprint(concept) + store.caption_fingerprint(concept, "vlm", "rev"))
     assert prints[0] == prints[2] != prints[1]
     assert len(list((home / "concepts" / concept.id).glob("embedding-*"))) == 1
 
@@ -195,14 +195,14 @@ def test_other_tensors_change_the_fingerprint_and_leave_no_old_file(store, home)
 def test_heads_and_the_voice_in_captions_have_fingerprints_of_their_own(store):
     concept = put(store)
     store.save_embedding(embedding(concept))
-    before = store.voice_fingerprint(concept, "some/vlm", "r1"), store.head_fingerprint(concept)
+    before = store.caption_fingerprint(concept, "some/vlm", "r1"), store.head_fingerprint(concept)
     store.save_embedding(embedding(concept, vlm="other/vlm"))
     store.save_embedding(replace(embedding(concept), task="vqa"))
-    assert (store.voice_fingerprint(concept, "some/vlm", "r1"), store.head_fingerprint(concept)) == before
+    assert (store.caption_fingerprint(concept, "some/vlm", "r1"), store.head_fingerprint(concept)) == before
     store.save_head(object_head(concept.id))
     assert store.head_fingerprint(concept) != before[1]
     renamed = store.rename("Rex", "Max")
-    assert store.voice_fingerprint(renamed, "some/vlm", "r1") != before[0]
+    assert store.caption_fingerprint(renamed, "some/vlm", "r1") != before[0]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

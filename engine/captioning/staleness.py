@@ -138,7 +138,7 @@ def compute_cache_keys(
             prompts.max_new_tokens,
             prompts.injection,
         ),
-        concept_keys={c.id: store.voice_fingerprint(c, vlm.id, vlm.revision) for c in enrolled},
+        concept_keys={c.id: store.caption_fingerprint(c, vlm.id, vlm.revision) for c in enrolled},
         labels=gallery.labels if requested else UserLabels(),
         state=state,
         earlier_keys=store.recognition_states.covering(state),

@@ -1,4 +1,4 @@
-"""What enrolling people keeps of their bodies, so that `--allow-body` can know them; their faces are not touched."""
+"""Store the bodies of enrolled people, so that `--allow-body` can recognise them without a visible face."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -19,22 +19,22 @@ from engine.vision.config import RecogniserConfig, list_recognisers
 def with_bodies(
     extractor: CachedExtractor, photos: Sequence[Photo], views: Sequence[ReferenceCrop], *, keep: bool = True
 ) -> list[ReferenceCrop]:
-    """Views of faces with those of the bodies that the detector has around them, as far as it has: without a detector,
-    or its weights, they stay as they are. `keep` lets features go to the cache.
+    """Return crops of faces with the crops of the bodies that the detector finds around them.
+
+    Without a detector or its weights, the crops are returned as they are. keep: store features in the cache.
     """
     if extractor.config.detector is None:
         return list(views)
     by_content = {p.facts.content_hash: p for p in photos}
     try:
         return [_with_body(extractor, by_content[v.reference.content_hash], v, keep=keep) for v in views]
-    except EngineError:  # people are known by their faces; what stands in the way of more is no reason to fail
+    except EngineError:  # faces are enough to recognise people: a missing body must not prevent it
         return list(views)
 
 
 def _with_body(extractor: CachedExtractor, photo: Photo, view: ReferenceCrop, *, keep: bool) -> ReferenceCrop:
     found = extractor.find_regions([photo], keep=keep)[0]
-    assert view.reference.box is not None  # a face's
-    row = body_around(found, view.reference.box)
+    row = body_around(found, view.box)
     if row is None:
         return view
     rng = np.random.default_rng(int(photo.facts.content_hash[:8], 16))

@@ -1,14 +1,15 @@
-"""Deciding: what the user confirms or rejects holds for its photo at once and for ever, and teaches the head."""
+"""Record what the user confirms or rejects in photos, and train the heads of the concepts with it."""
 
 import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from engine.concepts.enrol import not_learned
+from engine.concepts.concept_warnings import ConceptWarning, WarningCode
 from engine.concepts.object_heads import retrain_head
 from engine.core.boxes import Box
 from engine.core.errors import ConceptError, EngineError, PhotoError, UsageError
@@ -23,8 +24,9 @@ from engine.vision.cached_extractor import CachedExtractor
 
 @dataclass(frozen=True)
 class DecisionRequest:
-    """What the user wants: a verdict about a concept in a photo, at a box (pixels of the upright photo) or somewhere in
-    it; or with `undo` that the decision about them, whatever it was, is taken back.
+    """A request to record a verdict about a concept in a photo, or with `undo` to remove the decision about them.
+
+    box: where the concept is, in pixels of the upright photo; None: anywhere in it.
     """
 
     photo: Path
@@ -36,73 +38,77 @@ class DecisionRequest:
 
 @dataclass(frozen=True)
 class DecisionResult:
-    """What became of a wish, or of a line that is none: a decision (with `undo` the one taken back), the one that it
-    replaces, or an error. notes: what it does not do.
+    """The result of a request, or of a line that is not a request (`request` None).
+
+    decision: the recorded decision, with `undo` the removed one; replaced: the decision that it replaces; error: why
+    nothing was recorded; notes: why a head could not learn from the decision.
     """
 
-    wish: DecisionRequest | None = None
+    request: DecisionRequest | None = None
     decision: Decision | None = None
     replaced: Decision | None = None
     error: EngineError | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[ConceptWarning, ...] = ()
 
 
-def decide(session: Session, wishes: Iterable[DecisionRequest | UsageError]) -> list[DecisionResult]:
-    """Keep (or take back) decisions, then train the heads of the concepts that they are about, each once.
+def decide(session: Session, requests: Iterable[DecisionRequest | UsageError]) -> list[DecisionResult]:
+    """Record or remove decisions, then train the head of each concept that they are about once.
 
-    What concerns one wish (an unknown concept, a photo that cannot be read, a line that is none) is a result with an
-    error, and the others are done.
+    An error that concerns one request (an unknown concept, a photo that cannot be read, a line that is not a request)
+    is returned in its result; the other requests are carried out.
     """
     results: list[DecisionResult] = []
-    touched: dict[str, Concept] = {}
-    for wish in wishes:
-        if isinstance(wish, UsageError):
-            results.append(DecisionResult(error=wish))
+    concepts: dict[str, Concept] = {}
+    for request in requests:
+        if isinstance(request, UsageError):
+            results.append(DecisionResult(error=request))
             continue
         try:
-            concept = session.store.get(wish.concept)
-            results.append((_take_back if wish.undo else _record)(session.store, wish, concept))
-            touched[concept.id] = concept
+            concept = session.store.get(request.concept)
+            results.append((_remove if request.undo else _record)(session.store, request, concept))
+            concepts[concept.id] = concept
         except (PhotoError, ConceptError, UsageError) as err:
-            results.append(DecisionResult(wish, error=err))
+            results.append(DecisionResult(request, error=err))
     notes = {
         (d.concept_id, d.content_hash): n
-        for c in touched.values()
-        for d, n in _teach(session.store, session.extractor, c)
+        for c in concepts.values()
+        for d, n in _train(session.store, session.extractor, c)
     }
-    return [_noted(r, notes) for r in results]
+    return [_with_note(r, notes) for r in results]
 
 
 def read_decision_requests(
     text: str, verdict: Verdict | None, concept: str | None, *, undo: bool
 ) -> list[DecisionRequest | UsageError]:
-    """Wishes from JSON lines: {"photo": …, "concept": …, "verdict": "confirm" or "reject", "box": [x0, y0, x1, y1]}.
-    A line without verdict or concept takes these, and is an error where they are None; without box it is about the
-    whole photo. Empty lines are left out.
+    """Read requests from JSON lines.
+
+    A line is {"photo": …, "concept": …, "verdict": "confirm" or "reject", "box": [x0, y0, x1, y1]}. verdict, concept:
+    for lines without one; if they are None, such a line is an error. A line without box is about the whole photo.
+    Empty lines are skipped; a line that cannot be read becomes an error.
     """
-    usual = {"verdict": verdict, "concept": concept}
-    found: list[DecisionRequest | UsageError] = []
+    defaults = {"verdict": verdict, "concept": concept}
+    requests: list[DecisionRequest | UsageError] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             try:
-                found.append(_parse(usual, json.loads(line), undo=undo))
+                requests.append(_parse(defaults, json.loads(line), undo=undo))
             except (ValueError, TypeError, KeyError, RecursionError, UsageError) as err:
                 reason = str(err) if isinstance(err, UsageError) else "no JSON object with photo, concept, verdict, box"
-                found.append(UsageError(f"line {number}: {reason}", hint=_EXAMPLE))
-    return found
+                requests.append(UsageError(f"line {number}: {reason}", hint=_EXAMPLE))
+    return requests
 
 
 _EXAMPLE = 'A line is like {"photo": "a.jpg", "concept": "rex", "verdict": "confirm", "box": [10, 10, 90, 90]}.'
 
 
-def _parse(usual: dict[str, Any], line: dict[str, Any], *, undo: bool) -> DecisionRequest:
+def _parse(defaults: dict[str, Any], line: dict[str, Any], *, undo: bool) -> DecisionRequest:
     unknown = set(line) - {"photo", "concept", "verdict", "box"}
     if unknown:
         raise UsageError(f"unknown: {', '.join(sorted(unknown))}")
-    photo, concept = line["photo"], line.get("concept", usual["concept"])
+    photo, concept = line["photo"], line.get("concept", defaults["concept"])
     if not (isinstance(photo, str) and photo and isinstance(concept, str) and concept):
         raise UsageError("photo and concept are texts that are not empty")
-    verdict = line.get("verdict", usual["verdict"])
+    verdict = line.get("verdict", defaults["verdict"])
     if verdict is None:
         raise UsageError("it has no verdict, which is confirm or reject")
     if verdict not in tuple(Verdict):
@@ -112,7 +118,7 @@ def _parse(usual: dict[str, Any], line: dict[str, Any], *, undo: bool) -> Decisi
 
 
 def make_box(corners: Sequence[float]) -> Box:
-    """A box from x0, y0, x1, y1.
+    """Make a box of x0, y0, x1, y1.
 
     Raises:
         UsageError: these are not four numbers, or the box is empty.
@@ -127,57 +133,66 @@ def make_box(corners: Sequence[float]) -> Box:
     return box
 
 
-def standing(decision: Decision) -> str:
-    """Whether a decision still counts where it was made: "holds", "changed" (the photo has other content now, for which
-    it does not count) or "not there" (it holds wherever the photo is now).
-    """
+class DecisionValidity(StrEnum):
+    """Whether a decision still counts for the file that it was made about; the values are those of JSON output."""
+
+    HOLDS = "holds"
+    CHANGED = "changed"  # the file has other content now, for which the decision does not count
+    NOT_THERE = "not there"  # the decision counts wherever the photo is now
+
+
+def check_validity(decision: Decision) -> DecisionValidity:
+    """Return whether a decision still counts for its file; this reads the photo."""
     try:
         same = read_photo(decision.path).content_hash == decision.content_hash
     except PhotoError:
-        return "not there"
-    return "holds" if same else "changed"
+        return DecisionValidity.NOT_THERE
+    return DecisionValidity.HOLDS if same else DecisionValidity.CHANGED
 
 
-def _record(store: ConceptStore, wish: DecisionRequest, concept: Concept) -> DecisionResult:
-    photo = load_photo(wish.photo)
-    box = wish.box.clipped(photo.facts.width, photo.facts.height) if wish.box else None
+def _record(store: ConceptStore, request: DecisionRequest, concept: Concept) -> DecisionResult:
+    photo = load_photo(request.photo)
+    box = request.box.clipped(photo.facts.width, photo.facts.height) if request.box else None
     if box is not None and not (box.x0 < box.x1 and box.y0 < box.y1):
         size = f"{photo.facts.width} x {photo.facts.height}"
-        raise UsageError(f"{wish.photo}: the box lies outside of the photo ({size})", hint="Boxes are pixels.")
+        raise UsageError(f"{request.photo}: the box lies outside of the photo ({size})", hint="Boxes are pixels.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    path = wish.photo.absolute()
-    decision = Decision(concept.id, photo.facts.content_hash, path, box, wish.verdict, now)
-    return DecisionResult(wish, decision, store.decisions.put(decision))
+    path = request.photo.absolute()
+    decision = Decision(concept.id, photo.facts.content_hash, path, box, request.verdict, now)
+    return DecisionResult(request, decision, store.decisions.put(decision))
 
 
-def _take_back(store: ConceptStore, wish: DecisionRequest, concept: Concept) -> DecisionResult:
-    """Take back what was decided about this photo's content, else about what the file once held."""
-    decisions, path = store.decisions, wish.photo.absolute()
-    known = decisions.of(concept.id)
+def _remove(store: ConceptStore, request: DecisionRequest, concept: Concept) -> DecisionResult:
+    """Remove the decision about this photo's content, or else about earlier content of the file."""
+    decisions, path = store.decisions, request.photo.absolute()
+    about_concept = decisions.of(concept.id)
     try:
-        content_hash = read_photo(wish.photo).content_hash
+        content_hash = read_photo(request.photo).content_hash
     except PhotoError:
         content_hash = ""
-    own = [d for d in known if d.content_hash == content_hash] or [d for d in known if d.path == path]
-    if not own:
-        told = f"nothing was decided about {concept.name!r} in {wish.photo}"
-        raise UsageError(told, hint="myvlm concepts show lists the decisions about a concept.")
-    return DecisionResult(wish, decisions.remove(concept.id, own[-1].content_hash))
+    by_content = [d for d in about_concept if d.content_hash == content_hash]
+    about_photo = by_content or [d for d in about_concept if d.path == path]
+    if not about_photo:
+        message = f"nothing was decided about {concept.name!r} in {request.photo}"
+        raise UsageError(message, hint="myvlm concepts show lists the decisions about a concept.")
+    return DecisionResult(request, decisions.remove(concept.id, about_photo[-1].content_hash))
 
 
-def _teach(store: ConceptStore, extractor: CachedExtractor, concept: Concept) -> list[tuple[Decision, str]]:
-    """Train a concept's head with what was decided; decisions that it did not learn from, with why."""
+def _train(store: ConceptStore, extractor: CachedExtractor, concept: Concept) -> list[tuple[Decision, ConceptWarning]]:
+    """Train a concept's head with its decisions; return the decisions that it could not learn from, with the reason."""
     head = store.load_head(concept.id, extractor.config.head_id(concept.kind))
     decisions = store.decisions.of(concept.id)
     if head is None:
-        why = f"it holds for that photo; {concept.name} has no head for {extractor.config.name} that could learn"
-        return [(d, why) for d in decisions]
-    taught, lost = gather_feedback(extractor, concept, decisions, rank_by_head(head), FeedbackFeatures.of(head))
-    store.renew_head(retrain_head(store, extractor.config, concept, head, taught))
-    return [(d, not_learned(d)) for d in lost]
+        no_head = ConceptWarning(WarningCode.NO_HEAD, concept, model=extractor.config.name)
+        return [(d, no_head) for d in decisions]
+    feedback, not_learned = gather_feedback(
+        extractor, concept, decisions, rank_by_head(head), FeedbackFeatures.of(head)
+    )
+    store.renew_head(retrain_head(store, extractor.config, concept, head, feedback))
+    return [(d, ConceptWarning(WarningCode.NOT_LEARNED, concept, decision=d)) for d in not_learned]
 
 
-def _noted(result: DecisionResult, notes: dict[tuple[str, str], str]) -> DecisionResult:
+def _with_note(result: DecisionResult, notes: dict[tuple[str, str], ConceptWarning]) -> DecisionResult:
     d = result.decision
-    note = notes.get((d.concept_id, d.content_hash)) if d and result.wish and not result.wish.undo else None
+    note = notes.get((d.concept_id, d.content_hash)) if d and result.request and not result.request.undo else None
     return replace(result, notes=(note,)) if note else result

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.concepts.body_crops import with_bodies
-from engine.concepts.enrol_crops import FEWEST_NEGATIVES, Enrolment, Guess, enrol_crops, guess_category, not_learned
+from engine.concepts.enrol_crops import FEWEST_NEGATIVES, Guess, enrol_crops, guess_category
+from engine.concepts.enrolment import Enrolment
 from engine.concepts.existing import ExistingConcept, another_kind_hint, check_kind, find_existing
 from engine.concepts.reference_crops import DuplicateFinder, PhotoFinding, ReferenceCrop, crop_faces, crop_regions
 from engine.concepts.similarity import looks_odd_beside
@@ -19,7 +20,7 @@ from engine.session import Session
 from engine.store.names import check_name
 from engine.vision.cached_extractor import CachedExtractor
 
-__all__ = ["FEWEST_NEGATIVES", "KNOWN", "Enrolment", "Guess", "enrol", "enrol_crops", "not_learned", "told"]
+__all__ = ["FEWEST_NEGATIVES", "KNOWN", "Enrolment", "Guess", "enrol", "enrol_crops", "told"]
 
 KNOWN = "already a reference photo"
 

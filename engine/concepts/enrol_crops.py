@@ -1,32 +1,23 @@
-"""Storing what shows a concept: a new one, photos added to a known one, or others in place of those it had."""
+"""Store the reference crops of a concept and train its head: of a new concept, or added to an existing one."""
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import numpy as np
 
 from engine.concepts.body_crops import save_bodies
-from engine.concepts.drawn_photos import recogniser_knows
+from engine.concepts.concept_warnings import ConceptWarning, WarningCode
+from engine.concepts.enrolment import Enrolment, compare_enrolment
 from engine.concepts.existing import ExistingConcept, find_existing
 from engine.concepts.negatives import encode_folders
 from engine.concepts.object_heads import HeadExamples, Negatives, count_negatives, retrain_rivals, train_object_head
 from engine.concepts.reference_crops import PhotoFinding, ReferenceCrop
-from engine.concepts.similarity import (
-    LikelySame,
-    SharedPhoto,
-    find_odd,
-    find_same,
-    find_shared,
-    plain_views,
-    same_words,
-)
 from engine.concepts.stored_crops import StoredCrop, face_head, join_rows, restore_crops, to_stored_crop
 from engine.core.class_words import kind_of_word
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Decision, Kind, Reference
-from engine.recognition.explain.nearest import references_of
 from engine.recognition.feedback_features import gather_feedback, rank_by_views
 from engine.session import Session
 from engine.store.concepts import ConceptStore
@@ -37,12 +28,12 @@ from engine.vision.config import RecogniserConfig
 from engine.vision.feature_bank import load_bank
 
 FEWEST_NEGATIVES = 30
-"""Fewer views of other things and a head is not trained."""
+"""With fewer features of other things a head is not trained."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What is known of a concept's kind and class word. `by_word`: a guessed kind follows the guessed word."""
+    """A concept's kind and class word, as given or guessed. by_word: a guessed kind follows the guessed word."""
 
     kind: Kind
     category: str | None
@@ -51,41 +42,25 @@ class Guess:
 
 
 @dataclass(frozen=True)
-class Enrolment:
-    """A finished enrolment. added, kept, replaced: how many reference photos are new, were there before and stay, and
-    were there before and are gone; odd: references that do not look like the others; same_as: other concepts that seem
-    to be this individual; shared: references that other concepts have, too. warnings: all of that, and more, in words.
-    """
+class _HeadMaterial:
+    """What a head is made of: each photo's views, negatives of no particular photo (B, D), and the new crops."""
 
-    concept: Concept
-    findings: tuple[PhotoFinding, ...]
-    kind_guessed: bool
-    category_guessed: bool
-    negatives: int
-    warnings: tuple[str, ...] = ()
-    negatives_from: Negatives = field(default_factory=Negatives)
-    added: int = 0
-    kept: int = 0
-    replaced: int = 0
-    odd: tuple[Path, ...] = ()
-    same_as: tuple[LikelySame, ...] = ()
-    shared: tuple[SharedPhoto, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """What goes into a head: each photo's views, and negatives of no particular photo (B, D)."""
-
-    shown: Sequence[StoredCrop]
+    stored: Sequence[StoredCrop]
     loose: np.ndarray
-    views: Sequence[ReferenceCrop]
-    earlier: ExistingConcept | None
+    crops: Sequence[ReferenceCrop]
+    existing: ExistingConcept | None
+    missing: Sequence[Reference] = ()  # references of which nothing is stored or can be read
+
+    @property
+    def negatives(self) -> int:
+        """How many negatives there are, in the reference photos and given by the user."""
+        return sum(len(p.background) for p in self.stored) + len(self.loose)
 
 
 def enrol_crops(
     session: Session,
     name: str,
-    views: Sequence[ReferenceCrop],
+    crops: Sequence[ReferenceCrop],
     findings: Sequence[PhotoFinding],
     guess: Guess,
     *,
@@ -94,60 +69,99 @@ def enrol_crops(
     replace: bool = False,
     given: Mapping[str, Path] | None = None,
 ) -> Enrolment:
-    """Create a concept from what is known to show it, or add that to a concept of this name, and train its head.
-    `replace` drops the references that it had. `given`: where photos are now, by
-    content; some may be references that were moved.
+    """Create a concept from crops that show it, or add them to the concept with this name, and train its head.
+
+    replace: drop the references that the concept had; given: the paths of the photos that were given, by content hash:
+    references among them may have been moved.
 
     Raises:
         NameRefusedError: the name cannot be stored.
-        UsageError: there are too few negatives to tell a thing from others, or the concept is of another kind.
+        UsageError: there are too few negatives to distinguish a thing from others, or the concept is of another kind.
     """
     check_name(name)
-    known, earlier = session.store.find(name), find_existing(session.store, session.extractor, name, replace=replace)
-    if earlier is not None:
-        _move_references(session.store, earlier.concept, given or {})
-        if not (views or negatives or earlier.missing) and guess.category in (None, earlier.concept.category):
-            return _unchanged(session.store, session.extractor, earlier, findings)
-    kind, word = _kind_and_word(guess, views, earlier)
-    rng = np.random.default_rng(seed)
-    restored, lost = restore_crops(session.extractor, kind, earlier.missing, given or {}, rng) if earlier else ([], [])
-    shown = [*(earlier.shown if earlier else ()), *restored, *map(to_stored_crop, views)]
-    loose = earlier.loose if earlier else np.zeros((0, 1), np.float32)
+    store, extractor, paths = session.store, session.extractor, given or {}
+    previous, existing = store.find(name), find_existing(store, extractor, name, replace=replace)
+    if existing is not None:
+        _move_references(store, existing.concept, paths)
+        if not (crops or negatives or existing.missing) and guess.category in (None, existing.concept.category):
+            return _unchanged(store, extractor, existing, findings)
+    kind, word = _kind_and_word(guess, crops, existing)
+    material = _collect(extractor, kind, crops, existing, negatives=negatives, paths=paths, seed=seed)
     if kind is not Kind.PERSON:
-        width = shown[0].views.shape[1]
-        loose = np.concatenate([loose.reshape(-1, width), encode_folders(session.extractor, negatives, width)])
-        _check_negatives(
-            session.store, session.recogniser_config, name, sum(len(p.background) for p in shown) + len(loose)
-        )
-    references = (*(session.store.get(name).references if earlier else ()), *(v.reference for v in views))
+        _check_negatives(store, extractor.config, name, material.negatives)
+    references = (*(store.get(name).references if existing else ()), *(c.reference for c in crops))
     identifiers = tuple(session.vlm_config.identifiers["person" if kind is Kind.PERSON else "thing"])
-    concept = session.store.put(name, kind, word, identifiers, references)
-    negatives_from, untaught = _train_head(
-        session.store, session.extractor, concept, _Taken(shown, loose, views, earlier), seed
+    concept = store.put(name, kind, word, identifiers, references)
+    negatives_from, not_learned = _train_head(store, extractor, concept, material, seed)
+    warnings = _training_warnings(extractor.config, concept, material, not_learned)
+    replaced = len(previous.references) if previous and replace else 0
+    enrolment = _make_enrolment(concept, tuple(findings), guess, material, negatives_from)
+    return compare_enrolment(store, extractor, replace_fields(enrolment, warnings=warnings, replaced=replaced))
+
+
+def _make_enrolment(
+    concept: Concept,
+    findings: tuple[PhotoFinding, ...],
+    guess: Guess,
+    material: _HeadMaterial,
+    negatives_from: Negatives,
+) -> Enrolment:
+    """Return the enrolment of a concept whose head was trained, without warnings."""
+    existing = material.existing
+    return Enrolment(
+        concept,
+        findings,
+        kind_guessed=guess.kind_guessed and existing is None,
+        category_guessed=guess.category is None and existing is None,
+        negatives=negatives_from.total,
+        negatives_from=negatives_from,
+        added=len(material.crops),
+        kept=len(existing.concept.references) if existing else 0,
     )
-    imported = earlier is not None and earlier.imported
-    notes = [*_lost_words(session.recogniser_config, lost), *map(not_learned, untaught)]
-    notes += ["the imported head is replaced by one that was trained on your photos"] if imported else []
-    counts = {"added": len(views), "kept": len(earlier.concept.references) if earlier else 0}
-    counts["replaced"] = len(known.references) if known and replace else 0
-    guessed = (guess.kind_guessed and earlier is None, guess.category is None and earlier is None)
-    done = Enrolment(concept, tuple(findings), *guessed, negatives_from.total, tuple(notes), negatives_from, **counts)
-    return _compared(session.store, session.extractor, done)
 
 
-def not_learned(decision: Decision) -> str:
-    """That a decision holds for its photo, but the head could not learn from it."""
-    return (
-        f"'{decision.verdict} {decision.path.name}' still holds for that photo, but nothing can be learned from it: the"
-        " photo is not there as it was, or shows nothing to learn at that place"
+def _collect(
+    extractor: CachedExtractor,
+    kind: Kind,
+    crops: Sequence[ReferenceCrop],
+    existing: ExistingConcept | None,
+    *,
+    negatives: Sequence[Path],
+    paths: Mapping[str, Path],
+    seed: int,
+) -> _HeadMaterial:
+    """Collect what the head is made of: what is stored, what can be read again, and the new crops."""
+    stored = list(existing.shown) if existing else []
+    loose = existing.loose if existing else np.zeros((0, 1), np.float32)
+    missing: list[Reference] = []
+    if existing is not None:
+        restored, missing = restore_crops(extractor, kind, existing.missing, paths, np.random.default_rng(seed))
+        stored += restored
+    stored += map(to_stored_crop, crops)
+    if kind is not Kind.PERSON:
+        width = stored[0].views.shape[1]
+        loose = np.concatenate([loose.reshape(-1, width), encode_folders(extractor, negatives, width)])
+    return _HeadMaterial(stored, loose, crops, existing, missing)
+
+
+def _training_warnings(
+    config: RecogniserConfig, concept: Concept, material: _HeadMaterial, not_learned: Sequence[Decision]
+) -> tuple[ConceptWarning, ...]:
+    """Return what could not be used, and that an imported head was replaced."""
+    missing = (
+        ConceptWarning(WarningCode.REFERENCE_MISSING, concept, path=r.path, model=config.name) for r in material.missing
     )
+    decisions = (ConceptWarning(WarningCode.NOT_LEARNED, concept, decision=d) for d in not_learned)
+    imported = material.existing is not None and material.existing.imported
+    replaced = (ConceptWarning(WarningCode.IMPORTED_HEAD_REPLACED, concept),) if imported else ()
+    return (*missing, *decisions, *replaced)
 
 
-def _kind_and_word(guess: Guess, views: Sequence[ReferenceCrop], earlier: ExistingConcept | None) -> tuple[Kind, str]:
-    """A concept's kind and class word: those that it has, the user's, or the detector's word for most of the views."""
-    if earlier is not None:
-        return earlier.concept.kind, guess.category or earlier.concept.category
-    kind, word = guess.kind, guess.category or guess_category(guess.kind, views)
+def _kind_and_word(guess: Guess, crops: Sequence[ReferenceCrop], existing: ExistingConcept | None) -> tuple[Kind, str]:
+    """Return a concept's kind and class word: its own, the user's, or the detector's word for most of the crops."""
+    if existing is not None:
+        return existing.concept.kind, guess.category or existing.concept.category
+    kind, word = guess.kind, guess.category or guess_category(guess.kind, crops)
     if guess.kind_guessed and not guess.category and kind is not Kind.PERSON:
         if kind_of_word(word) is Kind.PERSON:  # the detector's word, but there is no face to know anybody by
             word = str(Kind.THING)
@@ -155,30 +169,35 @@ def _kind_and_word(guess: Guess, views: Sequence[ReferenceCrop], earlier: Existi
     return kind, word
 
 
-def guess_category(kind: Kind, views: Sequence[ReferenceCrop]) -> str:
-    """The detector's class word for most of the views; "person" or "thing" when there is none."""
-    words = [v.word for v in views if v.word]
+def guess_category(kind: Kind, crops: Sequence[ReferenceCrop]) -> str:
+    """Return the detector's class word for most of the crops; "person" or "thing" when there is none."""
+    words = [c.word for c in crops if c.word]
     if kind is Kind.PERSON or not words:
         return "person" if kind is Kind.PERSON else "thing"
     return max(sorted(set(words)), key=words.count)
 
 
-def _check_negatives(store: ConceptStore, config: RecogniserConfig, name: str, known: int) -> None:
-    """A head that has seen next to nothing else takes everything for the concept (measured: 99 % of unrelated
-    features with three negatives); a wrong name is worse than no name.
+def _check_negatives(store: ConceptStore, config: RecogniserConfig, name: str, negatives: int) -> None:
+    """Make sure that there are enough negatives to train a head.
+
+    A head that was trained with very few takes everything for the concept (measured: 99 % of unrelated features with
+    three negatives); a wrong name is worse than no name.
+
+    Raises:
+        UsageError: there are fewer than `FEWEST_NEGATIVES`.
     """
     same = store.find(name)
     others = sum(c.kind is not Kind.PERSON and c != same for c in store.all())
-    known += len(load_bank(config).features)
-    if known + others < FEWEST_NEGATIVES:
+    total = negatives + others + len(load_bank(config).features)
+    if total < FEWEST_NEGATIVES:
         raise UsageError(
-            f"there is too little that {name!r} could be told from: {known + others} views of other things",
+            f"there is too little that {name!r} could be told from: {total} views of other things",
             hint="Give --negatives FOLDER with some photos that do not show it; ten are a good start.",
         )
 
 
 def _move_references(store: ConceptStore, concept: Concept, given: Mapping[str, Path]) -> None:
-    """Remember where reference photos are now that are no longer where they were."""
+    """Store the new paths of reference photos that were moved."""
     moved = {
         r.content_hash: given[r.content_hash].absolute()
         for r in concept.references
@@ -189,94 +208,46 @@ def _move_references(store: ConceptStore, concept: Concept, given: Mapping[str, 
 
 
 def _train_head(
-    store: ConceptStore, extractor: CachedExtractor, concept: Concept, taken: _Taken, seed: int
+    store: ConceptStore, extractor: CachedExtractor, concept: Concept, material: _HeadMaterial, seed: int
 ) -> tuple[Negatives, tuple[Decision, ...]]:
-    """Train and store the head, and those of its rivals; returns what negatives it saw, and of the user's earlier
-    decisions those that it could not learn from.
+    """Train and store the head, and those of its rivals.
+
+    Returns the numbers of negatives, and the user's earlier decisions that the head could not learn from.
     """
-    model, rows = extractor.config.head_id(concept.kind), join_rows(taken.shown, taken.loose)
+    config, rows = extractor.config, join_rows(material.stored, material.loose)
+    model = config.head_id(concept.kind)
     before = store.load_head(concept.id, model)
-    decisions = store.decisions.of(concept.id)
-    taught, lost = gather_feedback(
-        extractor, concept, decisions, rank_by_views(rows.features), FeedbackFeatures.of(before)
+    feedback, not_learned = gather_feedback(
+        extractor,
+        concept,
+        store.decisions.of(concept.id),
+        rank_by_views(rows.features),
+        FeedbackFeatures.of(before),
     )
     if concept.kind is Kind.PERSON:
-        threshold = extractor.config.faces.threshold
-        store.save_head(face_head(concept, model, threshold, rows, taught, _dates(taken, before)))
-        save_bodies(store, extractor.config, concept, taken.views, adding=taken.earlier is not None)
-        return Negatives(), lost
-    own = (rows.background_of, rows.contents)
-    lesson = HeadExamples(rows.features, rows.photos, rows.background, taught, (), *own)
-    store.save_head(train_object_head(store, extractor.config, concept, lesson, seed))
-    retrain_rivals(store, extractor.config, concept)
-    return count_negatives(store, extractor.config, concept, lesson), lost
+        dates = _dates(material, before)
+        store.save_head(face_head(concept, model, config.faces.threshold, rows, feedback, dates))
+        save_bodies(store, config, concept, material.crops, adding=material.existing is not None)
+        return Negatives(), not_learned
+    examples = HeadExamples(
+        rows.features, rows.photos, rows.background, feedback, (), rows.background_of, rows.contents
+    )
+    store.save_head(train_object_head(store, config, concept, examples, seed))
+    retrain_rivals(store, config, concept)
+    return count_negatives(store, config, concept, examples), not_learned
 
 
-def _dates(taken: _Taken, before: ConceptHead | None) -> dict[str, str]:
+def _dates(material: _HeadMaterial, before: ConceptHead | None) -> dict[str, str]:
     """Return when a person's reference photos were taken, ISO 8601 by content hash, as far as it is known."""
-    known = before.taken if isinstance(before, FaceHead) and taken.earlier else {}
-    return {**known, **{v.reference.content_hash: v.taken for v in taken.views if v.taken}}
-
-
-def _lost_words(config: RecogniserConfig, lost: Sequence[Reference]) -> list[str]:
-    used = config.name
-    return [
-        f"{r.path.name} is gone, and nothing of it is stored for the recogniser {used}: it stays a reference photo, but"
-        " does not help here"
-        for r in lost
-    ]
+    stored = before.taken if isinstance(before, FaceHead) and material.existing else {}
+    return {**stored, **{c.reference.content_hash: c.taken for c in material.crops if c.taken}}
 
 
 def _unchanged(
-    store: ConceptStore, extractor: CachedExtractor, earlier: ExistingConcept, findings: Sequence[PhotoFinding]
+    store: ConceptStore, extractor: CachedExtractor, existing: ExistingConcept, findings: Sequence[PhotoFinding]
 ) -> Enrolment:
-    """What there is to say when nothing new was given."""
-    concept = store.get(earlier.concept.name)
-    negatives = earlier.head.negatives if isinstance(earlier.head, ObjectHead) else 0
-    kept = len(concept.references)
-    done = Enrolment(concept, tuple(findings), False, False, negatives, kept=kept)
-    return _compared(store, extractor, done)
-
-
-def _compared(store: ConceptStore, extractor: CachedExtractor, done: Enrolment) -> Enrolment:
-    """The enrolment with what comparing the concept's photos with one another, and with other concepts, shows."""
-    concept, config = store.get(done.concept.name), extractor.config
-    head = store.load_head(concept.id, extractor.config.head_id(concept.kind))
-    paths = {r.content_hash: r.path for r in concept.references}
-    odd: tuple[Path, ...] = ()
-    knows = recogniser_knows(extractor.config, concept)
-    if head is not None and knows:
-        flags = find_odd(plain_views(head, config.augmentations), config.duplicate_threshold(concept.kind))
-        contents = references_of(store, extractor, concept, head)
-        odd = tuple(paths[contents[n]] for n in np.flatnonzero(flags).tolist() if contents.get(n) in paths)
-    same, shared = find_same(store, extractor.config, concept), find_shared(store, concept, concept.references)
-    few = () if len(concept.references) >= 3 else (_few_words(len(concept.references)),)
-    real = () if knows else (f"the recogniser {config.name} only knows drawn photos and misses much in real ones",)
-    warnings = (*few, *real, *done.warnings, *(_odd_words(concept, p) for p in odd))
-    warnings += tuple(same_words(s.concept, concept) for s in same)
-    warnings += tuple(_shared_words(concept, s) for s in shared if s.same_part and s.concept not in _of(same))
-    values = {**vars(done), "concept": concept, "odd": odd, "same_as": same, "shared": shared, "warnings": warnings}
-    return Enrolment(**values)
-
-
-def _of(same: Sequence[LikelySame]) -> list[Concept]:
-    return [s.concept for s in same]
-
-
-def _few_words(references: int) -> str:
-    photos = "one reference photo" if references == 1 else f"{references} reference photos"
-    return f"only {photos}: three to five, in different places, recognise better"
-
-
-def _odd_words(concept: Concept, path: Path) -> str:
-    command = f"myvlm concepts remove-photos {shlex.quote(concept.name)} {shlex.quote(str(path))}"
-    return (
-        f"{path.name} does not look like the other photos of {concept.name}. If it shows something else, run: {command}"
-    )
-
-
-def _shared_words(concept: Concept, shared: SharedPhoto) -> str:
-    return (
-        f"{shared.path.name} is a reference photo of {concept.name} and of {shared.concept.name}, with the same part of"
-        " it. Take it from the one that it does not show: myvlm concepts remove-photos NAME PHOTO"
-    )
+    """Return the enrolment of a concept for which nothing new was given."""
+    concept = store.get(existing.concept.name)
+    negatives = existing.head.negatives if isinstance(existing.head, ObjectHead) else 0
+    enrolment = Enrolment(concept, tuple(findings), False, False, negatives, kept=len(concept.references))
+    return compare_enrolment(store, extractor, enrolment)

@@ -1,4 +1,4 @@
-"""Enrolling a concept from regions that people drew: of each tagged photo the part that was marked."""
+"""Enrol a concept from named regions that were drawn in other programs: of each tagged photo the marked part."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ from engine.concepts.reference_crops import (
     PhotoFinding,
     ReferenceCrop,
     complete_crop,
+    find_outliers,
     make_crop,
-    strangers,
 )
 from engine.concepts.tagged_photos import Search, Tagged, spread, upright_box
 from engine.core.boxes import Box, iou
@@ -27,20 +27,21 @@ from engine.core.errors import NoUsablePhotoError, PhotoError
 from engine.core.types import Kind
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.session import Session
+from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.faces import Face
 from engine.vision.regions import RegionFeatures
 
 MOST = 20
-"""So many references are taken: more add time to every match, and little else."""
+"""How many references are taken at most; more make every match slower and improve little."""
 _LOOKS = 5
-"""So many photos are opened at most for each reference that is wanted."""
+"""How many photos are opened at most for each wanted reference."""
 _FITS, _WITHIN = 0.2, 0.8
 _MOVE = "Correct the region in the program that made it."
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The photos that would teach a concept, with pictures of what they show; nothing is stored yet."""
+    """The crops to enrol a concept from, with pictures of them; nothing is stored yet."""
 
     guess: Guess
     views: tuple[ReferenceCrop, ...]
@@ -52,7 +53,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user said of a concept that is to be made from regions."""
+    """The user's choices for a concept that is to be enrolled from regions. most: how many references to take."""
 
     name: str
     kind: Kind | None = None
@@ -67,22 +68,24 @@ def choose_references(session: Session, search: Search, wanted: Wanted, *, keep:
     reference photos already. `keep` lets features go to the cache.
 
     Raises:
-        NoUsablePhotoError: nobody is tagged so, or none of the photos can be used.
-        UsageError: the user said another kind than the concept has.
+        NoUsablePhotoError: no photo has this tag, or none of the photos can be used.
+        UsageError: the user gave another kind than the concept has.
     """
     if not search.found:
-        raise NoUsablePhotoError(f"nobody and nothing is tagged {wanted.name!r} in these photos", hint=_known(search))
-    earlier = find_existing(session.store, session.extractor, wanted.name, replace=wanted.replace)
-    check_kind(earlier, wanted.kind, wanted.category)
-    guess = Guess(earlier.concept.kind, wanted.category) if earlier else _guess(search, wanted)
-    chooser = _Chooser(session, guess.kind, np.random.default_rng(wanted.seed), earlier, keep=keep)
+        raise NoUsablePhotoError(
+            f"nobody and nothing is tagged {wanted.name!r} in these photos", hint=_names_hint(search)
+        )
+    existing = find_existing(session.store, session.extractor, wanted.name, replace=wanted.replace)
+    check_kind(existing, wanted.kind, wanted.category)
+    guess = Guess(existing.concept.kind, wanted.category) if existing else _guess(search, wanted)
+    chooser = _Chooser(session.extractor, guess.kind, np.random.default_rng(wanted.seed), existing, keep=keep)
     looked = 0
     for tagged in spread(search.found):
         if len(chooser.views) + len(chooser.known) == wanted.most or looked == wanted.most * _LOOKS:
             break
         looked += 1
         chooser.look_at(tagged)
-    chooser.drop_strangers()
+    chooser.drop_outliers()
     findings = tuple(sorted(chooser.findings, key=lambda f: str(f.path)))
     if not chooser.views and not chooser.known:
         raise NoUsablePhotoError(f"none of the photos tagged {wanted.name!r} can be used", hint=told(findings))
@@ -91,7 +94,7 @@ def choose_references(session: Session, search: Search, wanted: Wanted, *, keep:
 
 
 def enrol_tagged(session: Session, chosen: Chosen, wanted: Wanted, *, negatives: Sequence[Path] = ()) -> Enrolment:
-    """Create a concept from the references that were chosen, or add them to it; raises what `enrol_views` raises."""
+    """Create a concept from the references that were chosen, or add them to it; raises what `enrol_crops` raises."""
     return enrol_crops(
         session,
         wanted.name,
@@ -105,7 +108,7 @@ def enrol_tagged(session: Session, chosen: Chosen, wanted: Wanted, *, negatives:
     )
 
 
-def _known(search: Search) -> str:
+def _names_hint(search: Search) -> str:
     names = ", ".join(f"{name} ({count})" for name, count in search.names[:40])
     more = f" and {len(search.names) - 40} more" if len(search.names) > 40 else ""
     return f"Tagged are: {names}{more}." if names else "They have no named regions; give photos without --from-regions."
@@ -123,14 +126,20 @@ def _guess(search: Search, wanted: Wanted) -> Guess:
 
 
 class _Chooser:
-    """Collects views photo by photo; a photo's pixels are let go as soon as it was looked at."""
+    """Collect crops photo by photo; the pixels of a photo are freed after it was looked at."""
 
     def __init__(
-        self, session: Session, kind: Kind, rng: np.random.Generator, earlier: ExistingConcept | None, *, keep: bool
+        self,
+        extractor: CachedExtractor,
+        kind: Kind,
+        rng: np.random.Generator,
+        existing: ExistingConcept | None,
+        *,
+        keep: bool,
     ) -> None:
-        self._session, self._kind, self._rng, self._keep = session, kind, rng, keep
-        self._references = {r.content_hash: r for r in earlier.concept.references} if earlier else {}
-        self._earlier = earlier.views if earlier else []
+        self._extractor, self._kind, self._rng, self._keep = extractor, kind, rng, keep
+        self._references = {r.content_hash: r for r in existing.concept.references} if existing else {}
+        self._existing = existing.views if existing else []
         self._seen = DuplicateFinder()
         self.known: dict[str, Path] = {}
         self.views: list[ReferenceCrop] = []
@@ -138,7 +147,7 @@ class _Chooser:
         self.findings: list[PhotoFinding] = []
 
     def look_at(self, tagged: Tagged) -> None:
-        """Use a tagged photo, or find out why not."""
+        """Take the crop of a tagged photo, or note why it cannot be used."""
         try:
             photo = decode_photo(read_photo(tagged.path))
         except PhotoError as err:
@@ -166,24 +175,24 @@ class _Chooser:
         advice = "To use this region: myvlm concepts remove-photos, then add it again." if moved else ""
         self.findings.append(PhotoFinding(photo.path, True, found, advice, known=True))
 
-    def drop_strangers(self) -> None:
-        """Leave out faces that are like none of the others: tags, too, are sometimes wrong."""
+    def drop_outliers(self) -> None:
+        """Remove faces that are like none of the others, because tags are sometimes wrong."""
         if self._kind is not Kind.PERSON or not self.views:
             return
-        faces = [*(v.feature for v in self.views), *(views[0] for views in self._earlier)]
-        strange = strangers(self._session.recogniser_config, faces)[: len(self.views)]
-        for view in (v for v, stranger in zip(self.views, strange, strict=True) if stranger):
+        faces = [*(v.feature for v in self.views), *(views[0] for views in self._existing)]
+        outliers = find_outliers(self._extractor.config, faces)[: len(self.views)]
+        for view in (v for v, outlier in zip(self.views, outliers, strict=True) if outlier):
             path = view.reference.path
             self.findings = [f for f in self.findings if f.path.absolute() != path]
             self._note(path, "the face is like none of the others with that name", "Is the right person tagged?")
-        self.crops = [c for c, stranger in zip(self.crops, strange, strict=True) if not stranger]
-        self.views = [v for v, stranger in zip(self.views, strange, strict=True) if not stranger]
+        self.crops = [c for c, outlier in zip(self.crops, outliers, strict=True) if not outlier]
+        self.views = [v for v, outlier in zip(self.views, outliers, strict=True) if not outlier]
 
     def _note(self, path: Path, found: str, advice: str = "") -> None:
         self.findings.append(PhotoFinding(path, False, found, advice))
 
     def _use_face(self, photo: Photo, region: Box) -> None:
-        faces = self._session.extractor.find_faces([photo], keep=self._keep)[0]
+        faces = self._extractor.find_faces([photo], keep=self._keep)[0]
         face = _face_in(faces, region)
         if face is None:
             inside = sum(_holds(region, f.box) for f in faces)
@@ -192,25 +201,22 @@ class _Chooser:
             self._note(photo.path, "the face is too small")
         else:
             view = make_crop(photo, face.box, face.embedding)
-            self._add(
-                photo, *with_bodies(self._session.extractor, [photo], [view], keep=self._keep), "the face in the region"
-            )
+            (with_body,) = with_bodies(self._extractor, [photo], [view], keep=self._keep)
+            self._add(photo, with_body, "the face in the region")
 
     def _use_region(self, photo: Photo, region: Box) -> None:
         if min(region.x1 - region.x0, region.y1 - region.y0) < SMALLEST_REGION:
             self._note(photo.path, "the region is too small")
             return
-        regions = self._session.extractor.find_regions([photo], keep=self._keep)[0]
+        regions = self._extractor.find_regions([photo], keep=self._keep)[0]
         best = max(regions.regions, key=lambda r: iou(r.box, region))
         word = best.word if iou(best.box, region) >= _FITS else ""
         view = make_crop(photo, region, np.zeros(0, np.float32), word)
-        view = complete_crop(self._session.extractor, photo, view, _without_whole(regions, region), self._rng)
+        view = complete_crop(self._extractor, photo, view, _without_whole(regions, region), self._rng)
         self._add(photo, view, "the region")
 
     def _add(self, photo: Photo, view: ReferenceCrop, found: str) -> None:
-        box = view.reference.box
-        assert box is not None
-        crop = photo.image.crop(box.grown(1.4, *photo.image.size).rounded())
+        crop = photo.image.crop(view.box.grown(1.4, *photo.image.size).rounded())
         crop.thumbnail((240, 240))
         self.views.append(view)
         self.crops.append(crop)

@@ -1,4 +1,4 @@
-"""Forgetting a concept: nothing of it stays in the store, and on request nothing of ours names it in the sidecars."""
+"""Forget a concept: delete it from the store, and on request remove what myvlm wrote about it from sidecars."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -87,10 +87,7 @@ def forget(
     """
     known = session.store.find(name)
     concept = known if known is not None or (scrub and scrub.paths) else session.store.get(name)
-    sought = NameSearch({name}, frozenset())
-    if concept is not None:
-        sought = NameSearch({concept.name, name}, frozenset({concept.id}))
-    told = concept.name if concept else name
+    sought, display_name = _sought(name, concept), concept.name if concept else name
     with run_lock(session.folder, "forget"):
         journal = Journal(session.folder)
         clear_up(journal)
@@ -101,20 +98,37 @@ def forget(
             outcomes = (*missing, *scrubber.scrub(files))
         if any(o.outcome is ForgetOutcome.FAILED for o in outcomes) and not (scrub and scrub.anyway):
             journal.close()
-            return Forgotten(told, concept is not None, False, looked_at=scrubber.looked_at, sidecars=outcomes)
+            return Forgotten(display_name, concept is not None, False, looked_at=scrubber.looked_at, sidecars=outcomes)
         # The concept itself goes last: after a kill in between the same command does the rest.
         entries = journal.forget(sought.in_file, _giveaway(session.store, sought, concept))
         journal.close()
         cached = session.cache.clear()
         session.store.calibrations.forget(_giveaway(session.store, sought, concept))
-        if concept is not None:
-            session.store.forget(
-                concept.name, had_double=bool(find_same(session.store, session.recogniser_config, concept))
-            )
-    references = len(concept.references) if concept else 0
+        _delete(session, concept)
     return Forgotten(
-        told, concept is not None, True, references, entries, cached, scrubber.looked_at, sidecars=outcomes
+        display_name,
+        concept is not None,
+        references=len(concept.references) if concept else 0,
+        journal_entries=entries,
+        cache_entries=cached,
+        looked_at=scrubber.looked_at,
+        sidecars=outcomes,
     )
+
+
+def _sought(name: str, concept: Concept | None) -> NameSearch:
+    """Return the search for a concept's names and id, or for a name alone."""
+    if concept is None:
+        return NameSearch({name}, frozenset())
+    return NameSearch({concept.name, name}, frozenset({concept.id}))
+
+
+def _delete(session: Session, concept: Concept | None) -> None:
+    """Delete a concept, if there is one, from the store."""
+    if concept is None:
+        return
+    had_double = bool(find_same(session.store, session.recogniser_config, concept))
+    session.store.forget(concept.name, had_double=had_double)
 
 
 def _giveaway(store: ConceptStore, sought: NameSearch, concept: Concept | None) -> Callable[[Path], bool]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.concepts.concept_warnings import ConceptWarning, WarningCode
 from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line
 from engine.core.types import Concept, Kind
 from engine.recognition.enrolled import can_recognise
@@ -58,7 +59,7 @@ class ImportResult:
     concept: Concept
     embedding: Embedding
     head: ConceptHead | None
-    warnings: tuple[str, ...]
+    warnings: tuple[ConceptWarning, ...]
 
 
 def guess_vlm(path: Path) -> str | None:
@@ -116,7 +117,7 @@ def import_published(session: Session, source: Source, who: Identity, *, replaci
     head = _save_head(session.store, session.recogniser_config, concept, *numbers) if numbers else None
     concept = session.store.get(who.name)
     if not can_recognise(session.store, session.recogniser_config, concept):
-        warnings.append(f"{concept.name} has no head and is not recognised yet: give --head, or add-concept photos")
+        warnings.append(ConceptWarning(WarningCode.NOT_RECOGNISED, concept))
     return ImportResult(concept, embedding, head, tuple(warnings))
 
 
@@ -136,8 +137,8 @@ def _check_same(known: Concept, who: Identity) -> None:
 
 def _check_free(session: Session, known: Concept, task: Task, *, head: bool) -> None:
     """Make sure that nothing is lost that was learned before."""
-    embeddings = session.store.facts(known)["embeddings"]
-    lost = ["an embedding"] if any((e["vlm"], e["task"]) == (session.vlm_id, task) for e in embeddings) else []
+    embeddings = session.store.facts(known).embeddings
+    lost = ["an embedding"] if any((e.vlm, e.task) == (session.vlm_id, task) for e in embeddings) else []
     if head and session.store.load_head(known.id, session.recogniser_config.head_id(known.kind)):
         lost.append("a head")
     if lost:
@@ -147,12 +148,11 @@ def _check_free(session: Session, known: Concept, task: Task, *, head: bool) -> 
         )
 
 
-def _create(store: ConceptStore, who: Identity, kind: Kind) -> tuple[Concept, list[str]]:
-    same = [c.name for c in store.all() if c.identifier == who.identifier]
+def _create(store: ConceptStore, who: Identity, kind: Kind) -> tuple[Concept, list[ConceptWarning]]:
+    same = tuple(c for c in store.all() if c.identifier == who.identifier)
     category = who.category or ("person" if kind is Kind.PERSON else "thing")
     concept = store.put(who.name, kind, category, (who.identifier,), ())
-    told = f"{who.name} shares its identifier {who.identifier} with {', '.join(same)}: in one photo only one is told of"
-    return concept, [told] if same else []
+    return concept, [ConceptWarning(WarningCode.SHARED_IDENTIFIER, concept, same)] if same else []
 
 
 def _save_head(

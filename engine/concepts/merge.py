@@ -1,4 +1,4 @@
-"""Merging two concepts that are one: the first takes the second's references, views and decisions."""
+"""Merge two concepts that are the same individual: one takes the other's references, views and decisions."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.concepts.body_crops import merge_bodies
+from engine.concepts.concept_warnings import ConceptWarning, WarningCode
 from engine.concepts.object_heads import HeadExamples, retrain_rivals, train_object_head
 from engine.concepts.stored_crops import UNKNOWN, CropRows, StoredCrop, face_head, join_rows, load_stored_crops
 from engine.core.errors import UsageError
@@ -19,13 +20,16 @@ from engine.vision.cached_extractor import CachedExtractor
 
 @dataclass(frozen=True)
 class Merged:
-    """The concept that is left, the name that is gone, and what came over. notes: what did not."""
+    """A finished merge: the concept that is left, the deleted name, and how many references and decisions were added.
+
+    notes: what could not be merged.
+    """
 
     concept: Concept
     gone: str
     references: int
     decisions: int
-    notes: tuple[str, ...] = ()
+    notes: tuple[ConceptWarning, ...] = ()
 
 
 def merge_concepts(session: Session, name: str, other: str) -> Merged:
@@ -59,8 +63,8 @@ def merge_concepts(session: Session, name: str, other: str) -> Merged:
 
 def _merge_heads(
     store: ConceptStore, extractors: Iterable[CachedExtractor], kept: Concept, gone: Concept
-) -> Iterator[str]:
-    """Store the heads that both make, one for each recogniser that either has one for; tells of those it cannot."""
+) -> Iterator[ConceptWarning]:
+    """Store the joined head for each recogniser that `gone` has a head for; yield what cannot be joined."""
     decisions = _last_decisions(store, kept, gone)
     for extractor in extractors:
         model = extractor.config.head_id(kept.kind)
@@ -68,15 +72,14 @@ def _merge_heads(
         if b is None:
             continue
         if isinstance(a, ObjectHead) and a.is_imported:
-            used = extractor.config.name
-            yield f"{kept.name}'s head for {used} was imported and cannot learn what {gone.name} looks like"
+            yield ConceptWarning(WarningCode.IMPORTED_HEAD_KEPT, kept, (gone,), model=extractor.config.name)
             continue
-        taught = _still_decided(FeedbackFeatures.of(b, a), decisions)
-        store.save_head(_merged_head(store, extractor, kept, gone, taught, a, b))
+        feedback = _still_decided(FeedbackFeatures.of(b, a), decisions)
+        store.save_head(_merged_head(store, extractor, kept, gone, feedback, a, b))
 
 
 def _last_decisions(store: ConceptStore, kept: Concept, gone: Concept) -> dict[str, Decision]:
-    """Of both concepts' decisions about each photo the later one, by content, as the store will keep them."""
+    """Return the later of both concepts' decisions about each photo, by content hash, as the store will keep them."""
     last: dict[str, Decision] = {}
     for d in (*store.decisions.of(kept.id), *store.decisions.of(gone.id)):
         if d.content_hash not in last or d.decided >= last[d.content_hash].decided:
@@ -84,10 +87,10 @@ def _last_decisions(store: ConceptStore, kept: Concept, gone: Concept) -> dict[s
     return last
 
 
-def _still_decided(taught: FeedbackFeatures, last: dict[str, Decision]) -> FeedbackFeatures:
-    """The features of the decisions that stay."""
+def _still_decided(feedback: FeedbackFeatures, last: dict[str, Decision]) -> FeedbackFeatures:
+    """Return the features of the decisions that stay."""
     verdicts = {key_of(d): d.verdict for d in last.values()}
-    rows = {**taught.rejected, **taught.confirmed}
+    rows = {**feedback.rejected, **feedback.confirmed}
 
     def of(verdict: Verdict) -> dict[str, np.ndarray]:
         return {k: r for k, r in rows.items() if verdicts.get(k) is verdict}
@@ -100,7 +103,7 @@ def _merged_head(
     extractor: CachedExtractor,
     kept: Concept,
     gone: Concept,
-    taught: FeedbackFeatures,
+    feedback: FeedbackFeatures,
     a: ConceptHead | None,
     b: ConceptHead,
 ) -> ConceptHead:
@@ -109,30 +112,30 @@ def _merged_head(
     rows = _all_rows(store, extractor, [(kept, a), (gone, b)])
     if kept.kind is Kind.PERSON:
         dates = {content: day for h in heads if isinstance(h, FaceHead) for content, day in h.taken.items()}
-        return face_head(kept, model, heads[0].threshold, rows, taught, dates)
-    lesson = HeadExamples(
+        return face_head(kept, model, heads[0].threshold, rows, feedback, dates)
+    examples = HeadExamples(
         rows.features,
         rows.photos,
         rows.background,
-        taught,
+        feedback,
         (gone.id,),
         rows.background_of,
         rows.contents,
     )
     seed = heads[0].seed if isinstance(heads[0], ObjectHead) else 0
-    return train_object_head(store, extractor.config, kept, lesson, seed)
+    return train_object_head(store, extractor.config, kept, examples, seed)
 
 
 def _all_rows(
     store: ConceptStore, extractor: CachedExtractor, heads: list[tuple[Concept, ConceptHead | None]]
 ) -> CropRows:
-    """The views of both concepts, each photo once: a merge that was killed may be done again."""
+    """Join the views of both concepts, each photo once, so that an interrupted merge can be repeated."""
     shown: list[StoredCrop] = []
     loose = []
     for concept, head in heads:
-        own, background = load_stored_crops(store, extractor, concept, head)
+        crops, background = load_stored_crops(store, extractor, concept, head)
         loose += [background] if len(background) else []
-        shown += [p for p in own if not any(_same_photo(p, other) for other in shown)]
+        shown += [p for p in crops if not any(_same_photo(p, other) for other in shown)]
     return join_rows(shown, np.concatenate(loose) if loose else np.zeros((0, 1), np.float32))
 
 
@@ -142,8 +145,8 @@ def _same_photo(a: StoredCrop, b: StoredCrop) -> bool:
     return a.content == b.content
 
 
-def _embeddings_lost(store: ConceptStore, kept: Concept, gone: Concept) -> Iterator[str]:
-    has = {(e["vlm"], e["task"]) for e in store.facts(kept)["embeddings"]}
-    for e in store.facts(gone)["embeddings"]:
-        if (e["vlm"], e["task"]) not in has:
-            yield f"{gone.name} was trained for {e['vlm']} ({e['task']}) and {kept.name} was not: run myvlm train"
+def _embeddings_lost(store: ConceptStore, kept: Concept, gone: Concept) -> Iterator[ConceptWarning]:
+    trained = {(e.vlm, e.task) for e in store.facts(kept).embeddings}
+    for e in store.facts(gone).embeddings:
+        if (e.vlm, e.task) not in trained:
+            yield ConceptWarning(WarningCode.NOT_TRAINED, kept, (gone,), model=e.vlm, task=e.task)

@@ -1,4 +1,4 @@
-"""What of a photo shows a concept: the part of it, its feature, and what is around it."""
+"""Pick the crop that shows the concept in each reference photo, with its features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -49,6 +49,17 @@ class ReferenceCrop:
     body: "ReferenceCrop | None" = None
     taken: str | None = None
 
+    @property
+    def box(self) -> Box:
+        """The part of the photo, in pixels of the upright photo.
+
+        Raises:
+            ValueError: the reference has no box; `make_crop` always gives it one.
+        """
+        if self.reference.box is None:
+            raise ValueError("a crop needs a box")
+        return self.reference.box
+
 
 class DuplicateFinder:
     """The photos that were looked at so far, to know copies and almost the same pictures by."""
@@ -73,19 +84,17 @@ def _thumbnail(photo: Photo) -> np.ndarray:
 
 
 def make_crop(photo: Photo, box: Box, feature: np.ndarray, word: str = "") -> ReferenceCrop:
-    """A view of a photo, without what a head needs beside it."""
+    """Make the crop of a photo with its feature (D,), without altered views and background."""
     reference = Reference(photo.path.absolute(), photo.facts.content_hash, box)
     return ReferenceCrop(reference, feature, word, taken=photo.facts.taken)
 
 
 def complete_crop(
-    extractor: CachedExtractor, photo: Photo, view: ReferenceCrop, regions: RegionFeatures, rng: np.random.Generator
+    extractor: CachedExtractor, photo: Photo, crop: ReferenceCrop, regions: RegionFeatures, rng: np.random.Generator
 ) -> ReferenceCrop:
-    """A pet's or thing's view with what its head is trained on."""
-    box = view.reference.box
-    assert box is not None
-    around = find_background([regions], [box])
-    return replace(view, features=extractor.encode_views(photo.image, box, rng), background=around)
+    """Return a pet's or thing's crop with the features that its head is trained on."""
+    background = find_background([regions], [crop.box])
+    return replace(crop, features=extractor.encode_views(photo.image, crop.box, rng), background=background)
 
 
 def crop_faces(
@@ -109,10 +118,10 @@ def crop_faces(
     sizes = [np.array([f.box.area for f in own]) / (p.image.width * p.image.height) for p, own in usable]
     chosen = choose_views([np.stack([f.embedding for f in own]) for _, own in usable], sizes, known)
     taken = [own[i].embedding for (_, own), i in zip(usable, chosen, strict=True)]
-    strange = strangers(extractor.config, [*taken, *(views[0] for views in known)])[: len(taken)]
+    outliers = find_outliers(extractor.config, [*taken, *(views[0] for views in known)])[: len(taken)]
     views = []
-    for (photo, own), i, stranger in zip(usable, chosen, strange, strict=True):
-        if stranger:
+    for (photo, own), i, outlier in zip(usable, chosen, outliers, strict=True):
+        if outlier:
             text = "no face here looks like the one in the other photos"
             findings.append(PhotoFinding(photo.path, False, text, "The right person? Crop to the face and add again."))
             continue
@@ -157,8 +166,8 @@ def crop_regions(
     return views, findings
 
 
-def strangers(config: RecogniserConfig, embeddings: Sequence[np.ndarray]) -> np.ndarray:
-    """Which of some faces (F, D) are like none of the others: (F,) bool; two say nothing about each other."""
+def find_outliers(config: RecogniserConfig, embeddings: Sequence[np.ndarray]) -> np.ndarray:
+    """Return which faces (F, D) are like none of the others, (F,) bool; at least three faces are needed."""
     alike = np.stack(embeddings)
     nearest = (alike @ alike.T - 2 * np.eye(len(alike))).max(axis=1)
     return (nearest < config.faces.threshold) & (len(alike) >= 3)

@@ -1,4 +1,4 @@
-"""Taking single reference photos away from a concept, in the heads of every recogniser."""
+"""Remove reference photos from a concept and from its heads for every recogniser."""
 
 import shlex
 from collections.abc import Collection, Sequence
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.concepts.body_crops import remove_bodies
+from engine.concepts.concept_warnings import ConceptWarning, WarningCode
 from engine.concepts.object_heads import HeadExamples, retrain_rivals, train_object_head
 from engine.concepts.stored_crops import UNKNOWN, StoredCrop, face_head, join_rows, load_stored_crops
 from engine.core.errors import PhotoError, UsageError
@@ -22,16 +23,18 @@ from engine.vision.config import RecogniserConfig
 
 @dataclass(frozen=True)
 class Removed:
-    """The concept as it is now, and the references that are gone. notes: what could not be done."""
+    """The concept after the removal, and the removed references. notes: heads that were deleted."""
 
     concept: Concept
     references: tuple[Reference, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[ConceptWarning, ...] = ()
 
 
 def remove_photos(session: Session, name: str, photos: Sequence[Path]) -> Removed:
-    """Take reference photos away from a concept, and train its heads without them. A photo is known by its content, by
-    the path that it was added with, or by its file name if no other reference has that.
+    """Remove reference photos from a concept, and train its heads without them.
+
+    A photo is identified by its content, by the path that it was added with, or by a file name that no other reference
+    has.
 
     Raises:
         ConceptError: there is no such concept.
@@ -47,15 +50,13 @@ def remove_photos(session: Session, name: str, photos: Sequence[Path]) -> Remove
             hint=f"To delete the concept: myvlm forget {shlex.quote(concept.name)}",
         )
     contents = frozenset(r.content_hash for r in gone)
-    extractors = session.extractors(concept.kind)
-    renewed = [
-        (e.config, *_without(session.store, e, concept, gone)) for e in extractors
-    ]  # refuses before anything is changed
+    # Every head is made before anything is stored, because this can fail.
+    renewed = [(e.config, *_without(session.store, e, concept, gone)) for e in session.extractors(concept.kind)]
     notes = []
     for config, before, head in renewed:
         if before is not None and head is None:
             session.store.drop_head(concept, before.encoder)
-            notes.append(f"the recogniser {config.name} knew only what was removed: add photos with it")
+            notes.append(ConceptWarning(WarningCode.HEAD_DELETED, concept, model=config.name))
         elif head is not None:
             session.store.save_head(head)
     if concept.kind is Kind.PERSON:
@@ -68,7 +69,7 @@ def remove_photos(session: Session, name: str, photos: Sequence[Path]) -> Remove
 
 
 def _find(concept: Concept, path: Path) -> Reference:
-    """The reference that the user means."""
+    """Return the reference that the user means."""
     by_path = [r for r in concept.references if r.path in (path, path.absolute())]
     try:
         content = read_photo(path).content_hash
@@ -76,32 +77,33 @@ def _find(concept: Concept, path: Path) -> Reference:
         content = ""
     by_content = [r for r in concept.references if r.content_hash == content]
     by_name = [r for r in concept.references if r.path.name == path.name] if not content else []
-    found = by_content or by_path or by_name
-    if len(found) != 1:
+    matches = by_content or by_path or by_name
+    if len(matches) != 1:
         names = ", ".join(r.path.name for r in concept.references[:20])
-        what = "several reference photos" if found else "no reference photo"
+        what = "several reference photos" if matches else "no reference photo"
         raise UsageError(f"{path} is {what} of {concept.name!r}", hint=f"It has: {names or 'none'}.")
-    return found[0]
+    return matches[0]
 
 
 def _without(
     store: ConceptStore, extractor: CachedExtractor, concept: Concept, gone: Collection[Reference]
 ) -> tuple[ConceptHead | None, ConceptHead | None]:
-    """A concept's head for the recogniser in use as it is, and without some photos. The second is None when nothing is
-    left, or nothing of the photos was in it.
+    """Return a concept's head for the extractor's recogniser as it is, and without some photos.
+
+    Both are None when the head does not change; the second is None when no photo is left.
     """
     head = store.load_head(concept.id, extractor.config.head_id(concept.kind))
-    shown, loose = load_stored_crops(store, extractor, concept, head)
-    if head is None or not shown:
+    crops, loose = load_stored_crops(store, extractor, concept, head)
+    if head is None or not crops:
         return None, None
     contents = {r.content_hash for r in gone}
-    if any(p.content == UNKNOWN for p in shown) and not contents <= {p.content for p in shown}:
+    if any(p.content == UNKNOWN for p in crops) and not contents <= {p.content for p in crops}:
         raise UsageError(
             f"{concept.name!r} was enrolled by an earlier version, which did not keep what is of which photo",
             hint="Enrol it again with the photos that are right: myvlm add-concept --replace",
         )
-    kept = [p for p in shown if p.content not in contents]
-    if len(kept) == len(shown):
+    kept = [p for p in crops if p.content not in contents]
+    if len(kept) == len(crops):
         return None, None
     if not kept:
         return head, None
@@ -119,6 +121,7 @@ def _trained(
     rows = join_rows(kept, loose)
     if isinstance(head, FaceHead):
         return face_head(concept, head.encoder, head.threshold, rows, head.feedback, head.taken)
-    own = (rows.background_of, rows.contents)
-    lesson = HeadExamples(rows.features, rows.photos, rows.background, head.feedback, (), *own)
-    return train_object_head(store, config, concept, lesson, head.seed if isinstance(head, ObjectHead) else 0)
+    examples = HeadExamples(
+        rows.features, rows.photos, rows.background, head.feedback, (), rows.background_of, rows.contents
+    )
+    return train_object_head(store, config, concept, examples, head.seed if isinstance(head, ObjectHead) else 0)

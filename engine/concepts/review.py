@@ -1,4 +1,4 @@
-"""What may show a concept and is for the user to decide: maybes with what speaks for them. No VLM runs here."""
+"""Find suggestions: photos that may show a concept, for the user to decide about. No VLM runs here."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from engine.core.types import Concept, Kind, Match, Status
 from engine.photos.decode import load_photo
 from engine.photos.discovery import FoundFile
 from engine.recognition.bodies import SOURCE
-from engine.recognition.enrolled import HeadGroup, check_recognisable, load_head
+from engine.recognition.enrolled import EnrolledHeads, HeadGroup, check_recognisable, load_head
 from engine.recognition.explain.nearest import KnownPhotos
 from engine.recognition.explain.runner_up import RunnerUp, find_runner_up, row_of
 from engine.recognition.gallery import Gallery, load_gallery
 from engine.recognition.recognise import look_up
-from engine.recognition.scan import ScanRequest, scan
+from engine.recognition.scan import ScanRequest, ScanResult, scan
 from engine.recognition.scenes import cached_scenes, score_scene
 from engine.session import Session
 from engine.store.concepts import ConceptStore
@@ -85,10 +85,10 @@ def find_suggestions(
     *,
     step: Callable[[], None] = lambda: None,
 ) -> Review:
-    """The maybes of some concepts (None: all) in photos, with the calibration of the folder `library`. Features that
-    are not cached are computed; a picture that is there several times is told once; `step` hears of each file.
+    """Find suggestions of some concepts in photos; those nearest to the threshold for a name come first.
 
-    First come those nearest under the score from which they would be named.
+    names: None for all concepts. library: the folder whose calibration to use. step: called for each file. Features
+    that are not cached are computed. A picture that is there several times is reported once.
 
     Raises:
         UsageError: the heads are the paper's.
@@ -100,32 +100,41 @@ def find_suggestions(
     concepts, left_out = _pick(session.store, session.recogniser_config, names)
     if not concepts:
         return Review(not_looked_for=left_out)
-    enrolled = load_gallery(session.store, session.recogniser_config, session.recognition, concepts, library)
-    maybes: list[Suggestion] = []
+    gallery = load_gallery(session.store, session.recogniser_config, session.recognition, concepts, library)
+    explainer = _Explainer(_HeadReader(session.store, session.extractor, gallery.enrolled), gallery)
+    request = ScanRequest(faces=gallery.needs_faces, regions=gallery.needs_regions)
+    scanned_photos = scan(session, photos, request)
+    suggestions, unreadable = _collect(scanned_photos, session.extractor, explainer, step)
+    suggestions.sort(key=lambda s: s.match.threshold - s.match.score)
+    return Review(tuple(suggestions), tuple(unreadable), concepts, left_out)
+
+
+def _collect(
+    scanned_photos: Iterable[ScanResult], extractor: CachedExtractor, explainer: "_Explainer", step: Callable[[], None]
+) -> tuple[list[Suggestion], list[tuple[Path, str]]]:
+    """Return the suggestions of scanned photos, each content once, and the photos that could not be read, with why."""
+    suggestions: list[Suggestion] = []
     unreadable: list[tuple[Path, str]] = []
     seen: set[str] = set()
-    explainer = _Explainer(session, enrolled)
-    request = ScanRequest(faces=enrolled.needs_faces, regions=enrolled.needs_regions)
-    for scanned in scan(session, photos, request):
+    for scanned in scanned_photos:
         step()
         if scanned.status is Status.FAILED:
             unreadable.append((scanned.path, scanned.reason or "cannot be read"))
         elif scanned.content_hash is not None and scanned.content_hash not in seen:
             seen.add(scanned.content_hash)
             try:
-                found = _look_up(session.extractor, enrolled, scanned.path, scanned.content_hash)
+                matches = _look_up(extractor, explainer.gallery, scanned.path, scanned.content_hash)
             except PhotoError as err:
                 unreadable.append((scanned.path, str(err)))
             else:
-                maybes += explainer.explain(scanned.path, scanned.content_hash, found) if found else ()
-    maybes.sort(key=lambda m: m.match.threshold - m.match.score)
-    return Review(tuple(maybes), tuple(unreadable), concepts, left_out)
+                suggestions += explainer.explain(scanned.path, scanned.content_hash, matches) if matches else ()
+    return suggestions, unreadable
 
 
 def _pick(
     store: ConceptStore, config: RecogniserConfig, names: tuple[str, ...] | None
 ) -> tuple[tuple[Concept, ...], tuple[NotLookedFor, ...]]:
-    """The concepts to look for: all that can be, with those that cannot, or those of some names, which must be."""
+    """Return the concepts to look for, and those that cannot be; requested names must all be recognisable."""
     concepts: list[Concept] = []
     left_out: list[NotLookedFor] = []
     for concept in store.select(names):
@@ -141,46 +150,49 @@ def _pick(
     return tuple(concepts), tuple(left_out)
 
 
-def _look_up(extractor: CachedExtractor, enrolled: Gallery, path: Path, content_hash: str) -> tuple[Match, ...]:
-    """The maybes of a photo that was scanned."""
-    found = look_up(extractor, content_hash, enrolled)
-    if found is None:  # what was confirmed without a box can be placed only in a photo of known size
+def _look_up(extractor: CachedExtractor, gallery: Gallery, path: Path, content_hash: str) -> tuple[Match, ...]:
+    """Return the suggestions of a photo that was scanned."""
+    recognition = look_up(extractor, content_hash, gallery)
+    if recognition is None:  # what was confirmed without a box can be placed only in a photo of known size
         facts = load_photo(path).facts
         whole = Box(0.0, 0.0, float(facts.width), float(facts.height))
-        found = look_up(extractor, content_hash, enrolled, whole)
-    if found is None:
+        recognition = look_up(extractor, content_hash, gallery, whole)
+    if recognition is None:
         raise PhotoError(f"{path}: what was found in it is not in the cache any more", hint="Run the command again.")
-    return found.suggestions
+    return recognition.suggestions
 
 
 class _Explainer:
-    """Tells of maybes what speaks for and against them; what heads know is loaded once a concept."""
+    """Add to each suggestion the most similar photos and the runner-up; each concept's head is read once."""
 
-    def __init__(self, session: Session, enrolled: Gallery) -> None:
-        self._session, self._enrolled = session, enrolled
+    def __init__(self, heads: "_HeadReader", gallery: Gallery) -> None:
+        self.gallery = gallery
+        self._heads = heads
         self._known: dict[tuple[str, bool], KnownPhotos] = {}
 
     def explain(self, path: Path, content_hash: str, matches: Sequence[Match]) -> Iterator[Suggestion]:
-        """The maybes of one photo, people first."""
-        for group, scene in cached_scenes(self._session.extractor, content_hash, self._enrolled).items():
-            judge, bodies = self._enrolled.classifiers[group], group is HeadGroup.BODIES
-            columns = {c.id: i for i, c in enumerate(judge.concepts)}
+        """Yield the suggestions of one photo, people first."""
+        for group, scene in cached_scenes(self._heads.extractor, content_hash, self.gallery).items():
+            classifier, bodies = self.gallery.classifiers[group], group is HeadGroup.BODIES
+            columns = {c.id: i for i, c in enumerate(classifier.concepts)}
             own = [m for m in matches if m.concept_id in columns and (m.source == SOURCE) == bodies]
             if scene is None or not own:
                 continue
-            scores, boxes = score_scene(judge, scene), [r.box for r in scene.regions]
+            scores, boxes = score_scene(classifier, scene), [r.box for r in scene.regions]
             for match in own:
                 column = columns[match.concept_id]
                 row = row_of(match, boxes, scores[:, column])
-                assert row is not None  # a maybe is always of a region
-                nearest = self._nearest(judge.concepts[column], scene.features[row], bodies=bodies)
-                rival = find_runner_up(judge, column, scores[row])
-                yield Suggestion(path, content_hash, match, float(judge.suggestion_thresholds[column]), nearest, rival)
+                assert row is not None  # a suggestion is always of a region
+                nearest = self._nearest(classifier.concepts[column], scene.features[row], bodies=bodies)
+                rival = find_runner_up(classifier, column, scores[row])
+                yield Suggestion(
+                    path, content_hash, match, float(classifier.suggestion_thresholds[column]), nearest, rival
+                )
 
     def _nearest(self, concept: Concept, feature: np.ndarray, *, bodies: bool) -> tuple[Example, ...]:
-        """The examples most like a region's feature (D,), as far as it is known which these are, then references."""
+        """Return the photos most similar to a region's feature (D,), as far as they are known, then other references."""
         if (concept.id, bodies) not in self._known:
-            self._known[concept.id, bodies] = self._load(concept, bodies=bodies)
+            self._known[concept.id, bodies] = self._heads.read(concept, bodies=bodies)
         ranked = self._known[concept.id, bodies].ranked(feature)
         examples = []
         for found in takewhile(lambda f: f.path is not None, islice(ranked, EXAMPLES)):
@@ -192,8 +204,18 @@ class _Explainer:
         examples += [Example(r.path, r.content_hash, r.box) for r in concept.references if r.content_hash not in told]
         return tuple(examples[:EXAMPLES])
 
-    def _load(self, concept: Concept, *, bodies: bool) -> KnownPhotos:
-        head = self._enrolled.heads[concept.id]
+
+@dataclass(frozen=True)
+class _HeadReader:
+    """Reads the photos that concepts' heads were made of."""
+
+    store: ConceptStore
+    extractor: CachedExtractor
+    enrolled: EnrolledHeads
+
+    def read(self, concept: Concept, *, bodies: bool) -> KnownPhotos:
+        """Return the photos behind a concept's head; with `bodies` those behind a person's body head."""
+        head = self.enrolled.heads[concept.id]
         if bodies and concept.kind is Kind.PERSON:
-            return KnownPhotos.of_body(concept, head, self._enrolled.enrolled.bodies[concept.id])
-        return KnownPhotos.of(self._session.store, self._session.extractor, concept, head)
+            return KnownPhotos.of_body(concept, head, self.enrolled.bodies[concept.id])
+        return KnownPhotos.of(self.store, self.extractor, concept, head)

@@ -1,4 +1,4 @@
-"""Comparing reference photos: which does not look like the others, and which concepts are the same individual.
+"""Compare reference photos: find photos unlike the others, and concepts that seem to be the same individual.
 
 Both compare the plain view of each photo by cosine, with the features of the recogniser in use. Measured with the
 storybook's on 90 pets and things and 45 people, with two disjoint sets of four reference photos each, one with a
@@ -13,11 +13,11 @@ look-alike or sibling each, and for pets and things a twin (only a detail and pr
   of halves the same. Hence it points out odd ones among drawings only (`RecogniserConfig.drawn_only`).
 """
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -54,21 +54,22 @@ class SharedPhoto:
 
 
 def plain_views(head: ConceptHead, augmentations: int) -> np.ndarray:
-    """The plain view (P, D) of each reference photo of a head, in the order of the photos' numbers."""
+    """Return the plain view of each reference photo of a head, (P, D), in the order of the photos' numbers."""
     views, photos = head.views, head.photo_numbers(augmentations)
     return views[np.unique(photos, return_index=True)[1]]
 
 
 def left_out_likeness(plain: np.ndarray) -> np.ndarray:
-    """Cosine of each photo's view (P, D) to the mean of the others: (P,). At least two photos are needed."""
+    """Return the cosine of each photo's view (P, D) to the mean of the others, (P,). At least two photos are needed."""
     others = [_unit(np.delete(plain, i, axis=0).mean(axis=0)) for i in range(len(plain))]
-    found: np.ndarray = (plain * np.stack(others)).sum(axis=1)
-    return found
+    likeness: np.ndarray = (plain * np.stack(others)).sum(axis=1)
+    return likeness
 
 
 def find_odd(plain: np.ndarray, alike: float | None) -> np.ndarray:
-    """Which of some reference photos with these views (P, D) do not look like the others: (P,) bool. `alike`: the
-    likeness from which two means are of one individual, where it is known.
+    """Return which reference photos with these views (P, D) do not look like the others, (P,) bool.
+
+    alike: the cosine from which two means are of the same individual, where it was measured.
     """
     if len(plain) < 2 or (len(plain) == 2 and alike is None):
         return np.zeros(len(plain), bool)
@@ -78,88 +79,88 @@ def find_odd(plain: np.ndarray, alike: float | None) -> np.ndarray:
     return likeness < ODD * np.median(likeness)
 
 
-def looks_odd_beside(plain: np.ndarray, known: np.ndarray, alike: float | None) -> np.ndarray:
-    """Which photos with these views (P, D) do not look like photos that are known to show a concept (K, D): (P,)."""
-    usual = float(np.median(left_out_likeness(known))) if len(known) > 2 else (alike or 0.0)
-    found: np.ndarray = plain @ _unit(known.mean(axis=0)) < ODD * usual
-    return found
+def looks_odd_beside(plain: np.ndarray, references: np.ndarray, alike: float | None) -> np.ndarray:
+    """Return which photos with these views (P, D) do not look like a concept's references (K, D), (P,) bool."""
+    usual = float(np.median(left_out_likeness(references))) if len(references) > 2 else (alike or 0.0)
+    odd: np.ndarray = plain @ _unit(references.mean(axis=0)) < ODD * usual
+    return odd
 
 
 def find_same(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> tuple[LikelySame, ...]:
-    """The other concepts that seem to be the same individual, most alike first. Pets and things are told apart by the
-    same features, and are compared with each other.
-
-    Where the recogniser's config has no measured `alike`, two concepts are the same when their means are as alike as
-    each photo is, on average, to the others of its own concept; both then need two photos.
-    """
-    own = _plain_views_of(store, config, concept)
-    if own is None:
-        return ()
-    found = []
-    for other in store.all():
-        comparable = other.id != concept.id and (other.kind is Kind.PERSON) == (concept.kind is Kind.PERSON)
-        theirs = _plain_views_of(store, config, other) if comparable else None
-        likeness = None if theirs is None else _same_likeness(config, concept.kind, own, theirs)
-        found += [] if likeness is None else [LikelySame(other, likeness)]
-    return tuple(sorted(found, key=lambda s: (-s.likeness, s.concept.name)))
+    """Return the other enrolled concepts that seem to be the same individual as `concept`, most alike first."""
+    enrolled = _read_plain_views(store, config)
+    mine = next((views for c, views in enrolled if c.id == concept.id), None)
+    return () if mine is None else compare_with_others(config, (concept, mine), enrolled)
 
 
 def find_same_pairs(enrolled: EnrolledHeads) -> tuple[tuple[Concept, Concept], ...]:
     """Return the pairs of enrolled concepts that seem to be the same individual, by name: neither may be named."""
-    config = enrolled.config
-    known = [(c, plain_views(h, config.augmentations)) for c in enrolled.concepts if (h := _with_views(enrolled, c))]
-    return tuple(
-        (a, b)
-        for (a, mine), (b, theirs) in combinations(known, 2)
-        if (a.kind is Kind.PERSON) == (b.kind is Kind.PERSON)
-        and _same_likeness(config, a.kind, mine, theirs) is not None
-    )
+    heads, augmentations = enrolled.heads, enrolled.config.augmentations
+    rows = [(c, plain_views(heads[c.id], augmentations)) for c in enrolled.recognisable if len(heads[c.id].views)]
+    return compare_pairs(enrolled.config, rows)
 
 
-def _with_views(enrolled: EnrolledHeads, concept: Concept) -> ConceptHead | None:
-    """The concept's head, if it has one with views."""
-    head = enrolled.heads.get(concept.id)
-    return head if head is not None and len(head.views) else None
+PlainViews: TypeAlias = tuple[Concept, np.ndarray]
+"""A concept with the plain views (P, D) of its reference photos."""
 
 
-def same_words(concept: Concept, other: Concept) -> str:
-    """Return a message that two concepts seem to be the same individual, with the command that merges them."""
-    told = f"{other.name} looks like the same individual as {concept.name}, so that neither may be named."
-    if concept.kind is other.kind:
-        names = f"{shlex.quote(concept.name)} {shlex.quote(other.name)}"
-        return f"{told} If they are one, run: myvlm concepts merge {names}"
-    kinds = f"{concept.name} is a {concept.kind}, {other.name} a {other.kind}"
-    return f"{told} {kinds}: if they are one, forget one of them"
+def compare_with_others(
+    config: RecogniserConfig, concept: PlainViews, enrolled: Iterable[PlainViews]
+) -> tuple[LikelySame, ...]:
+    """Return the concepts that seem to be the same individual as another one, most alike first.
+
+    Pets and things have features of the same kind and are compared with each other; people with people. Where the
+    recogniser's config has no measured threshold, two concepts are the same when their means are as alike as each
+    photo is, on average, to the others of its own concept; both then need two photos.
+    """
+    same = []
+    for other, views in enrolled:
+        likeness = _same_likeness(config, concept, (other, views)) if other.id != concept[0].id else None
+        same += [] if likeness is None else [LikelySame(other, likeness)]
+    return tuple(sorted(same, key=lambda s: (-s.likeness, s.concept.name)))
+
+
+def compare_pairs(config: RecogniserConfig, enrolled: Iterable[PlainViews]) -> tuple[tuple[Concept, Concept], ...]:
+    """Return the pairs of concepts that seem to be the same individual, in the order given."""
+    return tuple((a[0], b[0]) for a, b in combinations(enrolled, 2) if _same_likeness(config, a, b) is not None)
+
+
+def _read_plain_views(store: ConceptStore, config: RecogniserConfig) -> list[PlainViews]:
+    """Read the plain views of every concept that has a head with views for the recogniser."""
+    return [(c, views) for c in store.all() if (views := _plain_views_of(store, config, c)) is not None]
 
 
 def _plain_views_of(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> np.ndarray | None:
-    """The plain views (P, D) of a concept's head for the recogniser in use; None where it has none."""
+    """Return the plain views (P, D) of a concept's head for the recogniser; None without a head or views."""
     head = store.load_head(concept.id, config.head_id(concept.kind))
     if head is None or not len(head.views):
         return None
     return plain_views(head, config.augmentations)
 
 
-def _same_likeness(config: RecogniserConfig, kind: Kind, mine: np.ndarray, theirs: np.ndarray) -> float | None:
-    """How alike the means of two concepts are, if they seem to be one."""
+def _same_likeness(config: RecogniserConfig, a: PlainViews, b: PlainViews) -> float | None:
+    """Return the cosine of the means of two concepts if they seem to be the same individual, else None."""
+    (concept, mine), (other, theirs) = a, b
+    if (concept.kind is Kind.PERSON) != (other.kind is Kind.PERSON):
+        return None
     likeness = float(_unit(mine.mean(axis=0)) @ _unit(theirs.mean(axis=0)))
-    return likeness if likeness >= _least(config.duplicate_threshold(kind), mine, theirs) else None
+    return likeness if likeness >= _least(config.duplicate_threshold(concept.kind), mine, theirs) else None
 
 
 def find_shared(store: ConceptStore, concept: Concept, references: Sequence[Reference]) -> tuple[SharedPhoto, ...]:
-    """Which of a concept's references are reference photos of other concepts, too."""
-    own = {r.content_hash: r for r in references}
+    """Return which of a concept's references are reference photos of other concepts, too."""
+    by_content = {r.content_hash: r for r in references}
     return tuple(
-        SharedPhoto(own[r.content_hash].path, other, _same_part(own[r.content_hash], r))
+        SharedPhoto(by_content[r.content_hash].path, other, _same_part(by_content[r.content_hash], r))
         for other in store.all()
         if other.id != concept.id
         for r in other.references
-        if r.content_hash in own
+        if r.content_hash in by_content
     )
 
 
 def _least(alike: float | None, mine: np.ndarray, theirs: np.ndarray) -> float:
-    """How alike the means of two concepts are at least if these are the same individual."""
+    """Return the cosine of means from which two concepts are the same individual."""
     if alike is not None:
         return alike
     if min(len(mine), len(theirs)) < 2:
@@ -172,5 +173,5 @@ def _same_part(a: Reference, b: Reference) -> bool:
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
-    found: np.ndarray = vector / max(float(np.linalg.norm(vector)), 1e-9)
-    return found
+    unit: np.ndarray = vector / max(float(np.linalg.norm(vector)), 1e-9)
+    return unit

@@ -1,1 +1,4 @@
-"""The concept store and the feature cache, on this machine only."""
+"""Store concepts, heads, embeddings, decisions and calibrations in one SQLite file and safetensors files beside it.
+
+It may import `engine.photos`, `engine.storybook.world` and `engine.core`; heads are read and written as typed values.
+"""

@@ -1,4 +1,4 @@
-"""Thresholds that were calibrated on a library: one set a folder and recogniser, for the heads of one moment."""
+"""Thresholds that were calibrated on photo libraries: one set for each folder and recogniser."""
 
 import json
 import os
@@ -20,7 +20,10 @@ _FOLDER = "calibrations"
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Of one concept: log-odds from which on it is named, and may be named; whether it can be told from others."""
+    """The thresholds of one concept in log-odds: from `name` it is named, from `maybe` it is suggested.
+
+    separable: whether the concept can be distinguished from others.
+    """
 
     name: float
     maybe: float
@@ -29,9 +32,12 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class StoredCalibration:
-    """A calibration. root: the library's folder; model: the face pack's or encoder's id; gallery: digest of the heads;
-    per_1000: false names promised in 1,000 photos, of which this kind of concept may make its share; photos: how many
-    it was made on; expected: false names predicted in 1,000 photos; tensors: the scorer's, and its `strangers`.
+    """A calibration of one kind of concept on one library.
+
+    root: the library's folder; model: the face pack's or encoder's id; gallery: digest of the heads that it was made
+    for; per_1000: allowed false names in 1,000 photos, of which this kind of concept has its share; photos: how many
+    photos it was made on; expected: predicted false names in 1,000 photos; thresholds: by concept id; tensors: those
+    of the scorer and its cohort (`strangers`); made: time, ISO 8601.
     """
 
     root: Path
@@ -46,16 +52,17 @@ class StoredCalibration:
 
 
 class Calibrations:
-    """The calibrations of a store."""
+    """Read and write the calibrations of a store."""
 
     def __init__(self, db: Database, folder: Path) -> None:
         self._db, self._folder = db, folder
 
-    def save(self, found: StoredCalibration) -> None:
-        """Keep a calibration instead of those that this library and parts of it had. Nothing is kept where a concept
-        was forgotten meanwhile.
+    def save(self, calibration: StoredCalibration) -> None:
+        """Store a calibration in place of those of its library and of the library's subfolders.
+
+        Nothing is stored when one of its concepts was forgotten in the meantime.
         """
-        c = found
+        c = calibration
         stem = self._folder / _FOLDER / sha256_of(repr((os.fsencode(c.root), c.model)).encode())[:12]
         thresholds = {k: [t.name, t.maybe, t.separable] for k, t in sorted(c.thresholds.items())}
         with transaction(self._db.conn, self._folder / "store.db") as db:
@@ -71,14 +78,15 @@ class Calibrations:
             db.execute(
                 "insert into calibrations values (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*row, json.dumps(thresholds), file]
             )
-        for _, gone in old:
-            if gone and gone != file:
-                (self._folder / gone).unlink(missing_ok=True)
+        for _, replaced in old:
+            if replaced and replaced != file:
+                (self._folder / replaced).unlink(missing_ok=True)
 
     def pick(self, model: str, gallery: str, library: Path | None) -> StoredCalibration | None:
-        """The calibration for photos under a folder: that of the nearest folder above them, else the one made on most
-        photos, else None; one for these very heads before one for heads of before, which knows no thresholds of newer
-        concepts.
+        """Return the calibration for photos in a folder, or None.
+
+        The nearest folder above them comes first, then calibrations for exactly these heads (others have no thresholds
+        for newer concepts), then the one made on most photos. Calibrations whose file cannot be read are skipped.
         """
         rows = list(self._db.query("select * from calibrations where model = ? and file != ''", [model]))
 
@@ -95,26 +103,32 @@ class Calibrations:
         return None
 
     def photos(self, model: str, gallery: str, library: Path) -> int:
-        """On how many photos a library, or one that it is a part of, was calibrated for these heads; 0: it was not."""
+        """Return on how many photos a library, or a folder above it, was calibrated for these heads; 0: on none."""
         query = "select root, photos, file from calibrations where model = ? and gallery = ?"
-        own = [r for r in self._db.query(query, [model, gallery]) if (self._folder / r["file"]).is_file()]
-        return max((r["photos"] for r in own if library.is_relative_to(Path(os.fsdecode(r["root"])))), default=0)
+        counts = [
+            int(row["photos"])
+            for row in self._db.query(query, [model, gallery])
+            if (self._folder / row["file"]).is_file() and library.is_relative_to(Path(os.fsdecode(row["root"])))
+        ]
+        return max(counts, default=0)
 
     def promised(self, library: Path) -> float | None:
-        """What was promised for a library before, whatever the heads were then."""
+        """Return the false-name rate that a library was last calibrated for, with whatever heads; None without one."""
         rows = list(self._db.query("select root, per_1000 from calibrations order by made"))
-        own = [(Path(os.fsdecode(r["root"])), float(r["per_1000"])) for r in rows]
-        above = [(len(root.parts), n, rate) for n, (root, rate) in enumerate(own) if library.is_relative_to(root)]
+        rates = [(Path(os.fsdecode(r["root"])), float(r["per_1000"])) for r in rows]
+        above = [(len(root.parts), n, rate) for n, (root, rate) in enumerate(rates) if library.is_relative_to(root)]
         return max(above)[2] if above else None
 
     def forget(self, giveaway: Callable[[Path], bool] = lambda _: False) -> None:
-        """Leave nothing of anybody's features and thresholds; what was promised for which library stays, but for
-        libraries whose path gives somebody away.
+        """Delete the features and thresholds of all calibrations.
+
+        The requested false-name rates of the libraries stay, except of libraries whose path identifies a forgotten
+        concept (`giveaway`).
         """
         with transaction(self._db.conn, self._folder / "store.db") as db:
             roots = [root for (root,) in db.execute("select distinct root from calibrations")]
-            told = [(root,) for root in roots if giveaway(Path(os.fsdecode(root)))]
-            db.executemany("delete from calibrations where root = ?", told)
+            identifying = [(root,) for root in roots if giveaway(Path(os.fsdecode(root)))]
+            db.executemany("delete from calibrations where root = ?", identifying)
             db.execute("update calibrations set gallery = '', thresholds = '{}', file = ''")
         for path in (self._folder / _FOLDER).glob("*.safetensors"):
             path.unlink(missing_ok=True)
@@ -122,12 +136,21 @@ class Calibrations:
 
 def _stored(row: dict, tensors: Mapping[str, np.ndarray]) -> StoredCalibration:
     thresholds = {k: Thresholds(*v) for k, v in json.loads(row["thresholds"]).items()}
-    facts = [row[k] for k in ("model", "gallery", "per_1000", "photos", "expected")]
-    return StoredCalibration(Path(os.fsdecode(row["root"])), *facts, thresholds, tensors, row["made"])
+    return StoredCalibration(
+        root=Path(os.fsdecode(row["root"])),
+        model=row["model"],
+        gallery=row["gallery"],
+        per_1000=row["per_1000"],
+        photos=row["photos"],
+        expected=row["expected"],
+        thresholds=thresholds,
+        tensors=tensors,
+        made=row["made"],
+    )
 
 
 def common_folder(paths: Iterable[Path]) -> Path | None:
-    """The folder that holds all of some photos and folders, by its real path; None without any."""
+    """Return the real path of the deepest folder that holds all these photos and folders; None without any."""
     folders = [p if p.is_dir() else p.parent for p in (Path(os.path.realpath(p)) for p in paths)]
     if not folders:
         return None

@@ -1,63 +1,43 @@
 """The concept store: concepts, their references, heads and embeddings, on this machine only."""
 
-import json
 import os
 import shutil
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from shlex import quote
-
-import numpy as np
 
 from engine.core.database import open_database, open_empty, transaction
-from engine.core.errors import ArtefactError, ConceptError, NotTrainedError, UsageError
-from engine.core.files import make_private_folder, sha256_of
-from engine.core.tensors import add_tensors, load_tensors
+from engine.core.errors import ConceptError, UsageError
+from engine.core.files import make_private_folder
 from engine.core.types import Concept, Kind, Reference
+from engine.store import rows
 from engine.store.calibrations import Calibrations
 from engine.store.decisions import Decisions
-from engine.store.heads import ConceptHead, HeadKind, decode_head
+from engine.store.embedding_table import Embedding, EmbeddingTable, StoredEmbedding
+from engine.store.head_table import HeadTable, StoredHead
+from engine.store.heads import ConceptHead
 from engine.store.migrations import migrations
 from engine.store.names import check_name, name_key
 from engine.store.recognition_states import RecognitionStates, forget_in_states
-from engine.store.rows import (
-    digest_of,
-    free_identifier,
-    model_words,
-    now,
-    read_reference,
-    reference_row,
-    stem_of,
-)
+from engine.store.variation_table import VariationKey, VariationTable
+
+__all__ = ["ConceptStore", "Embedding", "StoredFacts"]
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """A stored concept embedding: vector (1, D) float32 of unit length, and how it was made. photos: `photos_key` of
-    the references that it was trained on; "" when it was imported.
-    """
+class StoredFacts:
+    """What is stored beside a concept, without the numbers: heads by encoder, embeddings by VLM and task."""
 
-    concept_id: str
-    vlm: str
-    revision: str
-    identifier: str
-    steps: int
-    seed: int
-    loss: float
-    vector: np.ndarray
-    task: str = "caption"
-    photos: str = ""
+    heads: tuple[StoredHead, ...]
+    embeddings: tuple[StoredEmbedding, ...]
 
 
 class ConceptStore:
-    """Reads and writes concepts; every change is one transaction, every file private and whole."""
+    """Read and write concepts. Each change is one transaction; each file is private and written whole."""
 
     def __init__(self, folder: Path, *, create: bool = True) -> None:
-        """Open the store of a folder. Without `create`, one that is not there is empty, and stays not there."""
+        """Open the store of a folder. With `create=False`, a missing store is read as empty and is not created."""
         self.folder = folder
         self.path = folder / "store.db"
         if not create and not self.path.exists():
@@ -68,7 +48,7 @@ class ConceptStore:
 
     @property
     def decisions(self) -> Decisions:
-        """What the user said of concepts in photos."""
+        """The user's decisions about concepts in photos."""
         return Decisions(self._db, self.path)
 
     @property
@@ -78,31 +58,42 @@ class ConceptStore:
 
     @property
     def recognition_states(self) -> RecognitionStates:
-        """What recognition depended on in past runs."""
+        """The inputs that recognition depended on in past runs."""
         return RecognitionStates(self._db, self.path)
+
+    @property
+    def _heads(self) -> HeadTable:
+        return HeadTable(self._db, self.folder)
+
+    @property
+    def _embeddings(self) -> EmbeddingTable:
+        return EmbeddingTable(self._db, self.folder)
+
+    @property
+    def _variations(self) -> VariationTable:
+        return VariationTable(self._db, self.path)
 
     def close(self) -> None:
         """Close the database."""
         self._db.conn.close()
 
     def all(self) -> tuple[Concept, ...]:
-        """All concepts, by name."""
-        rows = self._db.query("select * from concepts order by key")
-        return tuple(self._concept(row) for row in rows)
+        """Return all concepts, ordered by name."""
+        return tuple(map(self._concept, self._db.query("select * from concepts order by key")))
 
     def get(self, name: str) -> Concept:
-        """The concept of a name, whatever its case.
+        """Return the concept with a name; case does not matter.
 
         Raises:
             ConceptError: there is none; the hint lists those that exist.
         """
-        found = list(self._db.query("select * from concepts where key = ?", [name_key(name)]))
-        if not found:
+        concept = self.find(name)
+        if concept is None:
             raise ConceptError(f"there is no concept {name!r}", hint=self._hint_at(name))
-        return self._concept(found[0])
+        return concept
 
     def _hint_at(self, name: str) -> str:
-        """Which concepts there are, and which may have been meant."""
+        """Return a hint with the existing names and those most like an unknown name."""
         names = {name_key(c.name): c.name for c in self.all()}
         if not names:
             return "Known: none yet; see `myvlm add-concept --help`."
@@ -111,7 +102,7 @@ class ConceptStore:
         return f"{meant}Known: {', '.join(names.values())}."
 
     def select(self, names: tuple[str, ...] | None) -> tuple[Concept, ...]:
-        """The concepts of some names, or all of them, in the order of their names.
+        """Return the concepts with these names (None: all), ordered by name.
 
         Raises:
             ConceptError: a name is unknown.
@@ -125,18 +116,18 @@ class ConceptStore:
         return tuple(sorted(by_id.values(), key=lambda c: c.name.casefold()))
 
     def find(self, name: str) -> Concept | None:
-        """The concept of a name, or None."""
-        found = list(self._db.query("select * from concepts where key = ?", [name_key(name)]))
-        return self._concept(found[0]) if found else None
+        """Return the concept with a name, or None."""
+        matches = self._db.query("select * from concepts where key = ?", [name_key(name)])
+        return next(map(self._concept, matches), None)
 
     def put(
         self, name: str, kind: Kind, category: str, identifiers: tuple[str, ...], references: tuple[Reference, ...]
     ) -> Concept:
         """Create a concept, or give an existing one of that name new references.
 
-        `identifiers` are the words a VLM can call it by, best first; a new concept takes the first that no other
-        concept has, an existing one keeps its own. One that becomes a person, or no longer is one, is another
-        individual: it takes another identifier, and its embeddings are deleted.
+        identifiers: the words that a VLM can use for it, best first. A new concept takes the first that no other
+        concept has; an existing concept keeps its own. A concept that changes from or to a person is a different
+        individual: it takes another identifier, and its heads and embeddings are deleted.
         """
         check_name(name)
         another = False
@@ -151,30 +142,30 @@ class ConceptStore:
                 db.execute("delete from concept_references where concept_id = ?", [concept_id])
                 another = (row[1] == Kind.PERSON) != (kind is Kind.PERSON)
                 if another:
-                    _start_over(db, concept_id, identifiers)
+                    rows.reset_individual(db, concept_id, identifiers)
             else:
-                concept_id = self._fresh_id(name)
-                identifier = free_identifier(db, identifiers)
+                concept_id = rows.free_concept_id(db, name)
+                identifier = rows.free_identifier(db, identifiers)
                 db.execute(
                     "insert into concepts values (?, ?, ?, ?, ?, ?, 1, ?)",
-                    [concept_id, name, name_key(name), kind, category, identifier, now()],
+                    [concept_id, name, name_key(name), kind, category, identifier, rows.now()],
                 )
             db.executemany(
                 "insert into concept_references values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(concept_id, i, *reference_row(r)) for i, r in enumerate(references)],
+                [(concept_id, i, *rows.reference_row(r)) for i, r in enumerate(references)],
             )
         if another:
             shutil.rmtree(self.folder / "concepts" / concept_id, ignore_errors=True)
         return self.get(name)
 
     def move_references(self, concept: Concept, paths: Mapping[str, Path]) -> None:
-        """Remember where reference photos, by content hash, are now; the concept is the same."""
-        rows = [(os.fsencode(path), concept.id, content) for content, path in paths.items()]
+        """Store the new paths of reference photos, by content hash; the concept's version stays."""
+        moved = [(os.fsencode(path), concept.id, content) for content, path in paths.items()]
         with transaction(self._db.conn, self.path) as db:
-            db.executemany("update concept_references set path = ? where concept_id = ? and content_hash = ?", rows)
+            db.executemany("update concept_references set path = ? where concept_id = ? and content_hash = ?", moved)
 
     def rename(self, name: str, new: str) -> Concept:
-        """Give a concept another name; heads and embeddings stay valid, its words change.
+        """Give a concept another name; its heads and embeddings stay valid, its version rises.
 
         Raises:
             ConceptError: the concept is unknown, or the new name is taken.
@@ -192,8 +183,9 @@ class ConceptStore:
         return self.get(new)
 
     def forget(self, name: str, *, had_double: bool = False) -> Concept:
-        """Delete a concept with its references, heads, embeddings and their files; returns what it was. had_double: it
-        looked like another concept, which may be named in more photos now.
+        """Delete a concept with its references, heads, embeddings and their files, and return the deleted concept.
+
+        had_double: the concept looked like another concept, which may be named in more photos now.
         """
         concept = self.get(name)
         with transaction(self._db.conn, self.path) as db:
@@ -203,8 +195,9 @@ class ConceptStore:
         return concept
 
     def merge(self, kept: Concept, gone: Concept) -> Concept:
-        """Give one concept another's references and decisions, and delete the other, as `forget` does. Of two
-        decisions on one photo the later one stays.
+        """Move the references and decisions of `gone` to `kept`, and delete `gone` as `forget` does.
+
+        Of two decisions about one photo, the later one stays.
         """
         with transaction(self._db.conn, self.path) as db:
             db.execute(
@@ -219,183 +212,85 @@ class ConceptStore:
         return self.get(kept.name)
 
     def _erase(self, concept: Concept) -> None:
-        """Leave nothing of a concept whose row was deleted: neither files nor freed pages."""
+        """Delete the concept's files and calibrations, then VACUUM so that nothing can be recovered from the
+        database.
+        """
         shutil.rmtree(self.folder / "concepts" / concept.id, ignore_errors=True)
         self.calibrations.forget()
         self._db.conn.execute("vacuum")
         self._db.conn.execute("pragma wal_checkpoint(truncate)")
 
     def save_head(self, head: ConceptHead) -> None:
-        """Store a concept's head for one encoder; the concept's version rises."""
-        self._put_head(head, "update concepts set version = version + 1 where id = ?")
+        """Store a concept's head for one encoder and raise the concept's version."""
+        self._heads.save(head, raise_version=True)
 
     def renew_head(self, head: ConceptHead) -> None:
-        """Store what a head learned from the user's decisions; its concept is the same, and so is its version."""
-        self._put_head(head, "select 1 from concepts where id = ?")
-
-    def _put_head(self, head: ConceptHead, about_concept: str) -> None:
-        tensors, facts = head.encode()
-        header = {"encoder": head.encoder, "kind": str(head.kind)}
-        with self._replacing(head.concept_id, "head", head.encoder, tensors, header) as (db, file):
-            db.execute(about_concept, [head.concept_id])
-            row = [head.concept_id, head.encoder, str(head.kind), head.threshold, file]
-            db.execute(
-                "insert or replace into heads values (?, ?, ?, ?, ?, ?)", [*row, json.dumps(facts, sort_keys=True)]
-            )
+        """Store a head that learned from the user's decisions; the concept's version stays."""
+        self._heads.save(head, raise_version=False)
 
     def drop_head(self, concept: Concept, encoder: str) -> None:
-        """Delete a concept's head for one encoder; the concept's version rises."""
-        with transaction(self._db.conn, self.path) as db:
-            db.execute("delete from heads where concept_id = ? and encoder = ?", [concept.id, encoder])
-            db.execute("update concepts set version = version + 1 where id = ?", [concept.id])
-        for path in (self.folder / "concepts" / concept.id).glob(f"{Path(stem_of('', 'head', encoder)).name}-*"):
-            path.unlink(missing_ok=True)
+        """Delete a concept's head for one encoder and raise the concept's version."""
+        self._heads.delete(concept.id, encoder)
 
     def has_head(self, concept_id: str, encoder: str) -> bool:
-        """Whether the concept has a head for an encoder; no file is read."""
-        query = "select 1 from heads where concept_id = ? and encoder = ?"
-        return any(self._db.query(query, [concept_id, encoder]))
+        """Return whether the concept has a head for an encoder; no file is read."""
+        return self._heads.has(concept_id, encoder)
 
     def load_head(self, concept_id: str, encoder: str) -> ConceptHead | None:
-        """The concept's head for an encoder, or None; heads of other encoders are never returned."""
-        rows = self._db.query("select * from heads where concept_id = ? and encoder = ?", [concept_id, encoder])
-        for row in rows:
-            return decode_head(
-                concept_id,
-                encoder,
-                HeadKind(row["kind"]),
-                threshold=row["threshold"],
-                tensors=load_tensors(self.folder / row["file"]),
-                facts=json.loads(row["facts"]),
-            )
-        return None
+        """Return the concept's head for an encoder, or None; heads of other encoders are never returned."""
+        return self._heads.load(concept_id, encoder)
+
+    def head_fingerprint(self, concept: Concept, encoder: str | None = None) -> str:
+        """Return a digest of what decides where a concept is recognised: all its heads, or that for one encoder."""
+        return self._heads.fingerprint(concept.id, encoder)
 
     def save_embedding(self, embedding: Embedding) -> None:
-        """Store a concept's embedding for one VLM and task; the concept's version stays: whom it matches and what
-        it is called are the same.
+        """Store a concept's embedding for one VLM and task. The concept's version stays, because the photos that it
+        matches and its words are the same.
 
         Raises:
-            ArtefactError: it has numbers that are not finite.
+            ArtefactError: the embedding has numbers that are not finite.
         """
-        e = embedding
-        if not np.isfinite(e.vector).all():
-            raise ArtefactError(
-                f"the embedding for {e.vlm} has numbers that are not finite and is not stored",
-                hint="Train with --dtype float32 or --dtype bfloat16.",
-            )
-        facts = {"vlm": e.vlm, "revision": e.revision, "identifier": e.identifier, "seed": str(e.seed)}
-        tensors = {"embedding": e.vector.astype(np.float32)}
-        with self._replacing(e.concept_id, f"embedding-{e.task}", e.vlm, tensors, facts) as (db, file):
-            row = [e.concept_id, e.vlm, e.revision, e.vector.shape[-1], e.steps, e.seed, e.task, e.identifier, e.loss]
-            marks = ", ".join("?" * (len(row) + 2))
-            db.execute(f"insert or replace into embeddings values ({marks})", [*row, file, e.photos])
+        self._embeddings.save(embedding)
 
     def load_embedding(self, concept: Concept, vlm: str, revision: str, task: str = "caption") -> Embedding:
-        """The concept's embedding for a VLM.
+        """Return the concept's embedding for a VLM.
 
         Raises:
             NotTrainedError: there is none for this VLM and revision.
         """
-        query = "select * from embeddings where concept_id = ? and vlm = ? and revision = ? and task = ?"
-        for row in self._db.query(query, [concept.id, vlm, revision, task]):
-            vector = load_tensors(self.folder / row["file"])["embedding"]
-            facts = [row[k] for k in ("identifier", "steps", "seed", "loss")]
-            return Embedding(concept.id, vlm, revision, *facts, vector, task, row["photos"])
-        extra = "" if task == "caption" else f" --task {task}"
-        raise NotTrainedError(
-            f"{concept.name} is not trained yet for {model_words(vlm)}",
-            hint=f"Run: myvlm train {quote(concept.name)}{extra}",
-        )
+        return self._embeddings.load(concept, vlm, revision, task)
 
-    def facts(self, concept: Concept) -> dict[str, list[dict]]:
-        """What is stored beside a concept, for people: its heads and embeddings without the numbers."""
-        heads = self._db.query(
-            "select encoder, kind, threshold, facts from heads where concept_id = ? order by encoder", [concept.id]
-        )
-        embeddings = self._db.query(
-            "select vlm, revision, width, steps, seed, task, identifier, loss from embeddings"
-            " where concept_id = ? order by vlm, task",
-            [concept.id],
-        )
-        return {
-            "heads": [{**h, "facts": json.loads(h["facts"])} for h in heads],
-            "embeddings": [dict(e) for e in embeddings],
-        }
-
-    def head_fingerprint(self, concept: Concept, encoder: str | None = None) -> str:
-        """A digest of what decides where a concept is recognised: its heads, or that for one encoder."""
-        rows = self._db.query("select encoder, file from heads where concept_id = ?", [concept.id])
-        return digest_of(row["file"] for row in rows if encoder in (None, row["encoder"]))
-
-    def voice_fingerprint(self, concept: Concept, vlm: str, revision: str) -> str:
-        """A digest of what decides a VLM's words for a concept: its names, and its embedding for captions."""
-        files = self._db.query(
-            "select file from embeddings where concept_id = ? and vlm = ? and revision = ? and task = 'caption'",
-            [concept.id, vlm, revision],
-        )
-        return digest_of([concept.name, concept.identifier, concept.category, *(row["file"] for row in files)])
+    def caption_fingerprint(self, concept: Concept, vlm: str, revision: str) -> str:
+        """Return a digest of what decides a VLM's words for a concept: its name, identifier and category, and its
+        embedding for captions.
+        """
+        return self._embeddings.fingerprint(concept, vlm, revision)
 
     def training_file(self, concept: Concept, vlm: str, task: str = "caption") -> Path:
-        """Where an unfinished training of this concept keeps its state."""
+        """Return where an unfinished training of this concept keeps its state."""
         what = "training" if task == "caption" else f"training-{task}"
-        return self.folder / f"{stem_of(concept.id, what, vlm)}.safetensors"
+        return self.folder / f"{rows.stem_of(concept.id, what, vlm)}.safetensors"
 
     def load_variations(
         self, concept: Concept, photo: str, vlm: str, revision: str, caption: str
     ) -> tuple[str, ...] | None:
-        """Variations that a VLM wrote of a caption of the photo with this content hash, or None."""
-        query = (
-            "select texts from variations where concept_id = ? and content_hash = ? and vlm = ? and revision = ?"
-            " and caption = ?"
-        )
-        rows = list(self._db.query(query, [concept.id, photo, vlm, revision, caption]))
-        return tuple(json.loads(rows[0]["texts"])) if rows else None
+        """Return the variations that a VLM wrote of a caption of the photo with this content hash, or None."""
+        return self._variations.load(VariationKey(concept.id, photo, vlm, revision, caption))
 
     def save_variations(
         self, concept: Concept, photo: str, vlm: str, revision: str, caption: str, texts: tuple[str, ...]
     ) -> None:
-        """Keep what a VLM wrote; asking it again would give the same."""
-        row = [concept.id, photo, vlm, revision, caption, json.dumps(texts)]
-        with transaction(self._db.conn, self.path) as db:
-            db.execute("insert or replace into variations values (?, ?, ?, ?, ?, ?)", row)
+        """Store the variations that a VLM wrote of a caption; the same request would give the same texts."""
+        self._variations.save(VariationKey(concept.id, photo, vlm, revision, caption), texts)
 
-    @contextmanager
-    def _replacing(
-        self, concept_id: str, what: str, model: str, tensors: dict[str, np.ndarray], facts: dict[str, str]
-    ) -> Iterator[tuple[sqlite3.Connection, str]]:
-        """One transaction that makes the store point at new tensors.
-
-        The file is named by its content and there before its row, so a kill leaves the old pair or the new one.
-        """
-        stem = stem_of(concept_id, what, model)
-        with transaction(self._db.conn, self.path) as db:
-            if not db.execute("select 1 from concepts where id = ?", [concept_id]).fetchone():
-                raise ConceptError("the concept was forgotten meanwhile", hint="Add it again if you want it.")
-            path = add_tensors(self.folder / stem, tensors, facts)
-            yield db, path.relative_to(self.folder).as_posix()
-        for old in path.parent.glob(f"{Path(stem).name}-*.safetensors"):
-            if old != path:
-                old.unlink(missing_ok=True)
-
-    def _fresh_id(self, name: str) -> str:
-        taken = {row["id"] for row in self._db.query("select id from concepts")}
-        for n in range(len(taken) + 1):
-            found = sha256_of(f"{name_key(name)}#{n}".encode())[:12]
-            if found not in taken:
-                return found
-        raise AssertionError("more ids than concepts")
+    def facts(self, concept: Concept) -> StoredFacts:
+        """Return what is stored beside a concept without the numbers: its heads and embeddings."""
+        return StoredFacts(self._heads.stored(concept.id), self._embeddings.stored(concept.id))
 
     def _concept(self, row: dict) -> Concept:
         query = "select * from concept_references where concept_id = ? order by position"
-        references = tuple(read_reference(r) for r in self._db.query(query, [row["id"]]))
+        references = tuple(rows.read_reference(r) for r in self._db.query(query, [row["id"]]))
         return Concept(
             row["id"], row["name"], Kind(row["kind"]), row["category"], row["identifier"], row["version"], references
         )
-
-
-def _start_over(db: sqlite3.Connection, concept_id: str, identifiers: tuple[str, ...]) -> None:
-    """Give a concept another identifier, and delete its heads and what VLMs learned of it."""
-    db.execute("update concepts set identifier = '' where id = ?", [concept_id])
-    db.execute("update concepts set identifier = ? where id = ?", [free_identifier(db, identifiers), concept_id])
-    for table in ("heads", "embeddings", "variations"):
-        db.execute(f"delete from {table} where concept_id = ?", [concept_id])

@@ -1,4 +1,4 @@
-"""What the user said of concepts in photos: kept for ever, by the photo's content, until taken back or forgotten."""
+"""The user's decisions about concepts in photos, by photo content; kept until removed or the concept is forgotten."""
 
 import os
 import sqlite3
@@ -12,22 +12,22 @@ from engine.core.types import Decision, Verdict
 
 
 class Decisions:
-    """The decisions of a store; one a concept and photo, the last one counts."""
+    """Read and write the decisions of a store: at most one for each concept and photo, the latest."""
 
     def __init__(self, db: Database, path: Path) -> None:
         self._db, self._path = db, path
 
     def all(self) -> tuple[Decision, ...]:
-        """All decisions, by concept and time."""
+        """Return all decisions, ordered by concept and time."""
         rows = self._db.query("select * from decisions order by concept_id, decided, content_hash")
         return tuple(map(_decision, rows))
 
     def of(self, concept_id: str) -> tuple[Decision, ...]:
-        """Those about one concept, by time."""
+        """Return the decisions about one concept, ordered by time."""
         return tuple(d for d in self.all() if d.concept_id == concept_id)
 
     def put(self, decision: Decision) -> Decision | None:
-        """Keep a decision; returns the one that it replaces."""
+        """Store a decision and return the one that it replaces."""
         d = decision
         box = (d.box.x0, d.box.y0, d.box.x1, d.box.y1) if d.box else (None,) * 4
         row = [d.concept_id, d.content_hash, os.fsencode(d.path), *box, d.verdict, d.decided]
@@ -37,14 +37,14 @@ class Decisions:
         return replaced
 
     def remove(self, concept_id: str, content_hash: str) -> Decision | None:
-        """Take a decision back; returns what it was."""
+        """Delete a decision and return it; None when there was none."""
         with transaction(self._db.conn, self._path) as db:
-            gone = self._find(concept_id, content_hash)
+            removed = self._find(concept_id, content_hash)
             db.execute("delete from decisions where concept_id = ? and content_hash = ?", [concept_id, content_hash])
-        return gone
+        return removed
 
     def move(self, db: sqlite3.Connection, giver: str, taker: str) -> None:
-        """Make one concept's decisions another's, within a transaction; of two on one photo the later one stays."""
+        """Move the decisions of `giver` to `taker` in a transaction; of two about one photo, the later one stays."""
         db.execute(
             "delete from decisions where concept_id = :taker and exists (select 1 from decisions as other where"
             " other.concept_id = :giver and other.content_hash = decisions.content_hash"

@@ -1,4 +1,4 @@
-"""Concept heads: what a recogniser knows of one concept, as typed values, and their form in the store's files."""
+"""Concept heads as typed values, and their encoding in the store: what a recogniser needs to recognise a concept."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 
 Facts: TypeAlias = dict[str, float | int | str]
-"""What the database holds of a head beside its file."""
+"""The facts of a head that the database holds; the tensors are in the head's file."""
 
 
 class HeadKind(StrEnum):
@@ -20,7 +20,7 @@ class HeadKind(StrEnum):
 
 
 class FeatureKind(StrEnum):
-    """What the features of a head were computed from; features of different kinds are never compared."""
+    """The source of a head's features; features of different sources are never compared."""
 
     FACES = "faces"
     REGIONS = "regions"
@@ -28,9 +28,9 @@ class FeatureKind(StrEnum):
 
 @dataclass(frozen=True)
 class FeedbackFeatures:
-    """Features (N, D) of the regions that the user confirmed or rejected, by what tells the decisions apart.
+    """Features (N, D) of the regions that the user confirmed or rejected, by decision.
 
-    The keys are those of `engine.recognition.feedback_features.key_of`.
+    The key of a decision is that of `engine.recognition.feedback_features.key_of`.
     """
 
     confirmed: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class FeedbackFeatures:
 
     @classmethod
     def of(cls, *heads: "ConceptHead | None") -> "FeedbackFeatures":
-        """Join the feedback of some heads of one encoder; later heads win."""
+        """Join the feedback of heads of one encoder; for the same decision the later head counts."""
         confirmed: dict[str, np.ndarray] = {}
         rejected: dict[str, np.ndarray] = {}
         for head in heads:
@@ -93,13 +93,14 @@ def _decode_side(tensors: Mapping[str, np.ndarray], facts: Mapping[str, object],
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
-    """What all heads have.
+    """The fields that all heads have.
 
     encoder: id of the model that the features are of. views: (V, D) float32 unit features of the reference photos;
     in heads with altered views the plain view of a photo comes first. photos: (V,) int, the number of the photo that
     each view is of; None in heads of earlier versions. references: content hashes of the photos, by number; () in heads
     of earlier versions. background: (B, D) features that are certainly not the concept; background_of: (B,) int, the
-    number of the photo that each is in, -1 for negatives of no particular photo, None in heads of earlier versions.
+    number of the photo that each background row is in, -1 for negatives from other photos, None in heads of earlier
+    versions.
     """
 
     kind: ClassVar[HeadKind]
@@ -145,7 +146,7 @@ class FaceHead(_Head):
 
     @property
     def background_of(self) -> np.ndarray | None:
-        """No features, no photos."""
+        """None: there is no background."""
         return None
 
     def encode(self) -> tuple[dict[str, np.ndarray], Facts]:
@@ -161,8 +162,8 @@ class FaceHead(_Head):
 class ObjectHead(_Head):
     """A pet's or thing's linear head with what it was trained on, so that it can be trained again without photos.
 
-    weight: (2, D); bias: (2,); scale: factor on unit features; threshold: the paper's, a probability. negatives: how
-    many features it was trained against. A head that was imported has no views.
+    weight: (2, D); bias: (2,); scale: factor on unit features; threshold: the paper's, a probability; negatives: the
+    number of negative features that it was trained with. An imported head has no views.
     """
 
     kind: ClassVar[HeadKind] = HeadKind.OBJECT
@@ -192,7 +193,7 @@ class ObjectHead(_Head):
 
 @dataclass(frozen=True, kw_only=True)
 class BodyHead(_Head):
-    """A person's body, as the detector's regions around the face show it; learns nothing from feedback."""
+    """A person's body: features of the detector's regions around the face. It does not learn from feedback."""
 
     kind: ClassVar[HeadKind] = HeadKind.BODY
     features: ClassVar[FeatureKind] = FeatureKind.REGIONS
@@ -201,7 +202,7 @@ class BodyHead(_Head):
 
     @property
     def background_of(self) -> np.ndarray | None:
-        """Unknown: a body keeps no record of it."""
+        """None: body heads do not store it."""
         return None
 
     def encode(self) -> tuple[dict[str, np.ndarray], Facts]:
@@ -211,7 +212,7 @@ class BodyHead(_Head):
 
 
 ConceptHead: TypeAlias = FaceHead | ObjectHead | BodyHead
-"""What a recogniser knows of one concept."""
+"""Any kind of head."""
 
 
 def _given(name: str, rows: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -220,68 +221,3 @@ def _given(name: str, rows: np.ndarray | None) -> dict[str, np.ndarray]:
 
 def _reference_facts(references: tuple[str, ...]) -> Facts:
     return {"references": " ".join(references)} if references else {}
-
-
-def read_dates(facts: Mapping[str, object]) -> dict[str, str]:
-    """Read when a head's reference photos were taken, ISO 8601 by content hash, from its facts.
-
-    Heads of earlier versions, and of pets and things, hold no dates.
-    """
-    pairs = (item.partition("=") for item in str(facts.get("taken", "")).split())
-    return {content: taken for content, _, taken in pairs}
-
-
-def decode_head(
-    concept_id: str,
-    encoder: str,
-    kind: HeadKind,
-    *,
-    threshold: float,
-    tensors: Mapping[str, np.ndarray],
-    facts: Mapping[str, float | int | str],
-) -> ConceptHead:
-    """Make a head of what the store keeps: the inverse of `encode`. Reads heads of every earlier version.
-
-    Raises:
-        KeyError: a tensor that the kind of head needs is missing.
-    """
-    photos = tensors.get("photos")
-    if kind is HeadKind.BODY:
-        return BodyHead(
-            concept_id=concept_id,
-            encoder=encoder,
-            threshold=threshold,
-            views=tensors["views"],
-            photos=photos,
-            references=tuple(str(facts["photos"]).split()),
-            background=tensors["background"],
-        )
-    references = tuple(str(facts.get("references", "")).split())
-    feedback = FeedbackFeatures.decode(tensors, facts)
-    if kind is HeadKind.FACE:
-        return FaceHead(
-            concept_id=concept_id,
-            encoder=encoder,
-            threshold=threshold,
-            views=tensors["templates"],
-            photos=photos,
-            references=references,
-            feedback=feedback,
-            taken=read_dates(facts),
-        )
-    return ObjectHead(
-        concept_id=concept_id,
-        encoder=encoder,
-        threshold=threshold,
-        views=tensors["views"],
-        photos=photos,
-        references=references,
-        feedback=feedback,
-        weight=tensors["weight"],
-        bias=tensors["bias"],
-        scale=float(facts["scale"]),
-        background=tensors.get("background", tensors["views"][:0]),
-        background_of=tensors.get("background_of"),
-        negatives=int(facts.get("negatives", 0)),
-        seed=int(facts.get("seed", 0)),
-    )

@@ -179,7 +179,7 @@ class _Numbering:
         common), and the cache contradicts none.
         """
         own = self._concept.references
-        heads = [h for h in self._store.facts(self._concept)["heads"] if h["kind"] != SOURCE]
+        heads = [h for h in self._store.facts(self._concept).heads if h.kind != SOURCE]
         if len(heads) != 1 or set(self._plain) != set(range(len(own))):
             return False
         plain = np.stack([self._plain[n] for n in range(len(own))])
