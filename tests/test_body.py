@@ -185,7 +185,7 @@ def test_whose_face_shows_is_not_named_by_a_body_as_well(plain, allowing, tmp_pa
     learn_bodies(plain, faceless(plain, tmp_path / "taught", range(300, 308)))
     photos = [load_photo(draw(tmp_path / f"two{s}.jpg", (ANNA, ANNA), s, covered=True)) for s in range(6)]
     judges = enrolled(allowing)
-    without = replace(judges, people=None)
+    without = replace(judges, faces=None)
     by_face = [p for p in photos if named(plain, p) == [("Anna", "face")]]
     by_body = recognise(allowing.extractor, by_face, without)
     assert [("Anna", "body")] in [[(m.name, m.source) for m in found] for found in by_body]
