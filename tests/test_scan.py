@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import engine.captioning.caption
+import engine.captioning.photo_steps
 import engine.recognition.scan
 from engine.core.boxes import Box, iou
 from engine.core.errors import UsageError
@@ -213,7 +213,7 @@ def test_caption_after_a_scan_computes_no_features(myvlm, album, session, monkey
 def test_a_new_concept_over_a_scanned_library_needs_no_pixel(myvlm, album, session, monkeypatch):
     """Captioned and scanned: enrolling somebody else decodes none of the photos again."""
     myvlm("caption", album)
-    decoded = count_calls(monkeypatch, engine.captioning.caption)
+    decoded = count_calls(monkeypatch, engine.captioning.photo_steps)
     draw_references(album.parent / "Bo", draw_individual(np.random.default_rng(5), "cat"), 5)
     assert myvlm("add-concept", "Bo", album.parent / "Bo").code == 0
     assert set(statuses(myvlm("caption", album, "--json")).values()) == {"unchanged"}

@@ -190,7 +190,7 @@ class _Explainer:
                 )
 
     def _nearest(self, concept: Concept, feature: np.ndarray, *, bodies: bool) -> tuple[Example, ...]:
-        """Return the photos most similar to a region's feature (D,), as far as they are known, then other references."""
+        """Return the photos most similar to a feature (D,), as far as they are known, then other references."""
         if (concept.id, bodies) not in self._known:
             self._known[concept.id, bodies] = self._heads.read(concept, bodies=bodies)
         ranked = self._known[concept.id, bodies].ranked(feature)
