@@ -1,4 +1,4 @@
-"""Compare outputs with the files in tests/golden; see tests/test_golden.py for how to update them.
+"""Compare outputs with the files in tests/golden; see tests/cli/test_golden.py for how to update them.
 
 What differs between machines and runs is replaced first: folders, times, seconds, ids of runs, digests. Numbers that
 follow from floating-point sums are written `~3.24` and boxes `~281`; both are compared with a tolerance.
