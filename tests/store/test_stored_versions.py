@@ -17,7 +17,7 @@ from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.scenes import compose
 
-STORES = Path(__file__).with_name("stores")
+STORES = Path(__file__).parents[1] / "stores"
 
 
 @pytest.fixture(params=sorted(p.name for p in STORES.iterdir() if p.is_dir()))
