@@ -47,12 +47,10 @@ def recognise_all(
     extractor: CachedExtractor, photos: Sequence[Photo], gallery: Gallery, *, keep: bool = True
 ) -> list[Recognition]:
     """Recognise as `recognise` does, and return suggestions and displaced concepts, too."""
-    none = [None] * len(photos)
-    faces = extractor.find_faces(photos, keep=keep) if gallery.needs_faces and photos else none
-    regions = extractor.find_regions(photos, keep=keep) if gallery.needs_regions and photos else none
+    detections = extractor.detect(photos, faces=gallery.needs_faces, regions=gallery.needs_regions, keep=keep)
     results = []
-    for photo, photo_faces, photo_regions in zip(photos, faces, regions, strict=True):
-        scenes = make_scenes(gallery, photo_faces, photo_regions, photo.facts.width / photo.image.width)
+    for photo, detected in zip(photos, detections, strict=True):
+        scenes = make_scenes(gallery, detected)
         whole = Box(0.0, 0.0, float(photo.image.width), float(photo.image.height))
         recognition = _recognise_scenes(gallery, scenes, _decisions_in_image(photo, gallery), whole)
         if recognition is None:

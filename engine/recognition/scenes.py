@@ -11,7 +11,7 @@ from engine.recognition.classifier import ConceptClassifier
 from engine.recognition.enrolled import HeadGroup
 from engine.recognition.gallery import Gallery
 from engine.recognition.quality import passes
-from engine.vision.cached_extractor import CachedExtractor, corners
+from engine.vision.cached_extractor import CachedExtractor, Detections, corners
 from engine.vision.config import FaceQuality
 from engine.vision.faces import Face
 from engine.vision.regions import Region, RegionFeatures, overlaps
@@ -36,18 +36,13 @@ class Scene:
 
 def cached_scenes(extractor: CachedExtractor, content_hash: str, gallery: Gallery) -> dict[HeadGroup, Scene | None]:
     """Return a photo's scenes from the cache, None where something is not cached; boxes are in the photo's pixels."""
-    faces = extractor.cached_faces(content_hash) if gallery.needs_faces else None
-    regions = extractor.cached_regions(content_hash) if gallery.needs_regions else None
-    return make_scenes(gallery, faces, regions)
+    detections = extractor.cached(content_hash, faces=gallery.needs_faces, regions=gallery.needs_regions)
+    return make_scenes(gallery, detections)
 
 
-def make_scenes(
-    gallery: Gallery, faces: Sequence[Face] | None, regions: RegionFeatures | None, scale: float = 1.0
-) -> dict[HeadGroup, Scene | None]:
-    """Return the scene of each classifier, None where its detections are missing.
-
-    scale: pixels of the photo for one of the picture that the boxes are in.
-    """
+def make_scenes(gallery: Gallery, detections: Detections) -> dict[HeadGroup, Scene | None]:
+    """Return the scene of each classifier, None where its detections are missing."""
+    faces, regions, scale = detections.faces, detections.regions, detections.scale
     scenes: dict[HeadGroup, Scene | None] = {}
     if gallery.faces is not None:
         scenes[HeadGroup.FACES] = None if faces is None else _faces_scene(faces, gallery.quality, scale)

@@ -1,7 +1,7 @@
 """Faces and regions of photos with their features: from the cache where they are known, else computed and kept."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,18 @@ _SOURCES = ("detector", "photo", "grid")
 """Where a region came from, by the number that the cache stores."""
 
 
+@dataclass(frozen=True)
+class Detections:
+    """What was detected in one photo. faces, regions: None where they were not looked for, or are not in the cache.
+
+    scale: pixels of the photo for one pixel of the picture that the boxes are in.
+    """
+
+    faces: Sequence[Face] | None = None
+    regions: RegionFeatures | None = None
+    scale: float = 1.0
+
+
 class CachedExtractor:
     """A recogniser's detections; its models load only for photos that the cache does not know.
 
@@ -40,6 +52,21 @@ class CachedExtractor:
     def models(self) -> "FeatureExtractor":
         """The models, loaded when first needed."""
         return self._load_models()
+
+    def detect(self, photos: Sequence[Photo], *, faces: bool, regions: bool, keep: bool) -> list[Detections]:
+        """Detect faces, regions or both in each photo; boxes are in pixels of the picture."""
+        none = [None] * len(photos)
+        found_faces = self.find_faces(photos, keep=keep) if faces and photos else none
+        found_regions = self.find_regions(photos, keep=keep) if regions and photos else none
+        scales = [p.facts.width / p.image.width for p in photos]
+        return [Detections(*row) for row in zip(found_faces, found_regions, scales, strict=True)]
+
+    def cached(self, content_hash: str, *, faces: bool, regions: bool) -> Detections:
+        """Return what the cache has of a photo; boxes are in pixels of the photo."""
+        return Detections(
+            self.cached_faces(content_hash) if faces else None,
+            self.cached_regions(content_hash) if regions else None,
+        )
 
     def find_faces(self, photos: Sequence[Photo], *, keep: bool) -> list[list[Face]]:
         """Find the faces of each photo. `keep` writes new ones to the cache."""
