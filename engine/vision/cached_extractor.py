@@ -56,10 +56,10 @@ class CachedExtractor:
     def detect(self, photos: Sequence[Photo], *, faces: bool, regions: bool, keep: bool) -> list[Detections]:
         """Detect faces, regions or both in each photo; boxes are in pixels of the picture."""
         none = [None] * len(photos)
-        found_faces = self.find_faces(photos, keep=keep) if faces and photos else none
-        found_regions = self.find_regions(photos, keep=keep) if regions and photos else none
+        detected_faces = self.find_faces(photos, keep=keep) if faces and photos else none
+        detected_regions = self.find_regions(photos, keep=keep) if regions and photos else none
         scales = [p.facts.width / p.image.width for p in photos]
-        return [Detections(*row) for row in zip(found_faces, found_regions, scales, strict=True)]
+        return [Detections(*row) for row in zip(detected_faces, detected_regions, scales, strict=True)]
 
     def cached(self, content_hash: str, *, faces: bool, regions: bool) -> Detections:
         """Return what the cache has of a photo; boxes are in pixels of the photo."""
