@@ -91,7 +91,7 @@ def _gpu() -> Iterator[Check]:
 
 
 def _no_gpu(version: str, cuda: str | None) -> Check:
-    """What it means that torch of a version, built for this CUDA or for none, sees no CUDA GPU."""
+    """Return what it means that torch of a version, built for this CUDA or for none, sees no CUDA GPU."""
     if not has_nvidia_gpu():
         return Check("GPU", "info", "no CUDA GPU here; models run on the CPU")
     found = f"there is an NVIDIA GPU, but torch {version} cannot use it"
@@ -145,7 +145,7 @@ def _vlms() -> Iterator[Check]:
 
 
 def _get_vlm(config: VlmConfig) -> str:
-    """How to get a VLM's weights, with network and without."""
+    """Return how to get a VLM's weights, with network and without."""
     if config.repo_id.startswith(CONVERTED):
         name, target = config.repo_id.removeprefix(CONVERTED), converted_folder(config)
         files = "eva_vit_g.pth, minigptv2_checkpoint.pth and the folder Llama-2-7b-chat-hf"
@@ -157,7 +157,7 @@ def _get_vlm(config: VlmConfig) -> str:
 
 
 def _copy_from_hub(repo: str) -> str:
-    """Which folder of another machine's hub cache to copy where."""
+    """Return which folder of another machine's hub cache to copy where."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folder = f"~/.cache/huggingface/hub/models--{repo.replace('/', '--')}"
@@ -165,7 +165,7 @@ def _copy_from_hub(repo: str) -> str:
 
 
 def _encoder(recogniser: RecogniserConfig) -> Check:
-    """The part that recognises pets and things."""
+    """Return the part that recognises pets and things."""
     name, use = f"encoder {recogniser.name}", "recognises pets and things"
     if not recogniser.encoder_repo:
         return Check(name, "ok", f"shipped; {use} in the demo's drawings; licence: {recogniser.license}")
@@ -178,7 +178,7 @@ def _encoder(recogniser: RecogniserConfig) -> Check:
 
 
 def _face_pack(recogniser: RecogniserConfig) -> Check:
-    """The part that recognises people."""
+    """Return the part that recognises people."""
     faces, use = recogniser.faces, "recognises people"
     name = f"face models {faces.name}"
     if not faces.files:

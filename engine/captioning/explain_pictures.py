@@ -98,7 +98,7 @@ class Pictures:
             raise EngineError(f"{self.folder} cannot be made: {err}", hint="Give --explain a folder.") from err
 
     def _target(self, photo: Photo, sheet: _Sheet) -> Path:
-        """A free name, or that of the picture of the same photo, concept and kind from an earlier run."""
+        """Return a free name, or that of the picture of the same photo, concept and kind from an earlier run."""
         word = "".join(c if c.isalnum() or c in _PLAIN else "_" for c in sheet.concept).strip()[:_LONGEST] or "_"
         start = f"{_short(photo.path.stem)}-{_short(word)}{sheet.ending and f'-{sheet.ending}'}"
         for n in range(1, _TRIES):
@@ -197,7 +197,7 @@ def _encoded(photo: Photo, sheet: _Sheet) -> bytes:
 
 
 def _short(text: str) -> str:
-    """A text that leaves room in a file name; what is cut off stays told apart by a hash."""
+    """Return a text that leaves room in a file name; what is cut off stays told apart by a hash."""
     if len(os.fsencode(text)) <= _MOST_BYTES:
         return text
     mark = f"~{sha256_of(os.fsencode(text))[:_HASH]}"

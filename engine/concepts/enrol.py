@@ -73,7 +73,7 @@ def _guess(
     kind: Kind | None,
     category: str | None,
 ) -> Guess:
-    """The kind: that which the concept has, the user's, that of the class word, or else by the faces in the photos."""
+    """Guess the kind: the existing concept's, the user's, that of the category, or else by the faces in the photos."""
     if earlier is not None:
         return Guess(earlier.concept.kind, category)
     if kind is not None:
@@ -85,7 +85,7 @@ def _guess(
 def _find_views(
     extractor: CachedExtractor, kind: Kind, photos: Sequence[Photo], earlier: ExistingConcept | None, seed: int
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
-    """What shows the concept in each photo."""
+    """Return what shows the concept in each photo."""
     known = earlier.views if earlier else ()
     if kind is not Kind.PERSON:
         return crop_regions(extractor, photos, np.random.default_rng(seed), known)
@@ -119,7 +119,7 @@ def _check_looks(
 
 
 def told(findings: Sequence[PhotoFinding]) -> str:
-    """What was found, as a hint."""
+    """Return what was found, as a hint."""
     return "; ".join(f"{f.path.name}: {f.found}" for f in findings)[:600]
 
 
@@ -145,6 +145,6 @@ def _load(paths: Iterable[Path]) -> tuple[list[Photo], list[PhotoFinding]]:
 
 
 def _kind_by_faces(extractor: CachedExtractor, photos: Sequence[Photo]) -> Kind:
-    """A person when most photos have a face, else a thing (the category may say pet)."""
+    """Return a person when most photos have a face, else a thing (the category may say pet)."""
     counts = [len(f) for f in extractor.find_faces(photos, keep=True)]
     return Kind.PERSON if sum(c > 0 for c in counts) > len(counts) / 2 else Kind.THING

@@ -115,7 +115,7 @@ def _names_hint(search: Search) -> str:
 
 
 def _guess(search: Search, wanted: Wanted) -> Guess:
-    """The kind: the user's, else that of the class word, else a pet where most regions say so, else a person."""
+    """Return the kind: the user's, else that of the class word, else a pet where most regions say so, else a person."""
     if wanted.kind is not None:
         return Guess(wanted.kind, wanted.category)
     if wanted.category:
@@ -224,7 +224,7 @@ class _Chooser:
 
 
 def _face_in(faces: Sequence[Face], region: Box) -> Face | None:
-    """The face that a region is about: the one it frames best, or the only one in a region drawn around a body."""
+    """Return the face of a region: the one it frames best, or the only one in a region drawn around a body."""
     inside = [f for f in faces if _holds(region, f.box)]
     best = max(inside, key=lambda f: iou(f.box, region), default=None)
     return best if best is not None and (iou(best.box, region) >= _FITS or len(inside) == 1) else None
@@ -236,7 +236,7 @@ def _holds(region: Box, box: Box) -> bool:
 
 
 def _without_whole(found: RegionFeatures, region: Box) -> RegionFeatures:
-    """What else is in a photo: a detected thing around the region (the dog around its marked head) is not."""
+    """Return the background of a photo, without a detected object around the region (the dog around its head)."""
     kept = [
         i
         for i, r in enumerate(found.regions)

@@ -57,7 +57,7 @@ class ExistingConcept:
 def find_existing(
     store: ConceptStore, extractor: CachedExtractor, name: str, *, replace: bool = False
 ) -> ExistingConcept | None:
-    """The concept of a name that photos are added to; None when there is none, or its photos are to be replaced."""
+    """Find the concept of a name that photos are added to; None if there is none, or its photos are replaced."""
     concept = None if replace else store.find(name)
     if concept is None:
         return None
@@ -84,7 +84,7 @@ def check_kind(earlier: ExistingConcept | None, kind: Kind | None, category: str
 
 
 def another_kind_hint(concept: Concept) -> str:
-    """What to do when photos of another kind are given for a concept."""
+    """Return what to do when photos of another kind are given for a concept."""
     count = len(concept.references)
     photos = "its reference photo" if count == 1 else f"its {count} reference photos"
     return f"Choose another name, or use --replace to replace {photos}."

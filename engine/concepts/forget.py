@@ -162,7 +162,7 @@ def _sidecars(journal: Journal, scrub: Scrub) -> tuple[list[Path], list[Scrubbed
 
 
 def _topmost_missing(folder: Path) -> Path:
-    """The folder nearest to the root that is missing, so that a disk is told of once."""
+    """Return the missing folder nearest to the root, so that a disk is reported once."""
     return next((p for p in reversed(folder.parents) if not p.exists()), folder)
 
 
@@ -232,7 +232,7 @@ class _Scrubber:
 
 
 def _without(data: bytes, sought: NameSearch) -> bytes | None:
-    """An XMP sidecar without our words about the concept; None when nothing else was in it.
+    """Return an XMP sidecar without our words about the concept; None when nothing else was in it.
 
     Where our block has the concept's id, and none of the names that we know is in it, it was renamed: then all of our
     words go, because we cannot tell which of them are about it.

@@ -63,7 +63,7 @@ class ImportResult:
 
 
 def guess_vlm(path: Path) -> str | None:
-    """The VLM that a file was made for, by its name: that of a known config, or None."""
+    """Return the VLM that a file was made for, by its name: that of a known config, or None."""
     found = _FILE.match(path.stem)
     if not found:
         return None
@@ -73,7 +73,7 @@ def guess_vlm(path: Path) -> str | None:
 
 
 def guess_task(path: Path) -> Task | None:
-    """The task that a file was made for, by its name, or None."""
+    """Return the task that a file was made for, by its name, or None."""
     found = _FILE.match(path.stem)
     return _TASKS.get(found["task"].lower()) if found else None
 

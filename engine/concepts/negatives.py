@@ -1,4 +1,4 @@
-"""Negatives for an object head, without the internet (recognition.md, "Negatives")."""
+"""Gather negatives for an object head without the internet (docs/recognition.md, "Negatives")."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ _APART = 0.1
 
 
 def find_background(regions: Sequence[RegionFeatures], boxes: Sequence[Box]) -> np.ndarray:
-    """Features of what else is in the reference photos, so that nobody learns "the sofa": (B, D)."""
+    """Return features of what else is in the reference photos, so that no head learns "the sofa": (B, D)."""
     rows = [
         f
         for own, box in zip(regions, boxes, strict=True)
@@ -33,7 +33,7 @@ def find_background(regions: Sequence[RegionFeatures], boxes: Sequence[Box]) -> 
 
 
 def encode_folders(extractor: CachedExtractor, folders: Sequence[Path], width: int) -> np.ndarray:
-    """Features of every region of the user's own photos of other things: (M, D). Unreadable ones are passed over."""
+    """Return features (M, D) of every region of the user's photos of other things; unreadable photos are skipped."""
     found = [np.zeros((0, width), np.float32)]
     for path in iter_photos(folders):
         try:
@@ -45,7 +45,7 @@ def encode_folders(extractor: CachedExtractor, folders: Sequence[Path], width: i
 
 
 def other_concepts(store: ConceptStore, config: RecogniserConfig, same: Collection[str], width: int) -> np.ndarray:
-    """Features of all pets and things but those with these ids, from their references and confirmations: (M, D)."""
+    """Return features (M, D) of the references and confirmations of all pets and things but those with these ids."""
     found = [np.zeros((0, width), np.float32)]
     for other in store.all():
         if other.id not in same and other.kind is not Kind.PERSON:
@@ -56,7 +56,7 @@ def other_concepts(store: ConceptStore, config: RecogniserConfig, same: Collecti
 
 
 def draw_from_bank(bank: FeatureBank, views: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The 150 bank features nearest to the concept's views (V, D), and 150 of the others: (M, D)."""
+    """Return the 150 bank features nearest to the concept's views (V, D), and 150 of the others: (M, D)."""
     order = np.argsort(-(bank.features @ views.mean(axis=0)), kind="stable")
     return np.concatenate([bank.features[order[:NEAREST]], _draw(bank.features[order[NEAREST:]], RANDOM, rng)])
 

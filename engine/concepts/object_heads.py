@@ -16,17 +16,18 @@ from engine.vision.feature_bank import load_bank
 
 @dataclass(frozen=True)
 class HeadExamples:
-    """What a head learns from. views (V, D): features of the references, plain and altered; photos (V,): which photo
-    each is of; background (B, D): features that are certainly not the concept; taught: what the user decided. All are
-    kept beside the head, so that it can be trained again without the photos. `same`: ids of other concepts that are
-    this one, too. background_of (B,): which photo each background row is in, -1 for none of them; references: the
-    photos' content hashes, in the order of their numbers. Heads of earlier versions have neither.
+    """What a head is trained on. All of it is stored with the head, so that it can be trained again without photos.
+
+    views: (V, D) features of the references, plain and altered. photos: (V,) the number of the photo of each.
+    background: (B, D) features that are certainly not the concept. feedback: features of the user's decisions. same:
+    ids of other concepts that are this one, too. background_of: (B,) the number of the photo of each background row, -1
+    for none. references: content hashes by photo number. Heads of earlier versions have neither of the last two.
     """
 
     views: np.ndarray
     photos: np.ndarray
     background: np.ndarray
-    taught: FeedbackFeatures = field(default_factory=FeedbackFeatures)
+    feedback: FeedbackFeatures = field(default_factory=FeedbackFeatures)
     same: tuple[str, ...] = ()
     background_of: np.ndarray | None = None
     references: tuple[str, ...] = ()
@@ -51,59 +52,61 @@ class Negatives:
 
 
 def train_object_head(
-    store: ConceptStore, config: RecogniserConfig, concept: Concept, lesson: HeadExamples, seed: int
+    store: ConceptStore, config: RecogniserConfig, concept: Concept, examples: HeadExamples, seed: int
 ) -> ObjectHead:
     """Train a head; it is not stored. Its fact `negatives` says how many it saw."""
-    views, width = lesson.views, lesson.views.shape[1]
+    views, width = examples.views, examples.views.shape[1]
     bank = load_bank(config)
     rng = np.random.default_rng(seed)
-    parts = [lesson.background, other_concepts(store, config, (concept.id, *lesson.same), views.shape[1])]
+    parts = [examples.background, other_concepts(store, config, (concept.id, *examples.same), views.shape[1])]
     if len(bank.features):
         parts.append(draw_from_bank(bank, views, rng))
-    negatives = np.concatenate([*parts, lesson.taught.rejected_rows(width)]).astype(np.float32)
-    positives = np.concatenate([views, lesson.taught.confirmed_rows(width)])
-    head = train_head(positives, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]
+    negatives = np.concatenate([*parts, examples.feedback.rejected_rows(width)]).astype(np.float32)
+    positives = np.concatenate([views, examples.feedback.confirmed_rows(width)])
+    head = train_head(positives, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]  # JSON numbers
     return ObjectHead(
         concept_id=concept.id,
         encoder=config.head_id(concept.kind),
         threshold=config.threshold,
         views=views,
-        photos=lesson.photos,
-        references=lesson.references,
-        feedback=lesson.taught,
+        photos=examples.photos,
+        references=examples.references,
+        feedback=examples.feedback,
         weight=head.weight,
         bias=head.bias,
         scale=head.scale,
-        background=lesson.background,
-        background_of=lesson.background_of,
+        background=examples.background,
+        background_of=examples.background_of,
         negatives=len(negatives),
         seed=seed,
     )
 
 
-def count_negatives(store: ConceptStore, config: RecogniserConfig, concept: Concept, lesson: HeadExamples) -> Negatives:
-    """What `train_object_head` trains against, by where it is from."""
-    width, owners = lesson.views.shape[1], lesson.background_of
+def count_negatives(
+    store: ConceptStore, config: RecogniserConfig, concept: Concept, examples: HeadExamples
+) -> Negatives:
+    """Return what `train_object_head` trains against, by where it is from."""
+    width, owners = examples.views.shape[1], examples.background_of
     given = 0 if owners is None else int((owners == -1).sum())
     return Negatives(
-        photos=len(lesson.background) - given,
+        photos=len(examples.background) - given,
         given=given,
-        concepts=len(other_concepts(store, config, (concept.id, *lesson.same), width)),
+        concepts=len(other_concepts(store, config, (concept.id, *examples.same), width)),
         bank=min(len(load_bank(config).features), NEAREST + RANDOM),
-        rejected=len(lesson.taught.rejected_rows(width)),
+        rejected=len(examples.feedback.rejected_rows(width)),
     )
 
 
 def retrain_head(
-    store: ConceptStore, config: RecogniserConfig, concept: Concept, head: ConceptHead, taught: FeedbackFeatures
+    store: ConceptStore, config: RecogniserConfig, concept: Concept, head: ConceptHead, feedback: FeedbackFeatures
 ) -> ConceptHead:
-    """A concept's head with what the user decided, trained again where it was trained here; it is not stored."""
+    """Return a concept's head with what the user decided, trained again where it was trained here; it is not stored."""
     if isinstance(head, ObjectHead) and not head.is_imported:
         numbers = head.photo_numbers(config.augmentations)
         own = (head.background_of, head.references)
-        lesson = HeadExamples(head.views, numbers, head.background, taught, (), *own)
-        return train_object_head(store, config, concept, lesson, head.seed)
-    return replace(head, feedback=taught)
+        examples = HeadExamples(head.views, numbers, head.background, feedback, (), *own)
+        return train_object_head(store, config, concept, examples, head.seed)
+    return replace(head, feedback=feedback)
 
 
 def retrain_rivals(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> Sequence[Concept]:

@@ -68,7 +68,7 @@ class DuplicateFinder:
         self._known: list[tuple[Path, str, np.ndarray]] = []
 
     def look_at(self, photo: Photo) -> tuple[Path | None, Path | None]:
-        """An earlier photo with the same content, and one with almost the same picture; None where there is none."""
+        """Return an earlier photo with the same content, and one with almost the same picture; None for neither."""
         thumbnail = _thumbnail(photo)
         same = next((p for p, content, _ in self._known if content == photo.facts.content_hash), None)
         alike = next((p for p, _, other in self._known if float(thumbnail @ other) > _SAME_PICTURE), None)
@@ -100,7 +100,7 @@ def complete_crop(
 def crop_faces(
     extractor: CachedExtractor, photos: Sequence[Photo], known: Sequence[np.ndarray] = ()
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
-    """Of each photo the face that the other photos share, and the views (V, D) of each photo known before."""
+    """Choose in each photo the face that the other photos, and the views (V, D) of earlier photos, share."""
     from engine.recognition.assignment import choose_views
 
     found = extractor.find_faces(photos, keep=True)
@@ -131,7 +131,7 @@ def crop_faces(
 
 
 def _taken_from(photo: Photo, count: int, what: str, *, alone: bool) -> PhotoFinding:
-    """That one of some faces or objects was taken; `alone`: there was nothing to compare it with."""
+    """Report that one of several faces or objects was chosen. alone: there was nothing to compare it with."""
     if count == 1:
         return PhotoFinding(photo.path, True, f"found one {what}")
     which = "the largest" if alone else "the one seen in your other photos"
@@ -141,7 +141,7 @@ def _taken_from(photo: Photo, count: int, what: str, *, alone: bool) -> PhotoFin
 def crop_regions(
     extractor: CachedExtractor, photos: Sequence[Photo], rng: np.random.Generator, known: Sequence[np.ndarray] = ()
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
-    """Of each photo the region that the other photos share, and the views (V, D) of each photo known before."""
+    """Choose in each photo the region that the other photos, and the views (V, D) of earlier photos, share."""
     from engine.recognition.assignment import choose_views
 
     found = extractor.find_regions(photos, keep=True)

@@ -1,7 +1,7 @@
-"""The page on which maybes are decided: one self-contained HTML file, crops beside the references they resemble.
+"""Write the page for deciding about suggestions: one self-contained HTML file with crops beside the references.
 
-What the user decides there is saved by the browser as lines that `read_wishes` reads. The page shows faces and names,
-so only its owner may read it; it loads nothing, and its script can send nothing anywhere (content security policy).
+The browser saves the decisions as lines that `read_decision_requests` reads. The page shows faces and names, so only its
+owner may read it; it loads nothing, and its script cannot send anything anywhere (content security policy).
 """
 
 import base64
@@ -103,7 +103,7 @@ def write_page(
 
 
 def render_page(maybes: Sequence[Suggestion], *, more: int = 0, step: Callable[[], None] = lambda: None) -> str:
-    """The page of some maybes as HTML; a photo that cannot be read any more is a tile that says so."""
+    """Render the page of suggestions as HTML; a photo that cannot be read any more becomes a tile that says so."""
     from jinja2 import Environment, StrictUndefined
 
     pictures = _Pictures()
@@ -120,8 +120,9 @@ def render_page(maybes: Sequence[Suggestion], *, more: int = 0, step: Callable[[
 
 
 def decision_line(maybe: Suggestion, verdict: Verdict) -> str:
-    """What is to be decided as a line that `read_wishes` reads. ASCII, so that nothing in a name ends the line; bytes
-    of a path that are not UTF-8 are lone surrogates in it.
+    """Return a decision as a line that `read_decision_requests` reads.
+
+    The line is ASCII, so that no character of a name ends it; bytes of a path that are not UTF-8 are lone surrogates.
     """
     photo, box = os.fspath(maybe.path.absolute()), list(maybe.match.box.rounded())
     return json.dumps({"photo": photo, "concept": maybe.match.name, "verdict": verdict, "box": box})
@@ -144,7 +145,7 @@ class _Pictures:
         return _Tile("", _data_uri(_crop(photo.image, box))), _Tile("", _data_uri(_framed(photo.image, box)))
 
     def of_example(self, example: Example) -> tuple[_Tile, int]:
-        """A tile, and the number of its picture, -1 when there is none."""
+        """Return a tile, and the number of its picture, -1 when there is none."""
         key = (example.path, example.content_hash, example.box)
         if key not in self._known:
             photo, note = _load(example.path, example.content_hash)
@@ -157,7 +158,7 @@ class _Pictures:
 
 
 def _load(path: Path, content_hash: str) -> tuple[Photo | None, str]:
-    """A photo, or why it cannot be shown."""
+    """Return a photo, or why it cannot be shown."""
     try:
         photo = load_photo(path)
     except PhotoError:
@@ -188,7 +189,7 @@ def _make_card(maybe: Suggestion, pictures: _Pictures) -> _Card:
 
 
 def _text(name: str) -> str:
-    """A name for people; bytes that are not UTF-8 appear as escapes."""
+    """Return a name for people; bytes that are not UTF-8 appear as escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -197,7 +198,7 @@ def _all_of(photo: Photo) -> Box:
 
 
 def _crop(image: Image.Image, box: Box) -> Image.Image:
-    """A region with some of what is around it."""
+    """Return a region with some of what is around it."""
     grown = box.grown(_MARGIN, *image.size)
     x0, y0, x1, y1 = grown.rounded()
     x0, y0 = min(x0, image.width - 1), min(y0, image.height - 1)
@@ -205,7 +206,7 @@ def _crop(image: Image.Image, box: Box) -> Image.Image:
 
 
 def _framed(image: Image.Image, box: Box) -> Image.Image:
-    """A small copy of a picture with a region framed, white within black: seen on any ground."""
+    """Return a small copy of a picture with a region framed, white within black: seen on any ground."""
     small = _shrunk(image, _WHOLE)
     x, y = small.width / image.width, small.height / image.height
     x0, y0, x1, y1 = (
@@ -219,7 +220,7 @@ def _framed(image: Image.Image, box: Box) -> Image.Image:
 
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
-    """A copy of a picture, its longer side no longer than this."""
+    """Return a copy of a picture, its longer side no longer than this."""
     factor = min(1.0, side / max(image.size))
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -1,4 +1,4 @@
-"""What is stored of each reference photo of a concept, so that photos can be added and removed without the others."""
+"""Read what a head stores of each reference photo, so that photos can be added and removed without the others."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,15 +18,17 @@ from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures
 from engine.vision.cached_extractor import CachedExtractor
 
 UNKNOWN = "?"
-"""Stands for the content hash of a photo that a head of an earlier version does not tell."""
+"""Stands for the content hash of a photo where a head of an earlier version does not hold it."""
 _SAME_PLACE = 0.5
-"""Regions that overlap a reference's box more (IoU) are of it."""
+"""Regions that overlap the box of a reference by more than this IoU show the reference."""
 
 
 @dataclass(frozen=True)
 class StoredCrop:
-    """What a head knows of one reference photo. views: (V, D), the plain one first; background: (B, D), what else is in
-    the photo; content: its content hash, or `UNKNOWN`.
+    """What a head stores of one reference photo.
+
+    content: its content hash, or `UNKNOWN`. views: (V, D) features of the crop, the plain one first. background: (B, D)
+    features of everything else in the photo.
     """
 
     content: str
@@ -36,9 +38,11 @@ class StoredCrop:
 
 @dataclass(frozen=True)
 class CropRows:
-    """The views of some photos as the rows that a head keeps. features: (N, D); photos: (N,) int, which photo each is
-    of; background: (B, D); background_of: (B,) int, which photo each is in, -1 for negatives that the user gave;
-    contents: the photos' content hashes, in the order of their numbers.
+    """The crops of some photos as the rows that a head stores.
+
+    features: (N, D). photos: (N,) int, the number of the photo of each row. background: (B, D). background_of: (B,)
+    int, the number of the photo of each row, -1 for negatives that the user gave. contents: the photos' content hashes,
+    by number.
     """
 
     features: np.ndarray
@@ -49,7 +53,7 @@ class CropRows:
 
 
 def to_stored_crop(view: ReferenceCrop) -> StoredCrop:
-    """A new view as a head will keep it."""
+    """Convert a new crop into what a head stores."""
     views = (view.feature[None] if view.features is None else view.features).astype(np.float32)
     background = views[:0] if view.background is None else view.background
     return StoredCrop(view.reference.content_hash, views, background)
@@ -58,7 +62,7 @@ def to_stored_crop(view: ReferenceCrop) -> StoredCrop:
 def load_stored_crops(
     store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead | None
 ) -> tuple[list[StoredCrop], np.ndarray]:
-    """What a head keeps of each reference photo, in its order, and the background (B, D) that belongs to no particular
+    """Return what a head stores of each reference photo, in its order, and the background (B, D) of no particular
     photo: negatives that the user gave, and in heads of earlier versions what the cache does not tell of.
     """
     if head is None or not len(head.views):
@@ -79,7 +83,7 @@ def load_stored_crops(
 def _owners(
     extractor: CachedExtractor, concept: Concept, contents: Mapping[int, str], background: np.ndarray
 ) -> np.ndarray:
-    """Which photo each background row (B, D) of a head of an earlier version is in, (B,): as far as the cache has what
+    """Return the photo (B,) of each background row (B, D) of a head of an earlier version: as far as the cache has what
     is in the photos; -1 for the others.
     """
     found = np.full(len(background), -1)
@@ -92,7 +96,7 @@ def _owners(
 
 
 def join_rows(shown: Sequence[StoredCrop], loose: np.ndarray) -> CropRows:
-    """The rows of some photos and of background of no particular photo (B, D), each background row once."""
+    """Return the rows of some photos and of background of no particular photo (B, D), each background row once."""
     width = shown[0].views.shape[1]
     parts = [p.background.reshape(-1, width) for p in shown]
     parts.append(loose if len(loose) else np.zeros((0, width), np.float32))
@@ -151,7 +155,7 @@ def restore_crops(
 
 
 def _background_of(extractor: CachedExtractor, reference: Reference) -> np.ndarray | None:
-    """What else the cache has in a reference photo, (B, D); None when it does not know the photo."""
+    """Return what else the cache has in a reference photo, (B, D); None when it does not know the photo."""
     regions = extractor.cached_regions(reference.content_hash)
     if regions is None or reference.box is None:
         return None
@@ -159,7 +163,7 @@ def _background_of(extractor: CachedExtractor, reference: Reference) -> np.ndarr
 
 
 def _load(path: Path, content: str) -> Photo | None:
-    """The photo at a path, if it has this content."""
+    """Return the photo at a path, if it has this content."""
     try:
         file = read_photo(path)
         return decode_photo(file) if file.content_hash == content else None
@@ -182,7 +186,7 @@ def _look(
 
 
 def _recall(extractor: CachedExtractor, kind: Kind, reference: Reference) -> StoredCrop | None:
-    """What the cache has of a reference; it keeps no altered views."""
+    """Return what the cache has of a reference; it keeps no altered views."""
     if kind is Kind.PERSON:
         faces = extractor.cached_faces(reference.content_hash) or []
         boxes, features = [f.box for f in faces], [f.embedding for f in faces]

@@ -85,7 +85,7 @@ class _Reader:
         self._picasa: tuple[Path | None, dict[str, tuple[NamedRegion, ...]]] = (None, {})
 
     def read(self, path: Path) -> _Regions:
-        """The regions of the first place that has some, and the size they were drawn on."""
+        """Return the regions of the first source that has some, and the picture size they were drawn on."""
         for place in (self._in_sidecar, _in_photo, self._in_picasa):
             try:
                 regions, size = place(path)
@@ -108,7 +108,7 @@ class _Reader:
 
 
 def _in_photo(path: Path) -> _Regions:
-    """What the photo holds itself; only the parts with metadata are read."""
+    """Return what the photo holds itself; only the parts with metadata are read."""
     with open_regular(path) as descriptor:
         blocks = read_blocks(FileSlices(descriptor))
     packet = blocks.xmp.strip(b"\0 \r\n\t")
@@ -146,7 +146,7 @@ def spread(found: Iterable[Tagged]) -> Iterator[Tagged]:
 
 
 def upright_box(tagged: Tagged, facts: PhotoFacts) -> Box | None:
-    """The region in pixels of the upright photo; None when it was drawn on another crop of it.
+    """Return the region in pixels of the upright photo; None when it was drawn on another crop of it.
 
     Where the size that it was drawn on says that it lies as the upright photo does and not as the stored one, the
     program that wrote it did not turn it back.

@@ -32,7 +32,7 @@ def open_database(path: Path, migrations: Migrations) -> Database:
 
 
 def open_empty(migrations: Migrations) -> Database:
-    """A database with this schema and nothing in it, in memory: for commands that must not create one on disk."""
+    """Return an empty database with this schema in memory, for commands that must not create one on disk."""
     db = Database(memory=True)
     migrations.apply(db)
     return db

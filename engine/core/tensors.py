@@ -32,7 +32,7 @@ def add_tensors(stem: Path, tensors: dict[str, np.ndarray], facts: dict[str, str
 
 
 def _pack(tensors: dict[str, np.ndarray], facts: dict[str, str]) -> bytes:
-    """The file's bytes; the header's keys are put in order, which safetensors leaves to chance."""
+    """Return the file's bytes; the header's keys are put in order, which safetensors leaves to chance."""
     data = save(tensors, metadata={**facts, "format": FORMAT})
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()

@@ -49,7 +49,7 @@ def in_words(scale: Scale | None, *scores: float) -> tuple[str, ...]:
 
 
 def _percent(value: float, more: int) -> str:
-    """A probability in percent, with as many decimals as its distance from 1 needs, and `more` beside them."""
+    """Return a probability in percent, with as many decimals as its distance from 1 needs, and `more` beside them."""
     if value > _HIGHEST:
         return f"over {100 * _HIGHEST:.{_DECIMALS}f} %"
     if value < _LOWEST:

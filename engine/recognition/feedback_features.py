@@ -32,7 +32,7 @@ def rank_by_views(views: np.ndarray) -> Rank:
 
 
 def rank_by_head(head: ConceptHead) -> Rank:
-    """As a head ranks regions or faces."""
+    """Return the ranking of regions or faces by a head."""
     if isinstance(head, ObjectHead):
         return LinearHead(head.weight, head.bias, head.scale).scores
     return rank_by_views(head.views)
@@ -41,7 +41,7 @@ def rank_by_head(head: ConceptHead) -> Rank:
 def gather_feedback(
     extractor: CachedExtractor, concept: Concept, decisions: Iterable[Decision], rank: Rank, kept: FeedbackFeatures
 ) -> tuple[FeedbackFeatures, tuple[Decision, ...]]:
-    """The features of a concept's decisions: those that are kept, else from the photo, else from the cache; and the
+    """Return the features of a concept's decisions: the stored ones, else from the photo, else from the cache; and the
     decisions of which nothing is known any more (their photo is elsewhere or changed, or shows no face there).
     """
     confirmed: dict[str, np.ndarray] = {}
@@ -60,13 +60,13 @@ def gather_feedback(
 
 
 def key_of(decision: Decision) -> str:
-    """What a decision's features are kept under: a later decision about another place has others."""
+    """Return what a decision's features are kept under: a later decision about another place has others."""
     box = decision.box
     return decision.content_hash + ("@" + ",".join(str(v) for v in box.rounded()) if box else "")
 
 
 def _look(extractor: CachedExtractor, concept: Concept, decision: Decision, rank: Rank) -> np.ndarray | None:
-    """Features (N, D) of the region that a decision is about, or None."""
+    """Return features (N, D) of the region that a decision is about, or None."""
     photo = _load(decision)
     if concept.kind is Kind.PERSON:
         if photo is not None:
@@ -93,7 +93,7 @@ def _encode(extractor: CachedExtractor, photo: Photo, box: Box) -> np.ndarray:
 
 
 def _load(decision: Decision) -> Photo | None:
-    """The photo that a decision is about, if it is where it was."""
+    """Return the photo that a decision is about, if it is where it was."""
     try:
         file = read_photo(decision.path)
         return decode_photo(file) if file.content_hash == decision.content_hash else None

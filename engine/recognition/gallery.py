@@ -127,7 +127,7 @@ def build_gallery(
 
 
 def _requested_groups(enrolled: EnrolledHeads, requested: Sequence[Concept]) -> list[HeadGroup]:
-    """The groups whose classifiers are needed; that of bodies if the body of a requested person is known."""
+    """Return the groups whose classifiers are needed; that of bodies if the body of a requested person is known."""
     groups = groups_of(requested)
     bodies = {} if enrolled.options.paper_heads else enrolled.group(HeadGroup.BODIES)
     if any(c.kind is Kind.PERSON and c in bodies for c in requested):
@@ -138,7 +138,7 @@ def _requested_groups(enrolled: EnrolledHeads, requested: Sequence[Concept]) -> 
 def _classifier(
     enrolled: EnrolledHeads, heads: Mapping[Concept, ConceptHead], calibrations: Calibrations, library: Path | None
 ) -> ConceptClassifier:
-    """The classifier of some heads, with the calibration that fits them and the folder best."""
+    """Return the classifier of some heads, with the calibration that fits them and the folder best."""
     if enrolled.options.paper_heads:
         return paper_classifier(heads)
     known = {c: h for c, h in heads.items() if len(h.views)}

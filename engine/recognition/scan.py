@@ -85,7 +85,7 @@ def scan(
 
 
 def _models(config: RecogniserConfig, request: ScanRequest) -> tuple[str, ...]:
-    """The ids under which the wanted features are cached."""
+    """Return the ids under which the wanted features are cached."""
     wanted = ((request.faces, config.found_faces_id), (request.regions, config.regions_id))
     models = tuple(model for is_wanted, model in wanted if is_wanted)
     if not models:
@@ -111,7 +111,7 @@ def _read(extractor: CachedExtractor, found: FoundFile, models: tuple[str, ...])
 
 
 def _at_most(jobs: list[_Job], left: int | None) -> list[_Job]:
-    """The jobs before the first that would be one too many to compute."""
+    """Return the jobs before the first that would be one too many to compute."""
     opened = 0
     for i, job in enumerate(jobs):
         opened += job.photo is not None
@@ -121,7 +121,7 @@ def _at_most(jobs: list[_Job], left: int | None) -> list[_Job]:
 
 
 def _compute(extractor: CachedExtractor, request: ScanRequest, jobs: Sequence[_Job]) -> list[ScanResult]:
-    """The result of every job; faces and regions of those that were decoded are found and cached."""
+    """Return the result of every job; faces and regions of those that were decoded are found and cached."""
     began = time.monotonic()
     photos = [j.photo for j in jobs if j.photo is not None]
     faces = [len(f) for f in extractor.find_faces(photos, keep=True)] if request.faces else [None] * len(photos)
@@ -141,7 +141,7 @@ def _compute(extractor: CachedExtractor, request: ScanRequest, jobs: Sequence[_J
 
 
 def _companion(raw: Path, lead: FoundFile, result: ScanResult) -> ScanResult:
-    """What came of a RAW file: its features are those of the photo beside it."""
+    """Return the result of a raw file: its features are those of the photo beside it."""
     if result.status is Status.FAILED:
         return ScanResult(raw, Status.SKIPPED, reason=f"goes with {lead.path.name}, which failed")
     return replace(result, path=raw, reason=f"as {lead.path.name}", seconds=0.0)

@@ -182,7 +182,7 @@ def rejection_penalty(features: np.ndarray, concepts: Sequence[Template]) -> np.
 
 
 def find_cohort(features: np.ndarray, concepts: Sequence[Template]) -> np.ndarray:
-    """Which regions (R, D) of an unlabelled library surely show none of the concepts: (R,) bool.
+    """Return which regions (R, D) of an unlabelled library surely show none of the concepts: (R,) bool.
 
     Those well under the likeness that each concept's worst reference has to the others, or under a fixed one.
     """

@@ -53,22 +53,22 @@ class FeedbackFeatures:
         return [len(rows) for _, rows in sorted(self.confirmed.items())]
 
     def confirmed_rows(self, width: int) -> np.ndarray:
-        """All features of confirmed regions, (N, width), ordered by key."""
+        """Return all features of confirmed regions, (N, width), ordered by key."""
         return _join(self.confirmed, width)
 
     def rejected_rows(self, width: int) -> np.ndarray:
-        """All features of rejected regions, (N, width), ordered by key."""
+        """Return all features of rejected regions, (N, width), ordered by key."""
         return _join(self.rejected, width)
 
     def _sides(self) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
         yield from ((name, rows) for name, rows in (("confirmed", self.confirmed), ("rejected", self.rejected)) if rows)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """The features as a head's tensors; a side without decisions is left out."""
+        """Return the features as a head's tensors; a side without decisions is left out."""
         return {name: np.concatenate([r for _, r in sorted(rows.items())]) for name, rows in self._sides()}
 
     def facts(self) -> Facts:
-        """Which rows of the tensors belong to which key, as facts of a head: `key=rows` in order."""
+        """Return which rows of the tensors belong to which key, as facts of a head: `key=rows` in order."""
         return {name: " ".join(f"{k}={len(r)}" for k, r in sorted(rows.items())) for name, rows in self._sides()}
 
     @classmethod

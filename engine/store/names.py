@@ -38,5 +38,5 @@ def check_name(name: str) -> str:
 
 
 def name_key(name: str) -> str:
-    """The form under which two spellings are one name: NFC, case folded."""
+    """Return the form under which two spellings are one name: NFC, case folded."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -20,7 +20,7 @@ _EMBEDDINGS = "{iteration: {keys, values}}"
 
 @dataclass(frozen=True)
 class PublishedEmbedding:
-    """vector: (R, D) float32, rows of unit length (only their direction matters, method.md §1)."""
+    """A published embedding. vector: (R, D) float32, rows of unit length (docs/method.md, 1)."""
 
     iteration: int
     vector: np.ndarray

@@ -151,7 +151,7 @@ class MiniGpt(Model, Protocol):
         """The model's settings."""
 
     def get_input_embeddings(self) -> torch.nn.Module:
-        """The table of token embeddings."""
+        """Return the table of token embeddings."""
 
     def embed_images(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) to image rows (B, N, D)."""
@@ -207,7 +207,7 @@ class EncoderDecoder(Protocol):
         """Generate ids: (B, L) int64."""
 
     def get_input_embeddings(self) -> torch.nn.Module:
-        """The table of token embeddings."""
+        """Return the table of token embeddings."""
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Labels (B, L) to the decoder's inputs: shifted by one, -100 replaced by padding."""
@@ -265,4 +265,4 @@ class ImageProcessor(Protocol):
     image_std: list[float]
 
     def __call__(self, images: Sequence[Image.Image], *, return_tensors: str) -> Mapping[str, Tensor]:
-        """Images to tensors by name: `pixel_values`, and `image_sizes` where images are cut into tiles."""
+        """Convert images to tensors by name: `pixel_values`, and `image_sizes` where images are cut into tiles."""

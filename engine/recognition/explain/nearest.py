@@ -66,7 +66,7 @@ class KnownPhotos:
         return cls(photos, _dates(head))
 
     def ranked(self, feature: np.ndarray) -> Iterator[Likeness]:
-        """Those most like a region's feature (D,) first; each photo once, as far as it is known which they are."""
+        """Yield the photos, most similar to a region's feature (D,) first; each once, as far as they are known."""
         cosines = [float((p.views @ feature).max()) for p in self._photos]
         told: set[str] = set()
         for i in sorted(range(len(cosines)), key=lambda i: -cosines[i]):
@@ -95,17 +95,17 @@ class _Known:
 def find_nearest(
     store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead, feature: np.ndarray
 ) -> Likeness | None:
-    """The reference or confirmed photo with the view most like a region's feature (D,); None where a head has none."""
+    """Return the reference or confirmed photo most similar to a region's feature (D,); None if a head has none."""
     return next(KnownPhotos.of(store, extractor, concept, head).ranked(feature), None)
 
 
 def find_nearest_body(concept: Concept, head: ConceptHead, body: ConceptHead, feature: np.ndarray) -> Likeness | None:
-    """The reference photo with the body most like that of a region's feature (D,), by a person's two heads."""
+    """Return the reference photo with the body most like that of a region's feature (D,), by a person's two heads."""
     return next(KnownPhotos.of_body(concept, head, body).ranked(feature), None)
 
 
 def find_rejection(store: ConceptStore, concept: Concept, head: ConceptHead, feature: np.ndarray) -> Likeness | None:
-    """What is most like a region's feature (D,) of all that the user said is not the concept."""
+    """Return what is most like a region's feature (D,) of all that the user said is not the concept."""
     rejected = _decided(store, concept, "rejected", head.feedback.rejected)
     return next(KnownPhotos(rejected, {}).ranked(feature), None)
 
@@ -113,7 +113,7 @@ def find_rejection(store: ConceptStore, concept: Concept, head: ConceptHead, fea
 def references_of(
     store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead
 ) -> dict[int, str]:
-    """The content hashes of a head's photos by number, as far as it is known which they are."""
+    """Return the content hashes of a head's photos by number, as far as it is known which they are."""
     told = head.references
     if told:
         return dict(enumerate(told))
@@ -129,7 +129,7 @@ def _dates(head: ConceptHead) -> Mapping[str, str]:
 def _decided(
     store: ConceptStore, concept: Concept, of: Literal["confirmed", "rejected"], rows: Mapping[str, np.ndarray]
 ) -> list[_Known]:
-    """What the user decided, by the features that are kept of it."""
+    """Return what the user decided, by the features that are kept of it."""
     known = {key_of(d): d for d in store.decisions.of(concept.id)} if rows else {}
     return [_Known(of, views, partial(known.get, key)) for key, views in sorted(rows.items())]
 
@@ -141,7 +141,7 @@ def _references(store: ConceptStore, extractor: CachedExtractor, concept: Concep
 def _numbered(
     store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead
 ) -> tuple[list[int], list[_Known]]:
-    """The numbers of a head's photos, and what is known of each."""
+    """Return the numbers of a head's photos, and what is known of each."""
     views, photos = head.views, head.photo_numbers(extractor.config.augmentations)
     by_number = {int(n): views[photos == n] for n in np.unique(photos)}
     numbering = _Numbering(store, extractor, concept, {n: rows[0] for n, rows in by_number.items()})
@@ -162,8 +162,10 @@ class _Numbering:
         self._store, self._extractor, self._concept, self._plain = store, extractor, concept, plain
 
     def reference(self, number: int) -> Reference | None:
-        """The one of that number if the cache has the view in it, or does not tell and the head must be of these
-        references; else the only one in which the cache has the view; None where nothing tells.
+        """Return the reference that a photo number stands for; None where that cannot be known.
+
+        It is the reference of that number if the cache has the view in it, or if the cache does not know and the head
+        must be of these references in order; else the only reference in which the cache has the view.
         """
         own = self._concept.references
         there = self._shows(number, own[number]) if number < len(own) else False

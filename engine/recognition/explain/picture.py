@@ -100,21 +100,21 @@ def _draw_tile(page: Page, top: float, tile: Image.Image | str, title: str, word
 
 
 def _crop(photo: Photo, box: Box) -> Image.Image:
-    """A region of the picture with a little around it, as large as a tile."""
+    """Return a region of the picture with a little around it, as large as a tile."""
     x0, y0, x1, y1 = box.grown(_MARGIN, *photo.image.size).rounded()
     part = photo.image.convert("RGB").crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
     return _fitted(part, (_TILE, _TILE))
 
 
 def _fitted(image: Image.Image, room: tuple[int, int]) -> Image.Image:
-    """A picture as large as there is room."""
+    """Return a picture as large as there is room."""
     scale = min(room[0] / image.width, room[1] / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _reference(nearest: Likeness) -> Image.Image | str:
-    """What the nearest photo shows, or why that cannot be shown."""
+    """Return what the nearest photo shows, or why that cannot be shown."""
     if nearest.path is None:
         return "which photo it is of is not known any more"
     try:
@@ -129,7 +129,7 @@ def _reference(nearest: Likeness) -> Image.Image | str:
 
 
 def _draw_scale(page: Page, explanation: Explanation, top: float) -> float:
-    """The score on a bar, grey where nobody is, amber where the user is asked, green where it is named."""
+    """Draw the score on a bar: grey without a name, amber for a suggestion, green for a name."""
     assert explanation.score is not None
     marks = [
         explanation.name_threshold,
@@ -177,7 +177,7 @@ def _draw_facts(page: Page, explanation: Explanation, top: float) -> float:
 
 
 def _draw_pair_features(page: Page, explanation: Explanation, top: float) -> float:
-    """What each piece of evidence adds to the score: bars to the right and to the left of nothing."""
+    """Draw what each pair feature adds to the score: bars to the right and left of zero."""
     page.text((_RIGHT, top), "what adds up to it (log-odds)", size=16)
     rows = [
         (f"{PAIR_FEATURE_WORDS.get(e.name, e.name)} {e.value:.2f}", e.contribution) for e in explanation.pair_features

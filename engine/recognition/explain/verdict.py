@@ -44,7 +44,7 @@ def find_verdict(view: ConceptView, recognition: Recognition, decision: Decision
 
 
 def _unknown(view: ConceptView, others: Sequence[Match]) -> ConceptVerdict:
-    """The verdict on a concept that is nowhere, with the region that is most like it."""
+    """Return the verdict on a concept that is nowhere, with the region that is most like it."""
     best, usable = _best(view.raw[:, view.column]), _best(view.scores[:, view.column])
     if best is None:
         return ConceptVerdict(RecognitionOutcome.UNKNOWN, Reason(Cause.NO_REGION))

@@ -46,7 +46,7 @@ def _reason(explanation: Explanation) -> str:
 
 
 def _low_score(explanation: Explanation) -> str:
-    """The reason for a score that is too low for a name, or for a suggestion as well."""
+    """Return the reason for a score that is too low for a name, or for a suggestion as well."""
     name, reason, score_name = explanation.concept.name, explanation.reason, label(explanation.scale)
     hardly = (
         ""
