@@ -22,7 +22,7 @@ _APART = 0.1
 
 
 def find_background(regions: Sequence[RegionFeatures], boxes: Sequence[Box]) -> np.ndarray:
-    """Return features of what else is in the reference photos, so that no head learns "the sofa": (B, D)."""
+    """Return features (B, D) of regions apart from the concept, so that a head does not learn the background."""
     rows = [
         f
         for own, box in zip(regions, boxes, strict=True)

@@ -1,7 +1,7 @@
 """Write the page for deciding about suggestions: one self-contained HTML file with crops beside the references.
 
-The browser saves the decisions as lines that `read_decision_requests` reads. The page shows faces and names, so only its
-owner may read it; it loads nothing, and its script cannot send anything anywhere (content security policy).
+The browser saves the decisions as lines that `read_decision_requests` reads. The page shows faces and names, so only
+its owner may read it; it loads nothing, and its script cannot send anything anywhere (content security policy).
 """
 
 import base64

@@ -32,7 +32,7 @@ _NEIGHBOURS = 4
 concept from another side then do not count against it.
 """
 _HARDEST = 300
-"""Negatives for each concept: the cohort members most like it. Any weights tell the others apart."""
+"""Negatives for each concept: the cohort members most like it. The others do not influence the fit."""
 _HIGHEST_LIKENESS, _SURE_MARGIN = 0.8, 0.15
 """The highest likeness of references that is assumed, and how far below it a region surely shows something else."""
 _FALLBACK = (10.0, 10.0, -4.0, -4.0, -4.0)
