@@ -60,7 +60,7 @@ def gather_feedback(
 
 
 def key_of(decision: Decision) -> str:
-    """Return the key of a decision's features: its content hash, and `@x0,y0,x1,y1` in rounded pixels if it has a box."""
+    """Return the key of a decision: its content hash, and `@x0,y0,x1,y1` in rounded pixels if it has a box."""
     box = decision.box
     return decision.content_hash + ("@" + ",".join(str(v) for v in box.rounded()) if box else "")
 
