@@ -26,7 +26,7 @@ with windows of 2.5 sides, 14 with windows of 3.5 and 20 with windows of 5
 (docs/experiments.md#second-look-at-small-faces).
 """
 _SMALL = 48.0
-"""Faces whose longer side is below this are detected a second time; in pixels of the detector's input image."""
+"""Faces with a longer side below this are detected a second time; in pixels of the detector's input image."""
 _MOST_WINDOWS = 24
 """The largest number of windows in a photo."""
 _SAME_FACE = 0.3

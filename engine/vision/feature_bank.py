@@ -42,7 +42,7 @@ def load_face_bank(config: RecogniserConfig) -> FeatureBank:
 
 @lru_cache(maxsize=4)
 def _load(path: Path) -> FeatureBank:
-    """Load and normalise a bank file, whose features (N, D) are int8."""
+    """Load and normalise the features of a bank file, (N, D) int8."""
     features = load_tensors(path)["features"].astype(np.float32)  # (N, D)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     return FeatureBank(features)

@@ -50,7 +50,7 @@ def mean_likeness(head: ConceptHead, feature: np.ndarray) -> float | None:
 
 
 class KnownPhotos:
-    """The photos whose views a head holds. The photo of a view is identified when it is first needed."""
+    """The photos of the views in a head. The photo of a view is identified when it is first needed."""
 
     def __init__(self, photos: Sequence["_PhotoViews"], dates: Mapping[str, str]) -> None:
         """Use the photos that have views; dates: when photos were taken, ISO 8601 by content hash."""
