@@ -100,8 +100,8 @@ def complete_crop(
 def crop_faces(
     extractor: CachedExtractor, photos: Sequence[Photo], known: Sequence[np.ndarray] = ()
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
-    """Choose in each photo the face that the other photos, and the views (V, D) of earlier photos, share."""
-    from engine.recognition.assignment import choose_views
+    """Of each photo the face that the other photos share, and the views (V, D) of each photo known before."""
+    from engine.recognition.assignment import choose_crops
 
     found = extractor.find_faces(photos, keep=True)
     findings, usable = [], []
@@ -116,7 +116,7 @@ def crop_faces(
     if not usable:
         return [], findings
     sizes = [np.array([f.box.area for f in own]) / (p.image.width * p.image.height) for p, own in usable]
-    chosen = choose_views([np.stack([f.embedding for f in own]) for _, own in usable], sizes, known)
+    chosen = choose_crops([np.stack([f.embedding for f in own]) for _, own in usable], sizes, known)
     taken = [own[i].embedding for (_, own), i in zip(usable, chosen, strict=True)]
     outliers = find_outliers(extractor.config, [*taken, *(views[0] for views in known)])[: len(taken)]
     views = []
@@ -141,15 +141,15 @@ def _taken_from(photo: Photo, count: int, what: str, *, alone: bool) -> PhotoFin
 def crop_regions(
     extractor: CachedExtractor, photos: Sequence[Photo], rng: np.random.Generator, known: Sequence[np.ndarray] = ()
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
-    """Choose in each photo the region that the other photos, and the views (V, D) of earlier photos, share."""
-    from engine.recognition.assignment import choose_views
+    """Of each photo the region that the other photos share, and the views (V, D) of each photo known before."""
+    from engine.recognition.assignment import choose_crops
 
     found = extractor.find_regions(photos, keep=True)
     sizes = [
         np.array([r.box.area for r in f.regions]) / (p.image.width * p.image.height)
         for p, f in zip(photos, found, strict=True)
     ]
-    chosen = choose_views([f.features for f in found], sizes, known)
+    chosen = choose_crops([f.features for f in found], sizes, known)
     views, findings = [], []
     for photo, regions, i in zip(photos, found, chosen, strict=True):
         region = regions.regions[i]

@@ -1,4 +1,4 @@
-"""Find concepts that are not named because another enrolled concept, which was not requested, looks the same."""
+"""Find concepts that are not named because they look like an enrolled concept that was not requested, their rival."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,10 @@ from engine.recognition.classifier import ConceptClassifier
 from engine.recognition.feedback import Placement, Scored, place
 
 _FAR, _CLOSE = 4.0, 1.0
-"""Log-odds: a displaced concept scores at most so far below its threshold, and its rival at most so far below it. Two
-names for one drawn pet lowered the scores of both by 1.8 and the thresholds by 0.6; the scores differed by 0.2 at most.
+"""Largest distances in log-odds: of a displaced concept below its threshold, and of its rival below the concept.
+
+When one drawn pet was enrolled under two names, the scores of both fell by 1.8 and the thresholds by 0.6; the scores
+differed by 0.2 at most.
 """
 
 
@@ -21,7 +23,8 @@ names for one drawn pet lowered the scores of both by 1.8 and the thresholds by 
 class DisplacedConcept:
     """A concept that would be named in a region if `rival`, which is enrolled but not requested, were not enrolled.
 
-    named: whether the rival is named in that region; else the two are so alike that neither is.
+    named: whether the rival is named in that region; otherwise the two are so similar that neither is named.
+    score: log-odds of the concept when the rival is not enrolled.
     """
 
     concept_id: str
@@ -43,8 +46,8 @@ def find_displaced(
 ) -> tuple[DisplacedConcept, ...]:
     """Find the displaced concepts of a photo.
 
-    unrivalled: the classifier that knows only the requested concepts. features: (R, D) of the regions.
-    placed: who is named with all enrolled concepts.
+    classifier: of all enrolled concepts. unrivalled: of the requested concepts alone. scored: the scores by
+    `classifier`. features: (R, D) of the regions. placed: the concepts that are named when all are enrolled.
     """
     columns = [[c.id for c in classifier.concepts].index(c.id) for c in unrivalled.concepts]
     near = _near_rival(scored, columns, placed)
@@ -53,47 +56,49 @@ def find_displaced(
         return ()
     scores = np.full((len(features), len(columns)), -np.inf)
     scores[rows] = np.where(near[rows], unrivalled.score(features[rows]), -np.inf)
-    mine = replace(
+    requested = replace(
         scored, ids=[c.id for c in unrivalled.concepts], scores=scores, thresholds=unrivalled.name_thresholds
     )
-    whole = Box(0.0, 0.0, 0.0, 0.0)  # confirmed concepts are among `placed`
+    whole = Box(0.0, 0.0, 0.0, 0.0)  # not used: confirmed concepts are in `placed`
     rejections = [d for d in decisions if d.verdict is Verdict.REJECT]
-    there = {p.concept for p in placed}
-    found = []
-    for p in place(mine, rejections, whole) or []:
-        if p.region is not None and columns[p.concept] not in there:
+    placed_columns = {p.concept for p in placed}
+    displaced = []
+    for p in place(requested, rejections, whole) or []:
+        if p.region is not None and columns[p.concept] not in placed_columns:
             rival, named = _rival(scored, p.region, columns, placed)
-            a, b = unrivalled.concepts[p.concept], classifier.concepts[rival]
-            found.append(DisplacedConcept(a.id, a.name, b.id, b.name, named, p.score, p.box))
-    return tuple(found)
+            concept, other = unrivalled.concepts[p.concept], classifier.concepts[rival]
+            displaced.append(DisplacedConcept(concept.id, concept.name, other.id, other.name, named, p.score, p.box))
+    return tuple(displaced)
 
 
 def _near_rival(scored: Scored, columns: Sequence[int], placed: Sequence[Placement]) -> np.ndarray:
-    """Return in which regions a requested concept (column) may be displaced, (R, requested) bool.
+    """Return in which regions each requested concept may be displaced, (R, requested) bool.
 
-    It scores not far below its threshold there, and a concept that was not requested scores about as high or is named.
+    The concept scores at most `_FAR` below its threshold there, and the best concept that was not requested scores at
+    most `_CLOSE` below it. In a region where a requested concept is named, none is displaced.
+    columns: the requested concepts.
     """
-    scores, own = scored.scores.astype(np.float64), list(columns)
-    others = np.delete(scores, own, axis=1)
+    scores, requested = scored.scores.astype(np.float64), list(columns)
+    others = np.delete(scores, requested, axis=1)
     best = others.max(axis=1) if others.shape[1] and len(others) else np.full(len(scores), -np.inf)
     for p in placed:
-        if p.concept in own:  # where a requested concept is named, none is displaced
+        if p.concept in requested:
             best[_rows(scored, p)] = -np.inf
-    near: np.ndarray = scores[:, own] >= scored.thresholds[own] - _FAR
-    near &= best[:, None] >= scores[:, own] - _CLOSE
-    return near & np.isfinite(scores[:, own])
+    near: np.ndarray = scores[:, requested] >= scored.thresholds[requested] - _FAR
+    near &= best[:, None] >= scores[:, requested] - _CLOSE
+    return near & np.isfinite(scores[:, requested])
 
 
 def _rows(scored: Scored, placed: Placement) -> np.ndarray:
-    """Return the regions that show what a placement shows, (R,) bool."""
+    """Return which regions show the same thing as a placement's region, (R,) bool."""
     if placed.region is None or scored.same is None:
         return np.arange(len(scored.scores)) == placed.region
-    found: np.ndarray = scored.same[placed.region]
-    return found
+    same: np.ndarray = scored.same[placed.region]
+    return same
 
 
 def _rival(scored: Scored, region: int, columns: Sequence[int], placed: Sequence[Placement]) -> tuple[int, bool]:
-    """Return the concept (column) that displaces another in a region, and whether it is named there."""
+    """Return the column of the rival in a region, and whether it is named there; columns: the requested concepts."""
     for p in placed:
         if p.concept not in columns and p.region is not None and _rows(scored, p)[region]:
             return p.concept, True
@@ -101,16 +106,16 @@ def _rival(scored: Scored, region: int, columns: Sequence[int], placed: Sequence
     return max(others, key=lambda c: scored.scores[region, c]), False
 
 
-def displaced_words(found: Iterable[DisplacedConcept]) -> tuple[str, ...]:
-    """Return a line for each pair of a concept and its rival: in how many photos, and what to do."""
+def displaced_words(displaced: Iterable[DisplacedConcept]) -> tuple[str, ...]:
+    """Return a line for each pair of a concept and its rival: the number of photos and the command to merge them."""
     pairs: dict[tuple[str, str], list[DisplacedConcept]] = {}
-    for d in found:
+    for d in displaced:
         pairs.setdefault((d.name, d.rival), []).append(d)
-    return tuple(_words(name, rival, own) for (name, rival), own in sorted(pairs.items()))
+    return tuple(_words(name, rival, of_pair) for (name, rival), of_pair in sorted(pairs.items()))
 
 
-def _words(name: str, rival: str, own: Sequence[DisplacedConcept]) -> str:
-    photos = "1 photo" if len(own) == 1 else f"{len(own)} photos"
+def _words(name: str, rival: str, of_pair: Sequence[DisplacedConcept]) -> str:
+    photos = "1 photo" if len(of_pair) == 1 else f"{len(of_pair)} photos"
     merge = f"If they are one, run: myvlm concepts merge {shlex.quote(name)} {shlex.quote(rival)}"
-    fits = "fits better there" if any(d.named for d in own) else "fits about as well: neither is named"
+    fits = "fits better there" if any(d.named for d in of_pair) else "fits about as well: neither is named"
     return f"{name} may be in {photos}, but {rival} (enrolled, not asked for) {fits}. {merge}"

@@ -1,4 +1,7 @@
-"""Features of what the user decided: kept beside a head, so that it can be trained again without photo and cache."""
+"""Collect the features of the user's decisions about a concept (docs/recognition.md, Suggestions and feedback).
+
+They are stored with the head, so that it can be trained again without the photos and the cache.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
@@ -15,24 +18,27 @@ from engine.store.heads import ConceptHead, FeedbackFeatures, ObjectHead
 from engine.vision.cached_extractor import CachedExtractor
 
 Rank: TypeAlias = Callable[[np.ndarray], np.ndarray]
-"""How likely regions with features (R, D) show a concept: (R,)."""
+"""A function from the features (R, D) of regions to scores (R,): the higher, the more likely the concept."""
 
 VIEWS = 3
-"""Views of a decided region, plain and altered. Held-out errors (missed + false, of 40 + 40) of storybook heads on two
-twins and a look-alike after 5 rejections and 5 confirmations: 54 before, 49 with one view, 37 with three, 39 with nine;
-after 10 rejections 53 before, 46, 54, 65: with nine a head rejects its own concept.
+"""Number of views of a decided region: the plain crop and altered crops.
+
+Held-out errors (missed + false, of 40 + 40) of storybook heads on three individuals that look alike, two of them nearly
+the same: after 5 rejections and 5 confirmations 54 without feedback, 49 with one view, 37 with three, 39 with nine;
+after 10 rejections 53 without feedback, 46 with one view, 54 with three, 65 with nine. With nine views a head rejects
+the concept that it was trained for.
 """
-_THERE = 0.1
-"""A decided box and a region that overlap less (IoU) are of different things."""
+_LEAST_OVERLAP = 0.1
+"""IoU below which a decided box and a region show different things."""
 
 
 def rank_by_views(views: np.ndarray) -> Rank:
-    """By the likeness to the nearest of a concept's views (V, D)."""
+    """Return a rank by the cosine similarity to the nearest of a concept's views (V, D)."""
     return lambda features: (features @ views.T).max(axis=1)
 
 
 def rank_by_head(head: ConceptHead) -> Rank:
-    """Return the ranking of regions or faces by a head."""
+    """Return the rank of regions or faces by a head."""
     if isinstance(head, ObjectHead):
         return LinearHead(head.weight, head.bias, head.scale).scores
     return rank_by_views(head.views)
@@ -41,32 +47,34 @@ def rank_by_head(head: ConceptHead) -> Rank:
 def gather_feedback(
     extractor: CachedExtractor, concept: Concept, decisions: Iterable[Decision], rank: Rank, kept: FeedbackFeatures
 ) -> tuple[FeedbackFeatures, tuple[Decision, ...]]:
-    """Return the features of a concept's decisions: the stored ones, else from the photo, else from the cache; and the
-    decisions of which nothing is known any more (their photo is elsewhere or changed, or shows no face there).
+    """Return the features of a concept's decisions, and the decisions without features.
+
+    The features (N, D) of a decision are those in `kept`, else those computed from the photo, else those in the cache.
+    A decision has none if its photo was moved or changed and is not cached, or if no face or region is at its box.
     """
     confirmed: dict[str, np.ndarray] = {}
     rejected: dict[str, np.ndarray] = {}
-    lost: list[Decision] = []
+    without_features: list[Decision] = []
     for decision in decisions:
         key = key_of(decision)
         rows = kept.confirmed.get(key, kept.rejected.get(key))
         if rows is None:
-            rows = _look(extractor, concept, decision, rank)
+            rows = _find_features(extractor, concept, decision, rank)
         if rows is None:
-            lost.append(decision)
+            without_features.append(decision)
         else:
             (confirmed if decision.verdict is Verdict.CONFIRM else rejected)[key] = rows
-    return FeedbackFeatures(confirmed, rejected), tuple(lost)
+    return FeedbackFeatures(confirmed, rejected), tuple(without_features)
 
 
 def key_of(decision: Decision) -> str:
-    """Return the key of a decision: its content hash, and `@x0,y0,x1,y1` in rounded pixels if it has a box."""
+    """Return the key of a decision's features: the photo's content hash and the rounded box, if it has one."""
     box = decision.box
     return decision.content_hash + ("@" + ",".join(str(v) for v in box.rounded()) if box else "")
 
 
-def _look(extractor: CachedExtractor, concept: Concept, decision: Decision, rank: Rank) -> np.ndarray | None:
-    """Return features (N, D) of the region that a decision is about, or None."""
+def _find_features(extractor: CachedExtractor, concept: Concept, decision: Decision, rank: Rank) -> np.ndarray | None:
+    """Return the features (N, D) float32 of the region that a decision is about; None if there are none."""
     photo = _load(decision)
     if concept.kind is Kind.PERSON:
         if photo is not None:
@@ -76,24 +84,25 @@ def _look(extractor: CachedExtractor, concept: Concept, decision: Decision, rank
         return None if i is None else faces[i].embedding[None].astype(np.float32)
     if photo is not None:
         extractor.find_regions([photo], keep=True)
-    found = extractor.cached_regions(decision.content_hash)
-    if found is None:
+    cached = extractor.cached_regions(decision.content_hash)
+    if cached is None:
         return None
-    boxes = [r.box for r in found.regions]
-    i = _choose(boxes, found.features, decision.box, rank)
+    boxes = [r.box for r in cached.regions]
+    i = _choose(boxes, cached.features, decision.box, rank)
     if photo is None:
-        return None if i is None else found.features[i : i + 1].astype(np.float32)
+        return None if i is None else cached.features[i : i + 1].astype(np.float32)
     box = decision.box or (None if i is None else boxes[i])
     return None if box is None else _encode(extractor, photo, photo.in_image(box))
 
 
 def _encode(extractor: CachedExtractor, photo: Photo, box: Box) -> np.ndarray:
+    """Return the features (N, D) float32 of N <= `VIEWS` views of a region; the photo seeds the altered views."""
     rng = np.random.default_rng(int(photo.facts.content_hash[:8], 16))
     return extractor.encode_views(photo.image, box, rng)[:VIEWS].astype(np.float32)
 
 
 def _load(decision: Decision) -> Photo | None:
-    """Return the photo that a decision is about, if it is where it was."""
+    """Return the photo that a decision is about; None if it was moved, changed or cannot be read."""
     try:
         file = read_photo(decision.path)
         return decode_photo(file) if file.content_hash == decision.content_hash else None
@@ -102,9 +111,13 @@ def _load(decision: Decision) -> Photo | None:
 
 
 def _choose(boxes: list[Box], features: np.ndarray, box: Box | None, rank: Rank) -> int | None:
+    """Return the index of the region nearest to a box, or of the best-ranked region without a box; None if none fits.
+
+    features: (R, D) of the regions with these boxes.
+    """
     if not boxes:
         return None
     if box is None:
         return int(np.argmax(rank(features)))
     i = nearest_region(boxes, box)
-    return i if iou(boxes[i], box) >= _THERE else None
+    return i if iou(boxes[i], box) >= _LEAST_OVERLAP else None

@@ -1,4 +1,7 @@
-"""The paper's object head: a linear classifier on features of a frozen encoder (docs/recognition.md)."""
+"""Train and apply the paper's object head: a linear classifier on features of a frozen encoder.
+
+See docs/recognition.md, The paper's heads.
+"""
 
 from dataclasses import dataclass
 
@@ -7,9 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class HeadTraining:
-    """Settings of one linear head; the defaults are the paper's recipe for CLIP ViT-H/14.
+    """Training settings of a linear head; the defaults are the paper's recipe for CLIP ViT-H/14.
 
-    `scale` multiplies unit features; `balanced` draws as many positives as negatives into each batch.
+    steps: optimizer steps. batch: features in each step, drawn with replacement. scale: factor of the unit features.
+    balanced: whether positives and negatives are drawn equally often, whatever their numbers.
     """
 
     steps: int = 500
@@ -22,22 +26,25 @@ class HeadTraining:
 
 @dataclass(frozen=True)
 class LinearHead:
-    """weight (2, D), bias (2,): logits of "another thing" and "the concept" for a scaled unit feature."""
+    """A linear classifier with two classes: 0 is another thing, 1 is the concept.
+
+    weight (2, D) and bias (2,) give the logits of a unit feature multiplied by `scale`.
+    """
 
     weight: np.ndarray
     bias: np.ndarray
     scale: float
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """Probability of the concept, (N,) in 0..1, for unit features (N, D)."""
+        """Return the softmax probability of the concept, (N,) in 0..1, for unit features (N, D)."""
         logits = self.scale * features @ self.weight.T + self.bias
         return 1.0 / (1.0 + np.exp(logits[:, 0] - logits[:, 1]))
 
 
 def train_head(positives: np.ndarray, negatives: np.ndarray, settings: HeadTraining, seed: int) -> LinearHead:
-    """Fit a head: AdamW with cosine annealing and cross entropy, from unit features.
+    """Train a head on unit features with AdamW, cosine annealing of the learning rate, and cross entropy.
 
-    positives: (P, D), negatives: (M, D) float32; M may be 0, and then every feature scores as positive.
+    positives: (P, D), negatives: (M, D) float32. Without negatives (M = 0) the head scores every feature as positive.
     """
     import engine.core.device  # noqa: F401
 
@@ -51,13 +58,13 @@ def train_head(positives: np.ndarray, negatives: np.ndarray, settings: HeadTrain
         classifier.bias.zero_()
     features = settings.scale * torch.from_numpy(np.concatenate([positives, negatives]).astype(np.float32))
     labels = torch.cat([torch.ones(len(positives)), torch.zeros(len(negatives))]).long()
-    odds = torch.ones(len(labels))
+    draw_weights = torch.ones(len(labels))
     if settings.balanced and len(negatives):
-        odds = torch.where(labels == 1, 0.5 / len(positives), 0.5 / len(negatives))
+        draw_weights = torch.where(labels == 1, 0.5 / len(positives), 0.5 / len(negatives))
     optimizer = torch.optim.AdamW(classifier.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     for _ in range(settings.steps):
-        rows = torch.multinomial(odds, settings.batch, replacement=True, generator=generator)
+        rows = torch.multinomial(draw_weights, settings.batch, replacement=True, generator=generator)
         loss = F.cross_entropy(classifier(features[rows]), labels[rows])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

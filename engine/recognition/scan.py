@@ -1,7 +1,7 @@
-"""Scanning a library: the features of every photo, computed once and cached, so that a new concept needs no pixel.
+"""Scan a library: compute and cache the features of every photo, so that a new concept needs no photo to be decoded.
 
-Nothing but the cache is written, a batch at a time: what a kill loses is the batch in hand. No VLM is loaded, and no
-lock of writing runs is taken: two scans at once cost time, and put the same rows into the cache.
+Only the cache is written, one batch at a time: an interrupted scan loses the current batch. No VLM is loaded, and the
+lock of runs that write sidecars is not taken: two simultaneous scans take more time and cache the same rows.
 """
 
 import time
@@ -21,12 +21,15 @@ from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
 
 BATCH = 8
-"""Photos that share the models' calls and a write to the cache."""
+"""Number of photos in each call of the models and each write to the cache."""
 
 
 @dataclass(frozen=True)
 class ScanRequest:
-    """Which features to compute; `limit` is of how many photos at most, not counting those that have them already."""
+    """The features to compute.
+
+    limit: the largest number of photos to compute features for. Photos with cached features do not count.
+    """
 
     faces: bool = True
     regions: bool = True
@@ -35,8 +38,11 @@ class ScanRequest:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What came of one photo; how many faces and regions were found in it, where they were looked for now;
-    content_hash: None of what could not be read, or is no photo.
+    """The result for one file.
+
+    faces, regions: the number of faces and regions in the photo; None if this scan did not detect them.
+    seconds: the time that the file took.
+    content_hash: None for a file that could not be read and for a video.
     """
 
     path: Path
@@ -50,10 +56,10 @@ class ScanResult:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One file on its way: decoded, or done before it got that far."""
+class _FileToScan:
+    """A file with either its decoded photo or, where nothing has to be computed, its result."""
 
-    found: FoundFile
+    file: FoundFile
     photo: Photo | None = None
     result: ScanResult | None = None
     seconds: float = 0.0
@@ -62,86 +68,92 @@ class _Job:
 def scan(
     session: Session, photos: Iterable[Path | FoundFile], request: ScanRequest | None = None
 ) -> Iterator[ScanResult]:
-    """Compute and cache what is not cached yet, in order; every photo, RAW companion and video yields one result.
+    """Compute and cache the missing features; yield one result for each photo, RAW companion and video, in order.
 
     Raises:
-        EngineError: something that concerns all photos: no features were asked for, missing weights, a full disk.
+        EngineError: a problem that affects all photos: no features were requested, weights are missing, the disk is
+            full.
     """
     request = request or ScanRequest()
     models = _models(session.recogniser_config, request)
-    make_private_folder(session.folder)  # nothing else has to be opened that would make it
-    session.cache.has("", models)  # opens it once, before the readers do
-    found = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
-    left = request.limit
-    for batch in in_batches(found, lambda f: _read(session.extractor, f, models), BATCH):
-        jobs = _at_most(batch, left)
-        for job, result in zip(jobs, _compute(session.extractor, request, jobs), strict=True):
+    make_private_folder(session.folder)  # no other step of a scan creates it
+    session.cache.has("", models)  # opens the cache before the reader threads use it
+    files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
+    remaining = request.limit
+    for batch in in_batches(files, lambda f: _read(session.extractor, f, models), BATCH):
+        items = _at_most(batch, remaining)
+        for item, result in zip(items, _compute(session.extractor, request, items), strict=True):
             yield result
-            yield from (_companion(raw, job.found, result) for raw in job.found.companions)
-        if left is not None:
-            left -= sum(j.photo is not None for j in jobs)
-            if left <= 0:
+            yield from (_companion_result(raw, item.file, result) for raw in item.file.companions)
+        if remaining is not None:
+            remaining -= sum(item.photo is not None for item in items)
+            if remaining <= 0:
                 return
 
 
 def _models(config: RecogniserConfig, request: ScanRequest) -> tuple[str, ...]:
-    """Return the ids under which the wanted features are cached."""
-    wanted = ((request.faces, config.found_faces_id), (request.regions, config.regions_id))
-    models = tuple(model for is_wanted, model in wanted if is_wanted)
+    """Return the ids under which the requested features are cached.
+
+    Raises:
+        UsageError: neither faces nor regions are requested.
+    """
+    requested = ((request.faces, config.found_faces_id), (request.regions, config.regions_id))
+    models = tuple(model for is_requested, model in requested if is_requested)
     if not models:
         raise UsageError("neither faces nor regions are wanted", hint="Ask for one of them, or for both.")
     return models
 
 
-def _read(extractor: CachedExtractor, found: FoundFile, models: tuple[str, ...]) -> _Job:
-    """Read and hash a photo; decode it only when something of it is not cached yet."""
+def _read(extractor: CachedExtractor, file: FoundFile, models: tuple[str, ...]) -> _FileToScan:
+    """Read and hash a photo; decode it only if some of its features are not cached."""
     began = time.monotonic()
-    if found.kind == "video":
-        skip = SkipReason.LIVE_PHOTO_VIDEO if found.live else SkipReason.VIDEO
-        return _Job(found, result=ScanResult(found.path, Status.SKIPPED, reason=skip.text, skip=skip))
+    if file.kind == "video":
+        skip = SkipReason.LIVE_PHOTO_VIDEO if file.live else SkipReason.VIDEO
+        return _FileToScan(file, result=ScanResult(file.path, Status.SKIPPED, reason=skip.text, skip=skip))
     try:
-        file = read_photo(found.path)
-        if extractor.cache.has(file.content_hash, models):
-            known = ScanResult(found.path, Status.UNCHANGED, reason="scanned already", content_hash=file.content_hash)
-            return _Job(found, result=replace(known, seconds=time.monotonic() - began))
-        return _Job(found, decode_photo(file), seconds=time.monotonic() - began)
+        contents = read_photo(file.path)
+        content_hash = contents.content_hash
+        if extractor.cache.has(content_hash, models):
+            unchanged = ScanResult(file.path, Status.UNCHANGED, reason="scanned already", content_hash=content_hash)
+            return _FileToScan(file, result=replace(unchanged, seconds=time.monotonic() - began))
+        return _FileToScan(file, decode_photo(contents), seconds=time.monotonic() - began)
     except PhotoError as err:
-        failed = ScanResult(found.path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
-        return _Job(found, result=failed)
+        failed = ScanResult(file.path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
+        return _FileToScan(file, result=failed)
 
 
-def _at_most(jobs: list[_Job], left: int | None) -> list[_Job]:
-    """Return the jobs before the first that would be one too many to compute."""
-    opened = 0
-    for i, job in enumerate(jobs):
-        opened += job.photo is not None
-        if left is not None and opened > left:
-            return jobs[:i]
-    return jobs
+def _at_most(items: list[_FileToScan], remaining: int | None) -> list[_FileToScan]:
+    """Return the leading files that contain at most `remaining` decoded photos; all of them for None."""
+    decoded = 0
+    for i, item in enumerate(items):
+        decoded += item.photo is not None
+        if remaining is not None and decoded > remaining:
+            return items[:i]
+    return items
 
 
-def _compute(extractor: CachedExtractor, request: ScanRequest, jobs: Sequence[_Job]) -> list[ScanResult]:
-    """Return the result of every job; faces and regions of those that were decoded are found and cached."""
+def _compute(extractor: CachedExtractor, request: ScanRequest, items: Sequence[_FileToScan]) -> list[ScanResult]:
+    """Return the result for each file; detect and cache the faces and regions of the decoded photos."""
     began = time.monotonic()
-    photos = [j.photo for j in jobs if j.photo is not None]
+    photos = [item.photo for item in items if item.photo is not None]
     faces = [len(f) for f in extractor.find_faces(photos, keep=True)] if request.faces else [None] * len(photos)
     regions = (
         [len(f.regions) for f in extractor.find_regions(photos, keep=True)] if request.regions else [None] * len(photos)
     )
-    share = (time.monotonic() - began) / max(1, len(photos))
+    seconds_each = (time.monotonic() - began) / max(1, len(photos))
     counts = iter(zip(faces, regions, strict=True))
-    done = []
-    for job in jobs:
-        if job.photo is not None:
-            own = ScanResult(job.found.path, Status.OK, *next(counts), seconds=job.seconds + share)
-            done.append(replace(own, content_hash=job.photo.facts.content_hash))
-        elif job.result is not None:
-            done.append(job.result)
-    return done
+    results = []
+    for item in items:
+        if item.photo is not None:
+            scanned = ScanResult(item.file.path, Status.OK, *next(counts), seconds=item.seconds + seconds_each)
+            results.append(replace(scanned, content_hash=item.photo.facts.content_hash))
+        elif item.result is not None:
+            results.append(item.result)
+    return results
 
 
-def _companion(raw: Path, lead: FoundFile, result: ScanResult) -> ScanResult:
-    """Return the result of a raw file: its features are those of the photo beside it."""
+def _companion_result(raw: Path, lead: FoundFile, result: ScanResult) -> ScanResult:
+    """Return the result for a RAW file, which has the features of the photo `lead` of the same shot."""
     if result.status is Status.FAILED:
         return ScanResult(raw, Status.SKIPPED, reason=f"goes with {lead.path.name}, which failed")
     return replace(result, path=raw, reason=f"as {lead.path.name}", seconds=0.0)

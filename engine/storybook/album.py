@@ -23,9 +23,10 @@ _WIDE = HEIGHT * 4 // 3
 
 @dataclass(frozen=True)
 class Album:
-    """The folder of each concept's reference photos, and the photos of the album with their ground truth.
+    """The demo's photos with their ground truth.
 
-    truth[path] holds the names of the concepts that the photo shows.
+    concept_folders: by name, the folder of a concept's reference photos. folder: of the album's photos.
+    truth: by path, the names of the concepts that a photo shows.
     """
 
     concept_folders: dict[str, Path]
@@ -35,12 +36,12 @@ class Album:
 
 
 def draw_album(folder: Path, seed: int = 7) -> Album:
-    """Draw reference photos into `folder/<name>` and fourteen album photos into `folder/album`."""
+    """Draw four reference photos of each concept into `folder/<name>`, and fourteen photos into `folder/album`."""
     rng = np.random.default_rng(seed)
     concept_folders = {}
-    for name, who in CAST.items():
+    for name, individual in CAST.items():
         concept_folders[name] = folder / name.lower()
-        _draw_references(concept_folders[name], who, rng)
+        _draw_references(concept_folders[name], individual, rng)
     photos, truth = [], {}
     for i, (place, cast, equal) in enumerate(_plan_photos(rng)):
         photo = save_photo(
@@ -52,14 +53,17 @@ def draw_album(folder: Path, seed: int = 7) -> Album:
             width=_WIDE if i % 3 == 1 else HEIGHT,
         )
         photos.append(photo)
-        truth[photo.path] = tuple(name for name, who in CAST.items() if who in cast)
+        truth[photo.path] = tuple(name for name, individual in CAST.items() if individual in cast)
     return Album(concept_folders, folder / "album", tuple(photos), truth)
 
 
 def _plan_photos(rng: np.random.Generator) -> tuple[tuple[str, tuple[Individual, ...], bool | None], ...]:
-    """Draw the other individuals of the album, and list each photo's place, cast, and whether all are of one size."""
+    """Draw the album's other individuals; return each photo's place, cast, and whether all are equally large.
+
+    Where the last value is None, `compose` draws it.
+    """
     stranger = draw_individual(rng, "rabbit")
-    twin = replace(REX, pattern="plain", accessory="hat", accessory_color="green")
+    other_dog = replace(REX, pattern="plain", accessory="hat", accessory_color="green")
     other_mug = replace(MUG, accessory="heart", accessory_color="red", pattern="striped")
     sister = draw_lookalike(rng, ANNA)
     cat, bear, car, teapot = (draw_individual(rng, c) for c in ("cat", "bear", "car", "teapot"))
@@ -67,8 +71,8 @@ def _plan_photos(rng: np.random.Generator) -> tuple[tuple[str, tuple[Individual,
         ("beach", (REX,), None),
         ("garden", (REX, cat), True),
         ("forest", (stranger, REX), False),
-        ("snow", (REX, twin), True),
-        ("city", (twin,), None),
+        ("snow", (REX, other_dog), True),
+        ("city", (other_dog,), None),
         ("kitchen", (MUG,), None),
         ("sofa", (MUG, teapot), True),
         ("desert", (other_mug, bear), True),
@@ -81,12 +85,12 @@ def _plan_photos(rng: np.random.Generator) -> tuple[tuple[str, tuple[Individual,
     )
 
 
-def _draw_references(folder: Path, who: Individual, rng: np.random.Generator) -> None:
+def _draw_references(folder: Path, individual: Individual, rng: np.random.Generator) -> None:
     """Draw four reference photos: two of the individual alone, two beside an individual of another category."""
     places = rng.permutation(("beach", "forest", "garden", "city", "snow", "bedroom", "kitchen"))
     for i in range(4):
-        other = draw_individual(rng, "bear" if isinstance(who, Person) else "woman" if i == 2 else "elephant")
-        cast = (who,) if i < 2 else (who, other)
+        other = draw_individual(rng, "bear" if isinstance(individual, Person) else "woman" if i == 2 else "elephant")
+        cast = (individual,) if i < 2 else (individual, other)
         taken = _FIRST_DAY - timedelta(days=30 - i)
         scene = compose(rng, cast, place=str(places[i]), equal=None if i < 2 else False)
         save_photo(scene, folder / f"{folder.name}_{i + 1}.jpg", taken=taken, orientation=6 if i == 1 else 1)

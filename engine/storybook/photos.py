@@ -11,8 +11,9 @@ from engine.storybook.world.scenes import Picture, Scene, render
 
 SOFTWARE = "myvlm storybook"
 HEIGHT = 512
+"""Height of the upright photos in pixels."""
 _TURNS = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-"""EXIF orientation to the rotation that turns the upright picture into the stored one."""
+"""For each EXIF orientation, the rotation from the upright picture to the stored one."""
 _MAKE, _SOFTWARE, _ORIENTATION, _TIME, _EXIF, _GPS = 271, 305, 274, 306, 0x8769, 0x8825
 
 
@@ -20,7 +21,7 @@ _MAKE, _SOFTWARE, _ORIENTATION, _TIME, _EXIF, _GPS = 271, 305, 274, 306, 0x8769,
 class DrawnPhoto:
     """A photo file of the storybook with its ground truth, in pixels of the upright photo.
 
-    boxes[i] frames the whole of character i, faces[i] its face (None for animals and things).
+    boxes[i]: of the whole individual i. faces[i]: of its face; None for animals and things.
     """
 
     path: Path
@@ -40,8 +41,8 @@ def save_photo(
 ) -> DrawnPhoto:
     """Draw a scene and save it as a JPEG, rotated as a camera would store it.
 
-    taken: date of the photo; place: latitude and longitude in degrees; orientation: EXIF value 1, 3, 6 or 8; width:
-    pixels of the upright photo, whose height is `HEIGHT`.
+    taken: date and time of the photo. place: latitude and longitude in degrees. orientation: EXIF value 1, 3, 6 or 8.
+    width: of the upright photo in pixels; its height is `HEIGHT`.
     """
     picture = render(scene, width, HEIGHT, supersample=2)
     turn = _TURNS[orientation]
@@ -52,12 +53,14 @@ def save_photo(
 
 
 def _with_truth(path: Path, picture: Picture) -> DrawnPhoto:
+    """Return a photo file with the boxes of its picture."""
     boxes = tuple(Box(*b) for b in picture.boxes)
     faces = tuple(Box(*f.box) if f else None for f in picture.faces)
     return DrawnPhoto(path, picture.scene, boxes, faces)
 
 
 def _exif(taken: datetime | None, place: tuple[float, float] | None, orientation: int) -> Image.Exif:
+    """Return the EXIF tags: software, orientation, date, and GPS position."""
     exif = Image.Exif()
     exif[_MAKE], exif[_SOFTWARE], exif[_ORIENTATION] = "Storybook", SOFTWARE, orientation
     if taken:
@@ -72,5 +75,6 @@ def _exif(taken: datetime | None, place: tuple[float, float] | None, orientation
 
 
 def _degrees(value: float) -> tuple[float, float, float]:
+    """Return degrees >= 0 as degrees, minutes and seconds."""
     minutes = (value - int(value)) * 60
     return float(int(value)), float(int(minutes)), round((minutes - int(minutes)) * 60, 2)

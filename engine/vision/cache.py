@@ -1,4 +1,4 @@
-"""The feature cache: results of encoders and detectors, by content hash and model id."""
+"""Store the results of encoders and detectors in the feature cache, by content hash and model id."""
 
 import sqlite3
 from collections.abc import Collection, Iterable
@@ -19,18 +19,23 @@ _SCHEMA = (
 
 
 class FeatureCache:
-    """Arrays for each pair of content hash and model id. A lost cache costs computing time only.
+    """A database with arrays for each pair of content hash and model id. Losing it costs only computing time.
 
     It may hold the faces of bystanders. Therefore it is stored beside the concept store with the same permissions, and
     `myvlm concepts clear-cache` empties it.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Use a folder; nothing is created before the first `save`."""
+        """Use a folder; no file is created before the first `save`."""
         self._path = folder / "features.db"
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
+        """Open the cache; a damaged one is deleted and created again.
+
+        Raises:
+            StoreLockedError: another process holds the cache.
+        """
         try:
             return open_cache(self._path, _SCHEMA)
         except StoreLockedError:
@@ -57,7 +62,7 @@ class FeatureCache:
             return None
 
     def has(self, content_hash: str, models: Collection[str]) -> bool:
-        """Return whether a photo has arrays for each of some models. Only the index is read, and no file is created."""
+        """Return whether a photo has arrays for all of `models`. Reads only the index, and creates no file."""
         if not self._path.exists():
             return False
         marks = ", ".join("?" * len(models))
@@ -78,17 +83,18 @@ class FeatureCache:
         self._delete()
 
     def _delete(self) -> None:
+        """Delete the cache's files."""
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def save(self, model: str, entries: Iterable[tuple[str, dict[str, np.ndarray]]]) -> None:
-        """Store the arrays of some photos for a model; entries: content hash and arrays by name."""
+        """Store the arrays of photos for a model; entries: for each photo, its content hash and its arrays by name."""
         rows = [(content_hash, model, save(arrays)) for content_hash, arrays in entries]
         with transaction(self._db, self._path) as db:
             db.executemany("insert or replace into features values (?, ?, ?)", rows)
 
     def clear(self) -> int:
-        """Delete all entries; returns how many there were."""
+        """Delete all entries; return their number."""
         if not self._path.exists():
             return 0
         count = self._db.execute("select count(*) from features").fetchone()[0]

@@ -14,20 +14,21 @@ from engine.core.errors import EnvironmentFault, WeightsMissingError, is_out_of_
 from engine.vision.regions import overlaps
 
 MODULES = ("detection", "recognition")
-"""The models of a pack that are loaded; without this filter insightface runs four networks a face instead of one."""
+"""The models of a pack that are loaded; without this filter insightface runs four networks per face, not one."""
 CUDA = "CUDAExecutionProvider"
 """ONNX Runtime's name for running on a CUDA GPU."""
 _WINDOW = 5.0
 """Side of the window for the second detection of a small face, in sides of the face.
 
 The landmarks of faces of 20 detector pixels are coarse, and a face that is aligned by them looks like another person.
-Of 23 such storybook faces, 2 were recognised after the first detection; after a second one none in windows of 2.5
-sides, 14 in windows of 3.5 and 20 in windows of 5 (docs/experiments.md#second-look-at-small-faces).
+Of 23 such storybook faces, 2 were recognised after the first detection. After a second detection none were recognised
+with windows of 2.5 sides, 14 with windows of 3.5 and 20 with windows of 5
+(docs/experiments.md#second-look-at-small-faces).
 """
 _SMALL = 48.0
-"""Faces with a larger side below this are detected a second time; in pixels of the image that the detector receives."""
+"""Faces with a longer side below this are detected a second time; in pixels of the detector's input image."""
 _MOST_WINDOWS = 24
-"""The largest number of windows for each photo."""
+"""The largest number of windows in a photo."""
 _SAME_FACE = 0.3
 """Intersection over union above which two detections are the same face."""
 
@@ -56,7 +57,7 @@ class _Detector(Protocol):
     """The detection model of a pack."""
 
     def detect(self, img: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Detect faces in (H, W, 3) uint8 BGR: boxes with scores (F, 5) and landmarks (F, 5, 2), in its pixels."""
+        """Return boxes with scores (F, 5) and landmarks (F, 5, 2) of the faces in an image (H, W, 3) uint8 BGR."""
 
 
 class _Recognizer(Protocol):
@@ -65,17 +66,17 @@ class _Recognizer(Protocol):
     input_size: tuple[int, int]
 
     def get_feat(self, imgs: Sequence[np.ndarray]) -> np.ndarray:
-        """Embed aligned faces: (N, D) float32, not normalised."""
+        """Return embeddings (N, D) float32 of aligned faces, not normalised."""
 
 
 class _Pack(Protocol):
-    """What is used of insightface's `FaceAnalysis`, which has no annotations."""
+    """The used part of insightface's `FaceAnalysis`, which has no type annotations."""
 
     det_model: _Detector
     models: Mapping[str, _Recognizer]
 
     def prepare(self, ctx_id: int, det_thresh: float, det_size: tuple[int, int]) -> None:
-        """Set the device (-1 is the CPU), the least score of a detection and the detector's input size."""
+        """Set the device (-1 is the CPU), the least score of a detection and the detector's input size in pixels."""
 
 
 class FaceAnalyser:
@@ -98,19 +99,19 @@ class FaceAnalyser:
         self._app.prepare(ctx_id=0 if use_cuda else -1, det_thresh=0.5, det_size=(det_size, det_size))
 
     def find(self, image: Image.Image) -> list[Face]:
-        """Find the faces in an upright RGB photo, largest first; all of them are embedded in one batch."""
+        """Return the faces in an upright RGB photo, largest first; all of them are embedded in one batch."""
         from insightface.utils import face_align
 
         if max(image.size) > self._det_size * min(image.size):
             return []  # the detector's scaled copy would be less than a pixel across
-        pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])  # insightface wants BGR
+        pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])  # insightface expects BGR
         boxes, landmarks = self._app.det_model.detect(pixels)
         if not len(boxes):
             return []
         self._redetect_small(pixels, boxes, landmarks)
         size = self._app.models["recognition"].input_size[0]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # insightface calls an old name in scikit-image
+            warnings.simplefilter("ignore", FutureWarning)  # insightface calls a deprecated function of scikit-image
             aligned = [face_align.norm_crop(pixels, landmark=k, image_size=size) for k in landmarks]
         faces = []
         for box_and_score, points, crop, vector in zip(boxes, landmarks, aligned, self.embed(aligned), strict=True):
@@ -128,7 +129,7 @@ class FaceAnalyser:
         windows = 0
         for i in sorted(pending, key=lambda i: -sides[i]):
             if i not in pending or windows == _MOST_WINDOWS:
-                continue  # the face was in another face's window
+                continue  # detected again in another face's window, or no window is left
             windows += 1
             pending.discard(i)
             half, (x, y) = _WINDOW * sides[i] / 2, (boxes[i, :2] + boxes[i, 2:4]) / 2
@@ -149,7 +150,7 @@ class FaceAnalyser:
                     pending.discard(k)
 
     def embed(self, aligned: list[np.ndarray]) -> np.ndarray:
-        """Embed aligned faces, (112, 112, 3) uint8 BGR each: (N, D) float32 of unit length."""
+        """Return embeddings (N, D) float32 of unit length for aligned faces, each (112, 112, 3) uint8 BGR."""
         vectors = self._app.models["recognition"].get_feat(aligned)
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
@@ -170,7 +171,7 @@ def _sharpness(aligned: np.ndarray) -> float:
 
 
 def _turn(landmarks: np.ndarray) -> float:
-    """Return a face's turn from its landmarks (5, 2): left eye, right eye, nose, corners of the mouth; see `Face`."""
+    """Return the turn (see `Face`) of a face with landmarks (5, 2): left eye, right eye, nose, corners of the mouth."""
     left, right, nose = landmarks[:3]
     axis = right - left
     return float(abs((nose - (left + right) / 2) @ axis) / max(float(axis @ axis), 1e-6))
@@ -194,7 +195,7 @@ def _load(folder: Path, use_cuda: bool) -> _Pack:
         try:
             pack: _Pack = FaceAnalysis(name=str(folder), allowed_modules=list(MODULES), providers=providers)
             return pack
-        except Exception as err:  # onnxruntime and onnx raise types of their own for damaged files
+        except Exception as err:  # onnxruntime and onnx raise library-specific types for damaged files
             if is_out_of_memory(err):
                 raise
             raise EnvironmentFault(f"the face models in {folder} cannot be loaded: {err}") from err

@@ -1,4 +1,7 @@
-"""Load the shipped banks of negative features: features of other objects and of other people's faces."""
+"""Load the shipped banks of negative features, of other objects and other people's faces.
+
+See docs/recognition.md, Negatives.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -19,7 +22,7 @@ class FeatureBank:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of the features, 12 hex digits; it is part of stored digests."""
+        """Return the digest of the features, 12 hex digits; it is part of stored digests."""
         return sha256_of(self.features.tobytes())[:12]
 
 
@@ -31,7 +34,7 @@ def load_bank(config: RecogniserConfig) -> FeatureBank:
 
 
 def load_face_bank(config: RecogniserConfig) -> FeatureBank:
-    """Load the bank of other people's faces of a face pack; empty, (0, 1), when it has none."""
+    """Load the bank of a face pack with the features of other people's faces; empty, (0, 1), when it has none."""
     if config.faces.bank is None or not config.faces.bank.is_file():
         return FeatureBank(np.zeros((0, 1), np.float32))
     return _load(config.faces.bank)
@@ -39,6 +42,7 @@ def load_face_bank(config: RecogniserConfig) -> FeatureBank:
 
 @lru_cache(maxsize=4)
 def _load(path: Path) -> FeatureBank:
-    features = load_tensors(path)["features"].astype(np.float32)  # (N, D), stored as int8
+    """Load and normalise the features of a bank file, (N, D) int8."""
+    features = load_tensors(path)["features"].astype(np.float32)  # (N, D)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     return FeatureBank(features)

@@ -1,4 +1,4 @@
-"""Regions of a photo that may show a concept: detected objects, the whole photo, and the cells of a small grid."""
+"""Define the regions of a photo that may show a concept: detected objects, the whole photo, and cells of a grid."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from PIL import Image
 from engine.core.boxes import Box
 
 MARGIN = 1.15
-"""Sides of a crop, in sides of its region; the margin keeps the object's edges (ears, tails) inside."""
+"""Sides of a crop, in sides of its region; the margin keeps the object's edges (ears, tails) in the crop."""
 _GRID = ((1, 1.0), (2, 0.6), (3, 0.42))
 """Grid levels: number of cells in each direction, and side of a cell as a share of the photo's side."""
 
@@ -36,7 +36,7 @@ class RegionFeatures:
 
 
 def grid_regions(width: int, height: int) -> list[Region]:
-    """Return the whole photo and overlapping cells, as boxes in its pixels, for photos without detected objects."""
+    """Return the whole photo and overlapping grid cells, in its pixels: the regions of a photo without detections."""
     regions = []
     for cells, share in _GRID:
         w, h = width * share, height * share
@@ -49,7 +49,10 @@ def grid_regions(width: int, height: int) -> list[Region]:
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:
-    """Crop a region with a margin, padded with grey to a square so that nothing is distorted."""
+    """Return a region with a margin, padded with grey to a square, so that the encoder does not distort it.
+
+    box: in pixels of the image.
+    """
     grown = box.grown(MARGIN, *image.size)
     x0, y0, x1, y1 = (round(v) for v in (grown.x0, grown.y0, grown.x1, grown.y1))
     part = image.crop((x0, y0, max(x0 + 1, x1), max(y0 + 1, y1)))
@@ -62,7 +65,7 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
 
 
 def overlaps(boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of every pair of some boxes, (R, 4) xyxy, at once: (R, R) in 0..1, as `boxes.iou`."""
+    """Return the intersection over union of each pair of boxes (R, 4) xyxy: (R, R) in 0..1, equal to `boxes.iou`."""
     lows, highs = boxes[:, :2], boxes[:, 2:]
     shared = np.minimum(highs[:, None], highs[None]) - np.maximum(lows[:, None], lows[None])  # (R, R, 2)
     common = shared.clip(min=0).prod(axis=2)

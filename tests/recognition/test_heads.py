@@ -5,7 +5,7 @@ import pytest
 
 from engine.core.types import Kind
 from engine.photos.decode import load_photo
-from engine.recognition.assignment import assign, choose_views, face_scores
+from engine.recognition.assignment import assign, choose_crops, face_scores
 from engine.recognition.linear_head import HeadTraining, train_head
 from engine.storybook.album import MUG
 from engine.storybook.photos import save_photo
@@ -68,8 +68,8 @@ def test_the_region_that_all_photos_share_is_chosen():
     wanted = unit(rng, 1)[0]
     features = [np.concatenate([unit(rng, 2), cluster(rng, wanted, 1)]) for _ in range(3)]
     sizes = [np.array([0.5, 0.3, 0.1])] * 3
-    assert choose_views(features, sizes) == [2, 2, 2]
-    assert choose_views(features[:1], sizes[:1]) == [0]
+    assert choose_crops(features, sizes) == [2, 2, 2]
+    assert choose_crops(features[:1], sizes[:1]) == [0]
 
 
 def test_grid_and_crops_stay_inside():

@@ -1,4 +1,4 @@
-"""The sheet that an explanation is drawn on: lines of text in the built-in font, wrapped and cut to a width."""
+"""Draw lines of text on a page, in Pillow's built-in font, wrapped and cut to a width."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ INK, GROUND = "#1c1c1c", "#ffffff"
 
 @dataclass
 class Page:
-    """A sheet that is written from the top down."""
+    """A page that is written from top to bottom."""
 
     image: Image.Image
     draw: ImageDraw.ImageDraw
 
     @classmethod
     def of(cls, width: int, height: int) -> "Page":
-        """Return an empty page."""
+        """Return an empty page of a size in pixels."""
         image = Image.new("RGB", (width, height), GROUND)
         return cls(image, ImageDraw.Draw(image))
 
@@ -32,13 +32,13 @@ class Page:
         color: str = INK,
         align: Literal["l", "m", "r"] = "l",
     ) -> None:
-        """Write a line whose top (of capitals) is at `place`, which is its left, middle or right."""
+        """Write a line of text; `place` is the left end, middle or right end (`align`) of the tops of its capitals."""
         self.draw.text(place, plain(text), fill=color, font=font(size), anchor=f"{align}a")
 
     def lines(
         self, place: tuple[float, float], text: str, width: float, *, size: int = 16, color: str = INK, most: int = 4
     ) -> float:
-        """Write a text in lines of at most so many pixels; return where the next one begins."""
+        """Write a text in at most `most` lines of at most `width` pixels; return the height of the next line."""
         x, y = place
         for line in wrapped(text, width, size)[:most]:
             self.text((x, y), line, size=size, color=color)
@@ -47,7 +47,7 @@ class Page:
 
 
 def plain(text: str) -> str:
-    """Return a text in the letters of the built-in font: without accents, `?` for other alphabets."""
+    """Return a text in ASCII, which the built-in font has: accents are removed, other letters become `?`."""
     parts = unicodedata.normalize("NFKD", text)
     return "".join(c for c in parts if not unicodedata.combining(c)).encode("ascii", "replace").decode()
 
@@ -59,20 +59,20 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def wrapped(text: str, width: float, size: int) -> list[str]:
-    """Return lines of at most `width` pixels; a word that is longer is cut in its middle."""
-    face, found = font(size), [""]
+    """Return the lines of a text, each at most `width` pixels wide; a wider word loses its middle."""
+    face, lines = font(size), [""]
     for word in plain(text).split():
-        longer = f"{found[-1]} {word}".strip()
+        longer = f"{lines[-1]} {word}".strip()
         if face.getlength(longer) <= width:
-            found[-1] = longer
+            lines[-1] = longer
         else:
-            found += [cut(word, width, size)] if found[-1] else []
-            found[-1] = found[-1] or cut(word, width, size)
-    return found
+            lines += [cut(word, width, size)] if lines[-1] else []
+            lines[-1] = lines[-1] or cut(word, width, size)
+    return lines
 
 
 def cut(word: str, width: float, size: int) -> str:
-    """Return a text of the font's letters, without its middle where it is wider than the width."""
+    """Return an ASCII text, with `...` instead of its middle if it is wider than `width` pixels."""
     face, keep = font(size), len(word) // 2
     short = word
     while face.getlength(short) > width and keep:

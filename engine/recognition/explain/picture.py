@@ -28,12 +28,14 @@ _COLORS = {
     RecognitionOutcome.DECLINED: _RED,
 }
 _MARGIN = 1.25
-"""Crops are so much larger than their region."""
+"""Sides of a crop, in sides of its region."""
 
 
 def draw_explanation(photo: Photo, explanation: Explanation) -> Image.Image:
-    """Draw a photo with the region, the region beside the nearest reference, the score among its thresholds, what
-    adds up to it, and the rest in words. The photo itself is not changed.
+    """Draw an explanation on a new page, 1040 pixels wide; the photo is not changed.
+
+    The page shows the photo with the region, the region beside the nearest reference, the score with its thresholds,
+    the contributions to the score, and the other facts in words.
     """
     page, color = Page.of(_WIDTH, 2000), _COLORS[explanation.outcome]
     room = _WIDTH - 2 * _EDGE - font(30).getlength(f": {explanation.outcome}")
@@ -52,6 +54,7 @@ def draw_explanation(photo: Photo, explanation: Explanation) -> Image.Image:
 
 
 def _draw_photo(page: Page, photo: Photo, explanation: Explanation, top: float) -> None:
+    """Draw the photo with a frame around the region."""
     small = _fitted(photo.image.convert("RGB"), _PHOTO)
     x, y = _EDGE + (_PHOTO[0] - small.width) // 2, round(top) + (_PHOTO[1] - small.height) // 2
     page.draw.rectangle((_EDGE, top, _EDGE + _PHOTO[0] - 1, top + _PHOTO[1] - 1), fill=_FRAME)
@@ -66,13 +69,13 @@ def _draw_photo(page: Page, photo: Photo, explanation: Explanation, top: float) 
 
 
 def _draw_tiles(page: Page, photo: Photo, explanation: Explanation, top: float) -> None:
-    """The region, and what is most like it of what is known of the concept."""
+    """Draw the region, and below it the reference or confirmed photo that is most like it."""
     whole = (
         "the photo" if explanation.source == "photo" else f"this {'face' if explanation.source == 'face' else 'region'}"
     )
     region = _crop(photo, photo.in_image(explanation.box)) if explanation.box else "no region"
-    found = [f"found by: {explanation.source}"] if explanation.source in ("detector", "grid", "body") else []
-    _draw_tile(page, top, region, whole if explanation.box else "nothing here", found)
+    detected_by = [f"found by: {explanation.source}"] if explanation.source in ("detector", "grid", "body") else []
+    _draw_tile(page, top, region, whole if explanation.box else "nothing here", detected_by)
     top += _TILE + _GAP
     if explanation.nearest is None:
         _draw_tile(page, top, "no reference", "nearest reference", ["nothing to compare with"])
@@ -84,6 +87,7 @@ def _draw_tiles(page: Page, photo: Photo, explanation: Explanation, top: float) 
 
 
 def _draw_tile(page: Page, top: float, tile: Image.Image | str, title: str, words: Sequence[str]) -> None:
+    """Draw a tile, or its text if there is no picture, with a title and lines of words beside it."""
     box = (_RIGHT, round(top), _RIGHT + _TILE - 1, round(top) + _TILE - 1)
     page.draw.rectangle(box, fill=_FRAME)
     if isinstance(tile, str):
@@ -100,21 +104,21 @@ def _draw_tile(page: Page, top: float, tile: Image.Image | str, title: str, word
 
 
 def _crop(photo: Photo, box: Box) -> Image.Image:
-    """Return a region of the picture with a little around it, as large as a tile."""
+    """Return a region of a photo with a margin, scaled to a tile; box: in pixels of `photo.image`."""
     x0, y0, x1, y1 = box.grown(_MARGIN, *photo.image.size).rounded()
     part = photo.image.convert("RGB").crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
     return _fitted(part, (_TILE, _TILE))
 
 
 def _fitted(image: Image.Image, room: tuple[int, int]) -> Image.Image:
-    """Return a picture as large as there is room."""
+    """Return a picture scaled to fit into a width and height in pixels."""
     scale = min(room[0] / image.width, room[1] / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _reference(nearest: Likeness) -> Image.Image | str:
-    """Return what the nearest photo shows, or why that cannot be shown."""
+    """Return the region in the nearest photo, or the reason why it cannot be shown."""
     if nearest.path is None:
         return "which photo it is of is not known any more"
     try:
@@ -129,7 +133,10 @@ def _reference(nearest: Likeness) -> Image.Image | str:
 
 
 def _draw_scale(page: Page, explanation: Explanation, top: float) -> float:
-    """Draw the score on a bar: grey without a name, amber for a suggestion, green for a name."""
+    """Draw the score on a bar; return the height at which the next part begins.
+
+    The bar is grey where nothing is named, amber where the concept is suggested, and green where it is named.
+    """
     assert explanation.score is not None
     marks = [
         explanation.name_threshold,
@@ -149,9 +156,9 @@ def _draw_scale(page: Page, explanation: Explanation, top: float) -> float:
     named, words = at(explanation.name_threshold), scores_in_words(explanation)
     bar(left, right, "#cfd8dc")
     if explanation.suggestion_threshold is not None:
-        asked = at(explanation.suggestion_threshold)
-        bar(asked, named, "#ffcc80")
-        _mark(page, asked, y, f"suggested from {words.suggestion}", "r")
+        suggested = at(explanation.suggestion_threshold)
+        bar(suggested, named, "#ffcc80")
+        _mark(page, suggested, y, f"suggested from {words.suggestion}", "r")
     bar(named, right, "#a5d6a7")
     _mark(page, named, y, f"named from {words.name}", "l")
     x = at(explanation.score)
@@ -164,12 +171,13 @@ def _draw_scale(page: Page, explanation: Explanation, top: float) -> float:
 
 
 def _mark(page: Page, x: float, y: float, text: str, align: Literal["l", "r"]) -> None:
-    """A threshold on the bar at height y, and its name under it."""
+    """Draw a threshold on the bar at height y, with its name below."""
     page.draw.line((x, y - 4, x, y + 24), fill=INK, width=2)
     page.text((x, y + 28), text, size=15, color=_PALE, align=align)
 
 
 def _draw_facts(page: Page, explanation: Explanation, top: float) -> float:
+    """Write the facts of an explanation; return the height at which the next line begins."""
     y = top
     for text in facts_of(explanation):
         y = page.lines((_EDGE, y), text, _PHOTO[0], size=16) + 4
@@ -177,7 +185,7 @@ def _draw_facts(page: Page, explanation: Explanation, top: float) -> float:
 
 
 def _draw_pair_features(page: Page, explanation: Explanation, top: float) -> float:
-    """Draw what each pair feature adds to the score: bars to the right and left of zero."""
+    """Draw the contribution of each pair feature and the bias as bars around zero; return the height where they end."""
     page.text((_RIGHT, top), "what adds up to it (log-odds)", size=16)
     rows = [
         (f"{PAIR_FEATURE_WORDS.get(e.name, e.name)} {e.value:.2f}", e.contribution) for e in explanation.pair_features

@@ -13,16 +13,17 @@ from engine.recognition.feedback import nearest_region
 
 @dataclass(frozen=True)
 class RunnerUp:
-    """The other concept that is most likely in the same region, with its score there."""
+    """The other concept that is most likely in a region, with its score there."""
 
     name: str
     score: float
 
 
 def find_runner_up(classifier: ConceptClassifier, column: int, scores: np.ndarray) -> RunnerUp | None:
-    """Find the concept with the highest score in a region, besides that of a column, by the region's scores (C,).
+    """Return the concept with the highest score in a region, except for the concept `column`; None without others.
 
-    Only concepts with scores on the same scale are compared: an imported head has a scale of its own.
+    scores: (C,) of the region. Only concepts with scores on the same scale are compared: the scores of an imported head
+    are on another scale.
     """
     open_set, total = open_set_size(classifier), len(classifier.concepts)
     same_scale = range(open_set) if column < open_set else range(open_set, total)
@@ -34,9 +35,9 @@ def find_runner_up(classifier: ConceptClassifier, column: int, scores: np.ndarra
 
 
 def row_of(match: Match, boxes: Sequence[Box], scores: np.ndarray) -> int | None:
-    """Return the region that a match is about, by the regions' boxes and the concept's scores (R,).
+    """Return the row of the region that a match is about; None for a confirmed box in which nothing was detected.
 
-    None where the user confirmed a box in which nothing was detected.
+    boxes: of the R regions. scores: (R,) of the concept.
     """
     same = [r for r, b in enumerate(boxes) if b == match.box]
     if same:
