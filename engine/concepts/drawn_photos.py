@@ -1,4 +1,4 @@
-"""Whether models that only know the drawn world can make sense of a concept's photos."""
+"""Check whether models trained only on storybook drawings can process a concept's photos."""
 
 from collections.abc import Iterable
 
@@ -10,16 +10,16 @@ from engine.vlms.in_use import DRAWN_BY
 
 
 def are_drawn(references: Iterable[Reference]) -> bool:
-    """Whether reference photos are drawings of the storybook, by the first that is there; True when none is."""
-    there = next((r.path for r in references if r.path.is_file()), None)
-    return there is None or read_software(there).startswith(DRAWN_BY)
+    """Return whether the reference photos are storybook drawings, by the first that exists; True if none exists."""
+    path = next((r.path for r in references if r.path.is_file()), None)
+    return path is None or read_software(path).startswith(DRAWN_BY)
 
 
 def vlm_knows(config: VlmConfig, concept: Concept) -> bool:
-    """Whether a VLM can make sense of a concept's photos."""
+    """Return whether a VLM can process a concept's photos."""
     return not config.world or are_drawn(concept.references)
 
 
 def recogniser_knows(config: RecogniserConfig, concept: Concept) -> bool:
-    """Whether a recogniser can make sense of a concept's photos."""
+    """Return whether a recogniser can process a concept's photos."""
     return not config.drawn_only or are_drawn(concept.references)

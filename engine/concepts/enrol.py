@@ -1,4 +1,4 @@
-"""Enrolling a concept from photos: look at them, choose what shows it, store it and train its head."""
+"""Enrol a concept from photos: choose the crop that shows it in each photo, store the concept and train its head."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ def enrol(
     seed: int = 0,
     replace: bool = False,
 ) -> Enrolment:
-    """Create a concept from photos, or add photos to it, and train its head. `replace` drops the photos it had.
+    """Create a concept from photos, or add photos to it, and train its head. replace: drop the photos that it had.
 
     Raises:
         NameRefusedError: the name cannot be stored.
@@ -44,82 +44,84 @@ def enrol(
         UsageError: there are too few negatives to tell a thing from others, or the concept is of another kind.
     """
     check_name(name)
-    earlier = find_existing(session.store, session.extractor, name, replace=replace)
-    check_kind(earlier, kind, category)
+    existing = find_existing(session.store, session.extractor, name, replace=replace)
+    check_kind(existing, kind, category)
     photos, findings = _load(iter_photos(paths))
     if not photos:
         raise NoUsablePhotoError(f"none of the photos for {name!r} can be used", hint=told(findings))
-    known = earlier.contents if earlier else frozenset()
-    fresh = [p for p in photos if p.facts.content_hash not in known]
-    findings += [PhotoFinding(p.path, True, KNOWN, known=True) for p in photos if p.facts.content_hash in known]
-    guess = _guess(session.extractor, photos, earlier, kind, category)
-    views, more = _find_views(session.extractor, guess.kind, fresh, earlier, seed) if fresh else ([], [])
-    findings = sorted([*findings, *more], key=lambda f: str(f.path))
-    if not views and len(fresh) == len(photos):
-        hint = told(findings) + (f". {another_kind_hint(earlier.concept)}" if earlier else "")
+    contents = existing.contents if existing else frozenset()
+    new_photos = [p for p in photos if p.facts.content_hash not in contents]
+    findings += [PhotoFinding(p.path, True, KNOWN, known=True) for p in photos if p.facts.content_hash in contents]
+    guess = _guess(session.extractor, photos, existing, kind, category)
+    crops, new_findings = (
+        _find_crops(session.extractor, guess.kind, new_photos, existing, seed) if new_photos else ([], [])
+    )
+    findings = sorted([*findings, *new_findings], key=lambda f: str(f.path))
+    if not crops and len(new_photos) == len(photos):
+        hint = told(findings) + (f". {another_kind_hint(existing.concept)}" if existing else "")
         raise NoUsablePhotoError(f"none of the photos shows {name!r}", hint=hint)
-    if earlier is not None and kind is None and not category:
-        _check_looks(session.extractor, earlier, fresh, views)
+    if existing is not None and kind is None and not category:
+        _check_similarity(session.extractor, existing, new_photos, crops)
     given = {p.facts.content_hash: p.path for p in photos}
     return enrol_crops(
-        session, name, views, findings, guess, negatives=negatives, seed=seed, replace=replace, given=given
+        session, name, crops, findings, guess, negatives=negatives, seed=seed, replace=replace, given=given
     )
 
 
 def _guess(
     extractor: CachedExtractor,
     photos: Sequence[Photo],
-    earlier: ExistingConcept | None,
+    existing: ExistingConcept | None,
     kind: Kind | None,
     category: str | None,
 ) -> Guess:
-    """Guess the kind: the existing concept's, the user's, that of the category, or else by the faces in the photos."""
-    if earlier is not None:
-        return Guess(earlier.concept.kind, category)
+    """Return the category and the kind: the existing concept's, the user's, that of the class word, or by faces."""
+    if existing is not None:
+        return Guess(existing.concept.kind, category)
     if kind is not None:
         return Guess(kind, category)
     by_photos = kind_of_word(category) if category else _kind_by_faces(extractor, photos)
     return Guess(by_photos, category, kind_guessed=True)
 
 
-def _find_views(
-    extractor: CachedExtractor, kind: Kind, photos: Sequence[Photo], earlier: ExistingConcept | None, seed: int
+def _find_crops(
+    extractor: CachedExtractor, kind: Kind, photos: Sequence[Photo], existing: ExistingConcept | None, seed: int
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
-    """Return what shows the concept in each photo."""
-    known = earlier.views if earlier else ()
+    """Return the crop that shows the concept in each photo, and the findings."""
+    existing_views = existing.views if existing else ()
     if kind is not Kind.PERSON:
-        return crop_regions(extractor, photos, np.random.default_rng(seed), known)
-    views, findings = crop_faces(extractor, photos, known)
-    return with_bodies(extractor, photos, views), findings
+        return crop_regions(extractor, photos, np.random.default_rng(seed), existing_views)
+    crops, findings = crop_faces(extractor, photos, existing_views)
+    return with_bodies(extractor, photos, crops), findings
 
 
-def _check_looks(
-    extractor: CachedExtractor, earlier: ExistingConcept, photos: Sequence[Photo], views: Sequence[ReferenceCrop]
+def _check_similarity(
+    extractor: CachedExtractor, existing: ExistingConcept, photos: Sequence[Photo], crops: Sequence[ReferenceCrop]
 ) -> None:
-    """Make sure that photos are not of another kind than the pet or thing that they are added to.
+    """Check that the new photos show the kind of the pet or thing to which they are added.
 
     Raises:
-        UsageError: none of them looks like it, and by faces or the detector they show another kind.
+        UsageError: none of them looks like the concept, and the faces or detections in them are of another kind.
     """
-    kind = earlier.concept.kind
-    if kind is Kind.PERSON or not views or not earlier.shown:
+    kind = existing.concept.kind
+    if kind is Kind.PERSON or not crops or not existing.shown:
         return
-    plain = np.stack([v.feature if v.features is None else v.features[0] for v in views])
-    if not looks_odd_beside(plain, earlier.plain, extractor.config.duplicate_threshold(kind)).all():
+    plain = np.stack([crop.feature if crop.features is None else crop.features[0] for crop in crops])
+    if not looks_odd_beside(plain, existing.plain, extractor.config.duplicate_threshold(kind)).all():
         return
     seen = _kind_by_faces(extractor, photos)
     if seen is not Kind.PERSON:
-        seen = kind_of_word(guess_category(seen, views))
+        seen = kind_of_word(guess_category(seen, crops))
     if seen is not kind:
-        what = f"{'this photo shows' if len(views) == 1 else 'these photos show'} a {seen}"
+        what = f"{'this photo shows' if len(crops) == 1 else 'these photos show'} a {seen}"
         raise UsageError(
-            f"{earlier.concept.name!r} is enrolled as a {kind}, and {what} that does not look like it",
-            hint=f"{another_kind_hint(earlier.concept)} If they do show it, add --kind {kind}.",
+            f"{existing.concept.name!r} is enrolled as a {kind}, and {what} that does not look like it",
+            hint=f"{another_kind_hint(existing.concept)} If they do show it, add --kind {kind}.",
         )
 
 
 def told(findings: Sequence[PhotoFinding]) -> str:
-    """Return what was found, as a hint."""
+    """Return the findings as one line for a hint, at most 600 characters."""
     return "; ".join(f"{f.path.name}: {f.found}" for f in findings)[:600]
 
 
@@ -145,6 +147,6 @@ def _load(paths: Iterable[Path]) -> tuple[list[Photo], list[PhotoFinding]]:
 
 
 def _kind_by_faces(extractor: CachedExtractor, photos: Sequence[Photo]) -> Kind:
-    """Return a person when most photos have a face, else a thing (the category may say pet)."""
+    """Return `PERSON` if more than half of the photos have a face, else `THING`; the category may make it a pet."""
     counts = [len(f) for f in extractor.find_faces(photos, keep=True)]
     return Kind.PERSON if sum(c > 0 for c in counts) > len(counts) / 2 else Kind.THING

@@ -1,4 +1,4 @@
-"""Enrol a concept from named regions that were drawn in other programs: of each tagged photo the marked part."""
+"""Enrol a concept from named regions drawn in other programs; each reference is the marked part of a tagged photo."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,10 +32,11 @@ from engine.vision.faces import Face
 from engine.vision.regions import RegionFeatures
 
 MOST = 20
-"""How many references are taken at most; more make every match slower and improve little."""
+"""Default for the most references to take; more make every match slower and improve little."""
 _LOOKS = 5
 """How many photos are opened at most for each wanted reference."""
 _FITS, _WITHIN = 0.2, 0.8
+"""A face or detection fits a region from this IoU; it contains the region from this share of the region's area."""
 _MOVE = "Correct the region in the program that made it."
 
 
@@ -47,8 +48,8 @@ class Chosen:
     views: tuple[ReferenceCrop, ...]
     crops: tuple[Image.Image, ...]
     findings: tuple[PhotoFinding, ...]
-    left: int  # tagged photos that were not needed
-    known: Mapping[str, Path] = field(default_factory=dict)  # reference photos that were met again, by content
+    left: int  # number of tagged photos that were not opened
+    known: Mapping[str, Path] = field(default_factory=dict)  # tagged photos that are references, by content hash
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ class Wanted:
 
 
 def choose_references(session: Session, search: Search, wanted: Wanted, *, keep: bool = True) -> Chosen:
-    """Look at tagged photos, spread over time, until there are enough that show the concept, with those that are its
-    reference photos already. `keep` lets features go to the cache.
+    """Choose crops from tagged photos, spread over time, until there are enough.
+
+    Tagged photos that are references already count, too. keep: store features in the cache.
 
     Raises:
         NoUsablePhotoError: no photo has this tag, or none of the photos can be used.
@@ -94,7 +96,7 @@ def choose_references(session: Session, search: Search, wanted: Wanted, *, keep:
 
 
 def enrol_tagged(session: Session, chosen: Chosen, wanted: Wanted, *, negatives: Sequence[Path] = ()) -> Enrolment:
-    """Create a concept from the references that were chosen, or add them to it; raises what `enrol_crops` raises."""
+    """Create a concept from the chosen references, or add them to it; raises what `enrol_crops` raises."""
     return enrol_crops(
         session,
         wanted.name,
@@ -115,7 +117,7 @@ def _names_hint(search: Search) -> str:
 
 
 def _guess(search: Search, wanted: Wanted) -> Guess:
-    """Return the kind: the user's, else that of the class word, else a pet where most regions say so, else a person."""
+    """Return the kind: the user's, that of the class word, a pet if most regions are of the type pet, or a person."""
     if wanted.kind is not None:
         return Guess(wanted.kind, wanted.category)
     if wanted.category:
@@ -126,7 +128,7 @@ def _guess(search: Search, wanted: Wanted) -> Guess:
 
 
 class _Chooser:
-    """Collect crops photo by photo; the pixels of a photo are freed after it was looked at."""
+    """Collect crops photo by photo; the pixels of a photo are freed after its crop is taken."""
 
     def __init__(
         self,
@@ -167,16 +169,16 @@ class _Chooser:
             self._use_region(photo, box)
 
     def _meet(self, photo: Photo, box: Box | None) -> None:
-        """Note a photo that is a reference already."""
-        before = self._references[photo.facts.content_hash].box
+        """Note a photo that is a reference already, and whether its region differs."""
+        old_box = self._references[photo.facts.content_hash].box
         self.known[photo.facts.content_hash] = photo.path
-        moved = box is not None and before is not None and _shared(before, box) < _FITS * min(before.area, box.area)
-        found = f"{KNOWN}, with another region" if moved else KNOWN
+        moved = box is not None and old_box is not None and _shared(old_box, box) < _FITS * min(old_box.area, box.area)
+        text = f"{KNOWN}, with another region" if moved else KNOWN
         advice = "To use this region: myvlm concepts remove-photos, then add it again." if moved else ""
-        self.findings.append(PhotoFinding(photo.path, True, found, advice, known=True))
+        self.findings.append(PhotoFinding(photo.path, True, text, advice, known=True))
 
     def drop_outliers(self) -> None:
-        """Remove faces that are like none of the others, because tags are sometimes wrong."""
+        """Remove faces that are similar to none of the others, because tags are sometimes wrong."""
         if self._kind is not Kind.PERSON or not self.views:
             return
         faces = [*(v.feature for v in self.views), *(views[0] for views in self._existing)]
@@ -200,8 +202,8 @@ class _Chooser:
         elif min(face.box.x1 - face.box.x0, face.box.y1 - face.box.y0) < SMALLEST_FACE:
             self._note(photo.path, "the face is too small")
         else:
-            view = make_crop(photo, face.box, face.embedding)
-            (with_body,) = with_bodies(self._extractor, [photo], [view], keep=self._keep)
+            crop = make_crop(photo, face.box, face.embedding)
+            (with_body,) = with_bodies(self._extractor, [photo], [crop], keep=self._keep)
             self._add(photo, with_body, "the face in the region")
 
     def _use_region(self, photo: Photo, region: Box) -> None:
@@ -211,9 +213,9 @@ class _Chooser:
         regions = self._extractor.find_regions([photo], keep=self._keep)[0]
         best = max(regions.regions, key=lambda r: iou(r.box, region))
         word = best.word if iou(best.box, region) >= _FITS else ""
-        view = make_crop(photo, region, np.zeros(0, np.float32), word)
-        view = complete_crop(self._extractor, photo, view, _without_whole(regions, region), self._rng)
-        self._add(photo, view, "the region")
+        crop = make_crop(photo, region, np.zeros(0, np.float32), word)
+        crop = complete_crop(self._extractor, photo, crop, _without_whole(regions, region), self._rng)
+        self._add(photo, crop, "the region")
 
     def _add(self, photo: Photo, view: ReferenceCrop, found: str) -> None:
         crop = photo.image.crop(view.box.grown(1.4, *photo.image.size).rounded())
@@ -224,7 +226,7 @@ class _Chooser:
 
 
 def _face_in(faces: Sequence[Face], region: Box) -> Face | None:
-    """Return the face of a region: the one it frames best, or the only one in a region drawn around a body."""
+    """Return the face that a region marks: the one with the highest IoU, or the only one in a region around a body."""
     inside = [f for f in faces if _holds(region, f.box)]
     best = max(inside, key=lambda f: iou(f.box, region), default=None)
     return best if best is not None and (iou(best.box, region) >= _FITS or len(inside) == 1) else None
@@ -235,14 +237,14 @@ def _holds(region: Box, box: Box) -> bool:
     return region.x0 <= x <= region.x1 and region.y0 <= y <= region.y1
 
 
-def _without_whole(found: RegionFeatures, region: Box) -> RegionFeatures:
-    """Return the background of a photo, without a detected object around the region (the dog around its head)."""
+def _without_whole(regions: RegionFeatures, region: Box) -> RegionFeatures:
+    """Return the regions without detections that contain the marked region, such as the dog around its marked head."""
     kept = [
         i
-        for i, r in enumerate(found.regions)
+        for i, r in enumerate(regions.regions)
         if r.source != "detector" or _shared(r.box, region) < _WITHIN * region.area
     ]
-    return RegionFeatures(tuple(found.regions[i] for i in kept), found.features[kept])
+    return RegionFeatures(tuple(regions.regions[i] for i in kept), regions.features[kept])
 
 
 def _shared(a: Box, b: Box) -> float:

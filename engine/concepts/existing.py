@@ -1,4 +1,4 @@
-"""What is known of a concept that photos are added to."""
+"""Load what is stored of a concept to which photos are added."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +16,10 @@ from engine.vision.cached_extractor import CachedExtractor
 
 @dataclass(frozen=True)
 class ExistingConcept:
-    """A concept as it was: with the views of its reference photos that the recogniser in use has, and the negatives
-    (B, D) of no particular photo. head: None where it has none for this recogniser.
+    """A stored concept before photos are added to it.
+
+    head: its head for the recogniser in use, or None; shown: the stored crops of its reference photos for this
+    recogniser; loose: (B, D), negatives that belong to no particular photo.
     """
 
     concept: Concept
@@ -27,12 +29,15 @@ class ExistingConcept:
 
     @cached_property
     def contents(self) -> frozenset[str]:
-        """Content hashes of its reference photos."""
+        """The content hashes of its reference photos."""
         return frozenset(r.content_hash for r in self.concept.references)
 
     @cached_property
     def missing(self) -> tuple[Reference, ...]:
-        """Reference photos of which the recogniser in use has nothing; none where it is not known which it has."""
+        """The reference photos without a stored crop for the recogniser in use.
+
+        Empty when the photo of any stored crop is `UNKNOWN`, because then the missing ones cannot be identified.
+        """
         stored = {p.content for p in self.shown}
         if UNKNOWN in stored:
             return ()
@@ -40,51 +45,51 @@ class ExistingConcept:
 
     @property
     def views(self) -> list[np.ndarray]:
-        """Views (V, D) of each photo."""
+        """The views (V, D) of each photo."""
         return [p.views for p in self.shown]
 
     @property
     def plain(self) -> np.ndarray:
-        """The plain view (P, D) of each photo."""
+        """The plain view of each photo: (P, D)."""
         return np.stack([p.views[0] for p in self.shown]) if self.shown else np.zeros((0, 1), np.float32)
 
     @property
     def imported(self) -> bool:
-        """Whether it has a head that was imported, and no photo."""
+        """Whether it has an imported head and no photos."""
         return self.head is not None and not self.shown
 
 
 def find_existing(
     store: ConceptStore, extractor: CachedExtractor, name: str, *, replace: bool = False
 ) -> ExistingConcept | None:
-    """Find the concept of a name that photos are added to; None if there is none, or its photos are replaced."""
+    """Return the concept with this name, to add photos to; None if there is none or its photos are to be replaced."""
     concept = None if replace else store.find(name)
     if concept is None:
         return None
     head = store.load_head(concept.id, extractor.config.head_id(concept.kind))
     shown, loose = load_stored_crops(store, extractor, concept, head)
-    own = {r.content_hash for r in concept.references} | {UNKNOWN}
-    return ExistingConcept(concept, head, tuple(p for p in shown if p.content in own), loose)
+    contents = {r.content_hash for r in concept.references} | {UNKNOWN}
+    return ExistingConcept(concept, head, tuple(p for p in shown if p.content in contents), loose)
 
 
-def check_kind(earlier: ExistingConcept | None, kind: Kind | None, category: str | None) -> None:
-    """Make sure that what is added to a concept is of its kind.
+def check_kind(existing: ExistingConcept | None, kind: Kind | None, category: str | None) -> None:
+    """Check that the requested kind, or the kind of the category, is that of the existing concept.
 
     Raises:
-        UsageError: the user said another one.
+        UsageError: it is another kind.
     """
-    if earlier is None:
+    if existing is None:
         return
-    wanted = kind or (kind_of_word(category) if category else earlier.concept.kind)
-    if wanted is not earlier.concept.kind:
+    wanted = kind or (kind_of_word(category) if category else existing.concept.kind)
+    if wanted is not existing.concept.kind:
         raise UsageError(
-            f"{earlier.concept.name!r} is enrolled as a {earlier.concept.kind}, not a {wanted}",
-            hint=another_kind_hint(earlier.concept),
+            f"{existing.concept.name!r} is enrolled as a {existing.concept.kind}, not a {wanted}",
+            hint=another_kind_hint(existing.concept),
         )
 
 
 def another_kind_hint(concept: Concept) -> str:
-    """Return what to do when photos of another kind are given for a concept."""
+    """Return the hint for photos that show another kind than the concept has."""
     count = len(concept.references)
     photos = "its reference photo" if count == 1 else f"its {count} reference photos"
     return f"Choose another name, or use --replace to replace {photos}."

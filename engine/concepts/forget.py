@@ -27,18 +27,19 @@ _NOT_THERE = "not there now: mount it and run the same command again"
 
 
 class ForgetOutcome(StrEnum):
-    """What became of one sidecar."""
+    """What was done with one sidecar."""
 
-    CLEANED = "cleaned"  # ours is out, the rest stays
-    DELETED = "deleted"  # nothing but ours was in it, or it is a JSON sidecar of ours
-    KEPT = "kept"  # a human's words name the concept
+    CLEANED = "cleaned"  # the content that myvlm wrote is removed, the rest stays
+    DELETED = "deleted"  # it held only content of myvlm, or is a JSON sidecar of myvlm
+    KEPT = "kept"  # only text written by people names the concept
     FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Scrubbed:
     """A sidecar that named the concept, or a folder of sidecars that is not there or cannot be listed (FAILED).
-    `human`: words that are not ours still name it.
+
+    human: text that myvlm did not write still names the concept.
     """
 
     path: Path
@@ -49,8 +50,10 @@ class Scrubbed:
 
 @dataclass(frozen=True)
 class Scrub:
-    """Which sidecars to look at, beside those in the folders that the journal knows. `anyway`: forget the concept
-    also when some of them could not be scrubbed; they may keep its name.
+    """Which sidecars to search, in addition to those in the folders listed in the journal.
+
+    paths: photos and folders whose sidecars to search; anyway: forget the concept even if some sidecars could not be
+    scrubbed, which may then keep its name.
     """
 
     paths: tuple[Path, ...] = ()
@@ -60,8 +63,11 @@ class Scrub:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was deleted. `known`: the name was in the store; else only sidecars were looked at. `complete`: False when
-    a sidecar could not be scrubbed: then the concept and the journal stay, so that the same command does the rest.
+    """What was deleted.
+
+    known: the name was in the store; otherwise only sidecars were searched. complete: False if a sidecar could not be
+    scrubbed; then the concept and the journal stay, so that running the same command again does the rest. looked_at:
+    the number of sidecars read.
     """
 
     name: str
@@ -77,16 +83,17 @@ class Forgotten:
 def forget(
     session: Session, name: str, scrub: Scrub | None = None, step: Callable[[], None] = lambda: None
 ) -> Forgotten:
-    """Delete a concept: references, heads, embeddings, cached features, and what the journal tells of it. With `scrub`
-    first what we wrote about it into sidecars; that cannot be undone, because a copy of what was there would keep the
-    name. `step` hears of each file looked at.
+    """Delete a concept: its references, heads and embeddings, the cached features, and its entries in the journal.
+
+    With `scrub`, first remove what myvlm wrote about it from sidecars. That cannot be undone, because a backup would
+    keep the name. step: called for each file searched.
 
     Raises:
-        ConceptError: there is no such concept, and no paths to scrub were given.
+        ConceptError: there is no such concept, and no paths to scrub are given.
         StoreLockedError: another run is writing.
     """
-    known = session.store.find(name)
-    concept = known if known is not None or (scrub and scrub.paths) else session.store.get(name)
+    stored = session.store.find(name)
+    concept = stored if stored is not None or (scrub and scrub.paths) else session.store.get(name)
     sought, display_name = _sought(name, concept), concept.name if concept else name
     with run_lock(session.folder, "forget"):
         journal = Journal(session.folder)
@@ -99,7 +106,7 @@ def forget(
         if any(o.outcome is ForgetOutcome.FAILED for o in outcomes) and not (scrub and scrub.anyway):
             journal.close()
             return Forgotten(display_name, concept is not None, False, looked_at=scrubber.looked_at, sidecars=outcomes)
-        # The concept itself goes last: after a kill in between the same command does the rest.
+        # Delete the concept last: if the process is killed before, the same command does the rest.
         entries = journal.forget(sought.in_file, _giveaway(session.store, sought, concept))
         journal.close()
         cached = session.cache.clear()
@@ -132,15 +139,18 @@ def _delete(session: Session, concept: Concept | None) -> None:
 
 
 def _giveaway(store: ConceptStore, sought: NameSearch, concept: Concept | None) -> Callable[[Path], bool]:
-    """Whether a path names the concept, or is that of one of its references or of a photo decided about."""
-    told = {r.path for r in concept.references} if concept else set()
-    told |= {d.path for d in store.decisions.of(concept.id)} if concept else set()
-    return lambda path: path.absolute() in told or sought.in_path(path)
+    """Return a test whether a path names the concept, or is a reference or a photo with a decision about it."""
+    photos = {r.path for r in concept.references} if concept else set()
+    photos |= {d.path for d in store.decisions.of(concept.id)} if concept else set()
+    return lambda path: path.absolute() in photos or sought.in_path(path)
 
 
 def _sidecars(journal: Journal, scrub: Scrub) -> tuple[list[Path], list[Scrubbed]]:
-    """Every sidecar that may be ours, JSON sidecars first, because they know old names; and where to look in vain."""
-    found = set(journal.sidecars())
+    """Return the sidecars that myvlm may have written, and the places that are missing or cannot be listed.
+
+    JSON sidecars come first, because they can hold former names of the concept.
+    """
+    sidecars = set(journal.sidecars())
     missing: dict[Path, Scrubbed] = {}
     for folder in journal.folders():
         try:
@@ -151,18 +161,18 @@ def _sidecars(journal: Journal, scrub: Scrub) -> tuple[list[Path], list[Scrubbed
         except OSError as err:
             missing[folder] = Scrubbed(folder, ForgetOutcome.FAILED, reason=err.strerror or str(err))
         else:
-            found |= {folder / n for n in names if n.lower().endswith((".xmp", JSON_ENDING))}
+            sidecars |= {folder / n for n in names if n.lower().endswith((".xmp", JSON_ENDING))}
     namers = [Namer(Naming(style, scrub.folder)) for style in ("auto", "ext", "stem")]
     for file in find_files(scrub.paths):
         beside = {path for photo in (file.path, *file.companions) for path in _beside(photo, namers)}
         if not (beside or os.path.lexists(file.path)):
             missing[file.path] = Scrubbed(file.path, ForgetOutcome.FAILED, reason=_NOT_THERE)
-        found |= beside
-    return sorted(found, key=lambda p: (not p.name.endswith(JSON_ENDING), os.fsencode(p))), list(missing.values())
+        sidecars |= beside
+    return sorted(sidecars, key=lambda p: (not p.name.endswith(JSON_ENDING), os.fsencode(p))), list(missing.values())
 
 
 def _topmost_missing(folder: Path) -> Path:
-    """Return the missing folder nearest to the root, so that a disk is reported once."""
+    """Return the missing folder nearest to the root, so that a missing disk is reported once."""
     return next((p for p in reversed(folder.parents) if not p.exists()), folder)
 
 
@@ -179,7 +189,7 @@ def _beside(photo: Path, namers: Iterable[Namer]) -> Iterator[Path]:
 
 
 class _Scrubber:
-    """Takes what is ours and about somebody out of sidecars, and removes what killed runs left in their folders."""
+    """Remove myvlm's content about a concept from sidecars, and temporary files of killed runs from their folders."""
 
     def __init__(self, sought: NameSearch, step: Callable[[], None]) -> None:
         self.looked_at = 0
@@ -187,7 +197,7 @@ class _Scrubber:
         self._swept: set[Path] = set()
 
     def scrub(self, files: Iterable[Path]) -> Iterator[Scrubbed]:
-        """Scrub files in their order; tells of those that name somebody, or could not be looked at."""
+        """Scrub files in order; yield those that name the concept or could not be read."""
         for path in files:
             self._step()
             try:
@@ -208,7 +218,7 @@ class _Scrubber:
             remove_leftovers(folder)
 
     def _scrub(self, path: Path, target: Path) -> Scrubbed | None:
-        """Scrub a sidecar; None when there is nothing about them, or it is gone."""
+        """Scrub a sidecar; return None if it does not name the concept or no longer exists."""
         if not target.is_file():
             return None
         self.looked_at += 1
@@ -232,14 +242,14 @@ class _Scrubber:
 
 
 def _without(data: bytes, sought: NameSearch) -> bytes | None:
-    """Return an XMP sidecar without our words about the concept; None when nothing else was in it.
+    """Return an XMP sidecar without myvlm's content about the concept; None if it held nothing else.
 
-    Where our block has the concept's id, and none of the names that we know is in it, it was renamed: then all of our
-    words go, because we cannot tell which of them are about it.
+    If the sidecar has the concept's id but none of the names searched for, the concept was renamed. Then all content
+    of myvlm is removed, because the part about the concept cannot be determined.
     """
     from engine.sidecars.merge.removal import remove_content
 
-    if MYVLM.encode() not in data or not sought.in_file(data):  # most sidecars are of other programs alone
+    if MYVLM.encode() not in data or not sought.in_file(data):  # most sidecars hold content of other programs only
         return data
     after = remove_content(data, frozenset(sought.names), sought.ids)
     if sought.ids and after is not None and not sought.in_data(data):
@@ -248,7 +258,7 @@ def _without(data: bytes, sought: NameSearch) -> bytes | None:
 
 
 def _names_in_json(data: bytes, sought: NameSearch) -> bool:
-    """Whether a JSON sidecar of ours names the concept; old names in it are remembered."""
+    """Return whether a JSON sidecar of myvlm names the concept; add former names in it to `sought`."""
     try:
         document = parse_record(data)
     except SidecarError:
@@ -257,7 +267,7 @@ def _names_in_json(data: bytes, sought: NameSearch) -> bool:
         return False
     if document is None:
         return sought.in_file(data)
-    own = [m.name for m in document.matches if m.concept_id in sought.ids]
-    sought.names |= set(own)
-    said = [document.caption or "", *map(str, document.notes), *(m.name for m in document.matches)]
-    return bool(own) or any(map(sought.in_text, said))
+    concept_names = [m.name for m in document.matches if m.concept_id in sought.ids]
+    sought.names |= set(concept_names)
+    texts = [document.caption or "", *map(str, document.notes), *(m.name for m in document.matches)]
+    return bool(concept_names) or any(map(sought.in_text, texts))

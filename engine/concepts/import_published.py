@@ -1,4 +1,4 @@
-"""Adopting a concept that was learned elsewhere: files of the paper's authors into the store."""
+"""Import a concept that was trained elsewhere: store the embedding and head that the paper's authors publish."""
 
 import re
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ _WIDTHS = {
     "blip-2": "vision_config",
     "minigpt-v2": "text_config",
 }
-"""Which part of a family's config has an embedding's width as its `hidden_size`."""
+"""The part of each VLM family's config whose `hidden_size` is the width of an embedding."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What to import: an embedding, and for pets and things a linear head."""
+    """The files to import: an embedding, and for pets and things a linear head."""
 
     embedding: Path
     head: Path | None = None
@@ -42,8 +42,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who it is. `identifier` is the word that the embedding was trained with: the paper's is sks. Without a kind or
-    category a known concept keeps its own, and a new one is a thing.
+    """The concept to import into.
+
+    identifier: the word that the embedding was trained with; the paper uses "sks". Without a kind or category an
+    existing concept keeps the one it has, and a new concept is a thing.
     """
 
     name: str
@@ -54,7 +56,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What was imported."""
+    """The stored concept, embedding and head, with warnings."""
 
     concept: Concept
     embedding: Embedding
@@ -63,19 +65,19 @@ class ImportResult:
 
 
 def guess_vlm(path: Path) -> str | None:
-    """Return the VLM that a file was made for, by its name: that of a known config, or None."""
-    found = _FILE.match(path.stem)
-    if not found:
+    """Return the name of the VLM config that a file name refers to, or None."""
+    parts = _FILE.match(path.stem)
+    if not parts:
         return None
-    wanted = _plain(found["vlm"])
-    names = [c.name for c in list_configs() if _plain(c.name).startswith(wanted) or wanted.startswith(_plain(c.name))]
-    return names[0] if len(names) == 1 else next((n for n in names if _plain(n) == wanted), None)
+    vlm = _plain(parts["vlm"])
+    names = [c.name for c in list_configs() if _plain(c.name).startswith(vlm) or vlm.startswith(_plain(c.name))]
+    return names[0] if len(names) == 1 else next((n for n in names if _plain(n) == vlm), None)
 
 
 def guess_task(path: Path) -> Task | None:
-    """Return the task that a file was made for, by its name, or None."""
-    found = _FILE.match(path.stem)
-    return _TASKS.get(found["task"].lower()) if found else None
+    """Return the task that a file name refers to, or None."""
+    parts = _FILE.match(path.stem)
+    return _TASKS.get(parts["task"].lower()) if parts else None
 
 
 def _plain(name: str) -> str:
@@ -83,11 +85,13 @@ def _plain(name: str) -> str:
 
 
 def import_published(session: Session, source: Source, who: Identity, *, replacing: bool = False) -> ImportResult:
-    """Store an embedding for the session's VLM, and a head for its recogniser, as a concept without photos, or with
-    a known concept: `replacing` those that it has.
+    """Store an embedding for the session's VLM and, if given, a head for its recogniser.
+
+    They are added to the concept with this name, or to a new concept without photos. replacing: replace the embedding
+    and head that the concept already has.
 
     Raises:
-        UsageError: a file has another form, or contradicts what is stored under the name.
+        UsageError: a file has another form, or contradicts the concept stored under the name.
         ArtefactError: a width does not fit the VLM or the recogniser.
         WeightsMissingError: the VLM's weights are not on this disk, so nothing can be checked.
     """
@@ -97,53 +101,63 @@ def import_published(session: Session, source: Source, who: Identity, *, replaci
     task = source.task or guess_task(source.embedding)
     if task is None:
         raise UsageError(f"{source.embedding.name} does not say for which task it is", hint="Give --task caption|vqa.")
-    found = read_embeddings(source.embedding, source.iteration)
-    check_width(found.vector.shape[1], _vlm_width(session), source.embedding, session.vlm_config.name)
-    numbers = read_classifier(source.head) if source.head else None
-    known = session.store.find(who.name)
-    if known:
-        _check_same(known, who)
+    published = read_embeddings(source.embedding, source.iteration)
+    check_width(published.vector.shape[1], _vlm_width(session), source.embedding, session.vlm_config.name)
+    weight_and_bias = read_classifier(source.head) if source.head else None
+    existing = session.store.find(who.name)
+    if existing:
+        _check_same(existing, who)
         if not replacing:
-            _check_free(session, known, task, head=numbers is not None)
-    kind = known.kind if known else who.kind or Kind.THING
-    if numbers and kind is Kind.PERSON:
+            _check_free(session, existing, task, head=weight_and_bias is not None)
+    kind = existing.kind if existing else who.kind or Kind.THING
+    if weight_and_bias and kind is Kind.PERSON:
         raise UsageError("people are recognised by their faces, not by a linear head", hint="Leave out --head.")
-    if numbers and source.head:
-        check_width(numbers[0].shape[1], _head_width(session.extractor), source.head, session.recogniser_config.name)
-    concept, warnings = (known, []) if known else _create(session.store, who, kind)
-    facts = (session.vlm_id, session.vlm_revision, concept.identifier, found.iteration, 0, 0.0)
-    embedding = Embedding(concept.id, *facts, found.vector, task)
+    if weight_and_bias and source.head:
+        check_width(
+            weight_and_bias[0].shape[1], _head_width(session.extractor), source.head, session.recogniser_config.name
+        )
+    concept, warnings = (existing, []) if existing else _create(session.store, who, kind)
+    facts = (session.vlm_id, session.vlm_revision, concept.identifier, published.iteration, 0, 0.0)
+    embedding = Embedding(concept.id, *facts, published.vector, task)
     session.store.save_embedding(embedding)
-    head = _save_head(session.store, session.recogniser_config, concept, *numbers) if numbers else None
+    head = _save_head(session.store, session.recogniser_config, concept, *weight_and_bias) if weight_and_bias else None
     concept = session.store.get(who.name)
     if not can_recognise(session.store, session.recogniser_config, concept):
         warnings.append(ConceptWarning(WarningCode.NOT_RECOGNISED, concept))
     return ImportResult(concept, embedding, head, tuple(warnings))
 
 
-def _check_same(known: Concept, who: Identity) -> None:
-    """Make sure that what is imported is of the concept that is there: same identifier, kind and category."""
+def _check_same(concept: Concept, who: Identity) -> None:
+    """Check that the stored concept has the identifier, kind and category of the imported one.
+
+    Raises:
+        UsageError: one of them differs.
+    """
     hint = "Import it under another name, or forget the concept first."
-    if known.identifier != who.identifier:
+    if concept.identifier != who.identifier:
         raise UsageError(
-            f"{known.name!r} goes by {known.identifier!r} in prompts, the file's embedding by {who.identifier!r}",
+            f"{concept.name!r} goes by {concept.identifier!r} in prompts, the file's embedding by {who.identifier!r}",
             hint=hint,
         )
-    if who.kind not in (None, known.kind):
-        raise UsageError(f"{known.name!r} is a {known.kind}, not a {who.kind}", hint=hint)
-    if who.category not in (None, known.category):
-        raise UsageError(f"{known.name!r} has the category {known.category!r}, not {who.category!r}", hint=hint)
+    if who.kind not in (None, concept.kind):
+        raise UsageError(f"{concept.name!r} is a {concept.kind}, not a {who.kind}", hint=hint)
+    if who.category not in (None, concept.category):
+        raise UsageError(f"{concept.name!r} has the category {concept.category!r}, not {who.category!r}", hint=hint)
 
 
-def _check_free(session: Session, known: Concept, task: Task, *, head: bool) -> None:
-    """Make sure that nothing is lost that was learned before."""
-    embeddings = session.store.facts(known).embeddings
+def _check_free(session: Session, concept: Concept, task: Task, *, head: bool) -> None:
+    """Check that the import would replace no stored embedding or head.
+
+    Raises:
+        UsageError: it would.
+    """
+    embeddings = session.store.facts(concept).embeddings
     lost = ["an embedding"] if any((e.vlm, e.task) == (session.vlm_id, task) for e in embeddings) else []
-    if head and session.store.load_head(known.id, session.recogniser_config.head_id(known.kind)):
+    if head and session.store.load_head(concept.id, session.recogniser_config.head_id(concept.kind)):
         lost.append("a head")
     if lost:
         raise UsageError(
-            f"{known.name!r} has {' and '.join(lost)} for {session.vlm_config.name} already",
+            f"{concept.name!r} has {' and '.join(lost)} for {session.vlm_config.name} already",
             hint="Give --replace to put the file's in its place, or import it under another name.",
         )
 
@@ -158,30 +172,31 @@ def _create(store: ConceptStore, who: Identity, kind: Kind) -> tuple[Concept, li
 def _save_head(
     store: ConceptStore, config: RecogniserConfig, concept: Concept, weight: np.ndarray, bias: np.ndarray
 ) -> ConceptHead:
-    """Store a head as if it had been trained here, without the views that it was trained on; what the user decided
-    stays beside it.
+    """Store an imported head without training views, and return it; the user's feedback is kept.
+
+    weight: (2, D); bias: (2,).
     """
     from engine.store.heads import FeedbackFeatures
 
-    none = np.zeros((0, weight.shape[1]), np.float32)
+    no_views = np.zeros((0, weight.shape[1]), np.float32)
     feedback = FeedbackFeatures.of(store.load_head(concept.id, config.id))
     head = ObjectHead(
         concept_id=concept.id,
         encoder=config.id,
         threshold=0.5,
-        views=none,
+        views=no_views,
         feedback=feedback,
         weight=weight,
         bias=bias,
         scale=1.0,
-        background=none,
+        background=no_views,
     )
     store.save_head(head)
     return head
 
 
 def _vlm_width(session: Session) -> int:
-    """Width of the VLM's embeddings, from its `config.json` and the family's defaults; no weights are loaded.
+    """Return the width of the VLM's embeddings, from its `config.json` and the family's defaults, without its weights.
 
     Raises:
         WeightsMissingError: the VLM is not on this disk.
@@ -207,7 +222,7 @@ def _vlm_width(session: Session) -> int:
 
 
 def _head_width(extractor: CachedExtractor) -> int:
-    """Width of the recogniser's features: that of its bank, else of a feature."""
+    """Return the width of the recogniser's features: that of its bank, else that of one encoded image."""
     from PIL import Image
 
     from engine.vision.feature_bank import load_bank

@@ -1,4 +1,4 @@
-"""Gather negatives for an object head without the internet (docs/recognition.md, "Negatives")."""
+"""Collect the negatives for an object head, without internet access (`docs/recognition.md`, "Negatives")."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,46 +17,50 @@ from engine.vision.feature_bank import FeatureBank
 from engine.vision.regions import RegionFeatures
 
 NEAREST, RANDOM = 150, 150
-"""How many of the bank's features a head learns against: those most like the concept, and any others."""
+"""How many features of the bank are negatives for a head: the most similar to the concept, and random others."""
 _APART = 0.1
+"""Regions that overlap the concept's box less (IoU) are background."""
 
 
 def find_background(regions: Sequence[RegionFeatures], boxes: Sequence[Box]) -> np.ndarray:
-    """Return features (B, D) of regions apart from the concept, so that a head does not learn the background."""
+    """Return the features (B, D) of the other regions in the reference photos, so that no head learns their background.
+
+    regions, boxes: for each photo its regions, and the box of the concept in pixels.
+    """
     rows = [
-        f
-        for own, box in zip(regions, boxes, strict=True)
-        for r, f in zip(own.regions, own.features, strict=True)
-        if iou(r.box, box) < _APART
+        feature
+        for photo_regions, box in zip(regions, boxes, strict=True)
+        for region, feature in zip(photo_regions.regions, photo_regions.features, strict=True)
+        if iou(region.box, box) < _APART
     ]
     return np.array(rows, np.float32).reshape(-1, regions[0].features.shape[1])
 
 
 def encode_folders(extractor: CachedExtractor, folders: Sequence[Path], width: int) -> np.ndarray:
-    """Return features (M, D) of every region of the user's photos of other things; unreadable photos are skipped."""
-    found = [np.zeros((0, width), np.float32)]
+    """Return the features (M, D) of every region in the user's photos of other things; skip unreadable photos."""
+    features = [np.zeros((0, width), np.float32)]
     for path in iter_photos(folders):
         try:
             photo = load_photo(path)
         except PhotoError:
             continue
-        found.append(extractor.find_regions([photo], keep=True)[0].features)
-    return np.concatenate(found)
+        features.append(extractor.find_regions([photo], keep=True)[0].features)
+    return np.concatenate(features)
 
 
 def other_concepts(store: ConceptStore, config: RecogniserConfig, same: Collection[str], width: int) -> np.ndarray:
-    """Return features (M, D) of the references and confirmations of all pets and things but those with these ids."""
-    found = [np.zeros((0, width), np.float32)]
-    for other in store.all():
-        if other.id not in same and other.kind is not Kind.PERSON:
-            head = store.load_head(other.id, config.head_id(other.kind))
+    """Return the features (M, D) of all pets and things but those in `same`: references and confirmed regions."""
+    features = [np.zeros((0, width), np.float32)]
+    for concept in store.all():
+        if concept.id not in same and concept.kind is not Kind.PERSON:
+            head = store.load_head(concept.id, config.head_id(concept.kind))
             if head is not None:
-                found += [head.views, head.feedback.confirmed_rows(width)]
-    return np.concatenate(found)
+                features += [head.views, head.feedback.confirmed_rows(width)]
+    return np.concatenate(features)
 
 
 def draw_from_bank(bank: FeatureBank, views: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the 150 bank features nearest to the concept's views (V, D), and 150 of the others: (M, D)."""
+    """Return (M, D): the 150 bank features nearest to the mean of the views (V, D), and 150 random others."""
     order = np.argsort(-(bank.features @ views.mean(axis=0)), kind="stable")
     return np.concatenate([bank.features[order[:NEAREST]], _draw(bank.features[order[NEAREST:]], RANDOM, rng)])
 

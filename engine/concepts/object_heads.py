@@ -1,4 +1,4 @@
-"""Training the linear heads of pets and things, and training them again when their rivals change."""
+"""Train the linear heads of pets and things, and train them again when their rivals change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +16,13 @@ from engine.vision.feature_bank import load_bank
 
 @dataclass(frozen=True)
 class HeadExamples:
-    """What a head is trained on. All of it is stored with the head, so that it can be trained again without photos.
+    """The training data of a head. All of it is stored with the head, so that training needs no photos the next time.
 
-    views: (V, D) features of the references, plain and altered. photos: (V,) the number of the photo of each.
-    background: (B, D) features that are certainly not the concept. feedback: features of the user's decisions. same:
-    ids of other concepts that are this one, too. background_of: (B,) the number of the photo of each background row, -1
-    for none. references: content hashes by photo number. Heads of earlier versions have neither of the last two.
+    views: (V, D), features of the references, plain and altered; photos: (V,), the photo number of each view;
+    background: (B, D), features that are certainly not of the concept; feedback: features of the regions that the user
+    confirmed or rejected; same: ids of other concepts for the same pet or thing, which are no negatives;
+    background_of: (B,), the photo number of each background row, -1 for rows of no reference photo; references: the
+    photos' content hashes, in the order of their numbers. Heads of previous versions lack the last two.
     """
 
     views: np.ndarray
@@ -35,8 +36,10 @@ class HeadExamples:
 
 @dataclass(frozen=True)
 class Negatives:
-    """How many features a head was trained against, by where they are from: what else is in the reference photos, the
-    folders that the user gave, other concepts, the bank that ships with the recogniser, and what the user rejected.
+    """How many negative features a head was trained with, by source.
+
+    photos: the background of the reference photos; given: the folders that the user gave; concepts: other concepts;
+    bank: the feature bank that ships with the recogniser; rejected: regions that the user rejected.
     """
 
     photos: int = 0
@@ -47,14 +50,14 @@ class Negatives:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The sum over all sources."""
         return self.photos + self.given + self.concepts + self.bank + self.rejected
 
 
 def train_object_head(
     store: ConceptStore, config: RecogniserConfig, concept: Concept, examples: HeadExamples, seed: int
 ) -> ObjectHead:
-    """Train a head; it is not stored. Its fact `negatives` says how many it saw."""
+    """Return a newly trained head without storing it; its field `negatives` is the number of negatives used."""
     views, width = examples.views, examples.views.shape[1]
     bank = load_bank(config)
     rng = np.random.default_rng(seed)
@@ -63,7 +66,7 @@ def train_object_head(
         parts.append(draw_from_bank(bank, views, rng))
     negatives = np.concatenate([*parts, examples.feedback.rejected_rows(width)]).astype(np.float32)
     positives = np.concatenate([views, examples.feedback.confirmed_rows(width)])
-    head = train_head(positives, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]  # JSON numbers
+    head = train_head(positives, negatives, HeadTraining(**config.head), seed)  # type: ignore[arg-type]  # dict[str, float] fills int fields
     return ObjectHead(
         concept_id=concept.id,
         encoder=config.head_id(concept.kind),
@@ -85,9 +88,9 @@ def train_object_head(
 def count_negatives(
     store: ConceptStore, config: RecogniserConfig, concept: Concept, examples: HeadExamples
 ) -> Negatives:
-    """Return what `train_object_head` trains against, by where it is from."""
-    width, owners = examples.views.shape[1], examples.background_of
-    given = 0 if owners is None else int((owners == -1).sum())
+    """Count the negatives that `train_object_head` uses, by source."""
+    width, photo_numbers = examples.views.shape[1], examples.background_of
+    given = 0 if photo_numbers is None else int((photo_numbers == -1).sum())
     return Negatives(
         photos=len(examples.background) - given,
         given=given,
@@ -100,24 +103,29 @@ def count_negatives(
 def retrain_head(
     store: ConceptStore, config: RecogniserConfig, concept: Concept, head: ConceptHead, feedback: FeedbackFeatures
 ) -> ConceptHead:
-    """Return a concept's head with what the user decided, trained again where it was trained here; it is not stored."""
+    """Return a concept's head with the user's feedback, without storing it.
+
+    A linear head that was trained here is trained again; for any other head only the feedback is replaced.
+    """
     if isinstance(head, ObjectHead) and not head.is_imported:
         numbers = head.photo_numbers(config.augmentations)
-        own = (head.background_of, head.references)
-        examples = HeadExamples(head.views, numbers, head.background, feedback, (), *own)
+        examples = HeadExamples(head.views, numbers, head.background, feedback, (), head.background_of, head.references)
         return train_object_head(store, config, concept, examples, head.seed)
     return replace(head, feedback=feedback)
 
 
 def retrain_rivals(store: ConceptStore, config: RecogniserConfig, concept: Concept) -> Sequence[Concept]:
-    """Train the heads of the category's other concepts again, now that `concept` came or changed."""
+    """Train and store the heads of the category's other concepts again, after `concept` was added or changed.
+
+    Returns the concepts whose heads were trained.
+    """
     rivals = [
         c for c in store.all() if c.id != concept.id and c.kind is not Kind.PERSON and c.category == concept.category
     ]
     trained = []
     for rival in rivals:
         head = store.load_head(rival.id, config.head_id(rival.kind))
-        if isinstance(head, ObjectHead) and not head.is_imported:  # an imported head has none
+        if isinstance(head, ObjectHead) and not head.is_imported:  # an imported head has no training data
             store.save_head(retrain_head(store, config, rival, head, head.feedback))
             trained.append(rival)
     return trained

@@ -16,14 +16,15 @@ from engine.vision.regions import RegionFeatures
 
 SMALLEST_FACE = 24.0
 SMALLEST_REGION = 20.0
-"""Sides in pixels under which a face or region says too little about who it is."""
+"""Shortest sides in pixels of a face and of a region that are large enough to recognise a concept."""
 
 _SAME_PICTURE = 0.985
+"""Photos whose thumbnails correlate more are almost the same picture."""
 
 
 @dataclass(frozen=True)
 class PhotoFinding:
-    """What was found in one photo given for a concept, and what to do about it. known: it was a reference before."""
+    """The result for one photo given for a concept, with advice. known: it was already a reference photo."""
 
     path: Path
     used: bool
@@ -36,9 +37,9 @@ class PhotoFinding:
 class ReferenceCrop:
     """The part of a photo that shows the concept, with its feature (D,); pixels are not kept.
 
-    features: (1 + A, D), plain and altered views. background: (B, D), what else is in the photo. Both for pets and
-    things only; `word` is the detector's class word. body: of a face, the region of the whole person, if there is one;
-    taken: when the photo was, ISO 8601.
+    word: the detector's class word; features: (1 + A, D), the plain and the altered views; background: (B, D), features
+    of the other regions in the photo (both for pets, things and bodies only); body: for a face, the crop of the whole
+    person if it was detected; taken: when the photo was taken, ISO 8601.
     """
 
     reference: Reference
@@ -62,18 +63,18 @@ class ReferenceCrop:
 
 
 class DuplicateFinder:
-    """The photos that were looked at so far, to know copies and almost the same pictures by."""
+    """Find copies and almost identical pictures among the photos seen so far."""
 
     def __init__(self) -> None:
-        self._known: list[tuple[Path, str, np.ndarray]] = []
+        self._photos: list[tuple[Path, str, np.ndarray]] = []
 
     def look_at(self, photo: Photo) -> tuple[Path | None, Path | None]:
-        """Return an earlier photo with the same content, and one with almost the same picture; None for neither."""
+        """Return a previous photo with the same content and one with almost the same picture, or None for each."""
         thumbnail = _thumbnail(photo)
-        same = next((p for p, content, _ in self._known if content == photo.facts.content_hash), None)
-        alike = next((p for p, _, other in self._known if float(thumbnail @ other) > _SAME_PICTURE), None)
+        same = next((p for p, content, _ in self._photos if content == photo.facts.content_hash), None)
+        alike = next((p for p, _, other in self._photos if float(thumbnail @ other) > _SAME_PICTURE), None)
         if same is None:
-            self._known.append((photo.path, photo.facts.content_hash, thumbnail))
+            self._photos.append((photo.path, photo.facts.content_hash, thumbnail))
         return same, alike
 
 
@@ -98,14 +99,17 @@ def complete_crop(
 
 
 def crop_faces(
-    extractor: CachedExtractor, photos: Sequence[Photo], known: Sequence[np.ndarray] = ()
+    extractor: CachedExtractor, photos: Sequence[Photo], existing_views: Sequence[np.ndarray] = ()
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
-    """Of each photo the face that the other photos share, and the views (V, D) of each photo known before."""
-    from engine.recognition.assignment import choose_crops
+    """Return of each photo the face that recurs in the other photos, and the findings.
 
-    found = extractor.find_faces(photos, keep=True)
+    existing_views: the views (V, D) of each photo that is a reference already; faces are compared with them, too.
+    """
+    from engine.recognition.assignment import choose_views
+
+    detected = extractor.find_faces(photos, keep=True)
     findings, usable = [], []
-    for photo, faces in zip(photos, found, strict=True):
+    for photo, faces in zip(photos, detected, strict=True):
         large = [f for f in faces if min(f.box.x1 - f.box.x0, f.box.y1 - f.box.y0) >= SMALLEST_FACE]
         if not faces:
             findings.append(PhotoFinding(photo.path, False, "no face", "Use a photo that shows the face."))
@@ -115,23 +119,29 @@ def crop_faces(
             usable.append((photo, large))
     if not usable:
         return [], findings
-    sizes = [np.array([f.box.area for f in own]) / (p.image.width * p.image.height) for p, own in usable]
-    chosen = choose_crops([np.stack([f.embedding for f in own]) for _, own in usable], sizes, known)
-    taken = [own[i].embedding for (_, own), i in zip(usable, chosen, strict=True)]
-    outliers = find_outliers(extractor.config, [*taken, *(views[0] for views in known)])[: len(taken)]
-    views = []
-    for (photo, own), i, outlier in zip(usable, chosen, outliers, strict=True):
+    sizes = [
+        np.array([f.box.area for f in large_faces]) / (p.image.width * p.image.height) for p, large_faces in usable
+    ]
+    chosen = choose_views(
+        [np.stack([f.embedding for f in large_faces]) for _, large_faces in usable], sizes, existing_views
+    )
+    chosen_features = [large_faces[i].embedding for (_, large_faces), i in zip(usable, chosen, strict=True)]
+    outliers = find_outliers(extractor.config, [*chosen_features, *(views[0] for views in existing_views)])[
+        : len(chosen_features)
+    ]
+    crops = []
+    for (photo, large_faces), i, outlier in zip(usable, chosen, outliers, strict=True):
         if outlier:
             text = "no face here looks like the one in the other photos"
             findings.append(PhotoFinding(photo.path, False, text, "The right person? Crop to the face and add again."))
             continue
-        views.append(make_crop(photo, own[i].box, own[i].embedding))
-        findings.append(_taken_from(photo, len(own), "face", alone=len(usable) == 1 and not known))
-    return views, findings
+        crops.append(make_crop(photo, large_faces[i].box, large_faces[i].embedding))
+        findings.append(_taken_from(photo, len(large_faces), "face", alone=len(usable) == 1 and not existing_views))
+    return crops, findings
 
 
 def _taken_from(photo: Photo, count: int, what: str, *, alone: bool) -> PhotoFinding:
-    """Report that one of several faces or objects was chosen. alone: there was nothing to compare it with."""
+    """Return the finding that one of `count` faces or objects was used; alone: there was no other photo to compare."""
     if count == 1:
         return PhotoFinding(photo.path, True, f"found one {what}")
     which = "the largest" if alone else "the one seen in your other photos"
@@ -139,35 +149,41 @@ def _taken_from(photo: Photo, count: int, what: str, *, alone: bool) -> PhotoFin
 
 
 def crop_regions(
-    extractor: CachedExtractor, photos: Sequence[Photo], rng: np.random.Generator, known: Sequence[np.ndarray] = ()
+    extractor: CachedExtractor,
+    photos: Sequence[Photo],
+    rng: np.random.Generator,
+    existing_views: Sequence[np.ndarray] = (),
 ) -> tuple[list[ReferenceCrop], list[PhotoFinding]]:
-    """Of each photo the region that the other photos share, and the views (V, D) of each photo known before."""
-    from engine.recognition.assignment import choose_crops
+    """Return of each photo the region that recurs in the other photos, and the findings.
 
-    found = extractor.find_regions(photos, keep=True)
+    existing_views: the views (V, D) of each photo that is a reference already; regions are compared with them, too.
+    """
+    from engine.recognition.assignment import choose_views
+
+    detected = extractor.find_regions(photos, keep=True)
     sizes = [
         np.array([r.box.area for r in f.regions]) / (p.image.width * p.image.height)
-        for p, f in zip(photos, found, strict=True)
+        for p, f in zip(photos, detected, strict=True)
     ]
-    chosen = choose_crops([f.features for f in found], sizes, known)
-    views, findings = [], []
-    for photo, regions, i in zip(photos, found, chosen, strict=True):
+    chosen = choose_views([f.features for f in detected], sizes, existing_views)
+    crops, findings = [], []
+    for photo, regions, i in zip(photos, detected, chosen, strict=True):
         region = regions.regions[i]
         objects = sum(r.source == "detector" for r in regions.regions)
         if min(region.box.x1 - region.box.x0, region.box.y1 - region.box.y0) < SMALLEST_REGION:
             findings.append(PhotoFinding(photo.path, False, "what it shows is too small", "Use a closer photo."))
             continue
-        view = make_crop(photo, region.box, regions.features[i], region.word)
-        views.append(complete_crop(extractor, photo, view, regions, rng))
+        crop = make_crop(photo, region.box, regions.features[i], region.word)
+        crops.append(complete_crop(extractor, photo, crop, regions, rng))
         if objects:
-            findings.append(_taken_from(photo, objects, "object", alone=len(photos) == 1 and not known))
+            findings.append(_taken_from(photo, objects, "object", alone=len(photos) == 1 and not existing_views))
         else:
             findings.append(PhotoFinding(photo.path, True, "no object found; using the whole photo"))
-    return views, findings
+    return crops, findings
 
 
 def find_outliers(config: RecogniserConfig, embeddings: Sequence[np.ndarray]) -> np.ndarray:
-    """Return which faces (F, D) are like none of the others, (F,) bool; at least three faces are needed."""
+    """Return which faces (F, D) are similar to none of the others, (F,) bool; all False for fewer than three faces."""
     alike = np.stack(embeddings)
     nearest = (alike @ alike.T - 2 * np.eye(len(alike))).max(axis=1)
     return (nearest < config.faces.threshold) & (len(alike) >= 3)

@@ -26,13 +26,15 @@ from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
 
 EXAMPLES = 3
-"""Photos of the concept that a maybe is shown beside."""
+"""Number of photos of the concept shown with a suggestion."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A photo that certainly shows a concept: a reference, or one that the user confirmed. likeness: cosine (-1..1) of
-    the maybe's region to the nearest view of it; None where it is not known whether it is among the most alike.
+    """A photo that certainly shows a concept: a reference, or one that the user confirmed.
+
+    likeness: cosine (-1..1) between the suggested region and the photo's most similar view; None if the photo could
+    not be ranked by similarity.
     """
 
     path: Path
@@ -44,9 +46,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A concept that may be in a photo. match: its region (pixels of the upright photo), score and the threshold from
-    which it would be named (log-odds); maybe_from: the lowest score of a maybe; nearest: what it is to be compared
-    with, the most alike first.
+    """A concept that may be in a photo.
+
+    match: its region (pixels of the upright photo), score, and the threshold from which it would be named (log-odds);
+    maybe_from: the lowest score of a suggestion (log-odds); nearest: photos to compare it with, the most similar first.
     """
 
     path: Path
@@ -59,7 +62,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class NotLookedFor:
-    """A concept that cannot be looked for with the recogniser in use, and why."""
+    """A concept that cannot be searched for with the recogniser in use, and the reason."""
 
     concept: Concept
     error: ConceptError
@@ -67,8 +70,10 @@ class NotLookedFor:
 
 @dataclass(frozen=True)
 class Review:
-    """The maybes of some photos, the most promising first, and the photos that could not be read, with why; the
-    concepts that were looked for, and of all that there are those that cannot be.
+    """The suggestions of photos.
+
+    maybes: the suggestions, those nearest to the threshold for a name first; unreadable: (path, reason); looked_for:
+    the concepts that were searched for; not_looked_for: the concepts that cannot be, if all were requested.
     """
 
     maybes: tuple[Suggestion, ...] = ()
@@ -88,7 +93,7 @@ def find_suggestions(
     """Find suggestions of some concepts in photos; those nearest to the threshold for a name come first.
 
     names: None for all concepts. library: the folder whose calibration to use. step: called for each file. Features
-    that are not cached are computed. A picture that is there several times is reported once.
+    that are not cached are computed. Photos with the same content are reported once.
 
     Raises:
         UsageError: the heads are the paper's.
@@ -112,7 +117,7 @@ def find_suggestions(
 def _collect(
     scanned_photos: Iterable[ScanResult], extractor: CachedExtractor, explainer: "_Explainer", step: Callable[[], None]
 ) -> tuple[list[Suggestion], list[tuple[Path, str]]]:
-    """Return the suggestions of scanned photos, each content once, and the photos that could not be read, with why."""
+    """Return the suggestions of scanned photos, each content once, and (path, reason) of unreadable photos."""
     suggestions: list[Suggestion] = []
     unreadable: list[tuple[Path, str]] = []
     seen: set[str] = set()
@@ -153,7 +158,7 @@ def _pick(
 def _look_up(extractor: CachedExtractor, gallery: Gallery, path: Path, content_hash: str) -> tuple[Match, ...]:
     """Return the suggestions of a photo that was scanned."""
     recognition = look_up(extractor, content_hash, gallery)
-    if recognition is None:  # what was confirmed without a box can be placed only in a photo of known size
+    if recognition is None:  # a confirmation without a box needs the size of the photo
         facts = load_photo(path).facts
         whole = Box(0.0, 0.0, float(facts.width), float(facts.height))
         recognition = look_up(extractor, content_hash, gallery, whole)
@@ -168,18 +173,18 @@ class _Explainer:
     def __init__(self, heads: "_HeadReader", gallery: Gallery) -> None:
         self.gallery = gallery
         self._heads = heads
-        self._known: dict[tuple[str, bool], KnownPhotos] = {}
+        self._photos_by_head: dict[tuple[str, bool], KnownPhotos] = {}
 
     def explain(self, path: Path, content_hash: str, matches: Sequence[Match]) -> Iterator[Suggestion]:
         """Yield the suggestions of one photo, people first."""
         for group, scene in cached_scenes(self._heads.extractor, content_hash, self.gallery).items():
             classifier, bodies = self.gallery.classifiers[group], group is HeadGroup.BODIES
             columns = {c.id: i for i, c in enumerate(classifier.concepts)}
-            own = [m for m in matches if m.concept_id in columns and (m.source == SOURCE) == bodies]
-            if scene is None or not own:
+            group_matches = [m for m in matches if m.concept_id in columns and (m.source == SOURCE) == bodies]
+            if scene is None or not group_matches:
                 continue
             scores, boxes = score_scene(classifier, scene), [r.box for r in scene.regions]
-            for match in own:
+            for match in group_matches:
                 column = columns[match.concept_id]
                 row = row_of(match, boxes, scores[:, column])
                 assert row is not None  # a suggestion is always of a region
@@ -190,31 +195,31 @@ class _Explainer:
                 )
 
     def _nearest(self, concept: Concept, feature: np.ndarray, *, bodies: bool) -> tuple[Example, ...]:
-        """Return the photos most similar to a feature (D,), as far as they are known, then other references."""
-        if (concept.id, bodies) not in self._known:
-            self._known[concept.id, bodies] = self._heads.read(concept, bodies=bodies)
-        ranked = self._known[concept.id, bodies].ranked(feature)
+        """Return the photos most similar to a feature (D,) whose paths are stored, then other references."""
+        if (concept.id, bodies) not in self._photos_by_head:
+            self._photos_by_head[concept.id, bodies] = self._heads.read(concept, bodies=bodies)
+        ranked = self._photos_by_head[concept.id, bodies].ranked(feature)
         examples = []
-        for found in takewhile(lambda f: f.path is not None, islice(ranked, EXAMPLES)):
-            assert found.path is not None
-            assert found.content_hash is not None
-            confirmed = found.of == "confirmed"
-            examples.append(Example(found.path, found.content_hash, found.box, found.cosine, confirmed))
-        told = {e.content_hash for e in examples}
-        examples += [Example(r.path, r.content_hash, r.box) for r in concept.references if r.content_hash not in told]
+        for photo in takewhile(lambda f: f.path is not None, islice(ranked, EXAMPLES)):
+            assert photo.path is not None
+            assert photo.content_hash is not None
+            confirmed = photo.of == "confirmed"
+            examples.append(Example(photo.path, photo.content_hash, photo.box, photo.cosine, confirmed))
+        shown = {e.content_hash for e in examples}
+        examples += [Example(r.path, r.content_hash, r.box) for r in concept.references if r.content_hash not in shown]
         return tuple(examples[:EXAMPLES])
 
 
 @dataclass(frozen=True)
 class _HeadReader:
-    """Reads the photos that concepts' heads were made of."""
+    """Read the photos from which the heads of concepts were made."""
 
     store: ConceptStore
     extractor: CachedExtractor
     enrolled: EnrolledHeads
 
     def read(self, concept: Concept, *, bodies: bool) -> KnownPhotos:
-        """Return the photos behind a concept's head; with `bodies` those behind a person's body head."""
+        """Return the photos from which a concept's head was made; with `bodies`, those of a person's body head."""
         head = self.enrolled.heads[concept.id]
         if bodies and concept.kind is Kind.PERSON:
             return KnownPhotos.of_body(concept, head, self.enrolled.bodies[concept.id])

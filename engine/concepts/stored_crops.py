@@ -1,4 +1,4 @@
-"""Read what a head stores of each reference photo, so that photos can be added and removed without the others."""
+"""Read and join what a head stores of each reference photo, so that single photos can be added and removed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures
 from engine.vision.cached_extractor import CachedExtractor
 
 UNKNOWN = "?"
-"""Stands for the content hash of a photo where a head of an earlier version does not hold it."""
+"""Stands for the content hash of a photo when a head of a previous version does not store it."""
 _SAME_PLACE = 0.5
-"""Regions that overlap the box of a reference by more than this IoU show the reference."""
+"""A region that overlaps a reference's box at least this much (IoU) shows the reference."""
 
 
 @dataclass(frozen=True)
 class StoredCrop:
-    """What a head stores of one reference photo.
+    """The features that a head stores of one reference photo.
 
-    content: its content hash, or `UNKNOWN`. views: (V, D) features of the crop, the plain one first. background: (B, D)
-    features of everything else in the photo.
+    content: the photo's content hash, or `UNKNOWN`; views: (V, D), the plain view first; background: (B, D), features
+    of the other regions in the photo.
     """
 
     content: str
@@ -38,11 +38,11 @@ class StoredCrop:
 
 @dataclass(frozen=True)
 class CropRows:
-    """The crops of some photos as the rows that a head stores.
+    """The features of several photos as the rows that a head stores.
 
-    features: (N, D). photos: (N,) int, the number of the photo of each row. background: (B, D). background_of: (B,)
-    int, the number of the photo of each row, -1 for negatives that the user gave. contents: the photos' content hashes,
-    by number.
+    features: (N, D); photos: (N,) int, the photo number of each feature; background: (B, D); background_of: (B,) int,
+    the photo number of each background row, -1 for negatives that the user gave; contents: the photos' content hashes,
+    in the order of their numbers.
     """
 
     features: np.ndarray
@@ -52,62 +52,65 @@ class CropRows:
     contents: tuple[str, ...]
 
 
-def to_stored_crop(view: ReferenceCrop) -> StoredCrop:
-    """Convert a new crop into what a head stores."""
-    views = (view.feature[None] if view.features is None else view.features).astype(np.float32)
-    background = views[:0] if view.background is None else view.background
-    return StoredCrop(view.reference.content_hash, views, background)
+def to_stored_crop(crop: ReferenceCrop) -> StoredCrop:
+    """Convert a new crop to the form in which a head stores it."""
+    views = (crop.feature[None] if crop.features is None else crop.features).astype(np.float32)
+    background = views[:0] if crop.background is None else crop.background
+    return StoredCrop(crop.reference.content_hash, views, background)
 
 
 def load_stored_crops(
     store: ConceptStore, extractor: CachedExtractor, concept: Concept, head: ConceptHead | None
 ) -> tuple[list[StoredCrop], np.ndarray]:
-    """Return what a head stores of each reference photo, in its order, and the background (B, D) of no particular
-    photo: negatives that the user gave, and in heads of earlier versions what the cache does not tell of.
+    """Return the stored crop of each reference photo, in the head's order, and the background (B, D) of no photo.
+
+    The latter are negatives that the user gave and, in heads of previous versions, rows that the cache cannot assign
+    to a photo.
     """
     if head is None or not len(head.views):
         return [], np.zeros((0, 1), np.float32)
     views, photos = head.views, head.photo_numbers(extractor.config.augmentations)
     background = head.background
     contents = references_of(store, extractor, concept, head)
-    owners = head.background_of
-    if owners is None:
-        owners = _owners(extractor, concept, contents, background)
-    known = [
-        StoredCrop(contents.get(n) or UNKNOWN, views[photos == n], background[owners == n])
+    photo_of_row = head.background_of
+    if photo_of_row is None:
+        photo_of_row = _photo_of_rows(extractor, concept, contents, background)
+    crops = [
+        StoredCrop(contents.get(n) or UNKNOWN, views[photos == n], background[photo_of_row == n])
         for n in map(int, np.unique(photos))
     ]
-    return known, background[~np.isin(owners, np.unique(photos))]
+    return crops, background[~np.isin(photo_of_row, np.unique(photos))]
 
 
-def _owners(
+def _photo_of_rows(
     extractor: CachedExtractor, concept: Concept, contents: Mapping[int, str], background: np.ndarray
 ) -> np.ndarray:
-    """Return the photo (B,) of each background row (B, D) of a head of an earlier version: as far as the cache has what
-    is in the photos; -1 for the others.
+    """Return the photo number (B,) of each background row (B, D) of a head of a previous version.
+
+    It is -1 for rows that are not among the cached regions of any reference photo.
     """
-    found = np.full(len(background), -1)
-    own = {r.content_hash: r for r in concept.references}
+    photo_numbers = np.full(len(background), -1)
+    references = {r.content_hash: r for r in concept.references}
     for n, content in contents.items():
-        seen = _background_of(extractor, own[content]) if content in own and len(background) else None
-        for row in () if seen is None else seen:
-            found[(background == row).all(axis=1)] = n
-    return found
+        cached = _background_of(extractor, references[content]) if content in references and len(background) else None
+        for row in () if cached is None else cached:
+            photo_numbers[(background == row).all(axis=1)] = n
+    return photo_numbers
 
 
 def join_rows(shown: Sequence[StoredCrop], loose: np.ndarray) -> CropRows:
-    """Return the rows of some photos and of background of no particular photo (B, D), each background row once."""
+    """Join the rows of photos and the background (B, D) of no particular photo; each distinct background row once."""
     width = shown[0].views.shape[1]
     parts = [p.background.reshape(-1, width) for p in shown]
     parts.append(loose if len(loose) else np.zeros((0, width), np.float32))
     background = np.concatenate(parts).astype(np.float32)
-    owners = np.repeat([*range(len(shown)), -1], [len(p) for p in parts])
-    first = np.sort(np.unique(background, axis=0, return_index=True)[1])
+    photo_of_row = np.repeat([*range(len(shown)), -1], [len(p) for p in parts])
+    kept_rows = np.sort(np.unique(background, axis=0, return_index=True)[1])
     return CropRows(
         np.concatenate([p.views for p in shown]).astype(np.float32),
         np.repeat(np.arange(len(shown)), [len(p.views) for p in shown]),
-        background[first],
-        owners[first].astype(np.int64),
+        background[kept_rows],
+        photo_of_row[kept_rows].astype(np.int64),
         tuple(p.content for p in shown),
     )
 
@@ -120,8 +123,9 @@ def face_head(
     feedback: FeedbackFeatures,
     taken: Mapping[str, str],
 ) -> FaceHead:
-    """Make a person's head of the rows of some photos. taken: ISO 8601 dates by content; dates of other photos are
-    left out.
+    """Return a person's head made of the rows of photos.
+
+    taken: ISO 8601 dates by content hash; dates of photos that are not in `rows` are left out.
     """
     return FaceHead(
         concept_id=concept.id,
@@ -142,20 +146,22 @@ def restore_crops(
     given: Mapping[str, Path],
     rng: np.random.Generator,
 ) -> tuple[list[StoredCrop], list[Reference]]:
-    """Look again at references of which the recogniser in use has nothing stored: where photos were given now (by
-    content), where they were, or else what the cache has of them. Returns what was found, and those that are lost.
+    """Restore the crops of references for which the recogniser in use has nothing stored.
+
+    Each photo is read from the path given for its content hash in `given`, else from its stored path; if it cannot be
+    read or used, the cache is searched. Returns the restored crops, and the references that could not be restored.
     """
-    found, lost = [], []
+    crops, lost = [], []
     for reference in missing:
         photo = _load(given.get(reference.content_hash, reference.path), reference.content_hash)
-        own = _look(extractor, kind, reference, photo, rng) or _recall(extractor, kind, reference)
-        found += [own] if own else []
-        lost += [] if own else [reference]
-    return found, lost
+        crop = _look(extractor, kind, reference, photo, rng) or _recall(extractor, kind, reference)
+        crops += [crop] if crop else []
+        lost += [] if crop else [reference]
+    return crops, lost
 
 
 def _background_of(extractor: CachedExtractor, reference: Reference) -> np.ndarray | None:
-    """Return what else the cache has in a reference photo, (B, D); None when it does not know the photo."""
+    """Return the background (B, D) of a reference photo from the cache; None if its regions or box are unavailable."""
     regions = extractor.cached_regions(reference.content_hash)
     if regions is None or reference.box is None:
         return None
@@ -163,7 +169,7 @@ def _background_of(extractor: CachedExtractor, reference: Reference) -> np.ndarr
 
 
 def _load(path: Path, content: str) -> Photo | None:
-    """Return the photo at a path, if it has this content."""
+    """Load the photo at a path; None if it is unreadable or has another content hash."""
     try:
         file = read_photo(path)
         return decode_photo(file) if file.content_hash == content else None
@@ -186,7 +192,7 @@ def _look(
 
 
 def _recall(extractor: CachedExtractor, kind: Kind, reference: Reference) -> StoredCrop | None:
-    """Return what the cache has of a reference; it keeps no altered views."""
+    """Restore a reference's crop from the cache, which holds plain views only; None if no cached region matches."""
     if kind is Kind.PERSON:
         faces = extractor.cached_faces(reference.content_hash) or []
         boxes, features = [f.box for f in faces], [f.embedding for f in faces]

@@ -1,4 +1,4 @@
-"""Who is tagged in a library: named regions that people drew in digiKam, Lightroom, Picasa. Nothing is written."""
+"""Find tagged photos: named regions that users drew in digiKam, Lightroom or Picasa. Nothing is written."""
 
 import os
 from collections import Counter, deque
@@ -22,14 +22,19 @@ from engine.sidecars.read import read_sidecar
 from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.regions.picasa import read_picasa
 
-_NOBODY = frozenset({"focus", "barcode"})
-"""Region types of the MWG that are no people, pets or things."""
+_OTHER_TYPES = frozenset({"focus", "barcode"})
+"""Region types of the Metadata Working Group (MWG) that mark no person, pet or thing."""
 _SAME_SHAPE = 0.01
+"""Largest relative difference between the aspect ratios of two sizes that count as the same shape."""
 
 
 @dataclass(frozen=True)
 class Tagged:
-    """A photo in which somebody marked a name. `size` is that of the stored picture it was marked on, where known."""
+    """A photo with a named region.
+
+    size: width and height of the picture that the region was drawn on, or None if they are not stored; taken: when the
+    photo was taken.
+    """
 
     path: Path
     region: NamedRegion
@@ -39,7 +44,11 @@ class Tagged:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search for a name found. `names` counts photos by name, most first; `unreadable` tells photos and why."""
+    """The result of a search for a name.
+
+    photos: how many were searched; tagged_photos: how many have a named region; names: (name, number of photos), the
+    most frequent first; found: the photos with the name; unreadable: (path, reason).
+    """
 
     name: str
     photos: int
@@ -50,34 +59,34 @@ class Search:
 
 
 def search_regions(name: str, paths: Iterable[Path], step: Callable[[], None] = lambda: None) -> Search:
-    """Look through photos and folders for regions with a name, whatever its case and spaces; `step` counts photos.
+    """Search photos and folders for regions with a name, ignoring case and spaces; call `step` for each photo.
 
-    A photo's sidecar is read first, then what the photo itself holds, then Picasa's `.picasa.ini`.
+    The sidecar of a photo is read first, then the photo's embedded metadata, then Picasa's `.picasa.ini`.
     """
     key, reader = folded(name), _Reader()
     photos = tagged_photos = 0
     spellings: dict[str, Counter[str]] = {}
-    found: list[Tagged] = []
+    matches: list[Tagged] = []
     for path in (f.path for f in find_files(paths) if f.kind == "photo"):
         step()
         photos += 1
         regions, size = reader.read(path)
-        own = {folded(r.name): r for r in reversed(regions)}
-        tagged_photos += bool(own)
-        for each, region in own.items():
-            spellings.setdefault(each, Counter())[region.name] += 1
-        if key in own:
-            found.append(Tagged(path, own[key], size, _taken(path)))
+        regions_by_name = {folded(r.name): r for r in reversed(regions)}
+        tagged_photos += bool(regions_by_name)
+        for folded_name, region in regions_by_name.items():
+            spellings.setdefault(folded_name, Counter())[region.name] += 1
+        if key in regions_by_name:
+            matches.append(Tagged(path, regions_by_name[key], size, _taken(path)))
     counts = [(c.most_common(1)[0][0], c.total()) for c in spellings.values()]
     names = tuple(sorted(counts, key=lambda c: (-c[1], c[0].casefold())))
-    return Search(name, photos, tagged_photos, names, tuple(found), tuple(reader.unreadable))
+    return Search(name, photos, tagged_photos, names, tuple(matches), tuple(reader.unreadable))
 
 
 _Regions = tuple[tuple[NamedRegion, ...], tuple[float, float] | None]
 
 
 class _Reader:
-    """Reads a photo's regions from wherever they are; remembers the folder that it is in."""
+    """Read the regions of photos from all places; Picasa's file of the last folder is kept in memory."""
 
     def __init__(self) -> None:
         self.unreadable: list[tuple[Path, str]] = []
@@ -85,14 +94,14 @@ class _Reader:
         self._picasa: tuple[Path | None, dict[str, tuple[NamedRegion, ...]]] = (None, {})
 
     def read(self, path: Path) -> _Regions:
-        """Return the regions of the first source that has some, and the picture size they were drawn on."""
+        """Return the regions from the first place that has any, and the size of the picture they were drawn on."""
         for place in (self._in_sidecar, _in_photo, self._in_picasa):
             try:
                 regions, size = place(path)
             except (SidecarError, OSError) as err:
                 self.unreadable.append((path, str(err)))
                 continue
-            regions = tuple(r for r in regions if r.type.casefold() not in _NOBODY)
+            regions = tuple(r for r in regions if r.type.casefold() not in _OTHER_TYPES)
             if regions:
                 return regions, size
         return (), None
@@ -108,7 +117,7 @@ class _Reader:
 
 
 def _in_photo(path: Path) -> _Regions:
-    """Return what the photo holds itself; only the parts with metadata are read."""
+    """Return the regions embedded in the photo; only the parts of the file with metadata are read."""
     with open_regular(path) as descriptor:
         blocks = read_blocks(FileSlices(descriptor))
     packet = blocks.xmp.strip(b"\0 \r\n\t")
@@ -125,7 +134,7 @@ def _in_packet(data: bytes, extended: Sequence[ExtendedPacket] = ()) -> _Regions
 
 
 def _taken(path: Path) -> datetime:
-    """When a photo was taken, by its EXIF, else its file's time."""
+    """Return when a photo was taken: the EXIF time, else the file's modification time, else `datetime.min`."""
     taken = read_taken(path)
     try:
         return taken or datetime.fromtimestamp(path.stat().st_mtime)
@@ -133,9 +142,12 @@ def _taken(path: Path) -> datetime:
         return datetime.min
 
 
-def spread(found: Iterable[Tagged]) -> Iterator[Tagged]:
-    """Tagged photos in an order whose beginnings are spread over time: the middle one, those of the halves, and on."""
-    ordered = sorted(found, key=lambda t: (t.taken, os.fsencode(t.path)))
+def spread(photos: Iterable[Tagged]) -> Iterator[Tagged]:
+    """Yield tagged photos so that any first few are spread over time.
+
+    The order is the middle photo by time, then the middle of each half, then of each quarter, and so on.
+    """
+    ordered = sorted(photos, key=lambda t: (t.taken, os.fsencode(t.path)))
     parts = deque([(0, len(ordered))])
     while parts:
         low, high = parts.popleft()
@@ -146,10 +158,10 @@ def spread(found: Iterable[Tagged]) -> Iterator[Tagged]:
 
 
 def upright_box(tagged: Tagged, facts: PhotoFacts) -> Box | None:
-    """Return the region in pixels of the upright photo; None when it was drawn on another crop of it.
+    """Return the region in pixels of the upright photo; None if it was drawn on another crop of the photo.
 
-    Where the size that it was drawn on says that it lies as the upright photo does and not as the stored one, the
-    program that wrote it did not turn it back.
+    If the size that it was drawn on has the shape of the upright photo and not that of the stored picture, the program
+    that wrote it gave upright coordinates; otherwise they are converted from those of the stored picture.
     """
     stored = stored_size(facts.orientation, facts.width, facts.height)
     r = tagged.region

@@ -1,4 +1,4 @@
-"""Thresholds that were calibrated on photo libraries: one set for each folder and recogniser."""
+"""Store the thresholds that were calibrated on photo libraries: one set for each folder and recogniser."""
 
 import json
 import os
@@ -103,7 +103,7 @@ class Calibrations:
         return None
 
     def photos(self, model: str, gallery: str, library: Path) -> int:
-        """Return on how many photos a library, or a folder above it, was calibrated for these heads; 0: on none."""
+        """Return on how many photos a library, or a folder above it, was calibrated for these heads; else 0."""
         query = "select root, photos, file from calibrations where model = ? and gallery = ?"
         counts = [
             int(row["photos"])
@@ -113,7 +113,7 @@ class Calibrations:
         return max(counts, default=0)
 
     def promised(self, library: Path) -> float | None:
-        """Return the false-name rate that a library was last calibrated for, with whatever heads; None without one."""
+        """Return the false-name rate for which a library was last calibrated, with any heads; None if it never was."""
         rows = list(self._db.query("select root, per_1000 from calibrations order by made"))
         rates = [(Path(os.fsdecode(r["root"])), float(r["per_1000"])) for r in rows]
         above = [(len(root.parts), n, rate) for n, (root, rate) in enumerate(rates) if library.is_relative_to(root)]
@@ -156,5 +156,5 @@ def common_folder(paths: Iterable[Path]) -> Path | None:
         return None
     try:
         return Path(os.path.commonpath(folders))
-    except ValueError:  # on different drives
+    except ValueError:  # the paths are on different drives
         return folders[0]

@@ -1,4 +1,4 @@
-"""The user's decisions about concepts in photos, by photo content; kept until removed or the concept is forgotten."""
+"""Store the user's decisions about concepts in photos, by content hash, until removed or the concept is forgotten."""
 
 import os
 import sqlite3
@@ -37,7 +37,7 @@ class Decisions:
         return replaced
 
     def remove(self, concept_id: str, content_hash: str) -> Decision | None:
-        """Delete a decision and return it; None when there was none."""
+        """Delete a decision and return it; None if there was none."""
         with transaction(self._db.conn, self._path) as db:
             removed = self._find(concept_id, content_hash)
             db.execute("delete from decisions where concept_id = ? and content_hash = ?", [concept_id, content_hash])

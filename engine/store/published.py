@@ -1,7 +1,7 @@
-"""Reading the files that the paper's authors publish: concept embeddings and linear heads, tensors only."""
+"""Read the files that the paper's authors publish: concept embeddings and linear heads, as tensors only."""
 
 import io
-import pickle  # for the name of its error alone: nothing is unpickled
+import pickle  # only for its exception class: nothing is unpickled
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,28 +20,34 @@ _EMBEDDINGS = "{iteration: {keys, values}}"
 
 @dataclass(frozen=True)
 class PublishedEmbedding:
-    """A published embedding. vector: (R, D) float32, rows of unit length (docs/method.md, 1)."""
+    """A concept embedding.
+
+    iteration: the training step; vector: (R, D) float32, rows of unit length, because only their direction matters
+    (`docs/method.md`, section 1).
+    """
 
     iteration: int
     vector: np.ndarray
 
 
 def read_embeddings(path: Path, iteration: int | None = None) -> PublishedEmbedding:
-    """Read `concept_embeddings_<VLM>_<TASK>.pt`: `{iteration: {keys, values}}`, values (D,), (R, D) or with
-    axes of length 1 between. Without an iteration the last one is taken.
+    """Read a concept embedding from `concept_embeddings_<VLM>_<TASK>.pt`.
+
+    The file holds `{iteration: {keys, values}}` with values (D,) or (R, D), or with additional axes of length 1.
+    Without an iteration the last one is read.
 
     Raises:
         UsageError: the file cannot be read, has another form, or lacks the iteration.
     """
-    found = _load(path)
-    form = {int(k): v for k, v in found.items() if str(k).isdecimal()} if isinstance(found, dict) else {}
-    if not form or not all(isinstance(v, dict) and "values" in v for v in form.values()):
+    content = _load(path)
+    iterations = {int(k): v for k, v in content.items() if str(k).isdecimal()} if isinstance(content, dict) else {}
+    if not iterations or not all(isinstance(v, dict) and "values" in v for v in iterations.values()):
         raise UsageError(f"{path} does not hold concept embeddings", hint=f"Expected: {_EMBEDDINGS}.")
-    taken = max(form) if iteration is None else iteration
-    if taken not in form:
-        known = ", ".join(map(str, sorted(form)))
-        raise UsageError(f"{path} has no iteration {taken}", hint=f"It has: {known}.")
-    values = _numbers(form[taken]["values"], path, "values")
+    chosen = max(iterations) if iteration is None else iteration
+    if chosen not in iterations:
+        available = ", ".join(map(str, sorted(iterations)))
+        raise UsageError(f"{path} has no iteration {chosen}", hint=f"It has: {available}.")
+    values = _numbers(iterations[chosen]["values"], path, "values")
     if values.ndim == 0 or values.size == 0:
         raise UsageError(f"{path}: the values have no length", hint=f"Expected: {_EMBEDDINGS}, values (1, D).")
     if sum(n > 1 for n in values.shape[:-1]) > 1:
@@ -50,7 +56,7 @@ def read_embeddings(path: Path, iteration: int | None = None) -> PublishedEmbedd
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     if not np.isfinite(rows).all() or not (norms > 0).all():
         raise UsageError(f"{path}: the embedding has a row without a direction", hint="The file is damaged.")
-    return PublishedEmbedding(taken, (rows / norms).astype(np.float32))
+    return PublishedEmbedding(chosen, (rows / norms).astype(np.float32))
 
 
 def read_classifier(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -63,15 +69,15 @@ def read_classifier(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UsageError: the file cannot be read or has another form.
     """
-    found = _load(path)
-    found = found.get("state_dict", found) if isinstance(found, dict) else {}
-    form = "Expected: {classifier.weight (1 or 2, D), classifier.bias (1 or 2)}."
-    if not isinstance(found, dict) or not {"classifier.weight", "classifier.bias"} <= set(found):
-        raise UsageError(f"{path} does not hold a linear head", hint=form)
-    weight = _numbers(found["classifier.weight"], path, "classifier.weight")
-    bias = _numbers(found["classifier.bias"], path, "classifier.bias").reshape(-1)
+    content = _load(path)
+    content = content.get("state_dict", content) if isinstance(content, dict) else {}
+    expected = "Expected: {classifier.weight (1 or 2, D), classifier.bias (1 or 2)}."
+    if not isinstance(content, dict) or not {"classifier.weight", "classifier.bias"} <= set(content):
+        raise UsageError(f"{path} does not hold a linear head", hint=expected)
+    weight = _numbers(content["classifier.weight"], path, "classifier.weight")
+    bias = _numbers(content["classifier.bias"], path, "classifier.bias").reshape(-1)
     if weight.ndim != 2 or len(weight) not in (1, 2) or len(bias) != len(weight):
-        raise UsageError(f"{path}: the head has shapes {weight.shape} and {bias.shape}", hint=form)
+        raise UsageError(f"{path}: the head has shapes {weight.shape} and {bias.shape}", hint=expected)
     if not np.isfinite(weight).all() or not np.isfinite(bias).all():
         raise UsageError(f"{path}: the head has numbers that are not finite", hint="The file is damaged.")
     if len(weight) == 1:
@@ -80,10 +86,10 @@ def read_classifier(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_width(found: int, wanted: int, path: Path, model: str) -> None:
-    """Make sure that imported numbers fit the model they are for.
+    """Check that the width of an imported tensor is that of the model.
 
     Raises:
-        ArtefactError: they were made for another width.
+        ArtefactError: the widths differ.
     """
     if found != wanted:
         raise ArtefactError(
@@ -92,7 +98,7 @@ def check_width(found: int, wanted: int, path: Path, model: str) -> None:
 
 
 def _load(path: Path) -> Any:
-    """Load tensors and plain containers; nothing that a file could run."""
+    """Load tensors and plain containers; no code in the file is run."""
     try:
         return torch.load(io.BytesIO(read_bytes(path, LARGEST)), map_location="cpu", weights_only=True)
     except OSError as err:

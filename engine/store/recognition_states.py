@@ -1,4 +1,4 @@
-"""What recognition depended on in past runs, so that forgetting a concept leaves the results about others valid."""
+"""Store what recognition depended on in past runs, so that results stay valid after a concept is forgotten."""
 
 import json
 import sqlite3
@@ -10,12 +10,12 @@ from sqlite_utils import Database
 from engine.core.database import transaction
 
 _MOST = 200
-"""States to keep, the newest. Each is a few kB with a hundred concepts."""
+"""Number of states to keep, the newest; each takes a few kB with a hundred concepts."""
 
 
 @dataclass(frozen=True)
 class RecognitionState:
-    """What the matches in a photo depend on, beside the photo and the user's decisions about it.
+    """What the matches in a photo depend on, apart from the photo and the user's decisions about it.
 
     `wanted`: ids of the concepts to name. `enrolled`: id, version and digest of the heads of every concept. `judges`:
     fingerprints of scores and thresholds; None after a concept was forgotten, because both are fitted on all concepts.
@@ -34,15 +34,13 @@ class RecognitionState:
         return RecognitionState(self.recogniser, wanted, tuple(e for e in self.enrolled if e[0] != concept_id), None)
 
     def covers(self, now: "RecognitionState") -> bool:
-        """Whether what was recognised in this state still holds now: nothing differs but that concepts were forgotten
-        since.
-        """
+        """Return whether results of this state are still valid: the only difference is that concepts were forgotten."""
         same = (self.recogniser, self.wanted, self.enrolled) == (now.recogniser, now.wanted, now.enrolled)
         return same and self.judges is None
 
 
 class RecognitionStates:
-    """The table of past states, by the digest that JSON sidecars hold."""
+    """The table of past states, by the digest stored in JSON sidecars."""
 
     def __init__(self, db: Database, path: Path) -> None:
         self._db, self._path = db, path
@@ -58,7 +56,7 @@ class RecognitionStates:
             )
 
     def covering(self, now: RecognitionState) -> tuple[str, ...]:
-        """Return the digests of past states whose results still hold."""
+        """Return the digests of past states whose results are still valid."""
         rows = self._db.query("select digest, state from recognition_states order by digest")
         return tuple(row["digest"] for row in rows if _state(row["state"]).covers(now))
 
@@ -66,7 +64,7 @@ class RecognitionStates:
 def forget_in_states(db: sqlite3.Connection, concept_id: str, *, had_double: bool) -> None:
     """Remove a concept from all states; call it in the transaction that deletes the concept.
 
-    had_double: it looked like another concept and may have kept that from being named, so that no state holds any more.
+    had_double: the concept looked like another one and may have prevented its being named; then no state stays valid.
     """
     if had_double:
         db.execute("delete from recognition_states")
