@@ -105,7 +105,7 @@ def crop_faces(
 
     existing_views: the views (V, D) of each photo that is a reference already; faces are compared with them, too.
     """
-    from engine.recognition.assignment import choose_views
+    from engine.recognition.assignment import choose_crops
 
     detected = extractor.find_faces(photos, keep=True)
     findings, usable = [], []
@@ -122,7 +122,7 @@ def crop_faces(
     sizes = [
         np.array([f.box.area for f in large_faces]) / (p.image.width * p.image.height) for p, large_faces in usable
     ]
-    chosen = choose_views(
+    chosen = choose_crops(
         [np.stack([f.embedding for f in large_faces]) for _, large_faces in usable], sizes, existing_views
     )
     chosen_features = [large_faces[i].embedding for (_, large_faces), i in zip(usable, chosen, strict=True)]
@@ -158,14 +158,14 @@ def crop_regions(
 
     existing_views: the views (V, D) of each photo that is a reference already; regions are compared with them, too.
     """
-    from engine.recognition.assignment import choose_views
+    from engine.recognition.assignment import choose_crops
 
     detected = extractor.find_regions(photos, keep=True)
     sizes = [
         np.array([r.box.area for r in f.regions]) / (p.image.width * p.image.height)
         for p, f in zip(photos, detected, strict=True)
     ]
-    chosen = choose_views([f.features for f in detected], sizes, existing_views)
+    chosen = choose_crops([f.features for f in detected], sizes, existing_views)
     crops, findings = [], []
     for photo, regions, i in zip(photos, detected, chosen, strict=True):
         region = regions.regions[i]
