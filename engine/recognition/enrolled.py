@@ -1,6 +1,6 @@
 """Read all enrolled concepts with their heads from the store, once for a run."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -84,12 +84,25 @@ def _keys(heads: Mapping[Concept, ConceptHead]) -> frozenset[tuple[str, str]]:
     return frozenset((c.id, h.encoder) for c, h in heads.items())
 
 
-def read_enrolled(store: ConceptStore, config: RecogniserConfig, options: RecognitionOptions) -> EnrolledHeads:
-    """Read every enrolled concept and its heads for a recogniser."""
+def read_enrolled(
+    store: ConceptStore,
+    config: RecogniserConfig,
+    options: RecognitionOptions,
+    requested: Sequence[Concept] | None = None,
+) -> EnrolledHeads:
+    """Read every enrolled concept and its heads for a recogniser.
+
+    requested: read only the heads that these concepts are compared with, so that a damaged head of a pet does not stop
+    a command about a person; None reads all heads.
+    """
     concepts = store.all()
+    people = {c.kind is Kind.PERSON for c in (concepts if requested is None else requested)}
+    needed = people | ({False} if options.allow_body and True in people else set())  # bodies have things as rivals
     heads: dict[str, ConceptHead] = {}
     bodies: dict[str, BodyHead] = {}
     for concept in concepts:
+        if (concept.kind is Kind.PERSON) not in needed:
+            continue
         head = store.load_head(concept.id, config.head_id(concept.kind))
         if head is not None:
             heads[concept.id] = head

@@ -85,7 +85,7 @@ def load_gallery(
     Raises:
         ConceptError: one of them has no head for the recogniser in use.
     """
-    enrolled = read_enrolled(store, config, options)
+    enrolled = read_enrolled(store, config, options, requested)
     decisions = store.decisions.all()
     return build_gallery(enrolled, requested, calibrations=store.calibrations, decisions=decisions, library=library)
 
