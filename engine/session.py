@@ -9,7 +9,6 @@ from engine.core.paths import home
 from engine.core.types import Kind, RecognitionOptions
 from engine.store.concepts import ConceptStore
 from engine.vision.cache import FeatureCache
-from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig, find_recogniser, list_recognisers
 from engine.vlms.config import VlmConfig, find_config
 from engine.vlms.in_use import VlmInUse
@@ -27,6 +26,7 @@ from engine.vlms.registry import (
 if TYPE_CHECKING:
     import torch
 
+    from engine.vision.cached_extractor import CachedExtractor
     from engine.vision.extractor import FeatureExtractor
     from engine.vlms.base import Vlm
 
@@ -141,8 +141,10 @@ class Session:
         )
 
     @cached_property
-    def extractor(self) -> CachedExtractor:
+    def extractor(self) -> "CachedExtractor":
         """The recogniser's detections, cached; models load when first needed."""
+        from engine.vision.cached_extractor import CachedExtractor
+
         return CachedExtractor(self.recogniser_config, self.cache, lambda: self.recogniser)
 
     def with_recogniser(self, name: str) -> "Session":
@@ -151,7 +153,7 @@ class Session:
         other.__dict__ |= {"store": self.store, "cache": self.cache}
         return other
 
-    def extractors(self, kind: Kind) -> tuple[CachedExtractor, ...]:
+    def extractors(self, kind: Kind) -> "tuple[CachedExtractor, ...]":
         """Return this and every other recogniser that makes heads of its own for a kind of concept; loads no model."""
         configs = {c.head_id(kind): c for c in reversed((self.recogniser_config, *list_recognisers()))}
         return tuple(self.with_recogniser(c.name).extractor for c in reversed(configs.values()))

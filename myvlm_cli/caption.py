@@ -64,11 +64,11 @@ def caption(
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """
-    from engine.captioning.caption_run import CaptionRequest
-
     names = concepts.names
     _check(concepts, names, explained_dry_run=bool(explain and run.dry_run))
-    files = photos.find()
+    files = photos.find()  # refuses missing paths before the engine's modules load
+    from engine.captioning.caption_run import CaptionRequest
+
     request = CaptionRequest(
         names,
         only=concepts.only,

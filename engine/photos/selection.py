@@ -7,8 +7,6 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from engine.photos.metadata.exif import read_taken
-
 
 @dataclass
 class Tally:
@@ -64,6 +62,8 @@ class Selection:
         """
         if self.since is None and self.until is None:
             return True
+        from engine.photos.metadata.exif import read_taken  # loads the metadata readers, which most commands never need
+
         taken = read_taken(path)
         if taken is None:
             try:
