@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
-from engine.captioning.explain_pictures import ExplanationPictures, Pictures
+from engine.captioning.explain_pictures import Explainer, ExplanationPictures, Pictures
 from engine.captioning.names_only import check_drawn
 from engine.captioning.photo_steps import PhotoInRun, make_record, read, recognise_photos
 from engine.captioning.requested_concepts import RequestedConcepts, choose_requested
 from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import compute_cache_keys
 from engine.captioning.write import write_photos
-from engine.core.batches import in_batches
+from engine.core.batches import in_batches, up_to
 from engine.core.files import finish_first
 from engine.core.notes import Note, NoteCode
 from engine.core.types import Status
@@ -42,7 +42,8 @@ def caption_photos(
 ) -> Iterator[PhotoResult]:
     """Caption photos, in order; every photo, raw companion and video yields exactly one result.
 
-    concepts: those of the request, if the caller has chosen them already.
+    concepts: those of the request, if the caller has chosen them already, and has checked that a VLM that the user
+    chose can describe all photos (`check_drawn`).
 
     Raises:
         NoVlmError: the user chose a VLM that knows the drawn world only, and a photo was not drawn; nothing is written.
@@ -52,8 +53,8 @@ def caption_photos(
     if concepts is None:
         options = (session.recogniser_config, session.recognition)
         concepts = choose_requested(session.store, *options, session.vlm_in_use, request.concepts)
-    if session.choices.vlm and session.vlm_config.world:
-        photos = check_drawn(session.vlm_in_use, photos)
+        if session.choices.vlm and session.vlm_config.world:
+            photos = check_drawn(session.vlm_in_use, photos)
     writer = Writer(session.folder, "caption") if request.write else None
     run = _prepare(session, request, concepts, writer)
     with writer or nullcontext():
@@ -83,7 +84,6 @@ def _prepare(
         vlm=vlm,
         extractor=session.extractor,
         store=store,
-        options=session.recognition,
         namer=Namer(request.naming),
         writer=writer,
         pictures=Pictures(request.explain) if request.explain else None,
@@ -94,7 +94,7 @@ def _caption_all(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -
     """Caption files batch by batch, up to the limit of the request."""
     remaining = run.request.limit
     for batch in in_batches(files, lambda file: read(run, file), batch_size):
-        items = _up_to(batch, remaining)
+        items = up_to(batch, remaining, lambda item: item.counts)
         items = _describe(run, _explain_names_only(run, recognise_photos(run, items)))
         with finish_first():  # what is written is also reported
             yield from write_photos(run, items)
@@ -102,18 +102,6 @@ def _caption_all(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -
             remaining -= sum(i.counts for i in items)
             if remaining <= 0:
                 return
-
-
-def _up_to(items: list[PhotoInRun], remaining: int | None) -> list[PhotoInRun]:
-    """Return the items before the first that would be one too many to caption."""
-    if remaining is None:
-        return items
-    count = 0
-    for i, item in enumerate(items):
-        count += item.counts
-        if count > remaining:
-            return items[:i]
-    return items
 
 
 def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
@@ -183,5 +171,5 @@ def _explain(
         return [ExplanationPictures()] * len(photos)
     requested = run.requested_by_id
     recognised = [[requested[m.concept_id] for m in i.matches or () if m.concept_id in requested] for i in items]
-    explainer = run.pictures.explainer(run.store, run.extractor, run.options, run.vlm, run.gallery)
+    explainer = Explainer(run.store, run.extractor, run.vlm, run.gallery, run.pictures)
     return [explainer.explain(photo, concepts, known) for photo, concepts in zip(photos, recognised, strict=True)]

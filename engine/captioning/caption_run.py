@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.captioning.explain_pictures import Pictures
 from engine.captioning.requested_concepts import RequestedConcepts
 from engine.captioning.staleness import CacheKeys
-from engine.core.types import Concept, RecognitionOptions
+from engine.core.types import Concept
 from engine.recognition.gallery import Gallery
 from engine.sidecars.locate import Namer, Naming
 from engine.sidecars.plan import SidecarOptions, UnrequestedConcepts
@@ -61,7 +61,6 @@ class CaptionRun:
     vlm: VlmInUse
     extractor: CachedExtractor
     store: ConceptStore
-    options: RecognitionOptions
     namer: Namer
     writer: Writer | None
     pictures: Pictures | None

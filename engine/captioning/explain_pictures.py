@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from engine.core.errors import EngineError, UsageError
 from engine.core.files import read_bytes, sha256_of, write_atomically
-from engine.core.types import Concept, RecognitionOptions
+from engine.core.types import Concept
 from engine.photos.decode import Photo
 from engine.photos.drawing import draw_heat
 from engine.photos.photo_file import LARGEST_FILE
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from engine.vlms.generate import PersonalisedConcept
 
 _SOFTWARE = "myvlm explain"
-"""PNG text `Software` of our pictures: nothing else is ever replaced by one."""
+"""PNG text `Software` of these pictures; a file without it is never replaced by one."""
 _WHY = "why"
 _PLAIN = "-_ "
 _LONGEST = 60
 _MOST_BYTES, _HASH = 120, 8
-"""Of a photo's stem and of a name in a file name, which may have 255."""
+"""The most bytes of a photo's stem and of a name in a file name (which may have 255), and the hash's digits."""
 _TRIES = 10_000
 
 
@@ -49,7 +49,7 @@ class ExplanationPictures:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """A picture about a concept before it has a file; `ending` tells kinds of pictures apart in its name."""
+    """A picture about a concept before it has a file; `ending` is the part of its name that says its kind."""
 
     concept: str
     page: Image.Image
@@ -66,17 +66,6 @@ class Pictures:
 
     folder: Path
     written: set[Path] = field(default_factory=set)
-
-    def explainer(
-        self,
-        store: ConceptStore,
-        extractor: CachedExtractor,
-        options: RecognitionOptions,
-        vlm: VlmInUse,
-        gallery: Gallery,
-    ) -> "Explainer":
-        """Return what draws explanations into this folder."""
-        return Explainer(store, extractor, options, vlm, gallery, self)
 
     def write(self, photo: Photo, sheet: _Sheet) -> Path:
         """Write a picture under a free name.
@@ -115,7 +104,6 @@ class Explainer:
 
     store: ConceptStore
     extractor: CachedExtractor
-    options: RecognitionOptions
     vlm: VlmInUse
     gallery: Gallery
     pictures: Pictures
@@ -132,10 +120,7 @@ class Explainer:
         Raises:
             EngineError: the folder cannot be created.
         """
-        explanations = [
-            explain_recognition(self.store, self.extractor, self.options, photo, c, gallery=self.gallery)
-            for c in recognised
-        ]
+        explanations = [explain_recognition(self.store, self.extractor, self.gallery, photo, c) for c in recognised]
         can_describe = self.vlm.can_describe(photo.software)
         prompted = [known[c.id] for c in recognised if c.id in known] if can_describe else []
         pictures, notes = [], []
@@ -157,7 +142,7 @@ def save_explanation(photo: Photo, explanation: Explanation, target: Path) -> No
     """Draw into a PNG file why a concept was or was not recognised.
 
     Raises:
-        UsageError: it is no PNG's name, or would replace the photo or anything else that is no picture of ours.
+        UsageError: the name is not that of a PNG file, or the file would replace the photo or a file of another kind.
         EngineError: it cannot be written.
     """
     if target.suffix.lower() != ".png" or target.is_dir():
@@ -176,7 +161,7 @@ def save_explanation(photo: Photo, explanation: Explanation, target: Path) -> No
 
 
 def _attention_sheets(vlm: VlmInUse, photo: Photo, known: Sequence["PersonalisedConcept"]) -> Iterator[_Sheet]:
-    """Draw what the concepts that the VLM is told of attend to."""
+    """Draw what the embeddings of these concepts attend to."""
     from engine.vlms import generate
 
     if not known:
@@ -197,7 +182,7 @@ def _encoded(photo: Photo, sheet: _Sheet) -> bytes:
 
 
 def _short(text: str) -> str:
-    """Return a text that leaves room in a file name; what is cut off stays told apart by a hash."""
+    """Shorten a text for a file name; a hash keeps different texts different."""
     if len(os.fsencode(text)) <= _MOST_BYTES:
         return text
     mark = f"~{sha256_of(os.fsencode(text))[:_HASH]}"

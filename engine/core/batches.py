@@ -1,4 +1,4 @@
-"""Photos in batches, read and decoded ahead of the models by a few threads."""
+"""Process photos in batches; a few threads read and decode them ahead of the models."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,10 +8,11 @@ from typing import TypeVar
 S = TypeVar("S")
 T = TypeVar("T")
 READERS = 2
+"""Threads that read ahead."""
 
 
 def read_ahead(items: Iterable[S], read: Callable[[S], T], *, ahead: int) -> Iterator[T]:
-    """`read` of every item, in order, with at most `ahead` results waiting: memory stays flat."""
+    """Yield `read(item)` of every item, in order; at most `ahead` results wait, so that memory use is bounded."""
     source = iter(items)
     with ThreadPoolExecutor(READERS) as pool:
         waiting: list[Future[T]] = [pool.submit(read, item) for item in islice(source, ahead)]
@@ -27,12 +28,22 @@ def read_ahead(items: Iterable[S], read: Callable[[S], T], *, ahead: int) -> Ite
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most `size` items."""
+    """Yield lists of at most `size` items."""
     source = iter(items)
     while batch := list(islice(source, size)):
         yield batch
 
 
 def in_batches(items: Iterable[S], read: Callable[[S], T], size: int) -> Iterator[list[T]]:
-    """`read` of every item, in order, at most `size` at a time."""
+    """Yield `read(item)` of every item, in order, in lists of at most `size`."""
     return batched(read_ahead(items, read, ahead=max(1, size // 2)), size)
+
+
+def up_to(items: list[T], most: int | None, counts: Callable[[T], bool]) -> list[T]:
+    """Return the leading items of which at most `most` count; all of them for None."""
+    number = 0
+    for i, item in enumerate(items):
+        number += counts(item)
+        if most is not None and number > most:
+            return items[:i]
+    return items

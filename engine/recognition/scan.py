@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.core.batches import in_batches
+from engine.core.batches import in_batches, up_to
 from engine.core.errors import PhotoError, UsageError
 from engine.core.files import make_private_folder
 from engine.core.notes import SkipReason
@@ -81,7 +81,7 @@ def scan(
     files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
     remaining = request.limit
     for batch in in_batches(files, lambda f: _read(session.extractor, f, models), BATCH):
-        items = _at_most(batch, remaining)
+        items = up_to(batch, remaining, lambda item: item.photo is not None)
         for item, result in zip(items, _compute(session.extractor, request, items), strict=True):
             yield result
             yield from (_companion_result(raw, item.file, result) for raw in item.file.companions)
@@ -120,16 +120,6 @@ def _read(extractor: CachedExtractor, file: FoundFile, models: tuple[str, ...]) 
     except PhotoError as err:
         failed = ScanResult(file.path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
         return _FileToScan(file, result=failed)
-
-
-def _at_most(items: list[_FileToScan], remaining: int | None) -> list[_FileToScan]:
-    """Return the leading files that contain at most `remaining` decoded photos; all of them for None."""
-    decoded = 0
-    for i, item in enumerate(items):
-        decoded += item.photo is not None
-        if remaining is not None and decoded > remaining:
-            return items[:i]
-    return items
 
 
 def _compute(extractor: CachedExtractor, request: ScanRequest, items: Sequence[_FileToScan]) -> list[ScanResult]:

@@ -21,7 +21,7 @@ from engine.core.types import Verdict
 from engine.photos.decode import load_photo
 from engine.photos.discovery import find_files
 from engine.recognition.bodies import body_around, without_faces
-from engine.recognition.calibrate import calibrate, is_calibrated
+from engine.recognition.calibrate import calibrate, calibrated_on
 from engine.recognition.classifier import make_reference_set
 from engine.recognition.enrolled import HeadGroup, model_of, read_enrolled
 from engine.recognition.explain.explain import explain_recognition
@@ -159,9 +159,7 @@ def test_every_way_of_looking_agrees(plain, allowing, tmp_path):
         assert [(m.name, m.source) for m in known.matches] == [(m.name, m.source) for m in matches]
     outcomes = set()
     for photo, matches in zip(photos, found, strict=True):
-        told = explain_recognition(
-            allowing.store, allowing.extractor, allowing.recognition, photo, allowing.store.get("Anna"), gallery=judges
-        )
+        told = explain_recognition(allowing.store, allowing.extractor, judges, photo, allowing.store.get("Anna"))
         outcomes.add(told.source if told.outcome is RecognitionOutcome.NAMED else None)
         match = next((m for m in matches if m.name == "Anna"), None)
         assert (told.outcome is RecognitionOutcome.NAMED) == (match is not None)
@@ -234,11 +232,11 @@ def test_review_asks_about_bodies_that_may_be_somebody(plain, allowing, tmp_path
         known.digest_of(heads),
     )
     allowing.store.calibrations.save(StoredCalibration(tmp_path, *keys, 1.0, 100, 0.0, never, tensors))
-    told = find_suggestions(allowing, [p.path for p in photos], None, tmp_path).maybes
+    told = find_suggestions(allowing, [p.path for p in photos], None, tmp_path).suggestions
     assert {(m.match.name, m.match.source) for m in told} == {("Anna", "body")}
     assert len({m.path for m in told}) == len(told)
     assert {e.path.name for e in told[0].nearest} <= {f"{k}.jpg" for k in range(4)}
-    assert not find_suggestions(plain, [p.path for p in photos], None, tmp_path).maybes
+    assert not find_suggestions(plain, [p.path for p in photos], None, tmp_path).suggestions
 
 
 def test_bodies_are_calibrated_on_their_own(plain, allowing, tmp_path):
@@ -249,12 +247,12 @@ def test_bodies_are_calibrated_on_their_own(plain, allowing, tmp_path):
     files = list(find_files([library]))
     assert {p.kind for p in calibrate(plain, files, library)} == {"people", "things"}
     before = [j.fingerprint for j in enrolled(plain).classifiers.values()]
-    assert not is_calibrated(allowing, library)
+    assert calibrated_on(allowing, library) == 0
     promises = calibrate(allowing, files, library)
     assert [p.kind for p in promises] == ["people", "things", "bodies"]
     assert sum(p.per_1000 for p in promises) == pytest.approx(1.0)
-    assert is_calibrated(allowing, library)
-    assert is_calibrated(plain, library)
+    assert calibrated_on(allowing, library) > 0
+    assert calibrated_on(plain, library) > 0
     assert [
         j.fingerprint
         for j in load_gallery(
@@ -324,7 +322,7 @@ def test_commands_take_the_option(plain, myvlm, tmp_path):
     assert found
     assert {p["region"] for p in found} == {"body"}
     told = myvlm("concepts", "show", "Anna", found[0]["file"], "--vlm", "storybook", "--allow-body")
-    assert "named: no face says who it is, but the body does" in told.out
+    assert "named: no face was recognised; by the body" in told.out
     for command in (("caption", *paths), ("status", *paths), ("review", *paths)):
         done = myvlm(*command, "--vlm", "storybook", "--allow-body", "--json")
         assert done.code == 0, done.err

@@ -16,6 +16,7 @@ from engine.core.types import Kind, Verdict
 from engine.recognition.explain.explain import explain_recognition
 from engine.recognition.explain.explanation import RecognitionOutcome
 from engine.recognition.explain.nearest import KnownPhotos
+from engine.recognition.gallery import load_gallery
 from engine.session import Session
 from engine.store.heads import BodyHead
 from engine.storybook.album import ANNA, REX
@@ -35,16 +36,11 @@ def album(session, tmp_path):
 
 def same_as_why(session: Session, album: Path) -> list[Suggestion]:
     """The maybes of a folder, after a look whether `why` tells the same of them."""
-    maybes = find_suggestions(session, sorted(album.glob("*.jpg")), library=album).maybes
+    maybes = find_suggestions(session, sorted(album.glob("*.jpg")), library=album).suggestions
     for maybe in maybes:
-        told = explain_recognition(
-            session.store,
-            session.extractor,
-            session.recognition,
-            maybe.content_hash,
-            session.store.get(maybe.match.name),
-            album,
-        )
+        concept = session.store.get(maybe.match.name)
+        gallery = load_gallery(session.store, session.recogniser_config, session.recognition, [concept], album)
+        told = explain_recognition(session.store, session.extractor, gallery, maybe.content_hash, concept)
         assert (told.outcome, told.score, told.box) == (
             RecognitionOutcome.SUGGESTED,
             maybe.match.score,

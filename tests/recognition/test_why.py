@@ -31,6 +31,12 @@ from engine.storybook.world.scenes import compose
 from tests.learned import draw_album, draw_references
 
 
+def explain_alone(session, photo, concept, library=None):
+    """Explain with a gallery that was built for this concept."""
+    gallery = load_gallery(session.store, session.recogniser_config, session.recognition, [concept], library)
+    return explain_recognition(session.store, session.extractor, gallery, photo, concept)
+
+
 @pytest.fixture
 def album(session, tmp_path):
     draw_album(tmp_path / "album")
@@ -65,12 +71,8 @@ def test_it_is_what_recognition_decided(session, tmp_path, heads):
         named = {m.name: m for m in matches}
         maybes = {m.name: m for m in look_up(session.extractor, photo.facts.content_hash, enrolled).suggestions}
         for concept in concepts:
-            found = explain_recognition(
-                session.store, session.extractor, session.recognition, photo, concept, gallery=enrolled
-            )
-            assert found == explain_recognition(
-                session.store, session.extractor, session.recognition, photo.facts.content_hash, concept
-            )
+            found = explain_recognition(session.store, session.extractor, enrolled, photo, concept)
+            assert found == explain_alone(session, photo.facts.content_hash, concept)
             outcomes.add(found.outcome)
             assert (found.outcome is RecognitionOutcome.NAMED) == (concept.name in named)
             assert (found.outcome is RecognitionOutcome.SUGGESTED) == (concept.name in maybes)
@@ -243,12 +245,7 @@ def test_decided(session, album):
     assert (confirmed.outcome, confirmed.source, confirmed.score) == (RecognitionOutcome.CONFIRMED, "photo", None)
     photo = load_photo(album / "nobody.jpg")
     assert confirmed.box.rounded() == (0, 0, photo.facts.width, photo.facts.height)
-    assert (
-        explain_recognition(
-            session.store, session.extractor, session.recognition, photo.facts.content_hash, session.store.get("anna")
-        ).box
-        is None
-    )
+    assert explain_alone(session, photo.facts.content_hash, session.store.get("anna")).box is None
 
 
 def test_a_confirmed_photo_can_be_the_nearest(session, tmp_path):
@@ -292,13 +289,7 @@ def test_the_papers_heads(session, album):
 
 def test_a_photo_that_was_not_looked_at(session, album):
     with pytest.raises(UsageError, match="not looked at"):
-        explain_recognition(
-            session.store,
-            session.extractor,
-            session.recognition,
-            load_photo(album / "rex.jpg").facts.content_hash,
-            session.store.get("rex"),
-        )
+        explain_alone(session, load_photo(album / "rex.jpg").facts.content_hash, session.store.get("rex"))
 
 
 def test_the_command(myvlm, session, album, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.core.boxes import Box
 from engine.core.errors import SidecarError, UsageError
-from engine.core.types import Concept, Kind, RecognitionOptions
+from engine.core.types import Concept, Kind
 from engine.photos.decode import Photo, load_photo
 from engine.recognition.bodies import SOURCE
 from engine.recognition.classifier import threshold_source
@@ -32,25 +32,22 @@ from engine.vision.cached_extractor import CachedExtractor
 def explain_recognition(
     store: ConceptStore,
     extractor: CachedExtractor,
-    options: RecognitionOptions,
+    gallery: Gallery,
     photo: Photo | str,
     concept: Concept,
-    library: Path | None = None,
     *,
-    gallery: Gallery | None = None,
-    declined: frozenset[str] = frozenset(),
+    removed_names: frozenset[str] = frozenset(),
 ) -> Explanation:
     """Explain why a concept is or is not named in a photo, which is given itself or by its content hash.
 
-    The features of a photo that is not in the cache are computed and kept. gallery: the gallery, if one with the
-    concept has been built; else that for photos under `library` is. declined: the keys of the names that the user took
-    out of the photo's sidecar.
+    gallery: one that was built for the concept. removed_names: keys of the names that the user removed from the photo's
+    sidecar. Features of the photo that are not in the cache are computed and kept.
 
     Raises:
-        UsageError: only a content hash is given, and that photo is not in the cache.
+        UsageError: only a content hash is given, and that photo is not in the cache; or the gallery was built for other
+            concepts.
         ConceptError: the concept has no head for the recogniser in use.
     """
-    gallery = gallery or load_gallery(store, extractor.config, options, [concept], library)
     require_head(gallery.heads.get(concept.id), extractor.config, concept)
     single = _single(gallery, concept)
     content_hash, whole = _cache_features(extractor, photo, concept, gallery)
@@ -65,7 +62,7 @@ def explain_recognition(
         explanation = _explain_by_body(extractor, content_hash, whole, gallery, concept)
     if explanation is None:
         explanation = _with_references(store, extractor, gallery, view, verdict)
-    if explanation.outcome is RecognitionOutcome.NAMED and folded_name(concept.name) in declined:
+    if explanation.outcome is RecognitionOutcome.NAMED and folded_name(concept.name) in removed_names:
         return replace(explanation, outcome=RecognitionOutcome.DECLINED, reason=Reason(Cause.DECIDED))
     return explanation
 
@@ -80,12 +77,15 @@ def explain_photo(session: Session, name: str, path: Path) -> tuple[Photo, Expla
     concept, photo = session.store.get(name), load_photo(path)
     check_recognisable(session.store, session.recogniser_config, concept)
     try:
-        declined = load_removed_names(Namer().find(path).xmp)
+        removed_names = load_removed_names(Namer().find(path).xmp)
     except SidecarError:
-        declined = frozenset()
-    return photo, explain_recognition(
-        session.store, session.extractor, session.recognition, photo, concept, common_folder([path]), declined=declined
+        removed_names = frozenset()
+    models = (session.store, session.recogniser_config, session.recognition)
+    gallery = load_gallery(*models, [concept], common_folder([path]))
+    explanation = explain_recognition(
+        session.store, session.extractor, gallery, photo, concept, removed_names=removed_names
     )
+    return photo, explanation
 
 
 def _single(gallery: Gallery, concept: Concept) -> Gallery:
