@@ -94,3 +94,20 @@ def test_every_command_has_help_with_an_example():
             assert "Example: myvlm" in (command.help or ""), name
 
     check(get_command(app), "myvlm")
+
+
+def test_the_command_line_has_no_any():
+    for path in sorted((ROOT / "myvlm_cli").glob("*.py")):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name)}
+        assert "Any" not in names, path.name
+
+
+@pytest.mark.parametrize(
+    "package", sorted((ROOT / "engine").rglob("__init__.py")), ids=lambda p: p.parent.relative_to(ROOT).as_posix()
+)
+def test_every_room_says_what_it_is_for_and_what_it_imports(package):
+    text = ast.get_docstring(ast.parse(package.read_text("utf-8")))
+    assert text is not None
+    if package.parent.name != "engine":
+        assert len(text.split("\n\n")) == 2, text
+        assert "import" in text.split("\n\n")[1].lower()
