@@ -91,8 +91,8 @@ def _rows(report: "CalibrationReport") -> Iterator[tuple[str, ...]]:
     """List each concept with its thresholds: as confidences for people, and as log-odds for scripts."""
     for concept in report.concepts:
         t = report.thresholds[concept.id]
-        confidences = in_words(Scale.LOG_ODDS, t.name, t.maybe)
-        yield (concept.name, *confidences, f"{t.name:.2f}", f"{t.maybe:.2f}")
+        confidences = in_words(Scale.LOG_ODDS, t.name, t.suggestion)
+        yield (concept.name, *confidences, f"{t.name:.2f}", f"{t.suggestion:.2f}")
 
 
 def describe_reports(reports: "Sequence[CalibrationReport]", folder: "Path | None", failed: Sequence[str]) -> Document:
@@ -120,7 +120,7 @@ def _describe_kind(report: "CalibrationReport") -> Document:
                 "name": c.name,
                 "separable": report.thresholds[c.id].separable,
                 "name_threshold": round(report.thresholds[c.id].name, 4),
-                "maybe_threshold": round(report.thresholds[c.id].maybe, 4),
+                "maybe_threshold": round(report.thresholds[c.id].suggestion, 4),
             }
             for c in report.concepts
         ],

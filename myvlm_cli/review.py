@@ -133,8 +133,8 @@ def _print(review: "Review", choice: ReviewChoice, *, json: bool) -> None:
     from engine.concepts.review_page import PAGE_LIMIT
 
     html = choice.html
-    shown = review.maybes[: choice.limit or (PAGE_LIMIT if html else None)]
-    more = len(review.maybes) - len(shown)
+    shown = review.suggestions[: choice.limit or (PAGE_LIMIT if html else None)]
+    more = len(review.suggestions) - len(shown)
     for _, reason in review.unreadable:
         out.warn(reason)
     for left_out in review.not_looked_for:
@@ -205,7 +205,7 @@ def _cells(suggestion: "Suggestion") -> list[str]:
         ",".join(map(str, match.box.rounded())),
         f"{round(match.score, 4):.2f}",
         f"{round(match.threshold, 4):.2f}",
-        f"{round(suggestion.maybe_from, 4):.2f}",
+        f"{round(suggestion.suggested_from, 4):.2f}",
         path_text(near.path) if near else "",
         likeness,
         f"{rival.name} {rival.score:.2f}" if rival else "",
@@ -220,7 +220,7 @@ def _describe(review: "Review", shown: "Sequence[Suggestion]", html: Path | None
     """Return the review as JSON; "maybes" are the suggestions."""
     return {
         "maybes": [describe_suggestion(m) for m in shown],
-        "more": len(review.maybes) - len(shown),
+        "more": len(review.suggestions) - len(shown),
         "unreadable": [{"file": path_text(path), "reason": reason} for path, reason in review.unreadable],
         "html": path_text(html) if html else None,
         "not_looked_for": [{"concept": n.concept.name, "reason": str(n.error)} for n in review.not_looked_for],
@@ -238,7 +238,7 @@ def describe_suggestion(suggestion: "Suggestion") -> Document:
         "score": rounded(match.score),
         "confidence": rounded(confidence(match.score, match.scale)),
         "name_threshold": rounded(match.threshold),
-        "maybe_threshold": rounded(suggestion.maybe_from),
+        "maybe_threshold": rounded(suggestion.suggested_from),
         "nearest_reference": None if near is None else _describe_example(near),
         "runner_up": None if rival is None else {"concept": rival.name, "score": rounded(rival.score)},
     }

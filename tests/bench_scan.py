@@ -1,7 +1,7 @@
 """How fast a library is scanned, and a new concept matched over it: `python -m tests.bench_scan --photos 64 --of 2000`.
 
 Draws `--photos` photos, scans them twice, copies their cache rows under other hashes until there are `--of` photos, and
-matches one new concept over all of them with `recognise_known`. With `--grid` the recogniser has no detector, as
+matches one new concept over all of them with `look_up`. With `--grid` the recogniser has no detector, as
 `dfn5b`, and every photo has 14 regions. Prints JSON; seconds are those of this machine, now.
 """
 
@@ -141,7 +141,7 @@ def copy_rows(path: Path, many: int) -> list[str]:
 def match(home: Path, name: str, hashes: list[str], repeat: int, *, grid: bool) -> dict[str, object]:
     """Seconds to match one concept over all photos, in a session that has nothing loaded, and how often it is found."""
     from engine.recognition.gallery import load_gallery
-    from engine.recognition.recognise import recognise_known
+    from engine.recognition.recognise import look_up
 
     def once() -> Iterator[bool]:
         session = open_session(home, grid=grid)
@@ -149,9 +149,9 @@ def match(home: Path, name: str, hashes: list[str], repeat: int, *, grid: bool) 
             session.store, session.recogniser_config, session.recognition, [session.store.get(name)]
         )
         for content_hash in hashes:
-            matches = recognise_known(session.extractor, content_hash, enrolled)
-            assert matches is not None
-            yield bool(matches)
+            recognition = look_up(session.extractor, content_hash, enrolled)
+            assert recognition is not None
+            yield bool(recognition.matches)
         session.store.close()
 
     seconds = sorted(timed(lambda: sum(once())) for _ in range(repeat))

@@ -89,7 +89,7 @@ def locate_concept(
     gallery = load_gallery(session.store, session.recogniser_config, options, [concept], common_folder(paths))
     known = _load_personalised(session.store, vlm, concept, method) if method == "refer" or explain else {}
     pictures = Pictures(explain) if explain else None
-    explainer = pictures.explainer(session.store, session.extractor, options, vlm, gallery) if pictures else None
+    explainer = Explainer(session.store, session.extractor, vlm, gallery, pictures) if pictures else None
     refine = _Refinement(concept, known, vlm if method == "refer" else None, explainer)
     drawn: set[Path] = set()
     unknown = located_some = False

@@ -165,7 +165,7 @@ def find_known_matches(
     """
     facts = record.facts
     same_picture = facts.content_hash == content_hash
-    enrolled = {*keys.state.wanted, *keys.unrequested} if keys.state else {m.concept_id for m in record.matches}
+    enrolled = {*keys.state.requested, *keys.unrequested} if keys.state else {m.concept_id for m in record.matches}
     recorded = Recognition(tuple(m for m in record.matches if m.concept_id in enrolled))
     if same_picture and record.recognition == keys.recognition(content_hash, removed_names):
         return recorded

@@ -60,8 +60,8 @@ _TEXTS = {
         " it from the one that it does not show: myvlm concepts remove-photos NAME PHOTO"
     ),
     WarningCode.SHARED_IDENTIFIER: (
-        "{w.concept.name} shares its identifier {w.concept.identifier} with {w.other_names}: in one photo only one is"
-        " told of"
+        "{w.concept.name} shares its identifier {w.concept.identifier} with {w.other_names}: if both are in a photo,"
+        " the VLM is told of one only"
     ),
     WarningCode.NOT_TRAINED: (
         "{w.other.name} was trained for {w.model} ({w.task}) and {w.concept.name} was not: run myvlm train"

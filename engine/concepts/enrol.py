@@ -20,7 +20,7 @@ from engine.session import Session
 from engine.store.names import check_name
 from engine.vision.cached_extractor import CachedExtractor
 
-__all__ = ["FEWEST_NEGATIVES", "KNOWN", "Enrolment", "Guess", "enrol", "enrol_crops", "told"]
+__all__ = ["FEWEST_NEGATIVES", "KNOWN", "Enrolment", "Guess", "enrol", "enrol_crops", "findings_hint"]
 
 KNOWN = "already a reference photo"
 
@@ -48,7 +48,7 @@ def enrol(
     check_kind(existing, kind, category)
     photos, findings = _load(iter_photos(paths))
     if not photos:
-        raise NoUsablePhotoError(f"none of the photos for {name!r} can be used", hint=told(findings))
+        raise NoUsablePhotoError(f"none of the photos for {name!r} can be used", hint=findings_hint(findings))
     contents = existing.contents if existing else frozenset()
     new_photos = [p for p in photos if p.facts.content_hash not in contents]
     findings += [PhotoFinding(p.path, True, KNOWN, known=True) for p in photos if p.facts.content_hash in contents]
@@ -58,7 +58,7 @@ def enrol(
     )
     findings = sorted([*findings, *new_findings], key=lambda f: str(f.path))
     if not crops and len(new_photos) == len(photos):
-        hint = told(findings) + (f". {another_kind_hint(existing.concept)}" if existing else "")
+        hint = findings_hint(findings) + (f". {another_kind_hint(existing.concept)}" if existing else "")
         raise NoUsablePhotoError(f"none of the photos shows {name!r}", hint=hint)
     if existing is not None and kind is None and not category:
         _check_similarity(session.extractor, existing, new_photos, crops)
@@ -120,7 +120,7 @@ def _check_similarity(
         )
 
 
-def told(findings: Sequence[PhotoFinding]) -> str:
+def findings_hint(findings: Sequence[PhotoFinding]) -> str:
     """Return the findings as one line for a hint, at most 600 characters."""
     return "; ".join(f"{f.path.name}: {f.found}" for f in findings)[:600]
 

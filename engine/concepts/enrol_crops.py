@@ -191,7 +191,8 @@ def _check_negatives(store: ConceptStore, config: RecogniserConfig, name: str, n
     total = negatives + others + len(load_bank(config).features)
     if total < FEWEST_NEGATIVES:
         raise UsageError(
-            f"there is too little that {name!r} could be told from: {total} views of other things",
+            f"there are too few crops of other things to tell {name!r} from them: {total}, "
+            f"and {FEWEST_NEGATIVES} are needed",
             hint="Give --negatives FOLDER with some photos that do not show it; ten are a good start.",
         )
 

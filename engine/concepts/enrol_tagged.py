@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from engine.concepts.body_crops import with_bodies
-from engine.concepts.enrol import KNOWN, Enrolment, Guess, enrol_crops, told
+from engine.concepts.enrol import KNOWN, Enrolment, Guess, enrol_crops, findings_hint
 from engine.concepts.existing import ExistingConcept, check_kind, find_existing
 from engine.concepts.reference_crops import (
     SMALLEST_FACE,
@@ -90,7 +90,7 @@ def choose_references(session: Session, search: Search, wanted: Wanted, *, keep:
     chooser.drop_outliers()
     findings = tuple(sorted(chooser.findings, key=lambda f: str(f.path)))
     if not chooser.views and not chooser.known:
-        raise NoUsablePhotoError(f"none of the photos tagged {wanted.name!r} can be used", hint=told(findings))
+        raise NoUsablePhotoError(f"none of the photos tagged {wanted.name!r} can be used", hint=findings_hint(findings))
     left = len(search.found) - looked
     return Chosen(guess, tuple(chooser.views), tuple(chooser.crops), findings, left, chooser.known)
 

@@ -94,7 +94,7 @@ def forget(
     """
     stored = session.store.find(name)
     concept = stored if stored is not None or (scrub and scrub.paths) else session.store.get(name)
-    sought, display_name = _sought(name, concept), concept.name if concept else name
+    sought, display_name = _name_search(name, concept), concept.name if concept else name
     with run_lock(session.folder, "forget"):
         journal = Journal(session.folder)
         clear_up(journal)
@@ -107,10 +107,10 @@ def forget(
             journal.close()
             return Forgotten(display_name, concept is not None, False, looked_at=scrubber.looked_at, sidecars=outcomes)
         # Delete the concept last: if the process is killed before, the same command does the rest.
-        entries = journal.forget(sought.in_file, _giveaway(session.store, sought, concept))
+        entries = journal.forget(sought.in_file, _identifies(session.store, sought, concept))
         journal.close()
         cached = session.cache.clear()
-        session.store.calibrations.forget(_giveaway(session.store, sought, concept))
+        session.store.calibrations.forget(_identifies(session.store, sought, concept))
         _delete(session, concept)
     return Forgotten(
         display_name,
@@ -123,7 +123,7 @@ def forget(
     )
 
 
-def _sought(name: str, concept: Concept | None) -> NameSearch:
+def _name_search(name: str, concept: Concept | None) -> NameSearch:
     """Return the search for a concept's names and id, or for a name alone."""
     if concept is None:
         return NameSearch({name}, frozenset())
@@ -138,7 +138,7 @@ def _delete(session: Session, concept: Concept | None) -> None:
     session.store.forget(concept.name, had_double=had_double)
 
 
-def _giveaway(store: ConceptStore, sought: NameSearch, concept: Concept | None) -> Callable[[Path], bool]:
+def _identifies(store: ConceptStore, sought: NameSearch, concept: Concept | None) -> Callable[[Path], bool]:
     """Return a test whether a path names the concept, or is a reference or a photo with a decision about it."""
     photos = {r.path for r in concept.references} if concept else set()
     photos |= {d.path for d in store.decisions.of(concept.id)} if concept else set()

@@ -49,13 +49,13 @@ class Suggestion:
     """A concept that may be in a photo.
 
     match: its region (pixels of the upright photo), score, and the threshold from which it would be named (log-odds);
-    maybe_from: the lowest score of a suggestion (log-odds); nearest: photos to compare it with, the most similar first.
+    suggested_from: the lowest score of a suggestion (log-odds); nearest: photos to compare it with, most similar first.
     """
 
     path: Path
     content_hash: str
     match: Match
-    maybe_from: float
+    suggested_from: float
     nearest: tuple[Example, ...] = ()
     runner_up: RunnerUp | None = None
 
@@ -72,11 +72,11 @@ class NotLookedFor:
 class Review:
     """The suggestions of photos.
 
-    maybes: the suggestions, those nearest to the threshold for a name first; unreadable: (path, reason); looked_for:
+    suggestions: those nearest to the threshold for a name first; unreadable: (path, reason); looked_for:
     the concepts that were searched for; not_looked_for: the concepts that cannot be, if all were requested.
     """
 
-    maybes: tuple[Suggestion, ...] = ()
+    suggestions: tuple[Suggestion, ...] = ()
     unreadable: tuple[tuple[Path, str], ...] = ()
     looked_for: tuple[Concept, ...] = ()
     not_looked_for: tuple[NotLookedFor, ...] = ()
@@ -101,7 +101,7 @@ def find_suggestions(
         EngineError: missing weights, a full disk.
     """
     if session.choices.heads == "paper":
-        raise UsageError("the paper's heads know no maybe: they name or they do not", hint="Leave out --heads paper.")
+        raise UsageError("the paper's heads give no suggestions", hint="Leave out --heads paper.")
     concepts, left_out = _pick(session.store, session.recogniser_config, names)
     if not concepts:
         return Review(not_looked_for=left_out)

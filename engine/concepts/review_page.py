@@ -1,6 +1,6 @@
 """Write the review page: one self-contained HTML file with the crop of each suggestion beside similar references.
 
-The user decides about the suggestions there, and the browser saves the decisions as lines that `read_wishes` reads.
+The user decides about the suggestions there; the browser saves the lines that `read_decision_requests` reads.
 The page shows faces and names, so only its owner may read the file. It loads nothing, and its content security policy
 prevents its script from sending anything.
 """
@@ -48,9 +48,9 @@ class _Tile:
 class _Card:
     """A suggestion as the page shows it.
 
-    examples: tiles with the numbers of their pictures, which several cards can share; score, maybe_from, named_from:
-    log-odds for the meter; confidence, needed, runner_up: score, threshold and runner-up as text; lines: the decision
-    lines to confirm and to reject.
+    examples: tiles with the numbers of their pictures, which several cards can share; score, suggested_from,
+    named_from: log-odds for the meter; confidence, needed, runner_up: score, threshold and runner-up as text; lines:
+    the decision lines to confirm and to reject.
     """
 
     concept: str
@@ -60,7 +60,7 @@ class _Card:
     whole: _Tile
     examples: tuple[tuple[_Tile, int], ...]
     score: float
-    maybe_from: float
+    suggested_from: float
     named_from: float
     confidence: str
     needed: str
@@ -130,7 +130,7 @@ def render_page(suggestions: Sequence[Suggestion], *, more: int = 0, step: Calla
 
 
 def decision_line(suggestion: Suggestion, verdict: Verdict) -> str:
-    """Return a decision as a JSON line that `read_wishes` reads.
+    """Return a decision as a JSON line that `read_decision_requests` reads.
 
     The line is ASCII, so that no character of a name can end it; bytes of a path that are not UTF-8 are escaped as
     lone surrogates.
@@ -147,7 +147,7 @@ class _Pictures:
         self._examples: dict[tuple[Path, str, Box | None], tuple[int, str]] = {}
         self._load = lru_cache(maxsize=1)(_load)
 
-    def of_maybe(self, suggestion: Suggestion) -> tuple[_Tile, _Tile]:
+    def of_suggestion(self, suggestion: Suggestion) -> tuple[_Tile, _Tile]:
         """Return tiles of the suggested region and of the whole photo with the region framed."""
         photo, note = self._load(suggestion.path, suggestion.content_hash)
         if photo is None:
@@ -179,7 +179,7 @@ def _load(path: Path, content_hash: str) -> tuple[Photo | None, str]:
 
 
 def _make_card(suggestion: Suggestion, pictures: _Pictures) -> _Card:
-    crop, whole = pictures.of_maybe(suggestion)
+    crop, whole = pictures.of_suggestion(suggestion)
     match, rival = suggestion.match, suggestion.runner_up
     confidence, needed, *others = in_words(match.scale, match.score, match.threshold, *([rival.score] if rival else []))
     return _Card(
@@ -190,7 +190,7 @@ def _make_card(suggestion: Suggestion, pictures: _Pictures) -> _Card:
         whole=whole,
         examples=tuple(pictures.of_example(e) for e in suggestion.nearest),
         score=match.score,
-        maybe_from=suggestion.maybe_from,
+        suggested_from=suggestion.suggested_from,
         named_from=match.threshold,
         confidence=confidence,
         needed=needed,

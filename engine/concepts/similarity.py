@@ -4,13 +4,13 @@ Both compare the plain view of each photo by cosine, with the features of the re
 storybook's on 90 pets and things and 45 people, with two disjoint sets of four reference photos each, one with a
 look-alike or sibling each, and for pets and things a twin (only a detail and proportions differ):
 
-* Odd photos: of 1,080 photos that were right 5 were pointed out; of 910 photos of something else among three that were
-  right all but 2, and 1 of the 2,730 beside them.
-* Same individual, by the cosine of means, from .9 (pets and things) and .8 (people): with four photos under either name
-  all of 90 and 45; with one photo under the second name 97 % and 98 %. None of 135 look-alikes and siblings (at most
-  .84 and .61), none of 9,990 other pairs (at most .89), and 16 % of the twins.
-* Real photos (16 subjects, six each) mean nothing to that recogniser: 17 % of the right ones were called odd, and 6 %
-  of halves the same. Hence it points out odd ones among drawings only (`RecogniserConfig.drawn_only`).
+* Odd photos: reported were 5 of 1,080 correct photos; 908 of 910 photos of something else, each among three correct
+  ones; and 1 of these 2,730 correct ones.
+* Same individual, by the cosine of means, from .9 (pets and things) and .8 (people): with four photos under each name
+  all 90 and all 45 pairs are found; with one photo under the second name 97 % and 98 %. Wrongly found are none of 135
+  look-alikes and siblings (at most .84 and .61), none of 9,990 other pairs (at most .89), and 16 % of the twins.
+* With real photos (16 subjects, six each) that recogniser is of no use: it reported 17 % of the correct ones as odd and
+  found 6 % of the halves to be the same. So it reports odd photos among drawings only (`RecogniserConfig.drawn_only`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,9 +29,9 @@ from engine.store.heads import ConceptHead
 from engine.vision.config import RecogniserConfig
 
 ODD = 0.7
-"""A photo whose likeness to the mean of the others is under this share of their median is pointed out."""
+"""A photo whose likeness to the mean of the others is under this share of their median is reported as odd."""
 _ODD_OF_TWO = 0.5
-"""Two photos that are less alike than this share of the recogniser's `alike` are pointed out, both."""
+"""Two photos that are less alike than this share of the recogniser's `alike` are both reported."""
 _SAME_PART = 0.5
 """Two boxes that overlap more (IoU) frame the same part of a photo."""
 

@@ -1,4 +1,4 @@
-"""Opening the concept store: one SQLite file that two processes may share and a kill may not break."""
+"""Open SQLite files that several processes may share and that a kill does not break."""
 
 import os
 import sqlite3
@@ -87,7 +87,7 @@ def _migrate(path: Path, db: Database, migrations: Migrations) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
-    """One all-or-nothing change, queued behind other processes' changes."""
+    """Make one all-or-nothing change; it waits for the changes of other processes."""
     try:
         connection.execute("begin immediate")
         try:

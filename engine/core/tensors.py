@@ -1,4 +1,4 @@
-"""Embedding and head files: safetensors with their facts in the header, written whole and private."""
+"""Read and write tensor files: safetensors with facts in the header, written atomically, readable by the owner only."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def save_tensors(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, st
 
 
 def add_tensors(stem: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> Path:
-    """`save_tensors` to `<stem>-<hash of the content>.safetensors`; returns that path."""
+    """Write as `save_tensors` does, to `<stem>-<hash of the content>.safetensors`; return that path."""
     data = _pack(tensors, facts)
     path = stem.with_name(f"{stem.name}-{sha256_of(data)[:12]}.safetensors")
     _write(path, data)
@@ -32,7 +32,7 @@ def add_tensors(stem: Path, tensors: dict[str, np.ndarray], facts: dict[str, str
 
 
 def _pack(tensors: dict[str, np.ndarray], facts: dict[str, str]) -> bytes:
-    """Return the file's bytes; the header's keys are put in order, which safetensors leaves to chance."""
+    """Return the file's bytes; the header's keys are sorted, because safetensors does not order them."""
     data = save(tensors, metadata={**facts, "format": FORMAT})
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""Values that cross module borders: concepts, matches, facts about a photo, results."""
+"""Values that cross module borders: concepts, decisions, matches, facts about a photo."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

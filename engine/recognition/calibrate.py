@@ -103,20 +103,6 @@ def calibrate(
     return tuple(_calibrate_groups(store, enrolled, gallery, seen, library, rate))
 
 
-def is_calibrated(
-    session: Session,
-    library: Path,
-    kinds: Collection[Kind] = tuple(Kind),
-    *,
-    enrolled: EnrolledHeads | None = None,
-) -> bool:
-    """Return whether the photos under a folder need no calibration for concepts of some kinds.
-
-    They need none if one for the present heads is stored, if the heads are the paper's, or if there is no concept.
-    """
-    return calibrated_on(session, library, kinds, enrolled=enrolled) > 0
-
-
 def calibrated_on(
     session: Session,
     library: Path,

@@ -123,11 +123,11 @@ def calibrated_classifier(
     if any(c.id not in known for c in concepts):  # enrolled since, or nothing was calibrated
         known = _prior_thresholds(config, heads, scorer) | known
     own = [known[c.id] for c in concepts]
-    names, maybes = (np.array([getattr(t, k) for t in own]) for k in ("name", "maybe"))
+    names, suggestions = (np.array([getattr(t, k) for t in own]) for k in ("name", "suggestion"))
     separable = np.array([t.separable for t in own], bool)
     mark = sha256_of(repr((names.tolist(), strangers.tobytes())).encode())[:16]
     what = f"open-set {METHOD} {'faces' if features_kind(heads) is Kind.PERSON else 'regions'} {mark}"
-    return ConceptClassifier(concepts, scorer.scores, names, maybes, separable, what, found, scorer)
+    return ConceptClassifier(concepts, scorer.scores, names, suggestions, separable, what, found, scorer)
 
 
 def _prior_thresholds(
@@ -141,17 +141,17 @@ def _prior_thresholds(
 
 
 def make_reference_set(
-    config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], strangers: np.ndarray | Sequence
+    config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], library: np.ndarray | Sequence
 ) -> ReferenceSet:
     """Return the enrolled concepts as templates, and the cohort that shows none of them.
 
-    The cohort: the shipped bank, the background of the reference photos, and `strangers` (N, D) of the library.
+    The cohort: the shipped bank, the background of the reference photos, and `library` (N, D), features of the library.
     """
     templates = tuple(make_template(h, config.augmentations) for h in heads.values())
     people = features_kind(heads) is Kind.PERSON
     bank = (load_face_bank if people else load_bank)(config).features
     width = templates[0].views.shape[1]
-    parts = [bank, *(h.background for h in heads.values()), np.asarray(strangers)]
+    parts = [bank, *(h.background for h in heads.values()), np.asarray(library)]
     kept = [p.astype(np.float32) for p in parts if p.ndim == 2 and p.shape[1] == width]
     return ReferenceSet(templates, np.concatenate([np.zeros((0, width), np.float32), *kept]))
 

@@ -59,21 +59,13 @@ def recognise_all(
     return results
 
 
-def recognise_known(
-    extractor: CachedExtractor, content_hash: str, gallery: Gallery, whole: Box | None = None
-) -> tuple[Match, ...] | None:
-    """Return the concepts in a photo that is in the cache, else None; no model runs and no pixel is decoded.
-
-    whole: the photo's box, where its size is known.
-    """
-    recognition = look_up(extractor, content_hash, gallery, whole)
-    return None if recognition is None else recognition.matches
-
-
 def look_up(
     extractor: CachedExtractor, content_hash: str, gallery: Gallery, whole: Box | None = None
 ) -> Recognition | None:
-    """Recognise as `recognise_known` does, and return suggestions and displaced concepts, too."""
+    """Recognise the concepts in a photo that is in the cache, else None; no model runs and no pixel is decoded.
+
+    whole: the photo's box, where its size is known.
+    """
     decisions = gallery.labels.about(content_hash)
     return _recognise_scenes(gallery, cached_scenes(extractor, content_hash, gallery), decisions, whole)
 

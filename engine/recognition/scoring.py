@@ -1,8 +1,9 @@
 """Score how surely a region shows an enrolled concept and nothing else (docs/recognition.md, Scoring). numpy only.
 
-Every pair of a region and a concept gets five pair features: likeness to the concept's references, to the best other
-concept, and to the cohort. One logistic head for all concepts turns them into log-odds. It is fitted on reference
-photos, scored as if they had not been given (leave one out), against everything that certainly shows something else.
+Every pair of a region and a concept gets five pair features: two compare it with the concept's references, one with the
+best other concept, and two with the cohort. One logistic head for all concepts turns them into log-odds. It is fitted
+on reference photos, scored as if they had not been given (leave one out), against everything that certainly shows
+something else.
 Log-odds of different concepts are on one scale, as one-to-one assignment and a common threshold need.
 """
 

@@ -20,13 +20,13 @@ _FOLDER = "calibrations"
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The thresholds of one concept in log-odds: from `name` it is named, from `maybe` it is suggested.
+    """The thresholds of one concept in log-odds: from `name` it is named, from `suggestion` it is suggested.
 
     separable: whether the concept can be distinguished from others.
     """
 
     name: float
-    maybe: float
+    suggestion: float
     separable: bool
 
 
@@ -64,7 +64,7 @@ class Calibrations:
         """
         c = calibration
         stem = self._folder / _FOLDER / sha256_of(repr((os.fsencode(c.root), c.model)).encode())[:12]
-        thresholds = {k: [t.name, t.maybe, t.separable] for k, t in sorted(c.thresholds.items())}
+        thresholds = {k: [t.name, t.suggestion, t.separable] for k, t in sorted(c.thresholds.items())}
         with transaction(self._db.conn, self._folder / "store.db") as db:
             if not set(c.thresholds) <= {row[0] for row in db.execute("select id from concepts")}:
                 return

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -17,26 +17,27 @@ _MOST = 200
 class RecognitionState:
     """What the matches in a photo depend on, apart from the photo and the user's decisions about it.
 
-    `wanted`: ids of the concepts to name. `enrolled`: id, version and digest of the heads of every concept. `judges`:
-    fingerprints of scores and thresholds; None after a concept was forgotten, because both are fitted on all concepts.
+    requested: ids of the concepts to name. enrolled: id, version and digest of the heads of every concept.
+    fingerprints: of the classifiers; None after a concept was forgotten, because scores and thresholds are fitted on
+    all concepts.
     """
 
     recogniser: str
-    wanted: tuple[str, ...]
+    requested: tuple[str, ...]
     enrolled: tuple[tuple[str, int, str], ...]
-    judges: tuple[str, ...] | None
+    fingerprints: tuple[str, ...] | None
 
     def without(self, concept_id: str) -> "RecognitionState":
         """Return the state without a concept that is forgotten."""
         if concept_id not in (e[0] for e in self.enrolled):
             return self
-        wanted = tuple(i for i in self.wanted if i != concept_id)
-        return RecognitionState(self.recogniser, wanted, tuple(e for e in self.enrolled if e[0] != concept_id), None)
+        requested = tuple(i for i in self.requested if i != concept_id)
+        return RecognitionState(self.recogniser, requested, tuple(e for e in self.enrolled if e[0] != concept_id), None)
 
     def covers(self, now: "RecognitionState") -> bool:
         """Return whether results of this state are still valid: the only difference is that concepts were forgotten."""
-        same = (self.recogniser, self.wanted, self.enrolled) == (now.recogniser, now.wanted, now.enrolled)
-        return same and self.judges is None
+        same = (self.recogniser, self.requested, self.enrolled) == (now.recogniser, now.requested, now.enrolled)
+        return same and self.fingerprints is None
 
 
 class RecognitionStates:
@@ -48,7 +49,7 @@ class RecognitionStates:
     def save(self, digest: str, state: RecognitionState) -> None:
         """Store a state, and delete the oldest beyond `_MOST`."""
         with transaction(self._db.conn, self._path) as db:
-            db.execute("insert or replace into recognition_states values (?, ?)", [digest, json.dumps(asdict(state))])
+            db.execute("insert or replace into recognition_states values (?, ?)", [digest, _to_json(state)])
             db.execute(
                 "delete from recognition_states where rowid not in"
                 " (select rowid from recognition_states order by rowid desc limit ?)",
@@ -70,11 +71,17 @@ def forget_in_states(db: sqlite3.Connection, concept_id: str, *, had_double: boo
         db.execute("delete from recognition_states")
     for digest, text in db.execute("select digest, state from recognition_states").fetchall():
         state = _state(text).without(concept_id)
-        db.execute("update recognition_states set state = ? where digest = ?", [json.dumps(asdict(state)), digest])
+        db.execute("update recognition_states set state = ? where digest = ?", [_to_json(state), digest])
+
+
+def _to_json(state: RecognitionState) -> str:
+    """Return a state as it is stored; `wanted` and `judges` are the keys of the stored form."""
+    row = {"recogniser": state.recogniser, "wanted": state.requested, "enrolled": state.enrolled}
+    return json.dumps({**row, "judges": state.fingerprints})
 
 
 def _state(text: str) -> RecognitionState:
     d = json.loads(text)
     enrolled = tuple((str(i), int(v), str(h)) for i, v, h in d["enrolled"])
-    judges = None if d["judges"] is None else tuple(d["judges"])
-    return RecognitionState(d["recogniser"], tuple(d["wanted"]), enrolled, judges)
+    fingerprints = None if d["judges"] is None else tuple(d["judges"])
+    return RecognitionState(d["recogniser"], tuple(d["wanted"]), enrolled, fingerprints)

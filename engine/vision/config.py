@@ -21,7 +21,7 @@ _FACES_FOUND = 3
 
 @dataclass(frozen=True)
 class ThresholdPrior:
-    """What labelled libraries taught about one kind of feature (docs/recognition.md, Thresholds).
+    """Values for one kind of feature, chosen on labelled libraries (docs/recognition.md, Thresholds).
 
     level: log-odds from which a name is safe in most libraries.
     max_shift: how far one library may move it, in log-odds.

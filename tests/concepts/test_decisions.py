@@ -18,7 +18,7 @@ from engine.photos.decode import load_photo
 from engine.recognition.assignment import face_scores
 from engine.recognition.feedback import Placement, Scored, place
 from engine.recognition.gallery import load_gallery
-from engine.recognition.recognise import recognise_known
+from engine.recognition.recognise import look_up
 from engine.session import Session, SessionOptions
 from engine.store.concepts import ConceptStore
 from engine.store.heads import FeedbackFeatures
@@ -363,7 +363,7 @@ def test_known_features_and_opened_photos_give_the_same(session, album, myvlm):
     enrolled = load_gallery(own.store, own.recogniser_config, own.recognition, own.store.all())
     for photo in sorted(album.glob("*.jpg")):
         document = json.loads(photo.with_name(f"{photo.name}.myvlm.json").read_text())
-        found = recognise_known(own.extractor, document["photo"]["content_hash"], enrolled)
+        found = look_up(own.extractor, document["photo"]["content_hash"], enrolled).matches
         assert [(m.name, list(m.box.rounded())) for m in found] == [(c["name"], c["box"]) for c in document["concepts"]]
 
 

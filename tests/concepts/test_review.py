@@ -261,7 +261,7 @@ def test_limits(myvlm, album, tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["ALBUM", "--heads", "paper"], "know no maybe"),
+        (["ALBUM", "--heads", "paper"], "give no suggestions"),
         (["ALBUM", "--apply", "-"], "looks at no photos"),
         (["--apply", "-", "--html", "x.html"], "looks at no photos"),
         (["--apply", "-", "--limit", "3"], "looks at no photos"),

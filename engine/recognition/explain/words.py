@@ -23,7 +23,7 @@ PAIR_FEATURE_WORDS = {
 def reason_in_words(explanation: Explanation) -> str:
     """Return why a concept was or was not named, as a clause without a full stop."""
     words = _reason(explanation)
-    return f"no face says who it is, but the body does: {words}" if explanation.reason.by_body else words
+    return f"no face was recognised; by the body: {words}" if explanation.reason.by_body else words
 
 
 def _reason(explanation: Explanation) -> str:
@@ -32,7 +32,7 @@ def _reason(explanation: Explanation) -> str:
         return {
             RecognitionOutcome.REJECTED: f"you said that {name} is not in this photo",
             RecognitionOutcome.CONFIRMED: f"you said that {name} is in this photo",
-        }.get(explanation.outcome, "the name was taken out of the photo's sidecar")
+        }.get(explanation.outcome, "the name was removed from the photo's sidecar")
     if reason.cause is Cause.SURE:
         return f"the {score_name} is high enough, and no other concept fits better there"
     if reason.cause is Cause.NO_REGION:
