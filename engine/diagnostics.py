@@ -141,10 +141,10 @@ def _vlms() -> Iterator[Check]:
             yield Check(name, "ok" if room else "warn", found)
         else:
             size = f"optional, not on this disk: {config.disk_gb:g} GB; needs {need}{here}"
-            yield Check(name, "info", f"{size}; licence: {config.license}", _get_vlm(config))
+            yield Check(name, "info", f"{size}; licence: {config.license}", _download_hint(config))
 
 
-def _get_vlm(config: VlmConfig) -> str:
+def _download_hint(config: VlmConfig) -> str:
     """Return how to get a VLM's weights, with network and without."""
     if config.repo_id.startswith(CONVERTED):
         name, target = config.repo_id.removeprefix(CONVERTED), converted_folder(config)

@@ -125,7 +125,7 @@ def decode_photo(file: PhotoFile, *, most_pixels: int = MOST_PIXELS) -> Photo:
         raise PhotoError(f"{path}: {err}", hint="Give myvlm a JPEG made from it.") from err
     except MemoryError as err:
         raise PhotoError(f"{path}: too little memory to decode it", hint="Give myvlm a smaller copy.") from err
-    except Exception as err:
+    except Exception as err:  # the decoders raise many types for damaged files
         raise PhotoError(f"{path}: damaged or truncated ({err})", hint="Restore it from a backup.") from err
     exif = exif_of(blocks)
     size = (picture.width, picture.height)

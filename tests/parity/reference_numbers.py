@@ -98,6 +98,23 @@ def check_training(settings, training):
     assert ours == tuple(settings[k] for k in ("learning_rate", "weight_decay", "grad_clip_l2"))
 
 
+def check_trajectory(reference, vlm, name, tolerance):
+    """Every step of the training gives the reference's loss and embedding."""
+    for step, losses, embedding in reference.train(vlm):
+        for found, part in ((losses.total, "loss"), (embedding, "embedding_after")):
+            assert relative(found, reference.expected[f"{name}.{part}"][step]) < tolerance, (step, part)
+
+
+def check_sensitivity(reference, weight):
+    """The first loss is out of tolerance with one weight of the language model changed by one percent."""
+    with torch.no_grad():
+        kept = weight.clone()
+        weight.mul_(1.01)
+        losses = reference.losses(reference.embedding("initial"))
+        weight.copy_(kept)
+    assert reference.error(losses.cross_entropy, "initial.ce") > FEATURES
+
+
 def relative(a, b):
     """The relative L2 error of `a`."""
     assert a.shape == b.shape
