@@ -98,7 +98,7 @@ def calibrate(
             contents.add(scanned.content_hash)
     if len(contents) < FEWEST:
         return ()
-    rate = per_1000 or store.calibrations.promised(library) or PER_1000
+    rate = per_1000 or store.calibrations.last_rate(library) or PER_1000
     seen = _look_at(session.extractor, gallery, sorted(contents))
     return tuple(_calibrate_groups(store, enrolled, gallery, seen, library, rate))
 

@@ -1,4 +1,4 @@
-"""Score how surely a region shows an enrolled concept and nothing else (docs/recognition.md, Scoring). numpy only.
+"""Score how likely a region shows an enrolled concept and nothing else (docs/recognition.md, Scoring). numpy only.
 
 Every pair of a region and a concept gets five pair features: two compare it with the concept's references, one with the
 best other concept, and two with the cohort. One logistic head for all concepts turns them into log-odds. It is fitted

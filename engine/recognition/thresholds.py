@@ -26,7 +26,7 @@ _FURTHEST = 12.0
 """Spreads above the start of the tail up to which a threshold is looked for."""
 _SHARPEST, _WIDEST = 0.02, 1.0
 """Bounds of the spread. Log-odds above t are rarer than exp(-t) among impostors (Markov's inequality for likelihood
-ratios), so a wider tail consists of badly seen photos of the enrolled concepts.
+ratios), so a wider tail consists of poor photos of the enrolled concepts.
 """
 _PRIOR_SPREAD, _PRIOR_COUNT = 0.4, 20
 """Mean and number of the excesses that are added as a prior. On 15 storybook libraries 0.7 false names in 1,000 photos
@@ -37,7 +37,7 @@ _NARROWEST_SHIFT, _WIDEST_SHIFT = 0.05, 0.25
 _DEFAULT_CUT = 2.0
 """Log-odds from which a photo is suspected to show a concept when no concept has left-out references."""
 _SUSPECT = 0.1
-"""How far below the floor ratio suspicion begins, as a share of the median left-out reference's log-odds."""
+"""How far below its floor a concept is suspected in a photo: a share of the median left-out reference's log-odds."""
 _ENOUGH = 0.25
 """Share of left-out references that a threshold must leave above it, or the concept is not separable."""
 _LEAST_GAP = 0.25
@@ -124,10 +124,10 @@ def calibrate(
 ) -> Calibration:
     """Fit thresholds for at most `per_1000` false names in 1,000 photos, over all these concepts together.
 
-    best: (P, C), see `best_in_photos`. held_out: for each concept the log-odds of its left-out references. prior: what
-    labelled libraries taught, which this library may shift by `prior.max_shift`: two expected false names in 2,000
-    photos cannot be counted, only extrapolated to. No threshold is below its concept's floor. stricter: the rate that
-    the prior was chosen for divided by the requested rate of all groups together; thresholds move by
+    best: (P, C), see `best_in_photos`. held_out: for each concept the log-odds of its left-out references. prior:
+    values chosen on labelled libraries, which this library may shift by `prior.max_shift`: two expected false names in
+    2,000 photos cannot be counted, only extrapolated to. No threshold is below its concept's floor. stricter: the rate
+    that the prior was chosen for divided by the requested rate of all groups together; thresholds move by
     spread * ln(stricter), which makes an exponential tail so much rarer.
     """
     tail = fit_tail(best, _cuts(held_out, prior.floor_ratio))

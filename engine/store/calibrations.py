@@ -112,22 +112,22 @@ class Calibrations:
         ]
         return max(counts, default=0)
 
-    def promised(self, library: Path) -> float | None:
+    def last_rate(self, library: Path) -> float | None:
         """Return the false-name rate for which a library was last calibrated, with any heads; None if it never was."""
         rows = list(self._db.query("select root, per_1000 from calibrations order by made"))
         rates = [(Path(os.fsdecode(r["root"])), float(r["per_1000"])) for r in rows]
         above = [(len(root.parts), n, rate) for n, (root, rate) in enumerate(rates) if library.is_relative_to(root)]
         return max(above)[2] if above else None
 
-    def forget(self, giveaway: Callable[[Path], bool] = lambda _: False) -> None:
+    def forget(self, identifies: Callable[[Path], bool] = lambda _: False) -> None:
         """Delete the features and thresholds of all calibrations.
 
-        The requested false-name rates of the libraries stay, except of libraries whose path identifies a forgotten
-        concept (`giveaway`).
+        The requested false-name rates of the libraries stay, except where `identifies` says that a library's path
+        identifies a forgotten concept.
         """
         with transaction(self._db.conn, self._folder / "store.db") as db:
             roots = [root for (root,) in db.execute("select distinct root from calibrations")]
-            identifying = [(root,) for root in roots if giveaway(Path(os.fsdecode(root)))]
+            identifying = [(root,) for root in roots if identifies(Path(os.fsdecode(root)))]
             db.executemany("delete from calibrations where root = ?", identifying)
             db.execute("update calibrations set gallery = '', thresholds = '{}', file = ''")
         for path in (self._folder / _FOLDER).glob("*.safetensors"):

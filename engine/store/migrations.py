@@ -52,7 +52,7 @@ def m002_variations(db: Database) -> None:
 
 @migrations()
 def m003_decisions(db: Database) -> None:
-    """What the user said of concepts in photos, by the photo's content; forgotten with the concept."""
+    """The user's decisions about concepts in photos, by the photo's content; forgotten with the concept."""
     db.execute(
         """create table decisions (
             concept_id text not null references concepts(id) on delete cascade, content_hash text not null,
@@ -64,8 +64,8 @@ def m003_decisions(db: Database) -> None:
 
 @migrations()
 def m004_calibrations(db: Database) -> None:
-    """What was calibrated on which library, one a folder and recogniser. `gallery` is a digest of the heads that it
-    is for; '' where somebody was forgotten, and only the promise is left.
+    """Calibrations, one for each folder and recogniser. `gallery` is a digest of the heads that they are for; '' after
+    a concept was forgotten, when only the requested rate of false names is kept.
     """
     db.execute(
         """create table calibrations (
@@ -78,8 +78,8 @@ def m004_calibrations(db: Database) -> None:
 
 @migrations()
 def m005_embedding_photos(db: Database) -> None:
-    """Which reference photos an embedding was trained on: their content hashes in order, '' of an imported one. Those
-    of before are taken to be of the references that their concepts have.
+    """The reference photos that an embedding was trained on: their content hashes in order, '' of an imported one.
+    Existing embeddings are taken to be trained on the present references of their concepts.
     """
     db.execute("alter table embeddings add column photos text not null default ''")
     db.execute(
@@ -91,5 +91,5 @@ def m005_embedding_photos(db: Database) -> None:
 
 @migrations()
 def m006_recognition_states(db: Database) -> None:
-    """What recognition depended on in past runs, by the digest that JSON sidecars hold."""
+    """What recognition depended on in past runs, by the digest in JSON sidecars."""
     db.execute("create table recognition_states (digest text primary key, state text not null)")

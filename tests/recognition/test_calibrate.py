@@ -202,7 +202,7 @@ def test_forgetting_leaves_no_features_and_no_thresholds(myvlm, session, library
     assert myvlm("forget", "Rex", "--yes").code == 0
     assert not list(folder.glob("*"))
     assert {(r["gallery"], r["thresholds"]) for r in stored(session)} == {("", "{}")}
-    assert session.store.calibrations.promised(library) == 2.0
+    assert session.store.calibrations.last_rate(library) == 2.0
 
 
 def test_paper_heads_are_not_calibrated(session, library):
