@@ -169,7 +169,8 @@ def _locate(session: "Session", album: "Album") -> Boxes:
         for location in locate_concept(session, name, paths, draw=drawings if name == "Rex" else None):
             if location.match:
                 boxes.setdefault(path_text(location.path), {})[name] = list(location.match.box.rounded())
-    out.say(f"  boxes in {len(boxes)} of {len(paths)} photos; those of Rex are drawn in {path_text(drawings)}")
+    found = sum("Rex" in located for located in boxes.values())
+    out.say(f"  Rex found in {found} of {len(paths)} photos; the boxes are drawn in {path_text(drawings)}")
     return boxes
 
 

@@ -318,7 +318,9 @@ def test_every_command_of_the_demo_works_in_another_folder(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert all(Path(p["file"]).is_absolute() for p in json.loads(done.stdout)["photos"])
+    photos = json.loads(done.stdout)["photos"]
+    assert all(Path(p["file"]).is_absolute() for p in photos)
+    assert f"  Rex found in {sum('Rex' in p['boxes'] for p in photos)} of {len(photos)} photos; " in done.stderr
     commands = [line.removeprefix("  $ ") for line in done.stderr.splitlines() if line.startswith("  $ ")]
     export, others = commands[0], commands[1:]
     assert export == f"export MYVLM_HOME={shlex.quote(str(tmp_path / 'the demo' / 'home'))}"
