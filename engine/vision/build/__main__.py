@@ -2,9 +2,9 @@
 
 import argparse
 
-from engine.vision.build import faces
+from engine.vision.build import face_cohort, faces
 
-_PARTS = {"faces": faces}
+_PARTS = {"faces": faces, "cohort": face_cohort}
 """Each part is a module with `add_arguments` and `build`; its docstring is its help."""
 
 
