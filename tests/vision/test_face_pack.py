@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from engine.vision.build.face_cohort import load_population, write_bank
-from engine.vision.build.faces import DETECTOR, RECOGNISER, mean_face
+from engine.vision.build.faces import DETECTOR, RECOGNISER, load_mean_face
 from engine.vision.faces import FaceAnalyser
 from tests.repository.structure import ROOT
 from tests.vision.face_references import DATA, PUBLIC_DOMAIN, SIDE, align, picture
@@ -54,9 +54,9 @@ def test_faces_are_where_centerface_finds_them(analyser, name):
 def test_faces_are_described_as_dlib_does(analyser, name):
     (expected,) = REFERENCES[name]
     crop = align(sample(name), expected["landmarks"])
-    found = analyser._app.models["recognition"].get_feat([np.ascontiguousarray(crop[..., ::-1])])[0] - mean_face()
+    found = analyser._app.models["recognition"].get_feat([np.ascontiguousarray(crop[..., ::-1])])[0] - load_mean_face()
     assert cosine(found, np.array(expected["descriptor"])) > 0.9995
-    assert cosine(found + mean_face(), np.array(expected["descriptor"]) + mean_face()) > 0.998
+    assert cosine(found + load_mean_face(), np.array(expected["descriptor"]) + load_mean_face()) > 0.998
 
 
 def test_a_face_is_itself_and_nobody_else(analyser):

@@ -5,7 +5,8 @@
 
 The first samples from `face_population.safetensors`, a probabilistic PCA (Tipping & Bishop 1999) of face embeddings:
 their mean, eight directions in which people differ most, and one variance for all others. The second estimates that
-file anew, from photos of different people, one person a photo, then samples.
+file and `mean_face.json` anew, from photos of different people, one person a photo, then samples; the pack has to be
+written again afterwards.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from engine.core.tensors import load_tensors, save_tensors
-from engine.vision.faces import FaceAnalyser
+from engine.vision.build.faces import load_mean_face, save_mean_face
 
 _POPULATION = Path(__file__).with_name("face_population.safetensors")
 _DIRECTIONS = 8
@@ -67,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def build(args: argparse.Namespace) -> None:
     """Estimate the population where photos are given; write the bank."""
     if args.photos is not None:
-        save_population(estimate(describe(args.photos, args.pack)))
+        descriptors = describe(args.photos, args.pack)
+        save_mean_face(descriptors.mean(axis=0), len(descriptors))
+        centred = descriptors + load_mean_face()
+        save_population(estimate(centred / np.linalg.norm(centred, axis=1, keepdims=True)))
     write_bank(load_population(), args.out)
 
 
@@ -79,13 +83,18 @@ def write_bank(population: Population, out: Path, *, count: int = _FACES, seed: 
 
 
 def describe(photos: Path, pack: Path) -> np.ndarray:
-    """Return the embedding (N, 128) of the largest face of each photo in a folder."""
-    analyser = FaceAnalyser(pack, name="builtin-faces", det_size=640, use_cuda=False)
+    """Return dlib's descriptor (N, 128) of the largest face of each photo in a folder."""
+    from insightface.app import FaceAnalysis
+
+    app = FaceAnalysis(name=str(pack), providers=["CPUExecutionProvider"])
+    app.prepare(ctx_id=-1, det_size=(640, 640))
     found = []
     for path in sorted(p for p in photos.iterdir() if p.suffix.lower() in _SUFFIXES):
-        faces = analyser.find(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
-        found += [face.embedding for face in faces[:1]]
-    return np.stack(found)
+        pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))[..., ::-1]
+        faces = app.get(np.ascontiguousarray(pixels))
+        found += [max(faces, key=lambda f: float(f.bbox[2] - f.bbox[0])).embedding] if faces else []
+    descriptors: np.ndarray = np.stack(found) - load_mean_face()
+    return descriptors
 
 
 def save_population(population: Population) -> None:

@@ -19,7 +19,7 @@ from engine.vision.build.onnx_graph import Storage
 
 DETECTOR, RECOGNISER = "det_centerface.onnx", "rec_dlib.onnx"
 _MEAN_FACE = Path(__file__).with_name("mean_face.json")
-"""Holds `minus_mean`, the negative mean of the descriptors of 59 faces, 128 numbers, and how it was computed."""
+"""Holds `minus_mean`, 128 numbers; `python -m engine.vision.build cohort --photos` writes it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,17 +34,24 @@ def build(args: argparse.Namespace) -> None:
     write_pack(args.centerface, args.dlib, args.out)
 
 
-def write_pack(centerface: Path, dlib: Path, out: Path, *, half: Storage = Storage.FLOAT16) -> None:
-    """Write the detector, stored as `half`, and the recogniser, in int8 with its first layers in half precision.
+def write_pack(centerface: Path, dlib: Path, out: Path, storage: Storage = Storage.INT8) -> None:
+    """Write the detector and the recogniser, by default in int8 with their smaller layers in half precision.
 
     Raises:
         ArtefactError: one of the files is something else.
     """
     out.mkdir(parents=True, exist_ok=True)
-    write_detector(centerface, out / DETECTOR, half)
-    write_recogniser(out / RECOGNISER, read_layers(dlib), mean_face(), storage=Storage.INT8)
+    write_detector(centerface, out / DETECTOR, storage)
+    write_recogniser(out / RECOGNISER, read_layers(dlib), load_mean_face(), storage=storage)
 
 
-def mean_face() -> np.ndarray:
-    """Return what is added to a descriptor, (128,) float32."""
+def load_mean_face() -> np.ndarray:
+    """Return what is added to a descriptor, (128,) float32: the negative mean of different people's descriptors."""
     return np.array(json.loads(_MEAN_FACE.read_text("utf-8"))["minus_mean"], np.float32)
+
+
+def save_mean_face(mean: np.ndarray, people: int) -> None:
+    """Store the mean (128,) of the descriptors of so many people."""
+    what = f"minus the mean of dlib's descriptors of {people} people, one photo each"
+    facts = {"what": what, "minus_mean": [round(-float(v), 6) for v in mean]}
+    _MEAN_FACE.write_text(json.dumps(facts) + "\n", "utf-8")
