@@ -42,7 +42,13 @@ class FeatureExtractor:
     def face_analyser(self) -> FaceAnalyser:
         """Load and return the face pack."""
         faces = self.config.faces
-        return FaceAnalyser(faces.folder, name=faces.name, det_size=faces.det_size, use_cuda=self._faces_on_cuda)
+        return FaceAnalyser(
+            faces.folder,
+            name=faces.name,
+            det_size=faces.det_size,
+            use_cuda=self._faces_on_cuda,
+            second_look=faces.second_look,
+        )
 
     def find_faces(self, image: Image.Image) -> list[Face]:
         """Return the faces in an upright RGB photo, largest first."""

