@@ -81,3 +81,14 @@ def test_smaller_inputs_find_faces_too(size):
 def test_the_bank_of_faces_is_what_the_build_samples(tmp_path):
     write_bank(load_population(), tmp_path / "bank.safetensors")
     assert (tmp_path / "bank.safetensors").read_bytes() == (BUILTIN / "face_bank.safetensors").read_bytes()
+
+
+def test_a_second_look_describes_small_faces_better(analyser):
+    """The face is 18 pixels of the detector's input: its landmarks are coarse until it is detected again in a window."""
+    rgb = Image.fromarray(sample("astronaut"))
+    wide = Image.new("RGB", (3000, 3000))
+    wide.paste(rgb, (1200, 1200))
+    once = FaceAnalyser(PACK, name="builtin-faces", det_size=SIDE, use_cuda=False, second_look=0.0)
+    whole = analyser.find(rgb)[0].embedding
+    likeness = {name: a.find(wide)[0].embedding @ whole for name, a in (("once", once), ("twice", analyser))}
+    assert likeness["twice"] > max(0.9, likeness["once"])
