@@ -84,7 +84,7 @@ def test_the_bank_of_faces_is_what_the_build_samples(tmp_path):
 
 
 def test_a_second_look_describes_small_faces_better(analyser):
-    """The face is 18 pixels of the detector's input: its landmarks are coarse until it is detected again in a window."""
+    """At 18 pixels of the input, landmarks are coarse until the face is detected again in a window."""
     rgb = Image.fromarray(sample("astronaut"))
     wide = Image.new("RGB", (3000, 3000))
     wide.paste(rgb, (1200, 1200))
