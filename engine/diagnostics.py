@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.core.errors import StoreError
-from engine.session import Session, faces_can_use_cuda
+from engine.session import Session, has_nvidia_gpu, onnx_can_use_cuda
 from engine.vision.config import ENCODER_FILES, RecogniserConfig, list_recognisers
 from engine.vlms.config import VlmConfig, list_configs
 from engine.vlms.registry import CONVERTED, converted_folder, find_weights, fits
@@ -17,8 +17,6 @@ from engine.vlms.registry import CONVERTED, converted_folder, find_weights, fits
 ONNX_REPAIR = "pip install --force-reinstall --no-deps onnxruntime-gpu"
 """insightface pulls in CPU onnxruntime, which overwrites onnxruntime-gpu's files; this brings them back."""
 LITTLE_DISK_GB = 2.0
-_NVIDIA = ("/dev/nvidia0", "/proc/driver/nvidia/gpus")
-"""Where Linux shows that there is an NVIDIA GPU with a driver."""
 State = Literal["ok", "info", "warn", "fail"]
 
 
@@ -99,15 +97,10 @@ def _no_gpu(version: str, cuda: str | None) -> Check:
     return Check("GPU", "warn", found, advice)
 
 
-def has_nvidia_gpu() -> bool:
-    """Whether this machine has an NVIDIA GPU with a driver, whatever torch can use."""
-    return any(Path(p).exists() for p in _NVIDIA) or (os.name == "nt" and shutil.which("nvidia-smi") is not None)
-
-
 def _faces() -> Check:
     import torch
 
-    if faces_can_use_cuda():
+    if onnx_can_use_cuda():
         return Check("faces", "ok", "ONNX Runtime can use CUDA")
     if not torch.cuda.is_available():
         return Check("faces", "ok", "ONNX Runtime finds faces on the CPU")

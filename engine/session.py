@@ -1,5 +1,7 @@
 """One run's models and stores, each loaded once, when first needed."""
 
+import os
+import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from engine.vision.cached_extractor import CachedExtractor
     from engine.vision.extractor import FeatureExtractor
     from engine.vlms.base import Vlm
+
+_NVIDIA = ("/dev/nvidia0", "/proc/driver/nvidia/gpus")
+"""Where Linux shows that there is an NVIDIA GPU with a driver."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +140,15 @@ class Session:
         """The recogniser's models; its parts load when needed."""
         from engine.vision.extractor import FeatureExtractor
 
-        cuda = self.device.type == "cuda"
-        return FeatureExtractor(
-            self.recogniser_config, self.device, self.dtype, faces_on_cuda=cuda and faces_can_use_cuda()
-        )
+        on_cuda = self.uses_cuda and onnx_can_use_cuda()
+        return FeatureExtractor(self.recogniser_config, lambda: (self.device, self.dtype), onnx_on_cuda=on_cuda)
+
+    @property
+    def uses_cuda(self) -> bool:
+        """Whether models run on a CUDA GPU; torch, which takes seconds to load, is only asked where there is one."""
+        if self.choices.device in ("auto", "cpu") and not has_nvidia_gpu():
+            return False
+        return self.device.type == "cuda"
 
     @cached_property
     def extractor(self) -> "CachedExtractor":
@@ -159,7 +169,12 @@ class Session:
         return tuple(self.with_recogniser(c.name).extractor for c in reversed(configs.values()))
 
 
-def faces_can_use_cuda() -> bool:
+def has_nvidia_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU with a driver, whatever torch can use."""
+    return any(Path(p).exists() for p in _NVIDIA) or (os.name == "nt" and shutil.which("nvidia-smi") is not None)
+
+
+def onnx_can_use_cuda() -> bool:
     """Whether ONNX Runtime has its CUDA provider (see `myvlm doctor`)."""
     import onnxruntime
 

@@ -72,10 +72,10 @@ def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> Non
     """
     if people is None:
         people = any(c.kind is Kind.PERSON for c in session.store.all())
-    if not people or session.device.type != "cuda":
+    if not people or not session.uses_cuda:
         return
     from engine.diagnostics import ONNX_REPAIR
-    from engine.session import faces_can_use_cuda
+    from engine.session import onnx_can_use_cuda
 
-    if not faces_can_use_cuda():
+    if not onnx_can_use_cuda():
         out.warn(f"faces run on the CPU: ONNX Runtime has no CUDA provider. Run: {ONNX_REPAIR}")

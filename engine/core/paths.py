@@ -6,6 +6,8 @@ from pathlib import Path
 HOME_VARIABLE = "MYVLM_HOME"
 STORYBOOK = Path(__file__).parents[1] / "storybook" / "weights"
 """Folder of the shipped storybook checkpoints."""
+BUILTIN = Path(__file__).parents[1] / "vision" / "weights" / "builtin"
+"""Folder of the shipped recogniser of real photos."""
 
 
 def home() -> Path:

@@ -14,12 +14,13 @@ import numpy as np
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Verdict
 from engine.photos.discovery import FoundFile
-from engine.recognition.classifier import decided_scores, make_reference_set
+from engine.recognition.classifier import decided_scores, make_reference_set, scorer_of
 from engine.recognition.enrolled import EnrolledHeads, HeadGroup, features_kind, groups_of, read_enrolled
 from engine.recognition.gallery import Gallery, build_gallery
+from engine.recognition.pair_features import find_cohort
 from engine.recognition.scan import ScanRequest, ScanResult, scan
 from engine.recognition.scenes import Scene, cached_scenes
-from engine.recognition.scoring import Scorer, find_cohort, fit
+from engine.recognition.scoring import Scorer
 from engine.recognition.thresholds import Calibration, best_in_photos, learn_from_decisions
 from engine.recognition.thresholds import calibrate as fit_thresholds
 from engine.session import Session
@@ -198,7 +199,7 @@ def _calibrate_group(
     """Fit scorer and thresholds of one group of heads, and store them."""
     concepts = tuple(heads)
     cohort = _library_cohort(enrolled.config, heads, photos)
-    scorer = fit(make_reference_set(enrolled.config, heads, cohort))
+    scorer = scorer_of(enrolled.config, heads, make_reference_set(enrolled.config, heads, cohort))
     shown = _known_to_show(store, concepts, photos.contents)
     fitted = _fit(enrolled.config, heads, scorer, photos, shown, share, PER_1000 / rate)
     rows = zip(concepts, fitted.name_thresholds, fitted.suggestion_thresholds, fitted.separable, strict=True)

@@ -12,7 +12,8 @@ from engine.core.types import Concept, Kind, Scale
 from engine.recognition.assignment import face_scores
 from engine.recognition.enrolled import METHOD, features_kind
 from engine.recognition.linear_head import LinearHead
-from engine.recognition.scoring import ReferenceSet, Scorer, Template, fit, restore
+from engine.recognition.pair_features import ReferenceSet, Template
+from engine.recognition.scoring import Scorer, make_scorer, restore
 from engine.recognition.thresholds import learn_from_decisions, prior_thresholds
 from engine.store.calibrations import StoredCalibration, Thresholds
 from engine.store.heads import ConceptHead, FaceHead, ObjectHead
@@ -118,7 +119,7 @@ def calibrated_classifier(
     concepts = tuple(heads)
     strangers = found.tensors["strangers"].astype(np.float32) if found else np.zeros((0, 1), np.float32)
     gallery = make_reference_set(config, heads, strangers)
-    scorer = fit(gallery) if found is None else restore(gallery, found.tensors)
+    scorer = scorer_of(config, heads, gallery) if found is None else restore(gallery, found.tensors)
     known = dict(found.thresholds) if found else {}
     if any(c.id not in known for c in concepts):  # enrolled since, or nothing was calibrated
         known = _prior_thresholds(config, heads, scorer) | known
@@ -128,6 +129,12 @@ def calibrated_classifier(
     mark = sha256_of(repr((names.tolist(), strangers.tobytes())).encode())[:16]
     what = f"open-set {METHOD} {'faces' if features_kind(heads) is Kind.PERSON else 'regions'} {mark}"
     return ConceptClassifier(concepts, scorer.scores, names, suggestions, separable, what, found, scorer)
+
+
+def scorer_of(config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], gallery: ReferenceSet) -> Scorer:
+    """Return the logistic head of some enrolled concepts: with the recogniser's weights, or fitted to them."""
+    kind = features_kind(heads)
+    return make_scorer(gallery, config.threshold_prior(kind), config.scoring_weights(kind))
 
 
 def _prior_thresholds(

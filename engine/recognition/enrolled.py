@@ -130,6 +130,7 @@ def gallery_digest(config: RecogniserConfig, fingerprints: Mapping[str, str]) ->
     )
     banks = [load_bank(config).digest, load_face_bank(config).digest]
     text = f"({METHOD!r}, {sorted(fingerprints.items())!r}, {gate}, {{{priors}}}, {banks!r})"
+    text += repr(sorted(config.scoring.items())) if config.scoring else ""
     return sha256_of(text.encode())[:24]
 
 

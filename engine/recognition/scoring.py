@@ -8,38 +8,23 @@ Log-odds of different concepts are on one scale, as one-to-one assignment and a 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 
-PAIR_FEATURES = ("likeness", "nearest", "rival", "crowd", "twins")
-"""Columns of the pair features, all cosine similarities: to the mean of the concept's reference crops; to the nearest
-crop of each of the four reference photos most alike, their mean; to the best other concept's mean; to the cohort
-members most like the region, their mean; of the concept's mean to the cohort members most like it. The names are those
-of the JSON output.
-"""
-_PENALTY = 30.0
-"""Log-odds that a region loses for each unit of cosine by which it is nearer to a rejected region than to any crop of
-the concept: 0.05 nearer is 1.5. Values of 15, 30 and 60 remove as many false names; higher values remove more right
-ones, too. Rejections as a pair feature of the logistic head were far worse: one of them removed names of concepts that
-had no rejection (errors of the nine others in a library: 31 before, 63 after).
-"""
-_COHORT = 50
-"""Members of the compared cohort, as in adaptive score normalisation of speaker verification (Matějka et al. 2017)."""
-_NEIGHBOURS = 4
-"""Reference photos that a region is compared with. With more photos, and with confirmed ones, those that show the
-concept from another side then do not count against it.
-"""
+from engine.recognition.pair_features import PAIR_FEATURES, PreparedConcepts, ReferenceSet, rejection_penalty
+from engine.vision.config import ScoringWeights, ThresholdPrior
+
 _HARDEST = 300
 """Negatives for each concept: the cohort members most like it. The others do not influence the fit."""
-_HIGHEST_LIKENESS, _SURE_MARGIN = 0.8, 0.15
-"""The highest likeness of references that is assumed, and how far below it a region surely shows something else."""
+FEWEST_OTHERS = 30
+"""With fewer features that show something else, a fit takes everything for the concept (measured: 99 % of unrelated
+features with three).
+"""
+_ALONE_WEIGHT = 20.0
+"""Log-odds for one unit of cosine similarity where nothing is known that shows something else."""
 _FALLBACK = (10.0, 10.0, -4.0, -4.0, -4.0)
 """Weights of the pair features where no concept has two photos, so that nothing can be left out."""
-_CHUNK = 2048
-"""Regions that are compared with the cohort at once."""
 _RIDGE = 0.05
 """Penalty of the squared weights."""
 _ROUNDS = 30
@@ -47,50 +32,19 @@ _ROUNDS = 30
 
 
 @dataclass(frozen=True)
-class Template:
-    """The features of one concept.
-
-    views: (V, D) unit features of its reference crops, plain and altered, and of confirmed regions. photos: (V,) int,
-    the photo that each is of. rejected: (K, D) features of rejected regions. confirmed: how many of the photos, which
-    come last, were confirmed and not enrolled.
-    """
-
-    views: np.ndarray
-    photos: np.ndarray
-    rejected: np.ndarray
-    confirmed: int = 0
-
-    def without(self, photo: int) -> "Template":
-        """Return the template without one photo."""
-        kept = self.photos != photo
-        return replace(self, views=self.views[kept], photos=self.photos[kept])
-
-
-@dataclass(frozen=True)
-class ReferenceSet:
-    """All enrolled concepts that one kind of feature tells apart (faces, or regions), in a fixed order.
-
-    cohort: (N, D) unit features that show none of them: shipped bank, background of references, library regions.
-    """
-
-    concepts: tuple[Template, ...]
-    cohort: np.ndarray
-
-    @cached_property
-    def prepared(self) -> "_Prepared":
-        """What the pair features of any region need, computed once."""
-        return _Prepared(self.concepts, self.cohort)
-
-
-@dataclass(frozen=True)
 class Scorer:
-    """The logistic head of a reference set. weights: (5,), of the pair features after (x - centre) / scale."""
+    """The logistic head of a reference set.
+
+    weights: (5,), of the pair features after (x - centre) / scale. rival: log-odds that a region loses for one unit of
+    cosine by which it is nearer to another concept's mean.
+    """
 
     gallery: ReferenceSet
     weights: np.ndarray
     bias: float
     centre: np.ndarray
     scale: np.ndarray
+    rival: float = 0.0
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return log-odds (R, C) float32 that regions with unit features (R, D) show each concept; higher is surer."""
@@ -119,81 +73,39 @@ class Scorer:
             "bias": np.array([self.bias], np.float32),
             "centre": self.centre.astype(np.float32),
             "scale": self.scale.astype(np.float32),
-        }
+        } | ({"rival": np.array([self.rival], np.float32)} if self.rival else {})
 
     def _odds(self, features: np.ndarray) -> np.ndarray:
         found: np.ndarray = ((features - self.centre) / self.scale @ self.weights + self.bias).astype(np.float32)
+        if self.rival:
+            found -= self.rival * np.maximum(0.0, features[..., 2] - features[..., 0])
         return found
 
 
 def restore(gallery: ReferenceSet, tensors: Mapping[str, np.ndarray]) -> Scorer:
     """Return the scorer with the arrays of `Scorer.tensors`, for the reference set that it was fitted on."""
-    return Scorer(gallery, tensors["weights"], float(tensors["bias"][0]), tensors["centre"], tensors["scale"])
+    rival = float(tensors["rival"][0]) if "rival" in tensors else 0.0
+    return Scorer(gallery, tensors["weights"], float(tensors["bias"][0]), tensors["centre"], tensors["scale"], rival)
 
 
-def compute_pair_features(features: np.ndarray, concepts: Sequence[Template], cohort: np.ndarray) -> np.ndarray:
-    """Return the pair features (R, C, 5) float32 of regions (R, D) for each concept; see `PAIR_FEATURES`."""
-    return _Prepared(concepts, cohort).pair_features(features)
+def make_scorer(gallery: ReferenceSet, prior: ThresholdPrior, given: ScoringWeights | None) -> Scorer:
+    """Return the logistic head with the given weights, or else fit it.
 
-
-class _Prepared:
-    """What the pair features of any region need of a reference set, computed once."""
-
-    def __init__(self, concepts: Sequence[Template], cohort: np.ndarray) -> None:
-        self._cohort = cohort
-        self._count = len(concepts)
-        if not concepts:
-            return
-        self.centres = np.stack([_unit(t.views.mean(axis=0)) for t in concepts])
-        orders = [np.argsort(t.photos, kind="stable") for t in concepts]
-        self._views = np.concatenate([t.views[o] for t, o in zip(concepts, orders, strict=True)])
-        photos = [t.photos[o] for t, o in zip(concepts, orders, strict=True)]
-        new = np.concatenate([np.append(True, p[1:] != p[:-1]) for p in photos])
-        self._starts = np.flatnonzero(new)  # of each reference photo's views
-        counts = [len(np.unique(p)) for p in photos]
-        self._spans = np.cumsum([0, *counts])
-        self._concept_cohort = _top_mean(self.centres @ cohort.T) if len(cohort) else np.zeros(self._count, np.float32)
-
-    def pair_features(self, features: np.ndarray) -> np.ndarray:
-        """Return the pair features (R, C, 5) float32 of regions (R, D)."""
-        found = np.zeros((len(features), self._count, len(PAIR_FEATURES)), np.float32)
-        if not len(features) or not self._count:
-            return found
-        likeness = features @ self.centres.T
-        found[..., 0] = likeness
-        best = np.maximum.reduceat(features @ self._views.T, self._starts, axis=1)  # a column a reference photo
-        for c, (start, end) in enumerate(pairwise(self._spans)):
-            found[:, c, 1] = np.sort(best[:, start:end], axis=1)[:, -_NEIGHBOURS:].mean(axis=1)
-        found[..., 2] = _best_other(likeness)
-        for start in range(0, len(features) if len(self._cohort) else 0, _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            found[rows, :, 3] = _top_mean(features[rows] @ self._cohort.T)[:, None]
-        found[..., 4] = self._concept_cohort
-        return found
-
-
-def rejection_penalty(features: np.ndarray, concepts: Sequence[Template]) -> np.ndarray:
-    """Return the log-odds (R, C) that regions (R, D) lose for being nearer to a rejected region than to any crop."""
-    found = np.zeros((len(features), len(concepts)), np.float32)
-    for column, own in enumerate(concepts):
-        if len(own.rejected) and len(features):
-            nearer = (features @ own.rejected.T).max(axis=1) - (features @ own.views.T).max(axis=1)
-            found[:, column] = _PENALTY * np.maximum(0.0, nearer)
-    return found
-
-
-def find_cohort(features: np.ndarray, concepts: Sequence[Template]) -> np.ndarray:
-    """Return which regions (R, D) of an unlabelled library surely show none of the concepts: (R,) bool.
-
-    Those well under the likeness that each concept's worst reference has to the others, or under a fixed one.
+    Where little is known that shows something else, nothing can be fitted: then the likeness decides, and the name
+    threshold without a calibration is at the cosine `prior.alone`.
     """
-    found = np.ones(len(features), bool)
-    for own in concepts:
-        photos = np.unique(own.photos)
-        rest = [own.without(int(p)).views.mean(axis=0) for p in photos] if len(photos) > 1 else []
-        left = [float((own.views[own.photos == p] @ _unit(r)).mean()) for p, r in zip(photos, rest, strict=False)]
-        found &= features @ _unit(own.views.mean(axis=0)) < min([*left, _HIGHEST_LIKENESS]) - _SURE_MARGIN
-    return found
+    if given is not None:
+        return _fixed(gallery, (given.likeness, given.nearest, 0.0, 0.0, 0.0), given.bias, given.rival)
+    others = len(gallery.cohort) + sum(len(t.views) for t in gallery.concepts[1:])
+    if others < FEWEST_OTHERS:
+        bias = prior.level + prior.max_shift - _ALONE_WEIGHT * prior.alone
+        return _fixed(gallery, (_ALONE_WEIGHT, 0.0, 0.0, 0.0, 0.0), bias, 0.0)
+    return fit(gallery)
+
+
+def _fixed(gallery: ReferenceSet, weights: Sequence[float], bias: float, rival: float) -> Scorer:
+    centre = np.zeros(len(PAIR_FEATURES), np.float32)
+    return Scorer(gallery, np.array(weights, np.float32), bias, centre, np.ones_like(centre), rival)
 
 
 def fit(gallery: ReferenceSet) -> Scorer:
@@ -207,8 +119,7 @@ def fit(gallery: ReferenceSet) -> Scorer:
     kept = [len(np.unique(t.photos)) - t.confirmed for t in gallery.concepts]
     positives = [e for c, n in enumerate(kept) for e in _left_out(gallery, c)[:n]]
     if not positives:
-        centre = np.zeros(len(PAIR_FEATURES), np.float32)
-        return Scorer(gallery, np.array(_FALLBACK, np.float32), -8.0, centre, np.ones_like(centre))
+        return _fixed(gallery, _FALLBACK, -8.0, 0.0)
     negatives = _negatives(gallery)
     centre, scale = negatives.mean(axis=0), negatives.std(axis=0)
     scale = np.where(scale < 1e-4, 1.0, scale)
@@ -231,7 +142,7 @@ def _left_out(gallery: ReferenceSet, concept: int, most: int | None = None) -> l
     found = []
     for photo in photos:
         views = own.views[own.photos == photo][:most]
-        evidence = _Prepared([own.without(int(photo))], gallery.cohort).pair_features(views)[:, 0]
+        evidence = PreparedConcepts([own.without(int(photo))], gallery.cohort).pair_features(views)[:, 0]
         if len(others):
             evidence[:, PAIR_FEATURES.index("rival")] = (views @ others.T).max(axis=1)
         found.append(evidence)
@@ -266,26 +177,3 @@ def _logistic(rows: np.ndarray, labels: np.ndarray, share: np.ndarray) -> tuple[
         if np.abs(step).max() < 1e-8:
             break
     return beta[:-1], float(beta[-1])
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    unit: np.ndarray = vector / max(float(np.linalg.norm(vector)), 1e-9)
-    return unit
-
-
-def _best_other(likeness: np.ndarray) -> np.ndarray:
-    """For each entry of (R, C) the largest other one of its row; 0 with one concept."""
-    if likeness.shape[1] < 2:
-        return np.zeros_like(likeness)
-    order = np.argsort(likeness, axis=1, kind="stable")
-    rows = np.arange(len(likeness))
-    found = np.repeat(likeness[rows, order[:, -1]][:, None], likeness.shape[1], axis=1)
-    found[rows, order[:, -1]] = likeness[rows, order[:, -2]]
-    return found
-
-
-def _top_mean(likeness: np.ndarray) -> np.ndarray:
-    """Mean of each row's 50 largest: (R,)."""
-    k = min(_COHORT, likeness.shape[1])
-    found: np.ndarray = np.partition(likeness, -k, axis=1)[:, -k:].mean(axis=1)
-    return found

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from engine.core.errors import UsageError
 from engine.core.files import sha256_of
-from engine.core.paths import STORYBOOK
+from engine.core.paths import BUILTIN, STORYBOOK
 from engine.core.types import Kind
 
 ENCODER_FILES = ("open_clip_pytorch_model.bin", "open_clip_model.safetensors")
 """Names of open_clip's weights in a hub repository; one of them is enough."""
-_EMBEDDED = "embedded:"
-"""Prefix of a path in the storybook's folder of weights, which is shipped with myvlm."""
+_SHIPPED = {"embedded:": STORYBOOK, "builtin:": BUILTIN}
+"""Prefixes of paths in the folders of weights that are shipped with myvlm."""
+ONNX = "onnx:"
+"""Prefix of an encoder that is an ONNX file and not one of open_clip."""
 _FACES_FOUND = 3
 """Version of the way in which faces are found. After a change, cached faces are found anew, and heads stay valid."""
 
@@ -27,11 +29,27 @@ class ThresholdPrior:
     max_shift: how far one library may move it, in log-odds.
     floor_ratio: share of the median left-out reference's log-odds below which nothing is named; genuine photos hardly
         score so low, so that it costs little recall.
+    alone: cosine similarity from which a name is given while nothing is known that shows something else.
     """
 
     level: float
     max_shift: float
     floor_ratio: float
+    alone: float = 0.9
+
+
+@dataclass(frozen=True)
+class ScoringWeights:
+    """Weights of pair features that hold for every set of concepts (docs/recognition.md, Scoring).
+
+    likeness, nearest: log-odds for one unit of cosine similarity. bias: added. rival: log-odds that a region loses for
+    one unit of cosine similarity by which it is nearer to another concept.
+    """
+
+    likeness: float
+    nearest: float
+    bias: float
+    rival: float
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,9 @@ class FaceSource:
 class RecogniserConfig:
     """An encoder, a detector, a face pack and the settings of heads that belong together.
 
-    encoder, pretrained: open_clip's names of the image encoder.
+    encoder, pretrained: open_clip's names of the image encoder; or `onnx:` with a file.
+    image_size: side in pixels to which an ONNX encoder scales regions.
+    least_word: probability from which an ONNX encoder's guess of a class word is used, 0..1.
     detector: folder or hub id of a transformers object detector; None for a grid of regions.
     detector_threshold: least score of a detection, 0..1.
     head: the settings of the paper's linear heads, `recognition.linear_head.HeadTraining`.
@@ -89,6 +109,7 @@ class RecogniserConfig:
     augmentations: altered crops of each reference region that a head is trained on, besides the crop itself.
     bank: a file of negative features, or None.
     open_set: the prior of the thresholds, measured on labelled libraries, for "faces" and "regions".
+    scoring: weights of the pair features, measured likewise; where one is missing, they are fitted to the concepts.
     alike: cosine similarity of the means of two concepts' reference photos from which they are the same individual, for
         "faces" and "regions"; a missing entry was not measured.
     drawn_only: whether it was trained on drawings, and recognises little in real photos.
@@ -107,10 +128,18 @@ class RecogniserConfig:
     bank: Path | None
     open_set: dict[str, ThresholdPrior]
     license: str
+    scoring: dict[str, ScoringWeights] = field(default_factory=dict)
     alike: dict[str, float] = field(default_factory=dict)
     drawn_only: bool = False
     encoder_repo: str = ""
     encoder_license: str = ""
+    image_size: int = 0
+    least_word: float = 1.0
+
+    @property
+    def onnx_file(self) -> Path | None:
+        """Return the file of an ONNX encoder; None for an encoder of open_clip."""
+        return Path(self.encoder.removeprefix(ONNX)) if self.encoder.startswith(ONNX) else None
 
     @property
     def encoder_on_disk(self) -> bool:
@@ -146,6 +175,10 @@ class RecogniserConfig:
         """Return the prior of the thresholds for a kind of concept."""
         return self.open_set["faces" if kind is Kind.PERSON else "regions"]
 
+    def scoring_weights(self, kind: Kind) -> ScoringWeights | None:
+        """Return the weights of the pair features for a kind of concept; None where they are fitted to the concepts."""
+        return self.scoring.get("faces" if kind is Kind.PERSON else "regions")
+
     def duplicate_threshold(self, kind: Kind) -> float | None:
         """Return the cosine similarity from which two concepts of a kind are the same individual (`alike`), or None."""
         return self.alike.get("faces" if kind is Kind.PERSON else "regions")
@@ -161,10 +194,10 @@ def _version(source: str) -> str:
 
     The fingerprint does not depend on the place where myvlm is installed.
     """
-    folder = Path(source.removeprefix("local-dir:"))
-    if not folder.is_relative_to(STORYBOOK):
+    folder = Path(source.removeprefix("local-dir:").removeprefix(ONNX))
+    if not any(folder.is_relative_to(shipped) for shipped in _SHIPPED.values()):
         return folder.name if folder.is_absolute() else source
-    files = sorted(p for p in folder.glob("*") if p.is_file())
+    files = [folder] if folder.is_file() else sorted(p for p in folder.glob("*") if p.is_file())
     return sha256_of(b"".join(sha256_of(p.read_bytes()).encode() for p in files))[:12]
 
 
@@ -197,7 +230,12 @@ def _parse(text: str) -> RecogniserConfig:
     faces["files"] = tuple(faces.get("files", ()))
     faces["bank"] = Path(_place(faces["bank"])) if faces["bank"] else None
     facts["faces"] = FaceSource(**faces)
-    facts["open_set"] = {k: ThresholdPrior(v["level"], v["sway"], v["floor"]) for k, v in facts["open_set"].items()}
+    priors = facts["open_set"]
+    facts["open_set"] = {
+        k: ThresholdPrior(v["level"], v["sway"], v["floor"], v.get("alone", ThresholdPrior.alone))
+        for k, v in priors.items()
+    }
+    facts["scoring"] = {k: ScoringWeights(**v) for k, v in facts.get("scoring", {}).items()}
     facts["encoder"] = _place(facts["encoder"])
     facts["detector"] = _place(facts["detector"]) if facts["detector"] else None
     facts["bank"] = Path(_place(facts["bank"])) if facts["bank"] else None
@@ -206,4 +244,6 @@ def _parse(text: str) -> RecogniserConfig:
 
 def _place(text: str) -> str:
     """Replace the prefix of shipped weights by their folder."""
-    return text.replace(_EMBEDDED, f"{STORYBOOK}/")
+    for prefix, folder in _SHIPPED.items():
+        text = text.replace(prefix, f"{folder}/")
+    return text

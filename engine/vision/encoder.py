@@ -12,6 +12,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from engine.core.errors import WeightsMissingError, first_line, is_out_of_memory
+from engine.vision.encoding import Encoding
 
 BATCH = 32
 """Images that are encoded at a time."""
@@ -64,3 +65,7 @@ class ImageEncoder:
             pooled = out[0] if isinstance(out, tuple) else out  # (B, D)
             features.append(torch.nn.functional.normalize(pooled.float(), dim=-1).cpu().numpy())
         return np.concatenate(features)
+
+    def describe(self, images: list[Image.Image]) -> Encoding:
+        """Compute the features of N > 0 RGB images; this encoder guesses no class words."""
+        return Encoding(self.encode(images), ("",) * len(images))

@@ -1,54 +1,74 @@
 """Extract faces and region features from photos; the encoder, detector and face pack are loaded on first use."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
-
-import engine.core.device  # noqa: F401
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from engine.core.boxes import Box
 from engine.vision.config import RecogniserConfig
-from engine.vision.detector import ObjectDetector
-from engine.vision.encoder import EncoderSource, ImageEncoder
 from engine.vision.faces import Face, FaceAnalyser
 from engine.vision.regions import Region, RegionFeatures, crop, grid_regions
 
+if TYPE_CHECKING:
+    import torch
+
+    from engine.vision.detector import ObjectDetector
+    from engine.vision.encoder import ImageEncoder
+    from engine.vision.onnx_encoder import OnnxEncoder
+
 
 class FeatureExtractor:
-    """Converts photos to faces and region features, which do not depend on the enrolled concepts."""
+    """Converts photos to faces and region features, which do not depend on the enrolled concepts.
+
+    torch is imported only for an encoder of open_clip and for a detector.
+    """
 
     def __init__(
-        self, config: RecogniserConfig, device: torch.device, dtype: torch.dtype, *, faces_on_cuda: bool
+        self,
+        config: RecogniserConfig,
+        placement: "Callable[[], tuple[torch.device, torch.dtype]]",
+        *,
+        onnx_on_cuda: bool,
     ) -> None:
-        """Use a recogniser; device and dtype: of the encoder; the detector runs on the same device."""
-        self.config, self._device, self._dtype, self._faces_on_cuda = config, device, dtype, faces_on_cuda
+        """Use a recogniser.
+
+        placement: returns the device of encoder and detector, and the encoder's number format; not called for ONNX
+        models. onnx_on_cuda: whether ONNX models run on the GPU.
+        """
+        self.config, self._placement, self._onnx_on_cuda = config, placement, onnx_on_cuda
 
     @cached_property
-    def encoder(self) -> ImageEncoder:
+    def encoder(self) -> "ImageEncoder | OnnxEncoder":
         """Load and return the image encoder."""
-        source = EncoderSource(self.config.name, self.config.encoder, self.config.pretrained)
-        return ImageEncoder(source, self._device, self._dtype)
+        config = self.config
+        if config.onnx_file is not None:
+            from engine.vision.class_guess import imagenet_words
+            from engine.vision.onnx_encoder import OnnxEncoder
+
+            words = imagenet_words(config.least_word)
+            return OnnxEncoder(config.onnx_file, image_size=config.image_size, words=words, use_cuda=self._onnx_on_cuda)
+        from engine.vision.encoder import EncoderSource, ImageEncoder
+
+        return ImageEncoder(EncoderSource(config.name, config.encoder, config.pretrained), *self._placement())
 
     @cached_property
-    def detector(self) -> ObjectDetector | None:
+    def detector(self) -> "ObjectDetector | None":
         """Load and return the object detector; None when the config has none."""
         if self.config.detector is None:
             return None
-        return ObjectDetector(self.config.detector, self.config.detector_threshold, self._device)
+        from engine.vision.detector import ObjectDetector
+
+        return ObjectDetector(self.config.detector, self.config.detector_threshold, self._placement()[0])
 
     @cached_property
     def face_analyser(self) -> FaceAnalyser:
         """Load and return the face pack."""
         faces = self.config.faces
-        return FaceAnalyser(
-            faces.folder,
-            name=faces.name,
-            det_size=faces.det_size,
-            use_cuda=self._faces_on_cuda,
-            second_look=faces.second_look,
-        )
+        return FaceAnalyser(faces.folder, name=faces.name, det_size=faces.det_size, use_cuda=self._onnx_on_cuda)
 
     def find_faces(self, image: Image.Image) -> list[Face]:
         """Return the faces in an upright RGB photo, largest first."""
@@ -57,15 +77,18 @@ class FeatureExtractor:
     def find_regions(self, images: list[Image.Image]) -> list[RegionFeatures]:
         """Return the regions of upright RGB photos with their features; all photos are computed in one batch.
 
-        The regions of a photo are its detected objects or, if there are none, the whole photo and grid cells.
+        The regions of a photo are its detected objects or, if there are none, the whole photo and grid cells. An
+        encoder with a classifier guesses the class words of regions that were not detected.
         """
         detected: list[list[Region]] = self.detector.find(images) if self.detector else [[] for _ in images]
         regions = [objects or grid_regions(*image.size) for objects, image in zip(detected, images, strict=True)]
         crops = [crop(image, r.box) for in_photo, image in zip(regions, images, strict=True) for r in in_photo]
-        features = self.encoder.encode(crops)  # (regions of all photos, D)
+        encoding = self.encoder.describe(crops)  # of the regions of all photos
+        words = iter(encoding.words)
+        named = [tuple(replace(r, word=r.word or w) for r, w in zip(of, words, strict=False)) for of in regions]
         ends = np.cumsum([len(in_photo) for in_photo in regions])[:-1]
-        by_photo = zip(regions, np.split(features, ends), strict=True)
-        return [RegionFeatures(tuple(in_photo), of_photo) for in_photo, of_photo in by_photo]
+        by_photo = zip(named, np.split(encoding.features, ends), strict=True)
+        return [RegionFeatures(in_photo, of_photo) for in_photo, of_photo in by_photo]
 
     def encode_views(self, image: Image.Image, box: Box, rng: np.random.Generator) -> np.ndarray:
         """Return unit features (1 + A, D) float32 of a region's plain crop and of A altered crops.

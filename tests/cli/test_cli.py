@@ -377,7 +377,7 @@ def test_doctor_sees_the_onnxruntime_trap(monkeypatch, tmp_path):
     from engine import diagnostics
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(diagnostics, "faces_can_use_cuda", lambda: False)
+    monkeypatch.setattr(diagnostics, "onnx_can_use_cuda", lambda: False)
     check = diagnostics._faces()
     assert check.state == "warn"
     assert check.advice == "pip install --force-reinstall --no-deps onnxruntime-gpu"
@@ -397,7 +397,7 @@ def test_faces_on_the_cpu_beside_a_gpu_are_warned_about(monkeypatch, capsys, peo
 
     from myvlm_cli.sessions import warn_of_slow_faces
 
-    monkeypatch.setattr("engine.session.faces_can_use_cuda", lambda: provider)
+    monkeypatch.setattr("engine.session.onnx_can_use_cuda", lambda: provider)
     warn_of_slow_faces(SimpleNamespace(device=SimpleNamespace(type="cuda")), people=people)
     assert ("--force-reinstall --no-deps onnxruntime-gpu" in capsys.readouterr().err) == warned
 

@@ -7,7 +7,8 @@ import pytest
 
 from engine.core.types import Scale
 from engine.recognition.confidence import confidence, in_words, label
-from engine.recognition.scoring import ReferenceSet, Template, _left_out, _negatives, fit
+from engine.recognition.pair_features import ReferenceSet, Template
+from engine.recognition.scoring import _left_out, _negatives, fit
 
 
 @pytest.mark.parametrize(

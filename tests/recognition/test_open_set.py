@@ -5,15 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.recognition.scoring import (
-    PAIR_FEATURES,
-    ReferenceSet,
-    Template,
-    compute_pair_features,
-    find_cohort,
-    fit,
-    restore,
-)
+from engine.recognition.pair_features import PAIR_FEATURES, ReferenceSet, Template, compute_pair_features, find_cohort
+from engine.recognition.scoring import fit, restore
 from engine.recognition.thresholds import OBJECTS, best_in_photos, calibrate, fit_tail
 
 WIDTH = 48

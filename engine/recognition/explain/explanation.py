@@ -56,7 +56,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class PairFeature:
-    """One of `recognition.scoring.PAIR_FEATURES`, or "rejected" for the nearest rejected region.
+    """One of `recognition.pair_features.PAIR_FEATURES`, or "rejected" for the nearest rejected region.
 
     value: a cosine similarity. contribution: what it adds to the log-odds.
     """

@@ -12,9 +12,9 @@ from engine.recognition.enrolled import HeadGroup
 from engine.recognition.explain.explanation import PairFeature
 from engine.recognition.explain.runner_up import row_of
 from engine.recognition.gallery import Gallery
+from engine.recognition.pair_features import PAIR_FEATURES, compute_pair_features, rejection_penalty
 from engine.recognition.quality import FaceFlaws, find_flaws
 from engine.recognition.scenes import cached_scenes, score_scene
-from engine.recognition.scoring import PAIR_FEATURES, compute_pair_features, rejection_penalty
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.regions import Region
 

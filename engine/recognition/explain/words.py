@@ -17,7 +17,7 @@ PAIR_FEATURE_WORDS = {
     "twins": "references like strangers",
     "rejected": "like a rejected one",
 }
-"""The names of pair features (`recognition.scoring.PAIR_FEATURES`) in pictures."""
+"""The names of pair features (`recognition.pair_features.PAIR_FEATURES`) in pictures."""
 
 
 def reason_in_words(explanation: Explanation) -> str:

@@ -2,9 +2,9 @@
 
 import argparse
 
-from engine.vision.build import face_cohort, faces
+from engine.vision.build import encoder, face_cohort, faces, region_bank
 
-_PARTS = {"faces": faces, "cohort": face_cohort}
+_PARTS = {"encoder": encoder, "bank": region_bank, "faces": faces, "cohort": face_cohort}
 """Each part is a module with `add_arguments` and `build`; its docstring is its help."""
 
 
