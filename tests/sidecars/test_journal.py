@@ -106,11 +106,11 @@ def test_a_run_that_writes_nothing_leaves_no_trace(home, library):
     assert not Journal(home).path.exists()
 
 
-def test_preview_writes_nothing(home, library):
+def test_preview_writes_nothing(bare_home, library):
     outcome = preview(files(library, ("fresh.xmp", b"x"))[0])
     assert [p.name for p in outcome.paths] == ["fresh.xmp"]
     assert not (library / "fresh.xmp").exists()
-    assert not home.exists()
+    assert not bare_home.exists()
 
 
 def test_the_second_of_two_runs_is_told_who_holds_the_lock(home, library):
