@@ -225,7 +225,7 @@ def test_a_full_disk_ends_the_run(home, library, monkeypatch):
     assert (library / "old.xmp").read_bytes() == b"old\r\n\xff"
 
 
-def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
+def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(bare_home, tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     (tmp_path / f"{TEMPORARY_MARK}{dead.pid}-aa").touch()
