@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +19,40 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """Every test has a concept store of its own."""
+    """Every test has a data folder of its own, whose `config.toml` chooses the models that are shipped."""
     folder = tmp_path / "home"
     monkeypatch.setenv("MYVLM_HOME", str(folder))
+    choose_storybook(folder)
     return folder
+
+
+@pytest.fixture
+def bare_home(home, empty_hub):
+    """A data folder that does not exist yet: nothing is chosen, and no VLM for real photos is on disk."""
+    shutil.rmtree(home)
+    return home
+
+
+@pytest.fixture
+def no_vlm(empty_hub):
+    """No VLM is chosen in the data folder in use, whose recogniser stays, and none for real photos is on disk."""
+    (Path(os.environ["MYVLM_HOME"]) / "config.toml").write_text('recogniser = "storybook"\n')
+
+
+@pytest.fixture
+def empty_hub(tmp_path, monkeypatch):
+    """The hub's cache is an empty folder, whatever this machine has."""
+    folder = tmp_path / "hub"
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
+    return folder
+
+
+def choose_storybook(folder: Path) -> None:
+    """Write the `config.toml` that `myvlm demo` writes."""
+    folder.mkdir(mode=0o700, parents=True)
+    with open(folder / "config.toml", "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
+        f.write('vlm = "storybook"\nrecogniser = "storybook"\n')
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from engine.core.files import sha256_of
 from engine.core.paths import BUILTIN, STORYBOOK
 from engine.core.types import Kind
 
+DEFAULT_RECOGNISER = "builtin"
+"""The recogniser where neither an option nor `config.toml` chooses one, and none belongs to the VLM."""
 ENCODER_FILES = ("open_clip_pytorch_model.bin", "open_clip_model.safetensors")
 """Names of open_clip's weights in a hub repository; one of them is enough."""
 _SHIPPED = {"embedded:": STORYBOOK, "builtin:": BUILTIN}

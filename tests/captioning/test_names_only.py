@@ -10,6 +10,7 @@ from engine.captioning.caption import caption_photos
 from engine.captioning.caption_run import CaptionRequest
 from engine.captioning.names_only import caption_holds
 from engine.captioning.status import read_status
+from engine.core.config_file import remove_value
 from engine.photos.discovery import FoundFile
 from engine.sidecars.json_sidecar import parse_record, render_record
 from engine.sidecars.locate import Naming
@@ -28,7 +29,7 @@ def album(tmp_path, session):
 
 
 @pytest.fixture
-def photos(album):
+def photos(album, no_vlm):
     """The album as if a camera had taken it: pictures without the mark of the storybook."""
     for path in album.glob("*.jpg"):
         with Image.open(path) as opened:
@@ -113,12 +114,14 @@ def test_vlm_none_is_for_captions_only(myvlm, album, monkeypatch, command):
     assert "none" in result.err
 
 
-def test_noise_of_an_earlier_run_is_removed_and_said(myvlm, session, album):
+def test_noise_of_an_earlier_run_is_removed_and_said(myvlm, session, album, empty_hub):
     path = album / "both.jpg"
     myvlm("caption", path)
     assert words(path)[0]
     path.write_bytes(path.read_bytes().replace(DRAWN_BY.encode(), b"Some camera 123"))
     assert states(session, album)["both.jpg"] == "stale"
+    assert myvlm("caption", path).code == 3
+    remove_value(session.folder, "vlm")
     result = myvlm("caption", path)
     assert "Removed 1 caption of earlier runs" in result.err
     assert recorded(path).caption is None
