@@ -33,8 +33,9 @@ def evaluate(
 ) -> None:
     """Measure recall, context, false names and boxes on drawn concepts and scenes that were not used in training.
 
-    --data ROOT measures recognition on your own photos, of one recogniser or of several (--recogniser A,B; default:
-    all on this disk), and loads no VLM. --recognition measures it in whole drawn libraries. --paper measures captions.
+    --data ROOT measures recognition in your own photos, by one recogniser or several (--recogniser A,B; default: all
+    on this disk that know real photos), and loads no VLM. --recognition measures it in whole drawn libraries. --paper
+    measures captions.
 
     Example: myvlm evaluate --data photos --strangers others --out evaluation
     """

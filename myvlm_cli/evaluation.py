@@ -59,13 +59,13 @@ class SizeChoice:
 
     concepts: Annotated[
         int | None,
-        typer.Option(help="Number of individuals to learn. Default: 10; with --data all.", min=1, show_default=False),
+        typer.Option(help="Number of individuals to learn. Default: 10; with --paper --data all.", min=1, show_default=False),
     ] = None
     photos: Annotated[
         int | None,
         typer.Option(
-            help="Test photos per concept and split. Default: 5; with --paper 3, with --data all. With --recognition:"
-            " photos in each library, 2000.",
+            help="Test photos per concept and split. Default: 5; with --paper 3, with --paper --data all. With"
+            " --recognition: photos in each library, 2000.",
             min=1,
             show_default=False,
         ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from engine.benchmarks.experiments import Measurement
 from engine.benchmarks.photo_data import (
     PhotoData,
     PhotoFolder,
@@ -141,7 +142,8 @@ class _Bench:
         with self._session() as session:
             concepts = [self._enrol(session, f, count, seed) for f in group]
             looks = self._look(session, words, concepts, shown)
-            looks.append((ThresholdSort.PAPER, _recognise(with_paper_heads(session), concepts, shown, words, None)))
+            paper = _measure(with_paper_heads(session), concepts, shown, None)
+        looks.append((ThresholdSort.PAPER, _outcomes(paper, shown, words)))
         notify(f"{self.scanner.recogniser_config.name}: {len(group)} concepts, references {count}, seed {seed}")
         return [self._round(group, concepts, count, seed, sort, photos) for sort, photos in looks]
 
@@ -195,11 +197,14 @@ class _Bench:
 
         The order matters: a calibration of the same heads would be taken for any folder.
         """
-        looks = [(ThresholdSort.PRIOR, _recognise(session, concepts, shown, words, None))]
+        plain = _measure(session, concepts, shown, None)
+        looks = [(ThresholdSort.PRIOR, _outcomes(plain, shown, words))]
         root = self.request.root.absolute()
         files = [FoundFile(p.path, "photo") for p in self.data.photos]
         if len(files) >= FEWEST and any(concepts) and calibrate(session, files, root):
-            looks.append((ThresholdSort.CALIBRATED, _recognise(session, concepts, shown, words, root)))
+            fitted = _measure(session, concepts, shown, root)
+            if fitted["calibrated"]:
+                looks.append((ThresholdSort.CALIBRATED, _outcomes(fitted, shown, words)))
         return looks
 
     def _round(
@@ -227,17 +232,16 @@ def _photos_of_pair(
     ]
 
 
-def _recognise(
-    session: Session,
-    concepts: Sequence[Concept | None],
-    shown: Sequence[_Shown],
-    words: frozenset[str],
-    root: Path | None,
-) -> tuple[ShownPhoto, ...]:
-    """Return what recognition says about photos. words: the class words of the enrolled concepts."""
+def _measure(
+    session: Session, concepts: Sequence[Concept | None], shown: Sequence[_Shown], root: Path | None
+) -> Measurement:
     contents = [s.photo.content_hash for s in shown]
     boxes: list[dict[int, Box]] = [{} for _ in shown]  # a user's photos have no true boxes
-    measured = measure_recognition(session, concepts, contents, boxes, root)
+    return measure_recognition(session, concepts, contents, boxes, root)
+
+
+def _outcomes(measured: Measurement, shown: Sequence[_Shown], words: frozenset[str]) -> tuple[ShownPhoto, ...]:
+    """Return what recognition said about each photo. words: the class words of the enrolled concepts."""
     rows = zip(shown, measured["names"], measured["maybes"], measured["margins"], strict=True)
     return tuple(
         ShownPhoto(
