@@ -59,7 +59,9 @@ class SizeChoice:
 
     concepts: Annotated[
         int | None,
-        typer.Option(help="Number of individuals to learn. Default: 10; with --paper --data all.", min=1, show_default=False),
+        typer.Option(
+            help="Number of individuals to learn. Default: 10; with --paper --data all.", min=1, show_default=False
+        ),
     ] = None
     photos: Annotated[
         int | None,

@@ -53,28 +53,35 @@ def _draw_curves(ax: "Axes", measurements: Sequence[PhotoMeasurement]) -> None:
     ax.set_xticks([zero, *ticks], ["0", *(f"{t:g}" for t in ticks)])
     ax.minorticks_off()
     ax.set_title("All thresholds moved together; dots: as they are", fontsize=10)
-    ax.legend(loc="lower right", fontsize=8.5)
+    ax.legend(loc="lower right", fontsize=8.5, frameon=True, framealpha=0.8, edgecolor="none")
 
 
 def _draw_recalls(ax: "Axes", measurements: Sequence[PhotoMeasurement]) -> None:
     counts = sorted({n for m in measurements for n in _counts(m)})
     for color, m in zip(_COLORS, measurements, strict=False):
         figures = [count_figures(_rounds(m, n)) for n in counts]
-        for style, word in (("-", "named"), ("--", "named or maybe")):
-            values = [f.recall if word == "named" else f.recall_with_maybes for f in figures]
-            _bars(ax, values, color=color, linestyle=style, label=f"{m.recogniser}, {word}")
+        named, with_maybes = [f.recall for f in figures], [f.recall_with_maybes for f in figures]
+        _bars(ax, named, shift=-0.04, color=color, linestyle="-", label=f"{m.recogniser}, named")
+        _bars(ax, with_maybes, shift=0.04, color=color, linestyle="--", label=f"{m.recogniser}, named or maybe")
     labels = [str(n) for n in counts]
     ax.set(ylim=(0, 101), xlabel="reference photos", ylabel="recall (%)", xticks=range(len(counts)), xticklabels=labels)
     ax.set_title("Recall, not calibrated (bars: 95 % intervals)", fontsize=10)
-    ax.legend(loc="lower right", fontsize=8.5)
+    ax.legend(loc="lower right", fontsize=8.5, frameon=True, framealpha=0.8, edgecolor="none")
 
 
-def _bars(ax: "Axes", values: Sequence[Estimate], *, color: str, linestyle: str, label: str) -> None:
+def _bars(ax: "Axes", values: Sequence[Estimate], *, shift: float, color: str, linestyle: str, label: str) -> None:
     y = np.array([100 * (e.value or 0.0) for e in values])
     low, high = (np.array([100 * (getattr(e, end) or 0.0) for e in values]) for end in ("low", "high"))
     spread = np.clip([y - low, high - y], 0, None)
     ax.errorbar(
-        range(len(values)), y, yerr=spread, marker="o", capsize=3, color=color, linestyle=linestyle, label=label
+        np.arange(len(values)) + shift,
+        y,
+        yerr=spread,
+        marker="o",
+        capsize=3,
+        color=color,
+        linestyle=linestyle,
+        label=label,
     )
 
 

@@ -4,7 +4,7 @@ Photos are scanned once for each recogniser. Each round has an empty store, and 
 recognition as the commands do; the features and the views of reference crops are shared.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +39,8 @@ class PhotoMeasurement:
     """All rounds of one recogniser.
 
     pairs: rounds in which one or both of two look-alikes were enrolled, and only their photos were shown. photos: the
-    number of different photos; left_out: what could not be used, and why; more_pairs: how many further look-alikes
-    there are by name.
+    number of different photos; left_out: what could not be used, and why; refused: why concepts could not be enrolled,
+    by name, the first time; more_pairs: how many further look-alikes there are by name.
     """
 
     recogniser: str
@@ -49,6 +49,7 @@ class PhotoMeasurement:
     pairs: tuple[Round, ...]
     photos: int
     left_out: tuple[str, ...]
+    refused: Mapping[str, str]
     more_pairs: int = 0
 
     @property
@@ -72,14 +73,13 @@ def measure_photos(choices: SessionOptions, request: PhotoRequest, notify: Notif
         data = scan_photos(scanner, request, folders)
         groups = group_concepts(data, request)
         notify(f"{config.name}: {len(data.photos)} photos scanned")
-        bench = _Bench(scanner, data, request, Path(name), [])
+        bench = _Bench(scanner, data, request, Path(name), list(data.left_out), {})
         rounds = [r for count, seed, group in _plan(request, groups) for r in bench.measure(group, count, seed, notify)]
         pairs, more = find_look_alikes(request, data.folders)
         showings = [r for a, b in pairs for r in bench.measure_pair(a, b, notify)]
-        left_out = tuple(dict.fromkeys([*data.left_out, *bench.left_out]))
-        return PhotoMeasurement(
-            config.name, config.drawn_only, tuple(rounds), tuple(showings), len(data.photos), left_out, more
-        )
+        left_out, photos = tuple(dict.fromkeys(bench.left_out)), len(data.photos)
+        facts = (tuple(rounds), tuple(showings), photos, left_out, bench.refused, more)
+        return PhotoMeasurement(config.name, config.drawn_only, *facts)
 
 
 def group_concepts(data: PhotoData, request: PhotoRequest) -> list[list[PhotoFolder]]:
@@ -124,13 +124,14 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Bench:
-    """A recogniser that has scanned the photos. left_out: grows by what could not be enrolled."""
+    """A recogniser that has scanned the photos. left_out, refused: grow; see `PhotoMeasurement`."""
 
     scanner: Session
     data: PhotoData
     request: PhotoRequest
     folder: Path
     left_out: list[str]
+    refused: dict[str, str]
 
     def measure(self, group: Sequence[PhotoFolder], count: int, seed: int, notify: Notify) -> list[Round]:
         """Enrol some concepts, and show their other photos and those of everybody else."""
@@ -187,7 +188,7 @@ class _Bench:
         try:
             return enrol(session, folder.name, references, kind=kind, category=category).concept
         except (NoUsablePhotoError, NameRefusedError, UsageError) as err:
-            self.left_out.append(f"{folder.name}: not enrolled with {count} references, and counts as missed: {err}")
+            self.refused.setdefault(folder.name, str(err))
             return None
 
     def _look(

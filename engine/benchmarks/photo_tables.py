@@ -77,8 +77,7 @@ def _notes(measurements: Sequence[PhotoMeasurement], request: PhotoRequest) -> I
     )
     yield (
         "Shares of photos, so that a value is also a number per 100 photos. n: different photos, each of which is "
-        "looked at once for each draw. Intervals: Wilson's for n photos as independent. Who could not be enrolled "
-        "counts as missed."
+        "looked at once for each draw. Intervals: Wilson's for n photos as independent."
     )
     yield (
         'Thresholds: "not calibrated" as before any calibration; "calibrated" on all photos without labels, as by '
@@ -90,6 +89,7 @@ def _notes(measurements: Sequence[PhotoMeasurement], request: PhotoRequest) -> I
         if m.drawn_only:
             yield f"{m.recogniser} was trained on drawings only: of photos its figures say little."
         yield from _kinds_guessed(m)
+        yield from _refused(m)
     yield from _few(measurements)
     yield from (f"Left out: {note}." for note in dict.fromkeys(n for m in measurements for n in m.left_out))
 
@@ -123,6 +123,16 @@ def _kinds_guessed(measurement: PhotoMeasurement) -> Iterator[str]:
     }
     if wrong:
         yield f"{measurement.recogniser} enrolled as another kind, at least once: {', '.join(sorted(wrong))}."
+
+
+def _refused(measurement: PhotoMeasurement) -> Iterator[str]:
+    """Say which concepts could not be enrolled, and how often."""
+    concepts = [c for r in measurement.rounds for c in r.concepts if r.thresholds is ThresholdSort.PRIOR]
+    for name, why in sorted(measurement.refused.items()):
+        own = [c for c in concepts if c.name == name]
+        failed = sum(not c.enrolled_as for c in own)
+        where = f"in {failed} of {len(own)} rounds, where it is missed"
+        yield f"{measurement.recogniser} did not enrol {name} {where}: {why}."
 
 
 def _by_kind(measurements: Sequence[PhotoMeasurement], count: int) -> Table:

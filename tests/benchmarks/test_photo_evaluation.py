@@ -23,6 +23,7 @@ from engine.benchmarks.photo_data import (
 from engine.benchmarks.photo_evaluation import MARK, choose_recognisers
 from engine.benchmarks.photo_figures import ThresholdSort
 from engine.benchmarks.photo_rounds import group_concepts, measure_photos
+from engine.benchmarks.photo_tables import photo_tables
 from engine.benchmarks.shared_extractor import SharedExtractor
 from engine.core.boxes import Box
 from engine.core.errors import UsageError
@@ -139,7 +140,9 @@ def test_who_cannot_be_enrolled_counts_as_missed(album):
     plain = measured.rounds[0]
     assert [(c.name, c.enrolled_as != "") for c in plain.concepts] == [("dog", True), ("mug", False)]
     assert sum(p.concept == 1 for p in plain.photos) == 2 and not any(1 in p.names for p in plain.photos)
-    assert "mug: not enrolled with 1 references" in "\n".join(measured.left_out)
+    assert measured.refused == {"mug": "none of the photos shows 'mug'"}
+    told = "\n".join(photo_tables([measured], request)[0].notes)
+    assert "storybook did not enrol mug in 1 of 1 rounds, where it is missed: none of the photos shows 'mug'." in told
 
 
 def test_a_photo_in_two_folders_is_used_for_neither(album, others, tmp_path):
