@@ -1,12 +1,12 @@
 """`myvlm evaluate`."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.core.errors import UsageError
+from myvlm_cli import evaluation as e
 from myvlm_cli import options as o
 from myvlm_cli.output import Document, out
 from myvlm_cli.parameters import Without
@@ -16,169 +16,75 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from engine.benchmarks.figures import Table as PaperTable
+    from engine.benchmarks.photo_evaluation import PhotoSettings
     from engine.benchmarks.recognition import RecognitionSettings
     from engine.benchmarks.settings import PaperSettings
-    from engine.benchmarks.storybook import Settings
-    from engine.session import SessionOptions
-
-_PAPER = "With --paper: "
-_EITHER = "With --paper or --recognition: "
-_PAPER_ONLY = ("vlms", "tables", "llm")
-_EITHER_ONLY = ("seeds", "out", "data", "workers", "recogniser")
-_PLAIN_ONLY = ("seed", "captions")
-_NOT_RECOGNITION = (*_PAPER_ONLY, *_PLAIN_ONLY, "concepts", "steps")
-_DRAWN_ONLY = ("seeds", "photos", "workers")
-"""Options that --recognition --data does not take."""
-
-
-@dataclass(frozen=True)
-class SizeChoice:
-    """How many concepts and photos are measured, and how concepts are trained."""
-
-    concepts: Annotated[
-        int | None,
-        typer.Option(help="Number of individuals to learn. Default: 10; with --data all.", min=1, show_default=False),
-    ] = None
-    photos: Annotated[
-        int | None,
-        typer.Option(
-            help="Test photos per concept and split. Default: 5; with --paper 3, with --data all. With --recognition:"
-            " photos in each library, 2000.",
-            min=1,
-            show_default=False,
-        ),
-    ] = None
-    steps: Annotated[
-        int | None, typer.Option(help="Training steps. Default: the VLM's own.", min=1, show_default=False)
-    ] = None
-    captions: Annotated[
-        str, typer.Option(help="Captions to train on. given: those of the training photos. written: the VLM's.")
-    ] = "given"
-
-
-@dataclass(frozen=True)
-class ProtocolChoice:
-    """Which protocol to run, and what belongs to it."""
-
-    paper: Annotated[
-        bool, typer.Option("--paper", help="Run the paper's protocol: its tables, baselines and plots.")
-    ] = False
-    recognition: Annotated[
-        bool,
-        typer.Option(
-            "--recognition", help="Measure recognition alone, in drawn libraries: false names, recall, mix-ups."
-        ),
-    ] = False
-    seeds: Annotated[str, typer.Option(help=f"{_EITHER}comma-separated seeds.")] = "0,1,2"
-    vlms: Annotated[
-        str | None,
-        typer.Option(
-            help=f"{_PAPER}comma-separated VLMs. Default: the storybook's three; with --data the best on this disk.",
-            show_default=False,
-        ),
-    ] = None
-    tables: Annotated[str, typer.Option(help=f"{_PAPER}tables to measure, of 1,2,4,5,6,7,more.")] = "1,2,4,5,6,7,more"
-    out_folder: Annotated[
-        Path, typer.Option("--out", help=f"{_EITHER}folder for tables, plots and partial results.")
-    ] = Path("evaluation")
-
-
-@dataclass(frozen=True)
-class SourceChoice:
-    """The photos, the language model of the baseline, and the processes that share the work."""
-
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help=f"{_EITHER}your own photos, ROOT/CONCEPT/*.jpg; --paper takes captions.json with them.",
-            show_default=False,
-        ),
-    ] = None
-    llm: Annotated[
-        str | None,
-        typer.Option(help=f"{_PAPER}hub id or folder of a local instruct model, for a baseline.", show_default=False),
-    ] = None
-    workers: Annotated[
-        int, typer.Option(help=f"{_EITHER}processes that share the work, for small models on a CPU.", min=1)
-    ] = 1
 
 
 def evaluate(
     *,
     context: typer.Context,
     seed: o.Seed = 0,
-    sizes: SizeChoice,
-    protocol: ProtocolChoice,
+    sizes: e.SizeChoice,
+    protocol: e.ProtocolChoice,
     models: Annotated[o.ModelChoice, Without("vlm", "heads", "allow_body")],
-    source: SourceChoice,
+    source: e.SourceChoice,
+    selection: e.PhotoChoice,
     json: o.Json = False,
 ) -> None:
     """Measure recall, context, false names and boxes on drawn concepts and scenes that were not used in training.
 
-    --paper --data measures on your own photos. --recognition measures who is named in whole libraries, and loads no
-    VLM.
+    --data ROOT measures recognition in your own photos, by one recogniser or several (--recogniser A,B; default: all
+    on this disk that know real photos), and loads no VLM. --recognition measures it in whole drawn libraries. --paper
+    measures captions.
 
-    Example: myvlm evaluate --recognition --seeds 0,1,2 --out evaluation
+    Example: myvlm evaluate --data photos --strangers others --out evaluation
     """
-    from engine.benchmarks.storybook import Settings
-    from engine.session import SessionOptions
-
     if sizes.captions not in ("given", "written"):
         raise UsageError(
             f"--captions must be given or written, not {sizes.captions!r}", hint="Example: --captions written"
         )
-    _refuse_others(context, protocol, folder=source.data is not None)
-    if protocol.recognition:
+    evaluation = e.choose_evaluation(protocol, source)
+    e.refuse_others(context, evaluation)
+    if evaluation is e.Evaluation.PHOTOS:
+        _run_photos(_photo_settings(protocol, models, source, selection), as_json=json)
+    elif evaluation is e.Evaluation.LIBRARIES:
         _run_recognition(_recognition_settings(sizes, protocol, models, source), as_json=json)
-    elif protocol.paper:
+    elif evaluation is e.Evaluation.PAPER:
         _run_paper(_paper_settings(sizes, protocol, models, source), as_json=json)
     else:
-        settings = Settings(seed, sizes.concepts or 10, sizes.photos or 5, sizes.steps, sizes.captions)
-        _run_storybook(settings, SessionOptions("storybook", None, *_place(models)), as_json=json)
+        _run_storybook(sizes, models, seed, as_json=json)
 
 
-def _refuse_others(context: typer.Context, protocol: ProtocolChoice, *, folder: bool) -> None:
-    """Refuse options that the chosen protocol would ignore."""
-    if protocol.paper and protocol.recognition:
-        raise UsageError("--paper and --recognition are two evaluations", hint="Give one of them.")
-    for name in (_option(n) for n in context.params if _is_given(context, n)):
-        if protocol.recognition:
-            _refuse_beside_recognition(name, folder=folder)
-        elif protocol.paper and name in _PLAIN_ONLY:
-            raise UsageError(f"--{name} is not for --paper", hint="Example: myvlm evaluate --paper --seeds 0,1,2")
-        elif not protocol.paper and name in (*_PAPER_ONLY, *_EITHER_ONLY):
-            also = " or --recognition" if name in _EITHER_ONLY else ""
-            raise UsageError(f"--{name} is for --paper{also}", hint="Example: myvlm evaluate --paper --seeds 0,1,2")
+def _photo_settings(
+    protocol: e.ProtocolChoice, models: o.ModelChoice, source: e.SourceChoice, selection: e.PhotoChoice
+) -> "PhotoSettings":
+    from engine.benchmarks.photo_data import PhotoRequest
+    from engine.benchmarks.photo_evaluation import PhotoSettings
 
-
-def _refuse_beside_recognition(name: str, *, folder: bool) -> None:
-    if name in _NOT_RECOGNITION:
-        raise UsageError(f"--{name} is not for --recognition", hint="Example: myvlm evaluate --recognition --seeds 0,1")
-    if folder and name in _DRAWN_ONLY:
-        message = f"--{name} is about drawn libraries, not for --recognition --data"
-        raise UsageError(message, hint="Leave out one of them.")
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _option(name: str) -> str:
-    return "out" if name == "out_folder" else name
+    request = PhotoRequest(
+        root=source.data or Path(),
+        references=tuple(sorted(e.read_numbers(selection.references, "--references", least=1))),
+        seeds=e.read_numbers(protocol.seeds, "--seeds"),
+        strangers=tuple(selection.strangers or ()),
+        look_alikes=e.read_pairs(selection.look_alikes),
+        only=e.split(selection.only_concepts),
+        exclude=e.split(selection.exclude_concepts),
+    )
+    recognisers = e.split(models.recogniser) if models.recogniser else ()
+    return PhotoSettings(request, recognisers, protocol.out_folder, *_place(models))
 
 
 def _recognition_settings(
-    sizes: SizeChoice, protocol: ProtocolChoice, models: o.ModelChoice, source: SourceChoice
+    sizes: e.SizeChoice, protocol: e.ProtocolChoice, models: o.ModelChoice, source: e.SourceChoice
 ) -> "RecognitionSettings":
     from engine.benchmarks.recognition import RecognitionSettings
 
     device, dtype = _place(models)
     return RecognitionSettings(
-        seeds=_numbers(protocol.seeds),
+        seeds=e.read_numbers(protocol.seeds, "--seeds"),
         photos=sizes.photos or 2000,
         out=protocol.out_folder,
-        data=source.data,
         recogniser=_recogniser(models, source.data),
         device=device,
         dtype=dtype,
@@ -187,18 +93,18 @@ def _recognition_settings(
 
 
 def _paper_settings(
-    sizes: SizeChoice, protocol: ProtocolChoice, models: o.ModelChoice, source: SourceChoice
+    sizes: e.SizeChoice, protocol: e.ProtocolChoice, models: o.ModelChoice, source: e.SourceChoice
 ) -> "PaperSettings":
     from engine.benchmarks.settings import PaperSettings
 
     device, dtype = _place(models)
-    vlms = _split(protocol.vlms) if protocol.vlms is not None else _usual_vlms(source.data, device)
+    vlms = e.split(protocol.vlms) if protocol.vlms is not None else _usual_vlms(source.data, device)
     return PaperSettings(
-        seeds=_numbers(protocol.seeds),
+        seeds=e.read_numbers(protocol.seeds, "--seeds"),
         concepts=sizes.concepts if source.data else sizes.concepts or 10,
         photos=sizes.photos if source.data else sizes.photos or 3,
         vlms=vlms,
-        tables=_tables(protocol.tables),
+        tables=e.read_tables(protocol.tables),
         out=protocol.out_folder,
         data=source.data,
         llm=source.llm,
@@ -231,6 +137,13 @@ def _usual_vlms(data: Path | None, device: str) -> tuple[str, ...]:
     return (models.vlm_config.name,)
 
 
+def _run_photos(settings: "PhotoSettings", *, as_json: bool) -> None:
+    from engine.benchmarks.photo_evaluation import evaluate_photos
+
+    document, tables = evaluate_photos(settings, out.say)
+    _print(document, tables, as_json=as_json)
+
+
 def _run_recognition(settings: "RecognitionSettings", *, as_json: bool) -> None:
     from engine.benchmarks.recognition import evaluate_recognition
 
@@ -255,34 +168,18 @@ def _print(document: Document, tables: "list[PaperTable]", *, as_json: bool) -> 
         out.block(render_table(table))
 
 
-def _run_storybook(settings: "Settings", choices: "SessionOptions", *, as_json: bool) -> None:
+def _run_storybook(sizes: e.SizeChoice, models: o.ModelChoice, seed: int, *, as_json: bool) -> None:
+    from engine.benchmarks.storybook import Settings
     from engine.benchmarks.storybook import evaluate as evaluate_storybook
+    from engine.session import SessionOptions
 
+    settings = Settings(seed, sizes.concepts or 10, sizes.photos or 5, sizes.steps, sizes.captions)
+    choices = SessionOptions("storybook", None, *_place(models))
     document = evaluate_storybook(settings, choices, out.say)
     if as_json:
         out.json_document(document)
     else:
         out.table(_table(document, settings.seed))
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    parts = _split(text)
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise UsageError(f"--seeds takes whole numbers, not {text!r}", hint="Example: --seeds 0,1,2")
-    return tuple(map(int, parts))
-
-
-def _tables(text: str) -> tuple[str, ...]:
-    from engine.benchmarks.settings import TABLES
-
-    parts = _split(text)
-    if not parts or set(parts) - set(TABLES):
-        raise UsageError(f"--tables takes some of {','.join(TABLES)}, not {text!r}", hint="Example: --tables 1,5,more")
-    return tuple(t for t in TABLES if t in parts)
 
 
 def _table(document: Document, seed: int) -> "Table":

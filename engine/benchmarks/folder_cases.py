@@ -45,7 +45,7 @@ def folder_cases(root: Path, seed: int, concepts: int | None, photos: int | None
     """
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder", hint="It holds one folder of photos a concept.")
-    facts = _read_facts(root / "concepts.json")
+    facts = read_facts(root / "concepts.json")
     shared = _read_captions(root)
     cases, left_out = [], []
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -93,8 +93,7 @@ def _case(
 ) -> Case:
     order = [available[i] for i in np.random.default_rng(seed).permutation(len(available))]
     training, rest = sorted(order[:TRAINING_PHOTOS]), sorted(order[TRAINING_PHOTOS:][:photos])
-    last = re.split(r"[\s_-]+", re.sub(r"[\s_-]*\d+$", "", name))[-1].lower()
-    category = facts.get("category") or last or name.lower()
+    category = facts.get("category") or last_word(name)
     kind = Kind(facts["kind"]) if "kind" in facts else None
     keywords = tuple(facts.get("keywords") or _keywords(category, kind))
     return Case(
@@ -106,6 +105,16 @@ def _case(
         captions={p.name: named for p in training if (named := _named(texts.get(p, ())))},
         validation=tuple(Item(p, Truth(f"{name}/{p.name}", "all", texts.get(p, ()))) for p in rest),
     )
+
+
+def without_number(name: str) -> str:
+    """Return a folder's name in lower case without a number at its end."""
+    return re.sub(r"[\s_-]*\d+$", "", name).lower()
+
+
+def last_word(name: str) -> str:
+    """Return the last word of a folder's name without its number: the class word of what it shows."""
+    return re.split(r"[\s_-]+", without_number(name))[-1] or name.lower()
 
 
 def _keywords(category: str, kind: Kind | None) -> tuple[str, ...]:
@@ -126,7 +135,7 @@ def _named(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(t for t in texts if CONCEPT in t)
 
 
-def _read_facts(path: Path) -> dict[str, dict[str, Any]]:
+def read_facts(path: Path) -> dict[str, dict[str, Any]]:
     """Read and check the kind, category and keywords of each concept."""
     concepts = _read(path, _FACTS)
     for name, facts in concepts.items():

@@ -1,4 +1,4 @@
-"""Run `myvlm evaluate --recognition`: recognition in drawn libraries, or on a user's photos; no VLM is loaded.
+"""Run `myvlm evaluate --recognition`: recognition in drawn libraries; no VLM is loaded.
 
 The measurements of each library are stored beside the tables, so that an interrupted run continues with the next one.
 """
@@ -14,7 +14,6 @@ from engine.benchmarks.experiments import Measurement, MeasurementStore
 from engine.benchmarks.figures import Table
 from engine.benchmarks.output import is_document, prepare_folder, refuse_foreign_file
 from engine.benchmarks.recognition_changes import measure_decisions, measure_eleventh
-from engine.benchmarks.recognition_folder import folder_tables, measure_folder
 from engine.benchmarks.recognition_library import ScannedLibrary, measure_both, scanned_library
 from engine.benchmarks.recognition_table import RecognitionResults, recognition_tables
 from engine.benchmarks.render import as_json, render_table
@@ -29,7 +28,7 @@ _METHOD = 4
 """Version of recognition and of its measurement: with another one, libraries are measured again."""
 _DECIDED = 3
 """Number of libraries in which decisions are measured; in the first one also an eleventh concept."""
-_DRAWN, _PHOTOS = "recognition", "recognition-photos"
+_STEM = "recognition"
 _Result = TypeVar("_Result")
 
 
@@ -37,14 +36,13 @@ _Result = TypeVar("_Result")
 class RecognitionSettings:
     """Settings of a run.
 
-    seeds: of the drawn libraries; photos: in each of them; data: a user's folder instead; workers: processes, each of
-    which measures one library at a time.
+    seeds: of the drawn libraries; photos: in each of them; workers: processes, each of which measures one library at a
+    time.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
     photos: int = 2000
     out: Path = Path("evaluation")
-    data: Path | None = None
     recogniser: str | None = None
     device: str = "auto"
     dtype: str = "auto"
@@ -52,8 +50,8 @@ class RecognitionSettings:
 
     @property
     def choices(self) -> SessionOptions:
-        """Models of the run: for drawings the storybook's, for photos the best recogniser on this disk."""
-        return SessionOptions(None if self.data else "storybook", self.recogniser, self.device, self.dtype)
+        """Models of the run: the storybook's, which know drawings."""
+        return SessionOptions("storybook", self.recogniser, self.device, self.dtype)
 
     def digest(self, what: str, seed: int) -> str:
         """Return a digest of everything that decides a measurement; with another digest, it is made again."""
@@ -70,26 +68,20 @@ def evaluate_recognition(settings: RecognitionSettings, notify: Notify) -> tuple
     """Measure, and write the tables and a plot into a folder; returns the document and its tables.
 
     Raises:
-        UsageError: the recogniser is unknown, the folder is none, or it holds a file under one of the names that this
-            function did not write.
+        UsageError: the recogniser is unknown, or the folder holds a file under one of the names that this function did
+            not write.
         WeightsMissingError: the recogniser's weights are not on this disk.
     """
     config = Session(settings.choices).recogniser_config
-    stem = _PHOTOS if settings.data else _DRAWN
-    _check_folder(settings.out, stem)
-    if settings.data:
-        measurement = measure_folder(settings.data, settings.choices, notify)
-        tables, has_plot = folder_tables(measurement), False
-    else:
-        results = measure_libraries(settings, notify)
-        tables, has_plot = recognition_tables(results), _draw(settings.out / f"{stem}.png", results.libraries, notify)
+    _check_folder(settings.out)
+    results = measure_libraries(settings, notify)
+    tables, has_plot = recognition_tables(results), _draw(settings.out / f"{_STEM}.png", results.libraries, notify)
     document = {"format": 1, "protocol": "recognition", "recogniser": config.name, "regions": config.regions_id}
-    document |= {"faces": config.faces_id, "data": settings.data.name if settings.data else None}
-    document |= {} if settings.data else {"seeds": list(settings.seeds), "photos": settings.photos}
+    document |= {"faces": config.faces_id, "data": None, "seeds": list(settings.seeds), "photos": settings.photos}
     document |= {"tables": [t.document() for t in tables]}
-    write_atomically(settings.out / f"{stem}.json", as_json(document))
-    write_atomically(settings.out / f"{stem}.md", _page(config.name, tables, stem if has_plot else None).encode())
-    notify(f"written: {settings.out / f'{stem}.md'}")
+    write_atomically(settings.out / f"{_STEM}.json", as_json(document))
+    write_atomically(settings.out / f"{_STEM}.md", _page(config.name, tables, has_plot=has_plot).encode())
+    notify(f"written: {settings.out / f'{_STEM}.md'}")
     return document, tables
 
 
@@ -155,14 +147,14 @@ def _measure_one(settings: RecognitionSettings, seed: int, wanted: Sequence[str]
     return True
 
 
-def _check_folder(folder: Path, stem: str) -> None:
+def _check_folder(folder: Path) -> None:
     from engine.benchmarks.plots import is_our_plot
 
     prepare_folder(folder, hint="Give a folder for the tables and the plot.")
     checks: dict[str, Callable[[bytes], bool]] = {"md": lambda data: MARK.encode() in data, "png": is_our_plot}
     checks["json"] = partial(is_document, protocol="recognition")
     for suffix, is_ours in checks.items():
-        refuse_foreign_file(folder / f"{stem}.{suffix}", is_ours, command="myvlm evaluate --recognition")
+        refuse_foreign_file(folder / f"{_STEM}.{suffix}", is_ours, command="myvlm evaluate --recognition")
 
 
 def _draw(path: Path, libraries: Sequence[Measurement], notify: Notify) -> bool:
@@ -177,7 +169,7 @@ def _draw(path: Path, libraries: Sequence[Measurement], notify: Notify) -> bool:
     return True
 
 
-def _page(recogniser: str, tables: Sequence[Table], plot: str | None) -> str:
+def _page(recogniser: str, tables: Sequence[Table], *, has_plot: bool) -> str:
     head = f"# Recognition, as measured\n\n{MARK}; do not edit.\n\nRecogniser: `{recogniser}`. No VLM took part.\n"
-    image = f"\n![False names against recall, and recall of each concept]({plot}.png)\n" if plot else ""
+    image = f"\n![False names against recall, and recall of each concept]({_STEM}.png)\n" if has_plot else ""
     return f"{head}\n" + "\n".join(render_table(t) for t in tables) + image

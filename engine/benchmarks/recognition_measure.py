@@ -15,7 +15,6 @@ from engine.benchmarks.library_figures import (
     compare_with_truth,
     overlap_of,
     true_boxes,
-    truth_of_library,
 )
 from engine.core.boxes import Box
 from engine.core.errors import UsageError
@@ -51,25 +50,23 @@ def measure_drawn(
     Raises:
         UsageError: a photo was not scanned.
     """
-    truth = truth_of_library(library)
     concepts = [session.store.find(e.name) for e in library.enrolled]
     boxes = [true_boxes(library, s, photos[s.number].drawn) for s in library.shots]
     contents = [photos[s.number].content_hash for s in library.shots]
-    return measure_recognition(session, concepts, truth, contents, boxes, root)
+    return measure_recognition(session, concepts, contents, boxes, root)
 
 
 def measure_recognition(
     session: Session,
     concepts: Sequence[Concept | None],
-    truth: LibraryTruth,
     contents: Sequence[str],
     boxes: Sequence[Mapping[int, Box]],
     root: Path | None,
 ) -> Measurement:
-    """Measure any library.
+    """Measure any photos.
 
-    concepts: in the truth's order, None where one could not be enrolled; contents, boxes: content hash and true boxes
-    of each photo in the truth's order.
+    concepts: None where one could not be enrolled; contents, boxes: content hash and true boxes of each photo, the
+    boxes by the concept's index. root: the folder whose calibration is used.
 
     Returns "names" and "maybes", for each photo [concept, IoU or None]; "margins", for each photo [concept, margin] of
     the concepts that would be named if all thresholds were lowered by up to -`LOWEST_MARGIN`, in log-odds; "apart":

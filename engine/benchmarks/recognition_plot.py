@@ -1,13 +1,13 @@
 """Draw recognition in libraries: false names against recall, and the recall of every concept."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.benchmarks.curves import Curve, make_curve
 from engine.benchmarks.experiments import Measurement
 from engine.benchmarks.library_figures import EnrolledTruth, LibraryOutcome
 from engine.benchmarks.plots import METADATA, STYLE, load_pyplot
@@ -21,22 +21,10 @@ _MOST = 300.0
 """False names per 1,000 photos at the right edge of the plot."""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """False names per 1,000 photos and recall in 0..1 as all thresholds are lowered together, (N,) each; both rise.
-
-    `at` is the number of points at or above the present thresholds.
-    """
-
-    false: np.ndarray
-    recall: np.ndarray
-    at: int
-
-
 def curve_of(
     libraries: Sequence[Measurement], heads: str, wanted: Callable[[EnrolledTruth], bool] = lambda who: True
 ) -> Curve:
-    """Compute the curve of some concepts of some libraries; false names are counted in all photos."""
+    """Compute the curve of some concepts of some libraries, per 1,000 photos; wrong names are counted in all photos."""
     margins: list[tuple[float, bool]] = []
     photos = shown = 0
     for library in libraries:
@@ -46,13 +34,7 @@ def curve_of(
         shown += sum(len(p & chosen) for p in truth.present)
         for present, rows in zip(truth.present, library["heads"][heads]["margins"], strict=True):
             margins += [(m, c in present) for c, m in rows if c in chosen]
-    values = np.array([m for m, _ in margins], np.float64)
-    order = np.argsort(-values, kind="stable")
-    right = np.array([r for _, r in margins], bool)[order]
-    last = np.append(np.diff(values[order]) != 0, True)[: len(values)]  # equal margins make one point
-    false, hits = (np.concatenate([[0], np.cumsum(v)[last]]) for v in (~right, right))
-    at = 1 + int((values[order][last] >= 0).sum())
-    return Curve(1000 * false / max(1, photos), hits / max(1, shown), at)
+    return make_curve(margins, right=shown, photos=photos, per=1000)
 
 
 def draw_recognition(libraries: Sequence[Measurement], path: Path) -> None:

@@ -47,10 +47,22 @@ def f1(named: Iterable[object], present: Iterable[object]) -> float:
 
 def proportion(hits: Sequence[bool]) -> Estimate:
     """Estimate the share of hits, with Wilson's score interval (Wilson 1927)."""
-    n = len(hits)
-    if n == 0:
+    return _wilson(sum(hits) / len(hits), len(hits)) if hits else NOT_ESTIMATED
+
+
+def repeated_proportion(observations: Iterable[tuple[str, bool]]) -> Estimate:
+    """Estimate the share of hits among observations of photos, each of which may be observed several times.
+
+    observations: the photo and whether it was a hit. Observations of one photo are not independent: n and the interval
+    (Wilson's) are those of as many observations as there are different photos.
+    """
+    rows = list(observations)
+    if not rows:
         return NOT_ESTIMATED
-    p = sum(hits) / n
+    return _wilson(sum(hit for _, hit in rows) / len(rows), len({photo for photo, _ in rows}))
+
+
+def _wilson(p: float, n: int) -> Estimate:
     centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
     return Estimate(round(p, 4), n, round(max(0.0, centre - half), 4), round(min(1.0, centre + half), 4))

@@ -18,6 +18,7 @@ ANIMALS = frozenset(
 )
 
 
+_MADE = frozenset({"stuffed", "plush", "toy"})
 GENERIC = frozenset({"thing", "object", "item", "pet", "animal"})
 """Words so general that captions do not use them."""
 
@@ -29,8 +30,13 @@ def nouns_of(kind: Kind, category: str) -> tuple[str, ...]:
 
 
 def kind_of_word(category: str) -> Kind:
-    """Return the kind of a class word, decided by its last word ("golden retriever dog" is a pet)."""
-    last = category.casefold().split()[-1] if category.split() else ""
+    """Return the kind of a class word, decided by its last word ("golden retriever dog" is a pet).
+
+    What is stuffed, or a toy, is a thing ("stuffed animal", "toy dog").
+    """
+    *before, last = category.casefold().split() or [""]
+    if before and before[-1] in _MADE:
+        return Kind.THING
     if last in PEOPLE:
         return Kind.PERSON
     return Kind.PET if last in ANIMALS else Kind.THING

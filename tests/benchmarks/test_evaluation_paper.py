@@ -62,7 +62,6 @@ def test_head_and_embedding_see_training_photos_only(tmp_path, opened):
     [
         (("--paper", "--seeds", "one"), "--seeds takes whole numbers"),
         (("--paper", "--tables", "1,9"), "--tables takes some of"),
-        (("--data", "photos"), "--data is for --paper"),
         (("--vlms", "storybook"), "--vlms is for --paper"),
         (("--out", "there"), "--out is for --paper"),
         (("--paper", "--seed", "1"), "--seed is not for --paper"),

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,9 +25,6 @@ from engine.benchmarks.render import render_table
 from engine.core.boxes import Box
 from engine.core.errors import UsageError
 from engine.session import SessionOptions
-from engine.storybook.photos import save_photo
-from engine.storybook.world.individuals import draw_individual
-from engine.storybook.world.scenes import compose
 
 TWINS = (
     EnrolledTruth("Ann", "person", "sibling", 1),
@@ -179,17 +175,15 @@ def test_the_curve_goes_through_the_thresholds_as_they_are(part, heads):
 
 def test_photos_that_were_not_scanned_are_refused(ready):
     concepts = [ready.session.store.find(e.name) for e in ready.library.enrolled]
-    truth = LibraryTruth(truth_of_library(ready.library).concepts, (frozenset(),))
     with pytest.raises(UsageError, match="not scanned"):
-        measure_recognition(ready.session, concepts, truth, ["0" * 64], [{}], ready.root)
+        measure_recognition(ready.session, concepts, ["0" * 64], [{}], ready.root)
 
 
 def test_who_could_not_be_enrolled_counts_as_missed(ready):
     concepts = [ready.session.store.find(e.name) for e in ready.library.enrolled]
-    truth = truth_of_library(ready.library)
     contents = [ready.photos[s.number].content_hash for s in ready.library.shots]
     boxes = [{0: Box(0, 0, 1, 1)} for _ in contents]
-    found = measure_recognition(ready.session, [None, *concepts[1:]], truth, contents, boxes, ready.root)
+    found = measure_recognition(ready.session, [None, *concepts[1:]], contents, boxes, ready.root)
     assert 0 in found["apart"]
     assert not any(c == 0 for own in found["names"] for c, _ in own)
 
@@ -241,39 +235,6 @@ def test_finished_libraries_are_not_measured_again(tmp_path, myvlm):
     assert settings.digest("library", 41) != replace(settings, photos=21).digest("library", 41)
 
 
-@pytest.fixture
-def album(tmp_path) -> Path:
-    """Four folders with five photos each of a drawn thing or animal, one with two."""
-    rng = np.random.default_rng(8)
-    for name, category in (("cup", "mug"), ("hop_rabbit", "rabbit"), ("jumbo", "elephant"), ("tea", "teapot")):
-        who = draw_individual(rng, category)
-        for k in range(5):
-            save_photo(compose(rng, (who,)), tmp_path / "album" / name / f"{k}.jpg")
-    save_photo(compose(rng, (draw_individual(rng, "car"),)), tmp_path / "album" / "few" / "0.jpg")
-    (tmp_path / "album" / "few" / "1.jpg").write_bytes((tmp_path / "album" / "cup" / "0.jpg").read_bytes())
-    (tmp_path / "album" / "few" / "2.jpg").write_bytes(b"no photo")
-    return tmp_path / "album"
-
-
-@pytest.mark.slow
-def test_a_folder_of_photos(album, tmp_path, myvlm):
-    out = tmp_path / "out"
-    before = {p: p.read_bytes() for p in album.rglob("*") if p.is_file()}
-    result = myvlm("evaluate", "--recognition", "--data", album, "--recogniser", "storybook", "--out", out, "--json")
-    assert result.code == 0, result.err
-    table = result.json["tables"][0]
-    rows = {r["figure"]: r["open-set"] for r in table["rows"]}
-    assert rows["recall"]["n"] == 4
-    assert rows["false names per 1,000 photos"]["n"] == 2 * (2 + 10 + 1)
-    assert rows["concepts that cannot be told from others"].endswith("of 4")
-    told = "\n".join(table["notes"])
-    assert "has seen drawings only" in told and "the usual ones" in told
-    assert "few/2.jpg" in told and "the same photo is there twice" in told and str(tmp_path) not in told
-    assert table["title"] == "Recognition on the photos of album, recogniser storybook"
-    assert (out / "recognition-photos.md").is_file()
-    assert {p: p.read_bytes() for p in album.rglob("*") if p.is_file()} == before
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -285,10 +246,6 @@ def test_a_folder_of_photos(album, tmp_path, myvlm):
         (("--recognition", "--vlms", "storybook"), "--vlms is not for --recognition"),
         (("--recognition", "--tables", "1"), "--tables is not for --recognition"),
         (("--recognition", "--llm", "x"), "--llm is not for --recognition"),
-        (("--recognition", "--data", "photos", "--seeds", "1"), "--seeds is about drawn libraries"),
-        (("--recognition", "--data", "photos", "--photos", "9"), "--photos is about drawn libraries"),
-        (("--recognition", "--data", "photos", "--workers", "2"), "--workers is about drawn libraries"),
-        (("--recognition", "--data", "no-such-folder"), "is not a folder"),
         (("--recognition", "--seeds", "one"), "--seeds takes whole numbers"),
         (("--recognition", "--recogniser", "eyes"), "no recogniser called 'eyes'"),
         (("--workers", "2"), "--workers is for --paper or --recognition"),

@@ -1,7 +1,10 @@
 from dataclasses import replace
 
+import engine.core.device  # noqa: F401
+
 import numpy as np
 import pytest
+import torch
 
 from engine.core.types import Kind
 from engine.photos.decode import load_photo
@@ -39,6 +42,39 @@ def test_a_head_without_negatives_still_trains():
     rng = np.random.default_rng(0)
     head = train_head(unit(rng, 4), np.zeros((0, 32), np.float32), HeadTraining(), seed=0)
     assert head.scores(unit(rng, 4)).shape == (4,)
+
+
+@pytest.mark.parametrize("settings", [HeadTraining(steps=60), HeadTraining(60, 0.02, 0.1, 8, 10.0, balanced=True)])
+def test_a_head_is_trained_as_torch_trains_it(settings):
+    rng = np.random.default_rng(5)
+    positives, negatives = cluster(rng, unit(rng, 1)[0], 4), unit(rng, 40)
+    head = train_head(positives, negatives, settings, seed=3)
+    weight, bias = trained_by_torch(positives, negatives, settings, seed=3)
+    assert head.weight == pytest.approx(weight, abs=1e-5)
+    assert head.bias == pytest.approx(bias, abs=1e-5)
+    assert np.abs(bias).max() > 1e-3
+
+
+def trained_by_torch(positives, negatives, settings, seed):
+    generator = torch.Generator().manual_seed(seed)
+    classifier = torch.nn.Linear(positives.shape[1], 2)
+    with torch.no_grad():
+        classifier.weight.normal_(0, 0.01, generator=generator)
+        classifier.bias.zero_()
+    features = settings.scale * torch.from_numpy(np.concatenate([positives, negatives]))
+    labels = torch.cat([torch.ones(len(positives)), torch.zeros(len(negatives))]).long()
+    weights = torch.ones(len(labels))
+    if settings.balanced:
+        weights = torch.where(labels == 1, 0.5 / len(positives), 0.5 / len(negatives))
+    adamw = torch.optim.AdamW(classifier.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adamw, settings.steps)
+    for _ in range(settings.steps):
+        rows = torch.multinomial(weights, settings.batch, replacement=True, generator=generator)
+        adamw.zero_grad()
+        torch.nn.functional.cross_entropy(classifier(features[rows]), labels[rows]).backward()
+        adamw.step()
+        schedule.step()
+    return classifier.weight.detach().numpy(), classifier.bias.detach().numpy()
 
 
 def test_assignment_is_one_to_one_and_leaves_the_unknown_alone():

@@ -116,4 +116,4 @@ def _convolution(
     )
     if not clip:
         return x
-    return graph.node("Clip", x, graph.constant(np.float32(0.0)), graph.constant(np.float32(6.0)))
+    return graph.node("Clip", x, graph.constant(np.array(0.0)), graph.constant(np.array(6.0)))

@@ -22,7 +22,7 @@ _LEVELS = 127
 """The largest int8 that is used."""
 
 
-Attribute = int | float | Sequence[int]
+Attribute = int | float | str | Sequence[int]
 """A setting of a node."""
 
 
