@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from engine.core.config_file import KEYS, Value, config_path, read_config
 from engine.core.errors import NoVlmError, UsageError, WeightsMissingError
+from engine.core.nvidia import has_nvidia_gpu
 from engine.defaults import Origin, Setting, choose, name_the_file
 from engine.vision.config import DEFAULT_RECOGNISER, RecogniserConfig, find_recogniser
 from engine.vlms.config import VlmConfig, find_config
@@ -147,10 +148,19 @@ class ChosenModels:
 
     @cached_property
     def gpu_gb(self) -> float:
-        """GB of memory of the GPU in use; 0.0 where models run on the CPU. Loads torch, which takes seconds."""
+        """GB of memory of the GPU in use; 0.0 where models run on the CPU."""
+        if not self.uses_cuda:
+            return 0.0
         from engine.core.device import gpu_memory_gb
 
-        return gpu_memory_gb() if self.device.type == "cuda" else 0.0
+        return gpu_memory_gb()
+
+    @property
+    def uses_cuda(self) -> bool:
+        """Whether models run on a CUDA GPU; torch, which takes seconds to load, is only asked where there is one."""
+        if self.setting("device").value in ("auto", "cpu") and not has_nvidia_gpu():
+            return False
+        return self.device.type == "cuda"
 
     @property
     def has_vlm(self) -> bool:

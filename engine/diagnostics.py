@@ -11,8 +11,9 @@ from typing import Literal
 from engine.chosen_models import ChosenModels
 from engine.core.config_file import CONFIG_FILE
 from engine.core.errors import EngineError, StoreError, WeightsMissingError
+from engine.core.nvidia import has_nvidia_gpu
 from engine.defaults import Origin, Setting
-from engine.session import Session, has_nvidia_gpu, onnx_can_use_cuda
+from engine.session import Session, onnx_can_use_cuda
 from engine.vision.config import ENCODER_FILES, RecogniserConfig, list_recognisers
 from engine.vlms.config import VlmConfig, list_configs
 from engine.vlms.registry import CONVERTED, HOW_TO_GET_A_VLM, converted_folder, find_weights, fits

@@ -1,7 +1,5 @@
 """One run's models and stores, each loaded once, when first needed."""
 
-import os
-import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
     from engine.vision.cached_extractor import CachedExtractor
     from engine.vision.extractor import FeatureExtractor
     from engine.vlms.base import Vlm
-
-_NVIDIA = ("/dev/nvidia0", "/proc/driver/nvidia/gpus")
-"""Where Linux shows that there is an NVIDIA GPU with a driver."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +121,8 @@ class Session:
 
     @property
     def uses_cuda(self) -> bool:
-        """Whether models run on a CUDA GPU; torch, which takes seconds to load, is only asked where there is one."""
-        if self.models.setting("device").value in ("auto", "cpu") and not has_nvidia_gpu():
-            return False
-        return self.device.type == "cuda"
+        """Whether models run on a CUDA GPU."""
+        return self.models.uses_cuda
 
     @cached_property
     def extractor(self) -> "CachedExtractor":
@@ -148,11 +141,6 @@ class Session:
         """Return this and every other recogniser that makes heads of its own for a kind of concept; loads no model."""
         configs = {c.head_id(kind): c for c in reversed((self.recogniser_config, *list_recognisers()))}
         return tuple(self.with_recogniser(c.name).extractor for c in reversed(configs.values()))
-
-
-def has_nvidia_gpu() -> bool:
-    """Whether this machine has an NVIDIA GPU with a driver, whatever torch can use."""
-    return any(Path(p).exists() for p in _NVIDIA) or (os.name == "nt" and shutil.which("nvidia-smi") is not None)
 
 
 def onnx_can_use_cuda() -> bool:

@@ -9,13 +9,14 @@ import numpy as np
 
 from engine.benchmarks.cases import CONCEPT, Case, hash_contents
 from engine.benchmarks.settings import HEAD_THRESHOLD, Setting
-from engine.concepts.enrol import FEWEST_NEGATIVES, enrol
+from engine.concepts.enrol import enrol
 from engine.core.class_words import nouns_of
 from engine.core.files import read_bytes, sha256_of
 from engine.core.types import Kind
 from engine.photos.decode import load_photo
 from engine.photos.photo_file import LARGEST_FILE
 from engine.recognition.enrolled import load_head
+from engine.recognition.scoring import FEWEST_OTHERS
 from engine.session import Session
 from engine.store.heads import ConceptHead
 from engine.training.captions import name_in_caption, vary
@@ -54,7 +55,7 @@ def train_head(session: Session, case: Case, others: Sequence[Case], seed: int) 
     the case's own photos. A kind that is not given is the recogniser's guess, whatever the category.
     """
     in_bank = len(load_bank(session.recogniser_config).features)
-    negatives = [] if in_bank >= FEWEST_NEGATIVES else _negatives(case, others)
+    negatives = [] if in_bank >= FEWEST_OTHERS else _negatives(case, others)
     category = case.category if case.kind else None
     concept = enrol(
         session, case.name, case.training, kind=case.kind, category=category, negatives=negatives, seed=seed

@@ -12,6 +12,7 @@ class WarningCode(StrEnum):
     """What a warning about a concept says."""
 
     FEW_REFERENCES = "few-references"
+    FEW_OTHERS = "few-others"
     DRAWN_PHOTOS_ONLY = "drawn-photos-only"
     REFERENCE_MISSING = "reference-missing"
     NOT_LEARNED = "not-learned"
@@ -31,6 +32,10 @@ class WarningCode(StrEnum):
 _SAME = "{w.other.name} looks like the same individual as {w.concept.name}, so that neither may be named."
 _TEXTS = {
     WarningCode.FEW_REFERENCES: "only {w.photos}: three to five, in different places, recognise better",
+    WarningCode.FEW_OTHERS: (
+        "few photos of other things are known, so {w.concept.name} is only named where that is very sure. To name more:"
+        " {w.negatives_command}, with photos of something else like it, or: myvlm scan ~/Pictures"
+    ),
     WarningCode.DRAWN_PHOTOS_ONLY: ("the recogniser {w.model} only knows drawn photos and misses much in real ones"),
     WarningCode.REFERENCE_MISSING: (
         "{w.path.name} is gone, and nothing of it is stored for the recogniser {w.model}: it stays a reference photo,"
@@ -106,6 +111,12 @@ class ConceptWarning:
         """How many reference photos the concept has."""
         count = len(self.concept.references)
         return "one reference photo" if count == 1 else f"{count} reference photos"
+
+    @property
+    def negatives_command(self) -> str:
+        """The command that gives the concept negatives."""
+        photos = shlex.quote(str(self.concept.references[0].path.parent))
+        return f"myvlm add-concept {shlex.quote(self.concept.name)} {photos} --negatives FOLDER"
 
     @property
     def remove_command(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.concepts.body_crops import with_bodies
-from engine.concepts.enrol_crops import FEWEST_NEGATIVES, Guess, enrol_crops, guess_category
+from engine.concepts.enrol_crops import Guess, enrol_crops, guess_category
 from engine.concepts.enrolment import Enrolment
 from engine.concepts.existing import ExistingConcept, another_kind_hint, check_kind, find_existing
 from engine.concepts.reference_crops import DuplicateFinder, PhotoFinding, ReferenceCrop, crop_faces, crop_regions
@@ -20,7 +20,7 @@ from engine.session import Session
 from engine.store.names import check_name
 from engine.vision.cached_extractor import CachedExtractor
 
-__all__ = ["FEWEST_NEGATIVES", "KNOWN", "Enrolment", "Guess", "enrol", "enrol_crops", "findings_hint"]
+__all__ = ["KNOWN", "Enrolment", "Guess", "enrol", "enrol_crops", "findings_hint"]
 
 KNOWN = "already a reference photo"
 
@@ -41,7 +41,7 @@ def enrol(
     Raises:
         NameRefusedError: the name cannot be stored.
         NoUsablePhotoError: no photo shows the concept.
-        UsageError: there are too few negatives to tell a thing from others, or the concept is of another kind.
+        UsageError: the concept is of another kind, or there are too few negatives for the paper's heads.
     """
     check_name(name)
     existing = find_existing(session.store, session.extractor, name, replace=replace)

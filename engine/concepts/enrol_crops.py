@@ -19,6 +19,7 @@ from engine.core.class_words import kind_of_word
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Decision, Kind, Reference
 from engine.recognition.feedback_features import gather_feedback, rank_by_views
+from engine.recognition.scoring import FEWEST_OTHERS, is_strict
 from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures, ObjectHead
@@ -26,9 +27,6 @@ from engine.store.names import check_name
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
 from engine.vision.feature_bank import load_bank
-
-FEWEST_NEGATIVES = 30
-"""With fewer features of other things a head is not trained."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def enrol_crops(
 
     Raises:
         NameRefusedError: the name cannot be stored.
-        UsageError: there are too few negatives to distinguish a thing from others, or the concept is of another kind.
+        UsageError: the concept is of another kind, or there are too few negatives for the paper's heads.
     """
     check_name(name)
     store, extractor, paths = session.store, session.extractor, given or {}
@@ -87,13 +85,16 @@ def enrol_crops(
             return _unchanged(store, extractor, existing, findings)
     kind, word = _kind_and_word(guess, crops, existing)
     material = _collect(extractor, kind, crops, existing, negatives=negatives, paths=paths, seed=seed)
-    if kind is not Kind.PERSON:
-        _check_negatives(store, extractor.config, name, material.negatives)
+    others = _count_others(store, extractor.config, name, material.negatives)
+    if kind is not Kind.PERSON and session.recognition.paper_heads:
+        _check_negatives(name, others)
     references = (*(store.get(name).references if existing else ()), *(c.reference for c in crops))
     identifiers = tuple(session.vlm_config.identifiers["person" if kind is Kind.PERSON else "thing"])
     concept = store.put(name, kind, word, identifiers, references)
     negatives_from, not_learned = _train_head(store, extractor, concept, material, seed)
     warnings = _training_warnings(extractor.config, concept, material, not_learned)
+    if is_strict(extractor.config, kind, others):
+        warnings = (*warnings, ConceptWarning(WarningCode.FEW_OTHERS, concept))
     replaced = len(previous.references) if previous and replace else 0
     enrolment = _make_enrolment(concept, tuple(findings), guess, material, negatives_from)
     return compare_enrolment(store, extractor, replace_fields(enrolment, warnings=warnings, replaced=replaced))
@@ -170,29 +171,34 @@ def _kind_and_word(guess: Guess, crops: Sequence[ReferenceCrop], existing: Exist
 
 
 def guess_category(kind: Kind, crops: Sequence[ReferenceCrop]) -> str:
-    """Return the detector's class word for most of the crops; "person" or "thing" when there is none."""
+    """Return the class word that at least half of the crops have; "person" or "thing" when there is none."""
     words = [c.word for c in crops if c.word]
-    if kind is Kind.PERSON or not words:
+    best = max(sorted(set(words)), key=words.count, default="")
+    if kind is Kind.PERSON or 2 * words.count(best) < len(crops) or not best:
         return "person" if kind is Kind.PERSON else "thing"
-    return max(sorted(set(words)), key=words.count)
+    return best
 
 
-def _check_negatives(store: ConceptStore, config: RecogniserConfig, name: str, negatives: int) -> None:
-    """Make sure that there are enough negatives to train a head.
+def _count_others(store: ConceptStore, config: RecogniserConfig, name: str, negatives: int) -> int:
+    """Return how many features of other things are known: negatives, the shipped bank and other concepts."""
+    same = store.find(name)
+    others = sum(c.kind is not Kind.PERSON and c != same for c in store.all())
+    return negatives + others + len(load_bank(config).features)
+
+
+def _check_negatives(name: str, others: int) -> None:
+    """Make sure that there are enough negatives to train the paper's head.
 
     A head that was trained with very few takes everything for the concept (measured: 99 % of unrelated features with
     three negatives); a wrong name is worse than no name.
 
     Raises:
-        UsageError: there are fewer than `FEWEST_NEGATIVES`.
+        UsageError: there are fewer than `FEWEST_OTHERS`.
     """
-    same = store.find(name)
-    others = sum(c.kind is not Kind.PERSON and c != same for c in store.all())
-    total = negatives + others + len(load_bank(config).features)
-    if total < FEWEST_NEGATIVES:
+    if others < FEWEST_OTHERS:
         raise UsageError(
-            f"there are too few crops of other things to tell {name!r} from them: {total}, "
-            f"and {FEWEST_NEGATIVES} are needed",
+            f"there are too few crops of other things to tell {name!r} from them: {others}, "
+            f"and {FEWEST_OTHERS} are needed",
             hint="Give --negatives FOLDER with some photos that do not show it; ten are a good start.",
         )
 

@@ -12,7 +12,7 @@ from engine.core.types import Reference
 from engine.photos.decode import Photo
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
-from engine.vision.regions import RegionFeatures
+from engine.vision.regions import Region, RegionFeatures
 
 SMALLEST_FACE = 24.0
 SMALLEST_REGION = 20.0
@@ -178,8 +178,14 @@ def crop_regions(
         if objects:
             findings.append(_taken_from(photo, objects, "object", alone=len(photos) == 1 and not existing_views))
         else:
-            findings.append(PhotoFinding(photo.path, True, "no object found; using the whole photo"))
+            findings.append(PhotoFinding(photo.path, True, _grid_text(extractor.config, region)))
     return crops, findings
+
+
+def _grid_text(config: RecogniserConfig, region: Region) -> str:
+    """Return what was used of a photo in which no object was detected."""
+    part = "the whole photo" if region.source == "photo" else "the part seen in your other photos"
+    return f"no object found; using {part}" if config.detector else f"using {part}"
 
 
 def find_outliers(config: RecogniserConfig, embeddings: Sequence[np.ndarray]) -> np.ndarray:

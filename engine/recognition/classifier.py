@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.core.errors import ConceptError
 from engine.core.files import sha256_of
 from engine.core.types import Concept, Kind, Scale
 from engine.recognition.assignment import face_scores
 from engine.recognition.enrolled import METHOD, features_kind
 from engine.recognition.linear_head import LinearHead
 from engine.recognition.pair_features import ReferenceSet, Template
-from engine.recognition.scoring import Scorer, make_scorer, restore
+from engine.recognition.scoring import FEWEST_OTHERS, Scorer, make_scorer, restore
 from engine.recognition.thresholds import learn_from_decisions, prior_thresholds
 from engine.store.calibrations import StoredCalibration, Thresholds
 from engine.store.heads import ConceptHead, FaceHead, ObjectHead
@@ -74,6 +75,20 @@ def threshold_source(classifier: ConceptClassifier, column: int) -> ThresholdSou
 def open_set_size(classifier: ConceptClassifier) -> int:
     """Return how many of a classifier's concepts, which come first, have open-set scores."""
     return len(classifier.scorer.gallery.concepts) if classifier.scorer is not None else 0
+
+
+def check_paper_heads(heads: Mapping[Concept, ConceptHead]) -> None:
+    """Check that the paper's linear heads were trained with enough negatives; imported ones are taken as they are.
+
+    Raises:
+        ConceptError: one was trained with so few that it would take everything for its concept.
+    """
+    for concept, head in heads.items():
+        if isinstance(head, ObjectHead) and not head.is_imported and head.negatives < FEWEST_OTHERS:
+            raise ConceptError(
+                f"{concept.name!r} has too few negatives for --heads paper: {head.negatives} of {FEWEST_OTHERS}",
+                hint="Leave out --heads paper, or run myvlm add-concept again with --negatives FOLDER.",
+            )
 
 
 def paper_classifier(heads: Mapping[Concept, ConceptHead]) -> ConceptClassifier:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.core.types import Concept, Decision, Kind, RecognitionOptions
-from engine.recognition.classifier import ConceptClassifier, open_set_classifier, paper_classifier
+from engine.recognition.classifier import ConceptClassifier, check_paper_heads, open_set_classifier, paper_classifier
 from engine.recognition.enrolled import EnrolledHeads, HeadGroup, groups_of, read_enrolled, require_head
 from engine.recognition.feedback import UserLabels
 from engine.store.calibrations import Calibrations
@@ -140,6 +140,7 @@ def _classifier(
 ) -> ConceptClassifier:
     """Return the classifier of some heads, with the calibration that fits them and the folder best."""
     if enrolled.options.paper_heads:
+        check_paper_heads(heads)
         return paper_classifier(heads)
     known = {c: h for c, h in heads.items() if len(h.views)}
     calibration = calibrations.pick(enrolled.model_of(known), enrolled.digest_of(known), library) if known else None

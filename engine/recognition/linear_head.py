@@ -48,8 +48,6 @@ def train_head(positives: np.ndarray, negatives: np.ndarray, settings: HeadTrain
     positives: (P, D), negatives: (M, D) float32. Without negatives (M = 0) the head scores every feature as positive.
     The steps are those of torch's AdamW and CosineAnnealingLR, in numpy: for so small a head, seven times as fast.
     """
-    import engine.core.device  # noqa: F401
-
     import torch
 
     generator = torch.Generator().manual_seed(seed)

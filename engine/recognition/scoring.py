@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.core.types import Kind
 from engine.recognition.pair_features import PAIR_FEATURES, PreparedConcepts, ReferenceSet, rejection_penalty
-from engine.vision.config import ScoringWeights, ThresholdPrior
+from engine.vision.config import RecogniserConfig, ScoringWeights, ThresholdPrior
 
 _HARDEST = 300
 """Negatives for each concept: the cohort members most like it. The others do not influence the fit."""
@@ -101,6 +102,11 @@ def make_scorer(gallery: ReferenceSet, prior: ThresholdPrior, given: ScoringWeig
         bias = prior.level + prior.max_shift - _ALONE_WEIGHT * prior.alone
         return _fixed(gallery, (_ALONE_WEIGHT, 0.0, 0.0, 0.0, 0.0), bias, 0.0)
     return fit(gallery)
+
+
+def is_strict(config: RecogniserConfig, kind: Kind, others: int) -> bool:
+    """Return whether concepts of a kind are named by likeness alone, with so many features of others known."""
+    return config.scoring_weights(kind) is None and others < FEWEST_OTHERS
 
 
 def _fixed(gallery: ReferenceSet, weights: Sequence[float], bias: float, rival: float) -> Scorer:
