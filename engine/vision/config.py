@@ -15,8 +15,6 @@ DEFAULT_RECOGNISER = "builtin"
 """The recogniser where neither an option nor `config.toml` chooses one, and none belongs to the VLM."""
 ENCODER_FILES = ("open_clip_pytorch_model.bin", "open_clip_model.safetensors")
 """Names of open_clip's weights in a hub repository; one of them is enough."""
-_SHIPPED = {"embedded:": STORYBOOK, "builtin:": BUILTIN}
-"""Prefixes of paths in the folders of weights that are shipped with myvlm."""
 ONNX = "onnx:"
 """Prefix of an encoder that is an ONNX file and not one of open_clip."""
 _FACES_FOUND = 3
@@ -197,7 +195,7 @@ def _version(source: str) -> str:
     The fingerprint does not depend on the place where myvlm is installed.
     """
     folder = Path(source.removeprefix("local-dir:").removeprefix(ONNX))
-    if not any(folder.is_relative_to(shipped) for shipped in _SHIPPED.values()):
+    if not any(folder.is_relative_to(shipped) for shipped in _shipped().values()):
         return folder.name if folder.is_absolute() else source
     files = [folder] if folder.is_file() else sorted(p for p in folder.glob("*") if p.is_file())
     return sha256_of(b"".join(sha256_of(p.read_bytes()).encode() for p in files))[:12]
@@ -244,8 +242,13 @@ def _parse(text: str) -> RecogniserConfig:
     return RecogniserConfig(**facts)
 
 
+def _shipped() -> dict[str, Path]:
+    """Return the folders of weights that are shipped with myvlm, by the prefix of paths in them."""
+    return {"embedded:": STORYBOOK, "builtin:": BUILTIN}
+
+
 def _place(text: str) -> str:
     """Replace the prefix of shipped weights by their folder."""
-    for prefix, folder in _SHIPPED.items():
+    for prefix, folder in _shipped().items():
         text = text.replace(prefix, f"{folder}/")
     return text
