@@ -27,6 +27,8 @@ concept from another side then do not count against it.
 """
 _HIGHEST_LIKENESS, _SURE_MARGIN = 0.8, 0.15
 """The highest likeness of references that is assumed, and how far below it a region surely shows something else."""
+_HARDEST = 300
+"""Negatives for each concept: the cohort members most like it. The others do not influence the fit."""
 _CHUNK = 2048
 """Regions that are compared with the cohort at once."""
 
@@ -116,6 +118,36 @@ def rejection_penalty(features: np.ndarray, concepts: Sequence[Template]) -> np.
             nearer = (features @ own.rejected.T).max(axis=1) - (features @ own.views.T).max(axis=1)
             found[:, column] = _PENALTY * np.maximum(0.0, nearer)
     return found
+
+
+def left_out_pairs(gallery: ReferenceSet, concept: int, most: int | None = None) -> list[np.ndarray]:
+    """Return the pair features (V, 5) of each reference photo's crops, computed as if the photo had not been given."""
+    own = gallery.concepts[concept]
+    photos = np.unique(own.photos)
+    if len(photos) < 2:
+        return []
+    others = np.delete(gallery.prepared.centres, concept, axis=0)
+    found = []
+    for photo in photos:
+        views = own.views[own.photos == photo][:most]
+        evidence = PreparedConcepts([own.without(int(photo))], gallery.cohort).pair_features(views)[:, 0]
+        if len(others):
+            evidence[:, PAIR_FEATURES.index("rival")] = (views @ others.T).max(axis=1)
+        found.append(evidence)
+    return found
+
+
+def negative_pairs(gallery: ReferenceSet) -> np.ndarray:
+    """Return the pair features (M, 5) of pairs that are certainly wrong: other concepts' crops, nearest cohort."""
+    views = np.concatenate([t.views for t in gallery.concepts])
+    owner = np.repeat(np.arange(len(gallery.concepts)), [len(t.views) for t in gallery.concepts])
+    of_views, of_cohort = (gallery.prepared.pair_features(f) for f in (views, gallery.cohort))
+    rows = []
+    for c in range(len(gallery.concepts)):
+        nearest = np.argsort(-of_cohort[:, c, 0], kind="stable")[:_HARDEST]
+        rows += [of_views[owner != c, c], of_cohort[nearest, c]]
+    found = np.concatenate(rows)
+    return found if len(found) else np.zeros((1, len(PAIR_FEATURES)), np.float32)
 
 
 def find_cohort(features: np.ndarray, concepts: Sequence[Template]) -> np.ndarray:

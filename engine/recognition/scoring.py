@@ -13,11 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.core.types import Kind
-from engine.recognition.pair_features import PAIR_FEATURES, PreparedConcepts, ReferenceSet, rejection_penalty
+from engine.recognition.pair_features import (
+    PAIR_FEATURES,
+    ReferenceSet,
+    left_out_pairs,
+    negative_pairs,
+    rejection_penalty,
+)
 from engine.vision.config import RecogniserConfig, ScoringWeights, ThresholdPrior
 
-_HARDEST = 300
-"""Negatives for each concept: the cohort members most like it. The others do not influence the fit."""
 FEWEST_OTHERS = 30
 """With fewer features that show something else, a fit takes everything for the concept (measured: 99 % of unrelated
 features with three).
@@ -56,7 +60,7 @@ class Scorer:
     def held_out(self) -> list[np.ndarray]:
         """Return per concept the log-odds of each reference photo's plain crop, scored without that photo."""
         return [
-            np.array([self._odds(e)[0] for e in _left_out(self.gallery, c, most=1)], np.float32)
+            np.array([self._odds(e)[0] for e in left_out_pairs(self.gallery, c, most=1)], np.float32)
             for c in range(len(self.gallery.concepts))
         ]
 
@@ -123,10 +127,10 @@ def fit(gallery: ReferenceSet) -> Scorer:
     With fewer than two photos for every concept there is nothing to leave out, and fixed weights are used.
     """
     kept = [len(np.unique(t.photos)) - t.confirmed for t in gallery.concepts]
-    positives = [e for c, n in enumerate(kept) for e in _left_out(gallery, c)[:n]]
+    positives = [e for c, n in enumerate(kept) for e in left_out_pairs(gallery, c)[:n]]
     if not positives:
         return _fixed(gallery, _FALLBACK, -8.0, 0.0)
-    negatives = _negatives(gallery)
+    negatives = negative_pairs(gallery)
     centre, scale = negatives.mean(axis=0), negatives.std(axis=0)
     scale = np.where(scale < 1e-4, 1.0, scale)
     rows = np.concatenate([*positives, negatives])
@@ -136,36 +140,6 @@ def fit(gallery: ReferenceSet) -> Scorer:
     share = np.concatenate([share, np.full(len(negatives), 1 / len(negatives))])
     weights, bias = _logistic((rows - centre) / scale, labels, share)
     return Scorer(gallery, weights.astype(np.float32), float(bias), centre, scale)
-
-
-def _left_out(gallery: ReferenceSet, concept: int, most: int | None = None) -> list[np.ndarray]:
-    """Return the pair features (V, 5) of each reference photo's crops, computed as if the photo had not been given."""
-    own = gallery.concepts[concept]
-    photos = np.unique(own.photos)
-    if len(photos) < 2:
-        return []
-    others = np.delete(gallery.prepared.centres, concept, axis=0)
-    found = []
-    for photo in photos:
-        views = own.views[own.photos == photo][:most]
-        evidence = PreparedConcepts([own.without(int(photo))], gallery.cohort).pair_features(views)[:, 0]
-        if len(others):
-            evidence[:, PAIR_FEATURES.index("rival")] = (views @ others.T).max(axis=1)
-        found.append(evidence)
-    return found
-
-
-def _negatives(gallery: ReferenceSet) -> np.ndarray:
-    """Return the pair features (M, 5) of pairs that are certainly wrong: other concepts' crops, nearest cohort."""
-    views = np.concatenate([t.views for t in gallery.concepts])
-    owner = np.repeat(np.arange(len(gallery.concepts)), [len(t.views) for t in gallery.concepts])
-    of_views, of_cohort = (gallery.prepared.pair_features(f) for f in (views, gallery.cohort))
-    rows = []
-    for c in range(len(gallery.concepts)):
-        nearest = np.argsort(-of_cohort[:, c, 0], kind="stable")[:_HARDEST]
-        rows += [of_views[owner != c, c], of_cohort[nearest, c]]
-    found = np.concatenate(rows)
-    return found if len(found) else np.zeros((1, len(PAIR_FEATURES)), np.float32)
 
 
 def _logistic(rows: np.ndarray, labels: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, float]:

@@ -7,8 +7,8 @@ import pytest
 
 from engine.core.types import Scale
 from engine.recognition.confidence import confidence, in_words, label
-from engine.recognition.pair_features import ReferenceSet, Template
-from engine.recognition.scoring import _left_out, _negatives, fit
+from engine.recognition.pair_features import ReferenceSet, Template, left_out_pairs, negative_pairs
+from engine.recognition.scoring import fit
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_the_head_is_fitted_as_if_both_were_equally_likely():
     def mean(evidence):
         return np.mean([confidence(float(s), Scale.LOG_ODDS) for s in scorer._odds(evidence)])
 
-    references = np.concatenate([e for c in range(12) for e in _left_out(scorer.gallery, c)])
-    right, wrong = mean(references), mean(_negatives(scorer.gallery))
+    references = np.concatenate([e for c in range(12) for e in left_out_pairs(scorer.gallery, c)])
+    right, wrong = mean(references), mean(negative_pairs(scorer.gallery))
     assert right > 0.7
     assert (right + wrong) / 2 == pytest.approx(0.5, abs=0.01)
 

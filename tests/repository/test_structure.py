@@ -20,7 +20,7 @@ ABSENT_DOCUMENTS = 0
 LARGEST_ROOM = 0.17
 README_BYTES = 9_000
 PHOTO_MODULES = 114
-PHOTO_HOPS = 950
+PHOTO_HOPS = 960
 COUNTED = {
     "engine.store.concepts:ConceptStore.all": 1,
     "engine.recognition.enrolled:gallery_digest": 2,  # one a group of heads
