@@ -87,7 +87,7 @@ def test_every_command_says_so(myvlm, session, tmp_path, monkeypatch, place, com
 )
 def test_what_would_fit(monkeypatch, name, dtype, error, gb, words, not_words):
     monkeypatch.setattr(memory, "_gpu_gb", lambda: gb)
-    monkeypatch.setattr(memory, "_machine_gb", lambda: gb)
+    monkeypatch.setattr(memory, "machine_memory_gb", lambda: gb)
     fault = memory_fault(error, find_config(name), dtype)
     told = f"{fault} {fault.hint}"
     assert all(w in told for w in words), told

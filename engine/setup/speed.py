@@ -1,0 +1,71 @@
+"""Compute how many photos a second a machine can do at most, from what a photo costs and what the machine measured."""
+
+from dataclasses import dataclass
+
+from engine.setup.machine import Gpu, Machine
+from engine.vision.config import RecogniserConfig
+from engine.vlms.config import VlmConfig
+
+TOKENS = 60
+"""New tokens of a caption: one or two sentences."""
+LIBRARY = 30_000
+"""Photos of a large library, for which durations are told."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Photos a second. at_most: whether it is a bound, computed from arithmetic and memory traffic, or a measurement.
+
+    source: where the figure comes from, in words.
+    """
+
+    photos_per_second: float
+    at_most: bool
+    source: str
+
+    @property
+    def days(self) -> float:
+        """Days for `LIBRARY` photos."""
+        return LIBRARY / self.photos_per_second / 86_400
+
+
+def caption_speed(config: VlmConfig, machine: Machine) -> Speed | None:
+    """Return the bound of a VLM's speed on the GPU; None where there is no basis for a figure.
+
+    A caption costs the photo and the prompt once, and for each new token of a batch the longer of two times: reading
+    the weights and the cache, or the arithmetic (roofline; Williams et al. 2009).
+    """
+    work, gpu = config.work, machine.gpu
+    if work is None or gpu is None or gpu.tflops is None or gpu.gb_per_second is None:
+        return None
+    reading = (work.step_gb + config.batch * work.cache_gb) / gpu.gb_per_second
+    step = max(reading, config.batch * work.step_tflop / gpu.tflops)
+    seconds = work.prefill_tflop / gpu.tflops + TOKENS * step / config.batch
+    return Speed(1 / seconds, True, f"computed from {_gpu_speed(gpu)}, {TOKENS} tokens a caption")
+
+
+def recognition_speed(config: RecogniserConfig, machine: Machine) -> Speed | None:
+    """Return the speed of a recogniser: as measured for a shipped one, else the bound of its encoder, or None."""
+    if config.photos_per_second is not None:
+        source = config.sources.get("photos_per_second", "measured on one laptop core")
+        return Speed(config.photos_per_second, False, source)
+    if config.photo_tflop is None:
+        return None
+    if machine.gpu is not None:
+        tflops, source = machine.gpu.tflops, _gpu_speed(machine.gpu)
+    else:
+        tflops = machine.cpu_gflops / 1000 if machine.cpu_gflops else None
+        source = f"{machine.cpu_gflops or 0:.0f} GFLOP/s, measured on this CPU"
+    return Speed(tflops / config.photo_tflop, True, f"computed from {source}") if tflops else None
+
+
+def _gpu_speed(gpu: Gpu) -> str:
+    return f"{gpu.tflops or 0:.0f} TFLOP/s and {gpu.gb_per_second or 0:,.0f} GB/s, measured on this GPU"
+
+
+def duration_of_library(speed: Speed) -> str:
+    """Return how long `LIBRARY` photos take, in words: 42 days, 9 hours, 20 minutes."""
+    hours = speed.days * 24
+    if hours >= 48:
+        return f"{speed.days:,.0f} days"
+    return f"{hours:.0f} hours" if hours >= 2 else f"{hours * 60:.0f} minutes"
