@@ -5,23 +5,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from engine.chosen_models import ChosenModels, ModelOptions
 from engine.core.paths import home
 from engine.core.types import Kind, RecognitionOptions
 from engine.store.concepts import ConceptStore
 from engine.vision.cache import FeatureCache
-from engine.vision.config import RecogniserConfig, find_recogniser, list_recognisers
-from engine.vlms.config import VlmConfig, find_config
+from engine.vision.config import RecogniserConfig, list_recognisers
+from engine.vlms.config import VlmConfig
 from engine.vlms.in_use import VlmInUse
-from engine.vlms.registry import (
-    DEFAULT,
-    NO_VLM,
-    PREFERENCE,
-    default_vlm,
-    find_weights,
-    load_vlm,
-    revision_of,
-    without_vlm,
-)
+from engine.vlms.registry import NO_VLM, find_weights, load_vlm, revision_of
 
 if TYPE_CHECKING:
     import torch
@@ -32,13 +24,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SessionOptions:
-    """Options of a run; None or "auto" means that myvlm chooses."""
+class SessionOptions(ModelOptions):
+    """Options of a run: its models, and how concepts are recognised."""
 
-    vlm: str | None = None
-    recogniser: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
     heads: Literal["open-set", "paper"] = "open-set"
     allow_body: bool = False  # people whose face is not visible may be named by their body
 
@@ -65,42 +53,35 @@ class Session:
         return FeatureCache(self.folder / "cache")
 
     @cached_property
+    def models(self) -> ChosenModels:
+        """Which models are in use, and why."""
+        return ChosenModels(self.choices, self.folder)
+
+    @cached_property
     def device(self) -> "torch.device":
         """Where models run."""
-        from engine.core.device import pick_device
-
-        return pick_device(self.choices.device)
+        return self.models.device
 
     @cached_property
     def dtype(self) -> "torch.dtype":
         """The models' number format."""
-        from engine.core.device import pick_dtype
-
-        return pick_dtype(self.choices.dtype, self.device)
+        return self.models.dtype
 
     @cached_property
     def vlm_config(self) -> VlmConfig:
-        """The VLM in use; with `--vlm none` a stand-in with the recogniser and identifiers of the default one."""
-        if self.choices.vlm and self.choices.vlm != NO_VLM:
-            return find_config(self.choices.vlm)
-        default = self._default_vlm()
-        return without_vlm(default) if self.choices.vlm == NO_VLM else default
-
-    def _default_vlm(self) -> VlmConfig:
-        if not any(find_weights(find_config(name)) for name in PREFERENCE):
-            return find_config(DEFAULT)  # torch, which knows the GPU's memory, takes seconds to load
-        from engine.core.device import gpu_memory_gb
-
-        return default_vlm(gpu_memory_gb() if self.device.type == "cuda" else 0.0)
+        """The VLM in use; without one a stand-in (`ChosenModels.vlm_config`)."""
+        return self.models.vlm_config
 
     @property
     def has_vlm(self) -> bool:
-        """Whether there is a VLM: the user may ask for names only."""
+        """Whether there is a VLM; without one photos get names only."""
         return self.vlm_config.backend != NO_VLM
 
     @cached_property
     def vlm(self) -> "Vlm":
         """The VLM, loaded."""
+        self.models.check_has_vlm()
+        self.models.check_weights()
         return load_vlm(self.vlm_config, self.device, self.dtype)
 
     @cached_property
@@ -127,8 +108,8 @@ class Session:
 
     @cached_property
     def recogniser_config(self) -> RecogniserConfig:
-        """The recogniser in use: the one that belongs to the VLM unless another was chosen."""
-        return find_recogniser(self.choices.recogniser or self.vlm_config.recogniser)
+        """The recogniser in use."""
+        return self.models.recogniser_config
 
     @cached_property
     def recogniser(self) -> "FeatureExtractor":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.core.errors import UsageError
-from engine.core.notes import SkipReason
 from engine.core.types import Status
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
@@ -16,7 +15,7 @@ from myvlm_cli.given import gather_photos
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.parameters import Without
 from myvlm_cli.sessions import warn_of_slow_faces
-from myvlm_cli.words import count, listed
+from myvlm_cli.words import listed
 
 if TYPE_CHECKING:
     from engine.captioning.answer import Answer
@@ -74,22 +73,17 @@ def _exists(text: str) -> bool:
 
 @dataclass
 class _Report:
-    """Prints the answers.
-
-    unknown: how many photos the VLM cannot describe. untrained: names in answers that the VLM has not learned.
-    """
+    """Prints the answers. untrained: names in answers that the VLM has not learned."""
 
     output: o.OutputChoice
     many: bool
     failed: bool = False
-    unknown: int = 0
     untrained: set[str] = field(default_factory=set)
     documents: list[Document] = field(default_factory=list)
 
     def add(self, answer: "Answer") -> None:
         """Print one answer, or why there is none."""
         self.failed = self.failed or answer.status is Status.FAILED
-        self.unknown += answer.skip is SkipReason.VLM_DOES_NOT_KNOW
         self.untrained |= set(answer.untrained)
         self.documents.append(_describe(answer))
         file = path_text(answer.path)
@@ -97,14 +91,11 @@ class _Report:
             out.json_line(self.documents[-1])
         elif self.output.is_text and answer.answer is not None:
             out.text(f"{file}: {answer.answer}" if self.many else answer.answer)
-        if answer.answer is None and answer.skip is not SkipReason.VLM_DOES_NOT_KNOW:
+        if answer.answer is None:
             out.say(f"{file}: {str(answer.reason).removeprefix(f'{answer.path}: ')}")
 
     def finish(self, vlm: str) -> None:
-        """Say which photos have no answer, and which concepts the VLM cannot call by name."""
-        if self.unknown:
-            photos = count(self.unknown, "photo")
-            out.warn(f"{photos} without an answer: no VLM for real photos is on this machine (myvlm models)")
+        """Say which concepts the VLM cannot call by name."""
         if self.untrained:
             names = sorted(self.untrained, key=str.casefold)
             out.say(

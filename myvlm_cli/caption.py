@@ -60,7 +60,7 @@ def caption(
 ) -> None:
     """Caption photos and write the result to sidecar files.
 
-    Without a VLM for real photos, only names are written: keywords, people and JSON, no description.
+    Without a VLM, only names are written: keywords, people and JSON, no description.
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """
@@ -81,7 +81,7 @@ def caption(
         library=files.folder,
     )
     session = models.open_session(create=not run.dry_run, names=names)
-    report = Report(output, show_all=show_all, has_vlm=session.has_vlm)
+    report = Report(output, show_all=show_all, why_no_vlm=session.models.why_no_vlm)
     raise typer.Exit(_run(session, files, request, report))
 
 
@@ -159,13 +159,12 @@ def _tell_same_pairs(chosen: "RequestedConcepts") -> None:
 
 
 def _check_vlm(session: "Session", photos: Photos) -> None:
-    """Refuse a VLM that is not on disk, or that was chosen but cannot describe these photos, before other work."""
+    """Refuse a VLM that is not on disk, or that cannot describe these photos, before other work."""
     from engine.captioning.names_only import check_drawn
-    from engine.vlms.registry import check_weights
 
     if session.has_vlm:
-        check_weights(session.vlm_config)
-    if session.choices.vlm and session.vlm_config.world:
+        session.models.check_weights()
+    if session.vlm_config.world:
         check_drawn(session.vlm_in_use, photos)
 
 

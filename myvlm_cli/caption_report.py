@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from engine.captioning.results import PhotoResult
     from engine.recognition.displaced import DisplacedConcept
 
-NO_VLM_FOR_PHOTOS = (
-    "no VLM for real photos is on this machine: writing names only (keywords, people, JSON), no descriptions."
-    " To choose one: myvlm models"
-)
+_NAMES_ONLY = "writing names only (keywords, people, JSON), no descriptions. For descriptions, run: myvlm setup"
 _WORDS = {Status.UNCHANGED: "up to date", Status.DRY_RUN: "would change"}
 
 
@@ -28,16 +25,16 @@ _WORDS = {Status.UNCHANGED: "up to date", Status.DRY_RUN: "would change"}
 class Report:
     """Prints the results of a run, and counts them for the summary.
 
-    has_vlm: False if the user asked for names only. untrained: ids of the concepts that the VLM has not learned;
-    unmentioned: the names of those among them that are in described photos. videos, live_halves: skipped files;
-    conflicts: photos with more than one XMP sidecar; kept: descriptions that myvlm did not write; names_only: photos
-    without a caption, unnamed: those among them without a name, too; removed: captions that were removed. warned:
-    whether the user knows that no VLM describes these photos.
+    why_no_vlm: why photos get names only, as a clause; "" if there is a VLM, or the user asked for none. untrained: ids
+    of the concepts that the VLM has not learned; unmentioned: the names of those among them that are in described
+    photos. videos, live_halves: skipped files; conflicts: photos with more than one XMP sidecar; kept: descriptions
+    that myvlm did not write; names_only: photos without a caption, unnamed: those among them without a name, too;
+    removed: captions that were removed. warned: whether the user was told of `why_no_vlm`.
     """
 
     output: OutputChoice
     show_all: bool = False
-    has_vlm: bool = True
+    why_no_vlm: str = ""
     untrained: set[str] = field(default_factory=set)
     unmentioned: set[str] = field(default_factory=set)
     counts: Counter[Status] = field(default_factory=Counter)
@@ -93,8 +90,8 @@ class Report:
             self._count_names_only(result)
 
     def _count_names_only(self, result: "PhotoResult") -> None:
-        if self.has_vlm and not self.warned and result.status is not Status.UNCHANGED:
-            out.warn(NO_VLM_FOR_PHOTOS)
+        if self.why_no_vlm and not self.warned and result.status is not Status.UNCHANGED:
+            out.warn(f"{self.why_no_vlm}: {_NAMES_ONLY}")
             self.warned = True
         self.names_only += 1
         self.unnamed += not result.matches

@@ -10,6 +10,7 @@ _CODES: tuple[tuple[type[errors.EngineError], int], ...] = (
     (errors.WeightsMissingError, ENVIRONMENT),
     (errors.EnvironmentFault, ENVIRONMENT),
     (errors.ArtefactError, ENVIRONMENT),
+    (errors.ConfigError, ENVIRONMENT),
     (errors.NoUsablePhotoError, SOME_FAILED),
     (errors.SidecarError, SOME_FAILED),
     (errors.UsageError, USAGE),

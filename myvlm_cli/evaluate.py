@@ -10,6 +10,7 @@ from engine.core.errors import UsageError
 from myvlm_cli import options as o
 from myvlm_cli.output import Document, out
 from myvlm_cli.parameters import Without
+from myvlm_cli.sessions import default_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -133,7 +134,7 @@ def evaluate(
         _run_paper(_paper_settings(sizes, protocol, models, source), as_json=json)
     else:
         settings = Settings(seed, sizes.concepts or 10, sizes.photos or 5, sizes.steps, sizes.captions)
-        _run_storybook(settings, SessionOptions("storybook", None, models.device, models.dtype), as_json=json)
+        _run_storybook(settings, SessionOptions("storybook", None, *_place(models)), as_json=json)
 
 
 def _refuse_others(context: typer.Context, protocol: ProtocolChoice, *, folder: bool) -> None:
@@ -172,14 +173,15 @@ def _recognition_settings(
 ) -> "RecognitionSettings":
     from engine.benchmarks.recognition import RecognitionSettings
 
+    device, dtype = _place(models)
     return RecognitionSettings(
         seeds=_numbers(protocol.seeds),
         photos=sizes.photos or 2000,
         out=protocol.out_folder,
         data=source.data,
-        recogniser=models.recogniser,
-        device=models.device,
-        dtype=models.dtype,
+        recogniser=_recogniser(models, source.data),
+        device=device,
+        dtype=dtype,
         workers=source.workers,
     )
 
@@ -189,7 +191,8 @@ def _paper_settings(
 ) -> "PaperSettings":
     from engine.benchmarks.settings import PaperSettings
 
-    vlms = _split(protocol.vlms) if protocol.vlms is not None else _usual_vlms(source.data, models.device)
+    device, dtype = _place(models)
+    vlms = _split(protocol.vlms) if protocol.vlms is not None else _usual_vlms(source.data, device)
     return PaperSettings(
         seeds=_numbers(protocol.seeds),
         concepts=sizes.concepts if source.data else sizes.concepts or 10,
@@ -200,18 +203,32 @@ def _paper_settings(
         data=source.data,
         llm=source.llm,
         steps=sizes.steps,
-        recogniser=models.recogniser,
-        device=models.device,
-        dtype=models.dtype,
+        recogniser=_recogniser(models, source.data),
+        device=device,
+        dtype=dtype,
         workers=source.workers,
     )
 
 
+def _place(models: o.ModelChoice) -> tuple[str, str]:
+    """Return the device and the number format; the benchmarks' own data folders have no `config.toml`."""
+    return str(default_of("device", models.device)), str(default_of("dtype", models.dtype))
+
+
+def _recogniser(models: o.ModelChoice, data: Path | None) -> str | None:
+    """Return the recogniser that was chosen; the one in `config.toml` is for photos, not for drawings."""
+    chosen = default_of("recogniser", models.recogniser) if data else models.recogniser
+    return None if chosen is None else str(chosen)
+
+
 def _usual_vlms(data: Path | None, device: str) -> tuple[str, ...]:
     from engine.benchmarks.settings import DRAWN_VLMS
-    from engine.session import Session, SessionOptions
 
-    return (Session(SessionOptions(device=device)).vlm_config.name,) if data else DRAWN_VLMS
+    if data is None:
+        return DRAWN_VLMS
+    models = o.ModelChoice(device=device).open_session(create=False).models
+    models.check_has_vlm()
+    return (models.vlm_config.name,)
 
 
 def _run_recognition(settings: "RecognitionSettings", *, as_json: bool) -> None:

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from engine.core.notes import SkipReason
 from engine.core.types import Kind, Status
 from engine.recognition.confidence import confidence, in_words, label
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.sessions import warn_of_slow_faces
-from myvlm_cli.words import count, rounded
+from myvlm_cli.words import rounded
 
 if TYPE_CHECKING:
     from engine.captioning.locate import LocateResult
@@ -61,9 +60,6 @@ def locate(
             _report(result, choice.method, output)
     if output.json:
         out.json_document({"concept": name, "photos": [_describe(r, choice.method) for r in results]})
-    unknown = sum(r.skip is SkipReason.VLM_DOES_NOT_KNOW for r in results)
-    if unknown:
-        out.warn(f"{count(unknown, 'photo')} without a box: no VLM for real photos is on this machine (myvlm models)")
     raise typer.Exit(SOME_FAILED if any(r.status is Status.FAILED for r in results) else OK)
 
 
@@ -71,7 +67,7 @@ def _report(result: "LocateResult", method: str, output: o.OutputChoice) -> None
     """Print one result; those for the JSON document are printed at the end."""
     if output.jsonl:
         out.json_line(_describe(result, method))
-    elif output.is_text and result.skip is not SkipReason.VLM_DOES_NOT_KNOW:
+    elif output.is_text:
         reason = str(result.reason).removeprefix(f"{result.path}: ")
         where = " ".join(map(str, result.box.rounded())) if result.box else reason
         out.text(f"{path_text(result.path)}: {where}{_confidence_text(result.match) if result.match else ''}")

@@ -5,13 +5,13 @@ A group is a parameter of a command like any other; see `myvlm_cli.parameters`.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from myvlm_cli.completion import complete_concept, complete_concepts, complete_vlm
 from myvlm_cli.given import Photos, find_photos, gather_photos, make_selection
-from myvlm_cli.sessions import open_session
+from myvlm_cli.sessions import default_of, open_session
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -156,7 +156,7 @@ class ModelChoice:
         typer.Option(
             "--vlm",
             help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id or a"
-            " folder; none writes names only. Default: the best one on disk that fits this machine.",
+            " folder; none writes names only. Default: the best one for real photos on disk that fits this machine.",
             autocompletion=complete_vlm,
             show_default=False,
         ),
@@ -165,7 +165,7 @@ class ModelChoice:
         str | None,
         typer.Option(
             "--recogniser",
-            help="Recogniser to use: dfn5b or storybook. Default: the one that belongs to the VLM.",
+            help="Recogniser to use, such as dfn5b or storybook. `myvlm config` shows the default.",
             show_default=False,
         ),
     ] = None
@@ -187,12 +187,17 @@ class ModelChoice:
         ),
     ] = False
     device: Annotated[
-        str, typer.Option("--device", help="Where models run: auto, cpu, cuda, cuda:1, …", rich_help_panel=ADVANCED)
-    ] = "auto"
+        str | None,
+        typer.Option(
+            "--device",
+            help="Where models run: auto, cpu, cuda, cuda:1, … Default: auto.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None
     dtype: Annotated[
-        Literal["auto", "float32", "float16", "bfloat16"],
-        typer.Option("--dtype", help="Number format of the models.", rich_help_panel=ADVANCED),
-    ] = "auto"
+        Literal["auto", "float32", "float16", "bfloat16"] | None,
+        typer.Option("--dtype", help="Number format of the models. Default: auto.", rich_help_panel=ADVANCED),
+    ] = None
 
     def open_session(self, *, create: bool = True, names: tuple[str, ...] | None = None) -> "Session":
         """Open a session with these models; see `sessions.open_session`."""
@@ -210,33 +215,39 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class SidecarChoice:
-    """What is written to sidecars, what they are called, and where they are."""
+    """What is written to sidecars, what they are called, and where they are; None for what `config.toml` says."""
 
     on_existing: Annotated[
-        Literal["keep", "replace-all"],
+        Literal["keep", "replace-all"] | None,
         typer.Option(
             "--on-existing",
-            help="What to do with a description that myvlm did not write: keep it, or replace it (undo restores it).",
+            help="What to do with a description that myvlm did not write: keep it, or replace it (undo restores it)."
+            " Default: keep.",
         ),
-    ] = "keep"
+    ] = None
     hierarchy: Annotated[
-        bool,
-        typer.Option("--hierarchy", help="Write hierarchical keywords (People|Anna) even where there are none yet."),
-    ] = False
+        bool | None,
+        typer.Option(
+            "--hierarchy/--no-hierarchy",
+            help="Write hierarchical keywords (People|Anna) even where there are none yet. Default: no.",
+        ),
+    ] = None
     regions: Annotated[
-        Literal["none", "people", "all"],
+        Literal["none", "people", "all"] | None,
         typer.Option(
             "--regions",
-            help="Regions to write. people: faces. all: pets as well, which digiKam and Immich take for people.",
+            help="Regions to write. people: faces. all: pets as well, which digiKam and Immich take for people."
+            " Default: none.",
         ),
-    ] = "none"
+    ] = None
     sidecar_naming: Annotated[
-        Literal["auto", "ext", "stem"],
+        Literal["auto", "ext", "stem"] | None,
         typer.Option(
             "--sidecar-naming",
-            help="ext: photo.jpg.xmp. stem: photo.xmp, as in Adobe programs. auto: the one that exists, else ext.",
+            help="ext: photo.jpg.xmp. stem: photo.xmp, as in Adobe programs. auto: the one that exists, else ext."
+            " Default: auto.",
         ),
-    ] = "auto"
+    ] = None
     sidecar_dir: Annotated[
         Path | None,
         typer.Option(
@@ -252,7 +263,9 @@ class SidecarChoice:
         """What sidecars are called, and the folder that holds them."""
         from engine.sidecars.locate import Naming
 
-        return Naming(self.sidecar_naming, self.sidecar_dir.expanduser().absolute() if self.sidecar_dir else None)
+        folder = default_of("sidecar-dir", str(self.sidecar_dir) if self.sidecar_dir else None)
+        style = cast(Literal["auto", "ext", "stem"], default_of("sidecar-naming", self.sidecar_naming))
+        return Naming(style, Path(str(folder)).expanduser().absolute() if folder else None)
 
     @property
     def content(self) -> "SidecarOptions":
@@ -260,8 +273,9 @@ class SidecarChoice:
         from engine.sidecars.plan import RegionChoice, SidecarOptions
         from engine.sidecars.xmp import Policy
 
-        policy = Policy(replace_all=self.on_existing == "replace-all", hierarchy=self.hierarchy)
-        return SidecarOptions(policy, RegionChoice(self.regions))
+        replace_all = default_of("on-existing", self.on_existing) == "replace-all"
+        policy = Policy(replace_all=replace_all, hierarchy=bool(default_of("hierarchy", self.hierarchy)))
+        return SidecarOptions(policy, RegionChoice(str(default_of("regions", self.regions))))
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

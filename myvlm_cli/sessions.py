@@ -7,21 +7,35 @@ from engine.core.types import Kind
 from myvlm_cli.output import out
 
 if TYPE_CHECKING:
+    from engine.core.config_file import Value
     from engine.session import Session
+
+
+def default_of(key: str, option: "Value | None") -> "Value | None":
+    """Return the value of an option that was given, or else of `config.toml`, or else the built-in one, if any.
+
+    Raises:
+        ConfigError: `config.toml` cannot be read, or holds what it must not.
+    """
+    from engine.core.config_file import read_config
+    from engine.core.paths import home
+    from engine.defaults import choose
+
+    return choose(key, option, read_config(home())).value
 
 
 def open_session(
     vlm: str | None = None,
     recogniser: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
+    device: str | None = None,
+    dtype: str | None = None,
     *,
     heads: Literal["open-set", "paper"] = "open-set",
     allow_body: bool = False,
     create: bool = True,
     names: tuple[str, ...] | None = None,
 ) -> "Session":
-    """Open a session with the user's choices; no model is loaded yet.
+    """Open a session with the user's choices, None for what `config.toml` or myvlm chooses; no model is loaded yet.
 
     create: whether to create the data folder if it does not exist. names: the concepts that the command is about,
     which must exist; None or () for no check.
@@ -40,7 +54,7 @@ def open_session(
         _ = session.vlm_config
     if recogniser:
         _ = session.recogniser_config
-    if device not in ("auto", "cpu"):
+    if device not in (None, "auto", "cpu"):
         _ = session.device
     if names:
         session.store.select(names)

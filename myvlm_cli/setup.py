@@ -57,10 +57,12 @@ def setup(
     accepted = tuple(accept_license or ())
     choices = Choices(vlm, recogniser, frozenset(accepted), offered=_offered(source))
     proposal = make_plan(machine, choices)
-    if not (json and not plan):
+    if plan or not json:
         print_plan(proposal, json=json)
+    if not proposal.to_fetch:
+        out.say("Nothing needs fetching.")
     if plan:
-        out.say("Next: myvlm setup" if proposal.to_fetch else f"Nothing needs fetching. {NEXT}")
+        out.say("Next: myvlm setup" if proposal.to_fetch else NEXT)
         return
     proposal = _agree(proposal, choices, accepted, yes=yes)
     done = _carry_out(proposal, source)
@@ -83,7 +85,8 @@ def _agree(proposal: "Plan", choices: "Choices", accepted: tuple[str, ...], *, y
     """Ask for what the plan does, and for licences; return the plan that the user agreed to."""
     from engine.setup.plan import make_plan
 
-    if (asked := question(proposal)) is None:
+    asked = question(proposal, _current_defaults())
+    if asked is None:
         return proposal
     confirm(asked, yes=yes)
     declined = {
@@ -125,6 +128,14 @@ def _get(name: str, machine: "Machine", source: Path | None) -> dict[str, str]:
     checked = verify_part(part, machine)
     out.say(f"{name}: {checked}.")
     return {"name": name, "path": str(folder), "checked": checked}
+
+
+def _current_defaults() -> dict[str, str]:
+    """Return the models that config.toml chooses."""
+    from engine.core.config_file import read_config
+    from engine.core.paths import home
+
+    return {key: str(value) for key, value in read_config(home()).items() if key in ("vlm", "recogniser")}
 
 
 def _write_defaults(proposal: "Plan") -> dict[str, str]:

@@ -88,6 +88,7 @@ def train(
     """
     _check_options(named, choice)
     session = models.open_session(create=False)
+    session.models.check_has_vlm()
     concepts = _find_named(session, named.names) if named.names else _find_untrained(session, choice.task)
     results, failed = _each(_plan_one if choice.show_captions else _train_one, session, concepts, choice, seed)
     if json:
@@ -113,7 +114,7 @@ def _find_named(session: "Session", names: list[str]) -> "list[Concept]":
     Raises:
         NoVlmError: the VLM knows drawings only, and the photos of a concept are not drawn.
     """
-    from engine.captioning.names_only import HOW_TO_GET_A_VLM
+    from engine.captioning.names_only import GET_A_VLM_FOR_PHOTOS
     from engine.concepts.drawn_photos import vlm_knows
 
     concepts = list(session.store.select(tuple(names)))
@@ -121,7 +122,7 @@ def _find_named(session: "Session", names: list[str]) -> "list[Concept]":
         if concept.references and not vlm_knows(session.vlm_config, concept):
             raise NoVlmError(
                 f"{session.vlm_config.name} knows drawings only and cannot learn from photos of {concept.name}",
-                hint=HOW_TO_GET_A_VLM,
+                hint=GET_A_VLM_FOR_PHOTOS,
             )
     return concepts
 
@@ -139,6 +140,7 @@ def _find_untrained(session: "Session", task: Literal["caption", "vqa"]) -> "lis
 
 def _needs_training(session: "Session", concept: "Concept", task: Literal["caption", "vqa"]) -> bool:
     """Whether a concept needs training and can be trained; print the reason."""
+    from engine.captioning.names_only import GET_A_VLM_FOR_PHOTOS
     from engine.concepts.drawn_photos import vlm_knows
     from engine.training.train import Need, training_need
 
@@ -151,7 +153,7 @@ def _needs_training(session: "Session", concept: "Concept", task: Literal["capti
     if not vlm_knows(session.vlm_config, concept):
         out.warn(
             f"{concept.name} is left out: {session.vlm_config.name} knows drawings only and cannot learn from these"
-            " photos. `myvlm models` lists VLMs for real photos"
+            f" photos. {GET_A_VLM_FOR_PHOTOS}"
         )
         return False
     out.say(f"{concept.name}: {need}")

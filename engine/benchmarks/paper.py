@@ -12,6 +12,7 @@ from engine.benchmarks.paper_run import PaperRun
 from engine.benchmarks.results import Results, case_document
 from engine.benchmarks.settings import PaperSettings
 from engine.benchmarks.workers import Notify, one_thread, silent, use_one_thread, worker_pool
+from engine.vision.config import DEFAULT_RECOGNISER
 from engine.vlms.config import find_config
 
 
@@ -36,7 +37,8 @@ def measure(settings: PaperSettings, notify: Notify) -> Results:
 
 def _measure_in_workers(settings: PaperSettings, notify: Notify) -> None:
     """Fill the folder of partial results in processes; the caller tries again what they could not measure."""
-    by_recogniser = {settings.recogniser or find_config(v).recogniser: v for v in reversed(settings.vlms)}
+    chosen, vlms = settings.chosen_recogniser, reversed(settings.vlms)
+    by_recogniser = {chosen or find_config(v).recogniser or DEFAULT_RECOGNISER: v for v in vlms}
     heads = [
         replace(settings, vlms=(v,), seeds=(s,), workers=1) for s in settings.seeds for v in by_recogniser.values()
     ]

@@ -92,7 +92,7 @@ class PaperRun:
         Why a VLM cannot be measured goes to `results.reasons`.
         """
         s = self.settings
-        session = Session(SessionOptions(name, s.recogniser, s.device, s.dtype), self.folder / "home")
+        session = Session(SessionOptions(name, s.chosen_recogniser, s.device, s.dtype), self.folder / "home")
         try:
             config = session.vlm_config
             self.results.families[name] = config.backend

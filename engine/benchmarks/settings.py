@@ -38,6 +38,11 @@ class PaperSettings:
     dtype: str = "auto"
     workers: int = 1
 
+    @property
+    def chosen_recogniser(self) -> str | None:
+        """The recogniser of the run: for drawings the storybook's unless another was given; None for the usual one."""
+        return self.recogniser or (None if self.data else "storybook")
+
     def digest(self, *more: object) -> str:
         """Return a digest of everything that decides a measurement; with another digest, it is made again."""
         from engine.core.device import pick_device, pick_dtype

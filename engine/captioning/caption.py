@@ -42,18 +42,18 @@ def caption_photos(
 ) -> Iterator[PhotoResult]:
     """Caption photos, in order; every photo, raw companion and video yields exactly one result.
 
-    concepts: those of the request, if the caller has chosen them already, and has checked that a VLM that the user
-    chose can describe all photos (`check_drawn`).
+    concepts: those of the request, if the caller has chosen them already, and has checked that the VLM can describe
+    all photos (`check_drawn`).
 
     Raises:
-        NoVlmError: the user chose a VLM that knows the drawn world only, and a photo was not drawn; nothing is written.
+        NoVlmError: the VLM knows the drawn world only, and a photo was not drawn; nothing is written.
         EngineError: something that concerns all photos: an unknown concept, missing weights, another run that is
             writing, a full disk.
     """
     if concepts is None:
         options = (session.recogniser_config, session.recognition)
         concepts = choose_requested(session.store, *options, session.vlm_in_use, request.concepts)
-        if session.choices.vlm and session.vlm_config.world:
+        if session.vlm_config.world:
             photos = check_drawn(session.vlm_in_use, photos)
     writer = Writer(session.folder, "caption") if request.write else None
     run = _prepare(session, request, concepts, writer)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image, UnidentifiedImageError
 
 from engine.captioning.explain_pictures import Explainer, Pictures
-from engine.captioning.names_only import HOW_TO_GET_A_VLM, check_drawn
+from engine.captioning.names_only import check_drawn
 from engine.core.batches import in_batches
 from engine.core.boxes import Box
-from engine.core.errors import EngineError, NotTrainedError, NoVlmError, PhotoError, UsageError
+from engine.core.errors import EngineError, NotTrainedError, PhotoError, UsageError
 from engine.core.files import read_bytes, write_atomically
-from engine.core.notes import SkipReason
 from engine.core.types import Concept, Match, Status
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
@@ -53,7 +52,6 @@ class LocateResult:
     size: tuple[int, int] | None = None  # of the upright photo, pixels
     drawing: Path | None = None
     reason: str | None = None
-    skip: SkipReason | None = None
     seconds: float = 0.0
     pictures: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
@@ -78,8 +76,8 @@ def locate_concept(
         ConceptError: the concept is unknown, or cannot be recognised with this recogniser.
         NotTrainedError: it was never trained for this VLM, and the VLM's own box is asked for.
         UsageError: `draw` names a file that is no drawing of ours, or the VLM does not answer with boxes.
-        NoVlmError: the VLM's own box is asked for, and it knows the drawn world only: none of the photos was drawn, or
-            the user chose it, and one was not.
+        NoVlmError: the VLM's own box is asked for, and there is no VLM, or one that knows the drawn world only while a
+            photo was not drawn.
     """
     if method == "refer":
         check_vlm(session, paths)
@@ -92,7 +90,6 @@ def locate_concept(
     explainer = Explainer(session.store, session.extractor, vlm, gallery, pictures) if pictures else None
     refine = _Refinement(concept, known, vlm if method == "refer" else None, explainer)
     drawn: set[Path] = set()
-    unknown = located_some = False
     for batch in in_batches(paths, _read, session.vlm_config.batch):
         located = refine.refine(batch, _locate(session.extractor, gallery, batch))
         for photo, location in zip(batch, located, strict=True):
@@ -101,24 +98,18 @@ def locate_concept(
                 drawn.add(target)
                 _draw(photo, location.box, location.match.name, target)
                 location = replace(location, drawing=target)
-            unknown |= location.skip is SkipReason.VLM_DOES_NOT_KNOW
-            located_some |= location.box is not None
             yield location
-    if unknown and not located_some:
-        reason = SkipReason.VLM_DOES_NOT_KNOW.text
-        raise NoVlmError(f"nothing was located: {reason}", hint=f"{_WITHOUT_REFER} {HOW_TO_GET_A_VLM}")
 
 
 def check_vlm(session: Session, paths: Sequence[Path]) -> None:
-    """Make sure that there is a VLM, and that it knows all of the photos if the user chose it.
+    """Check that there is a VLM, and that it knows all of the photos.
 
     Raises:
-        UsageError: the user asked for none.
-        NoVlmError: it knows the drawn world only, and a photo was not drawn.
+        UsageError: `--vlm none` asks for none.
+        NoVlmError: there is none; or it knows the drawn world only, and a photo was not drawn.
     """
-    if not session.has_vlm:
-        raise UsageError("--vlm none has no box to give", hint=_WITHOUT_REFER)
-    if session.vlm_config.world and session.choices.vlm:
+    session.models.check_has_vlm()
+    if session.vlm_config.world:
         check_drawn(session.vlm_in_use, paths, way_out=_WITHOUT_REFER)
 
 
@@ -164,10 +155,10 @@ class _Refinement:
         if not recognised or (self.vlm is None and self.explainer is None):
             return results
         if self.vlm is not None:
-            for i, box, skip in self._boxes(self.vlm, recognised):
-                reason = None if box else skip.text if skip else "recognised, but not located by the VLM"
+            for i, box in self._boxes(self.vlm, recognised):
+                reason = None if box else "recognised, but not located by the VLM"
                 status = Status.OK if box else Status.SKIPPED
-                results[i] = replace(results[i], box=box, status=status, reason=reason, skip=skip)
+                results[i] = replace(results[i], box=box, status=status, reason=reason)
         if self.explainer is not None:
             for i, photo in recognised:
                 drawing = self.explainer.explain(photo, [self.concept], self.known)
@@ -177,18 +168,13 @@ class _Refinement:
             results[i] = replace(results[i], seconds=results[i].seconds + share)
         return results
 
-    def _boxes(
-        self, vlm: VlmInUse, photos: Sequence[tuple[int, Photo]]
-    ) -> Iterator[tuple[int, Box | None, SkipReason | None]]:
-        """Yield the VLM's own box in pixels of each photo, or why there is none; each with its photo's number."""
+    def _boxes(self, vlm: VlmInUse, photos: Sequence[tuple[int, Photo]]) -> Iterator[tuple[int, Box | None]]:
+        """Yield the VLM's own box in pixels of each photo with the photo's number; None where it names no place."""
         from engine.vlms import generate
 
-        able = [(i, p) for i, p in photos if vlm.can_describe(p.software)]
-        concepts = [self.known[self.concept.id]] * len(able)
-        boxes = generate.refer(vlm.model, [p.image for _, p in able], concepts) if able else []
-        for (i, photo), box in zip(able, boxes, strict=True):
-            yield i, photo.in_photo(box) if box else None, None
-        yield from ((i, None, SkipReason.VLM_DOES_NOT_KNOW) for i, p in photos if not vlm.can_describe(p.software))
+        boxes = generate.refer(vlm.model, [p.image for _, p in photos], [self.known[self.concept.id]] * len(photos))
+        for (i, photo), box in zip(photos, boxes, strict=True):
+            yield i, photo.in_photo(box) if box else None
 
 
 def _read(path: Path) -> Photo | LocateResult:

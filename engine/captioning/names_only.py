@@ -18,7 +18,7 @@ from engine.vlms.in_use import DRAWN_BY, VlmInUse
 from engine.vlms.registry import NO_VLM, knows_drawings_only
 from engine.vlms.wording import find_names, replace_names
 
-HOW_TO_GET_A_VLM = "To get a VLM for real photos: myvlm models."
+GET_A_VLM_FOR_PHOTOS = "To get a VLM for real photos, run: myvlm setup"
 
 
 def make_names_only_record(
@@ -52,9 +52,9 @@ def rename_in_caption(record: PhotoRecord, matches: Iterable[Match]) -> str | No
 
 
 def check_drawn(
-    vlm: VlmInUse, photos: Iterable[Path | FoundFile], way_out: str = "Without --vlm, caption writes names only."
+    vlm: VlmInUse, photos: Iterable[Path | FoundFile], way_out: str = "With --vlm none, caption writes names only."
 ) -> list[Path | FoundFile]:
-    """Check that the chosen VLM knows all photos, and return them as a list. Unreadable files pass: reading them fails.
+    """Check that the VLM knows all photos, and return them as a list. Unreadable files pass: reading them fails.
 
     Raises:
         NoVlmError: one was not drawn by the storybook, whose drawings are all that the VLM knows.
@@ -66,7 +66,7 @@ def check_drawn(
         if is_photo and not vlm.can_describe(read_software(path)) and _can_be_read(path):
             raise NoVlmError(
                 f"{path}: {vlm.config.name} only knows pictures drawn by myvlm, and this is not one of them",
-                hint=f"{way_out} {HOW_TO_GET_A_VLM}".strip(),
+                hint=f"{way_out} {GET_A_VLM_FOR_PHOTOS}".strip(),
             )
     return files
 

@@ -14,6 +14,7 @@ EngineError
 ├── WeightsMissingError   model weights are not on this machine
 ├── EnvironmentFault      the machine lacks something: memory, disk, a working library
 │   └── NoVlmError        no VLM for such photos is on this machine
+├── ConfigError           `config.toml` cannot be read, or holds what it must not
 ├── UsageError            the request contradicts itself
 └── DivergedError         a training produced infinite or undefined numbers
 """
@@ -83,6 +84,10 @@ class EnvironmentFault(EngineError):
 
 class NoVlmError(EnvironmentFault):
     """No VLM that can describe such photos is on this machine, or it was not chosen."""
+
+
+class ConfigError(EngineError):
+    """`config.toml` cannot be read or written, or has an unknown key or a value that does not fit."""
 
 
 class UsageError(EngineError):

@@ -10,7 +10,6 @@ class SkipReason(StrEnum):
     VIDEO = "video"
     LIVE_PHOTO_VIDEO = "live-photo-video"
     NOTHING_TO_WRITE = "nothing-to-write"
-    VLM_DOES_NOT_KNOW = "vlm-does-not-know"
 
     @property
     def text(self) -> str:
@@ -22,7 +21,6 @@ _SKIP_TEXTS = {
     SkipReason.VIDEO: "a video",
     SkipReason.LIVE_PHOTO_VIDEO: "the moving half of a Live Photo",
     SkipReason.NOTHING_TO_WRITE: "no concept is looked for, and no VLM describes it",
-    SkipReason.VLM_DOES_NOT_KNOW: "no VLM on this machine knows such photos",
 }
 
 

@@ -1,15 +1,23 @@
 """Fetch a part from the network: disk space first, then the files, then their checksums."""
 
 import errno
-import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from engine.core.errors import EnvironmentFault, UsageError, first_line
 from engine.core.paths import go_online
 from engine.setup.checksums import check_files
-from engine.setup.hub import Repository, UnreachableError, check_family, hub_error, read_repository, select_weights
+from engine.setup.hub import (
+    AGAIN,
+    Repository,
+    UnreachableError,
+    check_family,
+    hub_error,
+    read_repository,
+    select_weights,
+)
 from engine.setup.machine import free_gb, hub_cache
 from engine.setup.parts import Part, command_for, find_part, how_to_copy, part_of_vlm
 from engine.vision.config import ENCODER_FILES, FaceSource
@@ -17,7 +25,6 @@ from engine.vlms.config import VlmConfig
 
 SPARE_GB = 0.5
 """Space that stays free after a download."""
-AGAIN = "Is there a network? Then run the same command again."
 Say = Callable[[str], None]
 
 
@@ -38,7 +45,7 @@ def fetch_part(part: Part, say: Say) -> Path:
             return _fetch_vlm(part, say)
         return _fetch_encoder(part, say) if part.kind == "encoder" else fetch_face_pack(part.config.faces, say)
     except UnreachableError as err:
-        raise UnreachableError(str(err), hint=f"{err.hint}\nWithout network: {how_to_copy(part)}") from err
+        raise UnreachableError(str(err), hint=f"{err.hint} Without network: {how_to_copy(part)}.") from err
 
 
 def find_pullable(name: str) -> Part:
@@ -134,13 +141,15 @@ def fetch_face_pack(faces: FaceSource, say: Say) -> Path:
     say(f"{faces.name}: {faces.disk_gb:g} GB, licence: {faces.license}")
     archive = faces.folder.with_name(f"{faces.name}.zip")
     from insightface.utils import storage
+    from requests import ConnectionError as NoConnection
 
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(StringIO()):  # it prints where it downloads from
             storage.download(faces.folder.parent.name, faces.name, force=True, root=str(faces.folder.parents[1]))
     except Exception as err:  # requests, zipfile and insightface raise many types
         _remove_damaged(faces)
-        fault = UnreachableError(f"{faces.name} could not be fetched: {first_line(err)}", hint=AGAIN)
+        why = "there is no connection" if isinstance(err, NoConnection) else first_line(err)
+        fault = UnreachableError(f"{faces.name} could not be fetched: {why}", hint=AGAIN)
         raise _full_disk(faces.name, err) or fault from err
     finally:
         archive.unlink(missing_ok=True)

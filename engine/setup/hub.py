@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 
+AGAIN = "Is there a network? Then run the same command again."
+
+
 class UnreachableError(EnvironmentFault):
     """The hub, or another place that weights are fetched from, cannot be reached or refuses."""
 
@@ -132,5 +135,5 @@ def hub_error(repo_id: str, err: Exception) -> EngineError:
         return UsageError(f"there is no public repository {repo_id} on the hub", hint="Check the id, or: myvlm models")
     return UnreachableError(
         f"{repo_id} could not be fetched from the hub: {first_line(err)}",
-        hint="Is there a network? Then run the same command again.",
+        hint=AGAIN,
     )

@@ -125,6 +125,6 @@ def how_to_copy(part: Part) -> str:
     if part.kind == "faces":
         return f"copy {' and '.join(part.files)} of insightface's {part.name} pack to {part.folder}"
     if part.is_converted and isinstance(part.config, VlmConfig):
-        return f"run that on another machine, and copy its folder to {converted_folder(part.config)}"
+        return f"run that command on another machine, and copy its folder to {converted_folder(part.config)}"
     source = f"~/.cache/huggingface/hub/{part.hub_folder}"
-    return f"run that on another machine, and copy its folder {source} to {part.folder.parent}"
+    return f"run {command_for(part)} on another machine, and copy its folder {source} to {part.folder.parent}"

@@ -65,18 +65,27 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a machine should use. vlm: a name, or "none". remarks: sentences about the whole."""
+    """What a machine should use.
+
+    vlm: a name, or "none". no_vlm: whether the user asked for none. remarks: sentences about the whole.
+    """
 
     machine: Machine
     vlm: str
     recogniser: str
     items: tuple[Item, ...]
     remarks: tuple[str, ...]
+    no_vlm: bool = False
 
     @property
     def to_fetch(self) -> tuple[Item, ...]:
         """The parts that have to be fetched."""
         return tuple(i for i in self.items if i.action == "fetch")
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """What the plan writes to `config.toml`; without a VLM nothing about it, unless the user asked for none."""
+        return {"recogniser": self.recogniser} | ({"vlm": self.vlm} if self.vlm != NO_VLM or self.no_vlm else {})
 
     @property
     def download_gb(self) -> float:
@@ -112,6 +121,7 @@ def make_plan(
         recogniser.name,
         tuple(items),
         tuple(remarks(machine, vlms, vlm, [i.speed for i in items if i.speed])),
+        no_vlm=choices.vlm == NO_VLM,
     )
 
 

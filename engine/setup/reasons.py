@@ -22,7 +22,7 @@ def describe_machine(machine: Machine) -> str:
 
 def reason_for_vlm(config: VlmConfig, machine: Machine, *, chosen: bool) -> str:
     """Say why a VLM is used or left: whether it fits."""
-    need = f"needs {config.memory_gb.get('float16', 0.0):g} GB of GPU memory"
+    need = f"needs {config.memory_gb.get('float16', 0.0):g} GB GPU memory"
     on_disk = "on this disk" if config.name in machine.on_disk else ""
     if not fits(config, machine.gpu_gb):
         return f"{on_disk}, but {need}" if on_disk else need
@@ -51,10 +51,10 @@ def reason_for_part(
         return f"belongs to {part.config.name}"
     if machine.gpu is None:
         speed = recognition_speed(part.config, machine)
-        return f"{LIBRARY:,} photos: over {duration_of_library(speed)}" if speed else "too slow without a CUDA GPU"
+        return f"{LIBRARY:,} photos: {duration_of_library(speed)}" if speed else "too slow without a CUDA GPU"
     beside = f" beside {vlm.name}" if vlm else ""
     if not has_room(part.config, machine, vlm):
-        return f"needs {part.config.encoder_memory_gb:g} GB of GPU memory{beside}"
+        return f"needs {part.config.encoder_memory_gb:g} GB GPU memory{beside}"
     return "fits, too"
 
 
@@ -77,8 +77,8 @@ def remarks(
         yield f"No sentences: {_why_no_vlm(machine)} ({least}). Photos get names."
     if vlm is not None and not fits(vlm, machine.gpu_gb):
         yield f"{vlm.name} does not fit: it needs {vlm.memory_gb['float16']:g} GB of GPU memory."
-    for source in dict.fromkeys(s.source for s in speeds if s.at_most):
-        yield f"Photos/s are upper bounds, {source}."
+    for source in dict.fromkeys(s.source for s in speeds):
+        yield f"Photos/s: {source}."
 
 
 def _why_no_vlm(machine: Machine) -> str:

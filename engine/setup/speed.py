@@ -14,7 +14,7 @@ LIBRARY = 30_000
 
 @dataclass(frozen=True)
 class Speed:
-    """Photos a second. at_most: whether it is a bound, computed from arithmetic and memory traffic, or a measurement.
+    """How many photos a second. at_most: whether it is a bound, computed from arithmetic and memory traffic, or a measurement.
 
     source: where the figure comes from, in words.
     """
@@ -41,26 +41,30 @@ def caption_speed(config: VlmConfig, machine: Machine) -> Speed | None:
     reading = (work.step_gb + config.batch * work.cache_gb) / gpu.gb_per_second
     step = max(reading, config.batch * work.step_tflop / gpu.tflops)
     seconds = work.prefill_tflop / gpu.tflops + TOKENS * step / config.batch
-    return Speed(1 / seconds, True, f"computed from {_gpu_speed(gpu)}, {TOKENS} tokens a caption")
+    return Speed(1 / seconds, True, _gpu_speed(gpu))
 
 
 def recognition_speed(config: RecogniserConfig, machine: Machine) -> Speed | None:
-    """Return the speed of a recogniser: as measured for a shipped one, else the bound of its encoder, or None."""
+    """Return the speed of a recogniser: as measured for a shipped one, else computed from its encoder's, or None."""
     if config.photos_per_second is not None:
         source = config.sources.get("photos_per_second", "measured on one laptop core")
         return Speed(config.photos_per_second, False, source)
     if config.photo_tflop is None:
         return None
     if machine.gpu is not None:
-        tflops, source = machine.gpu.tflops, _gpu_speed(machine.gpu)
-    else:
-        tflops = machine.cpu_gflops / 1000 if machine.cpu_gflops else None
-        source = f"{machine.cpu_gflops or 0:.0f} GFLOP/s, measured on this CPU"
-    return Speed(tflops / config.photo_tflop, True, f"computed from {source}") if tflops else None
+        tflops = machine.gpu.tflops
+        return Speed(tflops / config.photo_tflop, True, _gpu_speed(machine.gpu)) if tflops else None
+    if not machine.cpu_gflops:
+        return None
+    source = f"computed from {machine.cpu_gflops:.0f} GFLOP/s, measured on this CPU just now"
+    return Speed(machine.cpu_gflops / 1000 / config.photo_tflop, False, source)
 
 
 def _gpu_speed(gpu: Gpu) -> str:
-    return f"{gpu.tflops or 0:.0f} TFLOP/s and {gpu.gb_per_second or 0:,.0f} GB/s, measured on this GPU"
+    return (
+        f"upper bounds, computed from {gpu.tflops or 0:.0f} TFLOP/s and {gpu.gb_per_second or 0:,.0f} GB/s, measured on"
+        f" this GPU just now, and {TOKENS} tokens a caption"
+    )
 
 
 def duration_of_library(speed: Speed) -> str:

@@ -11,6 +11,8 @@ from engine.core.files import sha256_of
 from engine.core.paths import STORYBOOK
 from engine.core.types import Kind
 
+DEFAULT_RECOGNISER = "storybook"
+"""The recogniser where neither an option nor `config.toml` chooses one, and none belongs to the VLM."""
 ENCODER_FILES = ("open_clip_pytorch_model.bin", "open_clip_model.safetensors")
 """Names of open_clip's weights in a hub repository; one of them is enough."""
 _EMBEDDED = "embedded:"

@@ -86,7 +86,7 @@ class VlmConfig:
     openings: the templates of variations. The VLM must find them natural, or the embedding learns to say them.
     batch: the largest number of photos that are processed at a time.
     answers: False for a VLM that only captions.
-    recogniser: the recogniser that is used with this VLM unless the user chooses another.
+    recogniser: the recogniser that belongs to a VLM of a drawn world; None for VLMs of real photos.
     world: set where the VLM knows a drawn world only.
     anyres: whether the VLM receives all tiles of a photo (LLaVA-NeXT).
     variants: named changes to the config ("paper", "reference", "anyres"); `llava-1.6+paper` is the config with one.
@@ -114,7 +114,7 @@ class VlmConfig:
     answers: bool = True
     injection: Injection = Injection()
     training: Training = Training()
-    recogniser: str = "dfn5b"
+    recogniser: str | None = None
     world: str | None = None
     anyres: bool = False
     variant: str = ""
@@ -131,7 +131,7 @@ def join_names(names: tuple[str, ...]) -> str:
 
 
 @cache
-def _identifiers() -> dict[str, dict[str, list[str]]]:
+def identifier_lists() -> dict[str, dict[str, list[str]]]:
     """Read the lists of identifiers that several VLMs share, by name."""
     return json.loads(resources.files("engine.vlms").joinpath("identifiers.json").read_text("utf-8"))
 
@@ -140,7 +140,7 @@ def _parse(text: str) -> VlmConfig:
     """Read a config from its JSON text."""
     facts = json.loads(text)
     if isinstance(facts.get("identifiers"), str):
-        facts["identifiers"] = _identifiers()[facts["identifiers"]]
+        facts["identifiers"] = identifier_lists()[facts["identifiers"]]
     facts["injection"] = Injection(**facts.get("injection", {}))
     if "openings" in facts:
         facts["openings"] = tuple(facts["openings"])

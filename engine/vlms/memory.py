@@ -1,4 +1,4 @@
-"""The error that is shown when memory runs out: which memory is full, and what would fit."""
+"""What is said where a VLM does not fit, or memory runs out: what it needs, which memory is full, what would fit."""
 
 import os
 
@@ -8,6 +8,36 @@ from engine.vlms.config import VlmConfig, list_configs
 _ON_GPU = ("cuda", "cublas", "hip out of memory", "mps backend")
 _USABLE = 0.9
 """Share of a memory that a model may use; the rest is for the system, and on a GPU for the display."""
+
+
+def memory_needed(config: VlmConfig, dtype: str = "float16") -> float:
+    """Return the GB of memory that a VLM needs in a number format; 0.0 where its config does not tell."""
+    return config.memory_gb.get("float16" if dtype == "bfloat16" else dtype, 0.0)
+
+
+def lack_of_memory(config: VlmConfig, gpu_gb: float) -> str:
+    """Return in a clause what a VLM on this disk needs and a GPU of `gpu_gb` GB lacks; 0.0 means that there is none."""
+    here = f"this GPU has {gpu_gb:.0f} GB" if gpu_gb else "no CUDA GPU is in use here"
+    return f"{config.name} is on this disk, but needs {memory_needed(config):g} GB of GPU memory, and {here}"
+
+
+def check_room(config: VlmConfig, device_type: str, dtype: str) -> None:
+    """Check before a VLM is loaded that the memory of a device is large enough for it at all.
+
+    device_type: "cuda", "cpu" or another type of torch's, which is not checked.
+
+    Raises:
+        EnvironmentFault: it is not; the message says what the VLM needs, and the hint what would fit.
+    """
+    on_gpu = device_type == "cuda"
+    room = _gpu_gb() if on_gpu else machine_memory_gb() if device_type == "cpu" else 0.0
+    need = memory_needed(config, dtype)
+    if room and need > room:
+        raise EnvironmentFault(
+            f"{config.name} does not fit: it needs {need:g} GB of {'GPU ' if on_gpu else ''}memory in {dtype}, and"
+            f" {'this GPU' if on_gpu else 'this machine'} has {room:.0f} GB",
+            hint=_what_fits(room, config, dtype, on_gpu=on_gpu),
+        )
 
 
 def memory_fault(err: BaseException, config: VlmConfig | None = None, dtype: str = "") -> EnvironmentFault:

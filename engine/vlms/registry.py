@@ -1,16 +1,15 @@
 """Find and load VLMs by name, hub id or folder, from this disk only."""
 
 import os
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line, is_out_of_memory
+from engine.core.errors import EnvironmentFault, WeightsMissingError, first_line, is_out_of_memory
 from engine.core.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
 from engine.core.paths import STORYBOOK, home
-from engine.vlms.config import VlmConfig, family_of, find_config, model_type_of
-from engine.vlms.memory import memory_fault
+from engine.vlms.config import VlmConfig, family_of, find_config, identifier_lists, model_type_of
+from engine.vlms.memory import check_room, memory_fault
 
 if TYPE_CHECKING:
     import torch
@@ -29,10 +28,10 @@ CONVERTED = "converted:"
 """Prefix of a `repo_id` whose weights no hub repository holds completely; `myvlm models convert` makes their folder."""
 WEIGHT_FILES = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
 """The files of a hub repository that are used: weights without code in them, configs and tokenizers."""
+HOW_TO_GET_A_VLM = "Run: myvlm setup"
+"""What to do where there is no VLM for real photos."""
 NO_VLM = "none"
 """Takes the place of a VLM's name and id where photos get names only."""
-DEFAULT = "storybook"
-"""The VLM that is shipped with myvlm."""
 PREFERENCE = ("llava-1.6", "minigpt-v2", "blip-2")
 """The order in which VLMs are chosen: by recall in the paper (Table 1), and BLIP-2 last because it only captions."""
 
@@ -113,16 +112,12 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
     """Load a VLM onto a device, in a number format.
 
     Raises:
-        UsageError: the config is one of `without_vlm`.
         WeightsMissingError: its weights are not on this disk; the hint tells how to get them.
         EnvironmentFault: the weights cannot be loaded, are those of another family, or do not fit into memory.
     """
-    if config.backend == NO_VLM:
-        raise UsageError(
-            "this needs a VLM, and --vlm none asks for none", hint="Leave out --vlm none, or name a VLM: myvlm models."
-        )
     folder = check_weights(config)
     _check_family(config, folder)
+    check_room(config, device.type, str(dtype).removeprefix("torch."))
     module, name = BACKENDS[config.backend].split(":")
     from safetensors import SafetensorError
 
@@ -153,21 +148,10 @@ def _check_family(config: VlmConfig, folder: Path) -> None:
         )
 
 
-def without_vlm(config: VlmConfig) -> VlmConfig:
-    """Make the config that stands for no VLM, with the recogniser and identifiers of another one."""
-    return replace(
-        config,
-        name=NO_VLM,
-        backend=NO_VLM,
-        repo_id=NO_VLM,
-        revision="",
-        template=None,
-        requests={},
-        answers=False,
-        variant="",
-        variants={},
-        world=None,
-    )
+def no_vlm() -> VlmConfig:
+    """Make the config that stands for no VLM, with the identifiers that the VLMs for real photos share."""
+    identifiers = identifier_lists()["common"]
+    return VlmConfig(NO_VLM, NO_VLM, repo_id=NO_VLM, revision="", identifiers=identifiers, answers=False)
 
 
 def knows_drawings_only(vlm_id: str) -> bool:
@@ -183,7 +167,6 @@ def fits(config: VlmConfig, gpu_gb: float) -> bool:
     return gpu_gb >= need
 
 
-def default_vlm(gpu_gb: float) -> VlmConfig:
-    """Return the first VLM of `PREFERENCE` that is on disk and fits into `gpu_gb` GB; the storybook where none does."""
-    configs = (find_config(name) for name in PREFERENCE)
-    return next((c for c in configs if fits(c, gpu_gb) and find_weights(c)), find_config(DEFAULT))
+def vlms_on_disk() -> tuple[VlmConfig, ...]:
+    """List the VLMs of `PREFERENCE` whose weights are on this disk, the first choice first."""
+    return tuple(c for c in map(find_config, PREFERENCE) if find_weights(c))

@@ -1,0 +1,184 @@
+"""The models of a run: which VLM, recogniser, device and number format are in use, where each comes from, and why."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from engine.core.config_file import Value, config_path, read_config
+from engine.core.errors import NoVlmError, UsageError, WeightsMissingError
+from engine.defaults import Origin, Setting, choose, choose_recogniser, choose_vlm, name_the_file
+from engine.vision.config import RecogniserConfig, find_recogniser
+from engine.vlms.config import VlmConfig, find_config
+from engine.vlms.memory import lack_of_memory
+from engine.vlms.registry import HOW_TO_GET_A_VLM, NO_VLM, check_weights, fits, no_vlm, vlms_on_disk
+
+if TYPE_CHECKING:
+    import torch
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the user chose for one run; None leaves the choice to `config.toml` and what is built in."""
+
+    vlm: str | None = None
+    recogniser: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+
+
+class ChosenModels:
+    """Options and `config.toml` of a data folder, resolved; each value is looked for when it is first needed.
+
+    Every property raises ConfigError where `config.toml` cannot be read, or holds what it must not.
+    """
+
+    def __init__(self, options: ModelOptions, folder: Path) -> None:
+        self.options = options
+        self.folder = folder
+
+    @cached_property
+    def config(self) -> dict[str, Value]:
+        """The values of `config.toml`."""
+        return read_config(self.folder)
+
+    @cached_property
+    def vlm_setting(self) -> Setting:
+        """The VLM's name; `NO_VLM` where none was chosen and none on this disk fits."""
+        return choose_vlm(self.options.vlm, self.config, self._best_vlm)
+
+    def _best_vlm(self) -> VlmConfig | None:
+        return next((c for c in self.vlms_on_disk if fits(c, self.gpu_gb)), None)
+
+    @cached_property
+    def recogniser_setting(self) -> Setting:
+        """The recogniser's name."""
+        return choose_recogniser(self.options.recogniser, self.config, self._named_vlm)
+
+    @property
+    def device_setting(self) -> Setting:
+        """The device's name, which may be "auto"."""
+        return choose("device", self.options.device, self.config)
+
+    @property
+    def dtype_setting(self) -> Setting:
+        """The number format's name, which may be "auto"."""
+        return choose("dtype", self.options.dtype, self.config)
+
+    @cached_property
+    def vlm_config(self) -> VlmConfig:
+        """The VLM in use; without one a stand-in with the identifiers that the VLMs for real photos share.
+
+        Raises:
+            UsageError: no VLM has the name that an option gives.
+        """
+        if self.vlm_setting.value == NO_VLM:
+            return no_vlm()
+        return self._named_vlm or find_config(str(self.vlm_setting.value))
+
+    @cached_property
+    def _named_vlm(self) -> VlmConfig | None:
+        """The VLM that an option or `config.toml` names."""
+        setting = choose("vlm", self.options.vlm, self.config)
+        return None if setting.value in (None, NO_VLM) else self._find(setting, find_config)
+
+    @cached_property
+    def recogniser_config(self) -> RecogniserConfig:
+        """The recogniser in use.
+
+        Raises:
+            UsageError: no recogniser has the name that an option gives.
+        """
+        return self._find(self.recogniser_setting, find_recogniser)
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where models run.
+
+        Raises:
+            UsageError: there is no such device.
+            EnvironmentFault: it is a GPU, and torch can use none.
+        """
+        from engine.core.device import pick_device
+
+        return self._find(self.device_setting, pick_device)
+
+    @cached_property
+    def dtype(self) -> "torch.dtype":
+        """The models' number format.
+
+        Raises:
+            UsageError: there is no such number format.
+        """
+        from engine.core.device import pick_dtype
+
+        return self._find(self.dtype_setting, lambda name: pick_dtype(name, self.device))
+
+    def _find(self, setting: Setting, find: Callable[[str], _Found]) -> _Found:
+        """Find what the value of a setting stands for; an error about a value of `config.toml` names the file."""
+        try:
+            return find(str(setting.value))
+        except UsageError as err:
+            raise name_the_file(self.folder, setting, err) from err
+
+    @cached_property
+    def vlms_on_disk(self) -> tuple[VlmConfig, ...]:
+        """The VLMs for real photos on this disk, whether they fit or not."""
+        return vlms_on_disk()
+
+    @cached_property
+    def gpu_gb(self) -> float:
+        """GB of memory of the GPU in use; 0.0 where models run on the CPU. Loads torch, which takes seconds."""
+        from engine.core.device import gpu_memory_gb
+
+        return gpu_memory_gb() if self.device.type == "cuda" else 0.0
+
+    @property
+    def has_vlm(self) -> bool:
+        """Whether there is a VLM; without one photos get names only."""
+        return self.vlm_setting.value != NO_VLM
+
+    @property
+    def why_no_vlm(self) -> str:
+        """Why there is no VLM although nobody asked for none, in a clause; "" where there is one, or somebody did."""
+        if self.has_vlm or self.vlm_setting.origin is not Origin.BUILT_IN:
+            return ""
+        if not self.vlms_on_disk:
+            return "no VLM for real photos is on this machine"
+        return "; ".join(lack_of_memory(c, self.gpu_gb) for c in self.vlms_on_disk)
+
+    def check_has_vlm(self) -> None:
+        """Check that there is a VLM, for what names alone cannot do.
+
+        Raises:
+            UsageError: `--vlm none` asks for none.
+            NoVlmError: `config.toml` asks for none, or none on this disk fits this machine.
+        """
+        if self.why_no_vlm:
+            raise NoVlmError(f"this needs a VLM: {self.why_no_vlm}", hint=HOW_TO_GET_A_VLM)
+        if not self.has_vlm and self.vlm_setting.origin is Origin.OPTION:
+            raise UsageError("this needs a VLM, and --vlm none asks for none", hint="Leave out --vlm none.")
+        if not self.has_vlm:
+            raise NoVlmError(
+                f"this needs a VLM, and {config_path(self.folder)} asks for none",
+                hint="Run: myvlm config unset vlm, or name a VLM with --vlm",
+            )
+
+    def check_weights(self) -> None:
+        """Check that the VLM's weights are on this disk.
+
+        Raises:
+            WeightsMissingError: they are not; the message says whether `config.toml` names the VLM.
+        """
+        try:
+            check_weights(self.vlm_config)
+        except WeightsMissingError as err:
+            if self.vlm_setting.origin is not Origin.CONFIG:
+                raise
+            raise WeightsMissingError(
+                f"{err}, and {config_path(self.folder)} chooses it",
+                hint=f"{err.hint}   Without it: myvlm config unset vlm",
+            ) from err
