@@ -8,7 +8,6 @@ import typer
 
 from engine.core.errors import UsageError
 from myvlm_cli.completion import complete_part
-from myvlm_cli.output import out
 from myvlm_cli.prompt import confirm
 
 AcceptLicense = Annotated[
@@ -29,9 +28,8 @@ def is_accepted(name: str, license: str, accepted: Sequence[str], *, ask: bool =
         return True
     if not ask or not sys.stdin.isatty():
         return False
-    out.say(f"Licence of {name}: {license}.")
     try:
-        confirm(f"Do you accept the licence of {name}?", yes=False)
+        confirm(f"Do you accept the licence of {name} ({license})?", yes=False)
     except typer.Abort:
         return False
     return True

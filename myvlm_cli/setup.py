@@ -1,11 +1,14 @@
 """`myvlm setup`."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.core.errors import EnvironmentFault
 from myvlm_cli import options as o
 from myvlm_cli.completion import complete_recogniser, complete_vlm
 from myvlm_cli.licences import AcceptLicense, is_accepted
@@ -78,7 +81,11 @@ def _offered(source: Path | None) -> frozenset[str] | None:
     from engine.setup.copying import find_source
     from engine.setup.parts import list_parts
 
-    return frozenset(p.name for p in list_parts() if find_source(source, p) is not None)
+    offered = frozenset(p.name for p in list_parts() if find_source(source, p) is not None)
+    if not offered:
+        names = [p.name for p in list_parts() if not p.is_converted]
+        raise EnvironmentFault(f"{source} has none of the models", hint=_what_to_copy(names))
+    return offered
 
 
 def _agree(proposal: "Plan", choices: "Choices", accepted: tuple[str, ...], *, yes: bool) -> "Plan":
@@ -105,13 +112,36 @@ def _agree(proposal: "Plan", choices: "Choices", accepted: tuple[str, ...], *, y
 
 def _carry_out(proposal: "Plan", source: Path | None) -> dict[str, object]:
     """Fetch, check, repair, and write the defaults; return what was done, for JSON."""
-    fetched = [_get(item.name, proposal.machine, source) for item in proposal.to_fetch]
+    names = [item.name for item in proposal.to_fetch]
+    fetched = []
+    for number, name in enumerate(names):
+        with _with_what_to_copy(names[number:]):
+            fetched.append(_get(name, proposal.machine, source))
     if proposal.machine.overwritten_provider:
         from engine.setup.repair import repair_onnxruntime
 
         repair_onnxruntime()
         out.say("ONNX Runtime can use CUDA again.")
     return {"fetched": fetched, "config": _write_defaults(proposal)}
+
+
+@contextmanager
+def _with_what_to_copy(names: Sequence[str]) -> Iterator[None]:
+    """Add to the error of a missing network all that is to be copied by hand."""
+    from engine.setup.hub import UnreachableError
+
+    try:
+        yield
+    except UnreachableError as err:
+        raise UnreachableError(str(err), hint=_what_to_copy(names)) from err
+
+
+def _what_to_copy(names: Sequence[str]) -> str:
+    """Say what to copy by hand for models, and where to."""
+    from engine.setup.parts import find_part, how_to_copy
+
+    ways = [f"{p.name}: {how_to_copy(p)}" for p in map(find_part, names) if p is not None]
+    return f"Without network: {'; '.join(ways)}. Or put them into one folder, and run: myvlm setup --from FOLDER"
 
 
 def _get(name: str, machine: "Machine", source: Path | None) -> dict[str, str]:

@@ -20,7 +20,7 @@ _COLUMNS = (
     Column("gpu_gb", only="pipe"),
     Column("license", only="pipe"),
 )
-_ACTIONS = {"use": "use", "fetch": "fetch", "leave": "-"}
+_ACTIONS = {"use": "use", "fetch": "get", "leave": "-"}
 
 
 def print_plan(plan: "Plan", *, json: bool) -> None:

@@ -15,6 +15,7 @@ from engine.core.errors import EnvironmentFault, UsageError, first_line
 from engine.core.files import LARGEST_DOCUMENT, TEMPORARY_MARK, read_text
 from engine.setup.checksums import CHUNK, missing_shards
 from engine.setup.fetch import Say, check_space
+from engine.setup.hub import size_text
 from engine.setup.parts import Part, how_to_copy
 from engine.vision.config import RecogniserConfig
 from engine.vlms.config import VlmConfig, family_of, model_type_of
@@ -148,11 +149,11 @@ def copy_part(source: Source, say: Say) -> Path:
             f"{part.name} is incomplete: {', '.join(lacking)} not in {next(iter(source.files.values())).parent}",
             hint=f"Copy these files, too. {how_to_copy(part).capitalize()}.",
         )
-    gb = sum(p.stat().st_size for p in source.files.values()) / 1e9
+    size = sum(p.stat().st_size for p in source.files.values())
     revision = source.revision or _fingerprint(source)
     target = part.folder if part.kind == "faces" else part.folder / "snapshots" / revision
-    check_space(part.name, gb, target)
-    say(f"Copying {part.name}, {gb:.1f} GB, to {part.folder} …")
+    check_space(part.name, size / 1e9, target)
+    say(f"Copying {part.name}, {size_text(size)}, to {part.folder} …")
     for name, path in source.files.items():
         with path.open("rb") as f:
             _write(f.read, target / name, source.sums.get(name), path)
@@ -206,7 +207,7 @@ def _write(read: Callable[[int], bytes], target: Path, expected: str | None, sou
         if expected and digest.hexdigest() != expected:
             raise EnvironmentFault(
                 f"{target.name} in {source} is damaged: its checksum is not that of the published file",
-                hint="Copy it again. Nothing was taken from it.",
+                hint="Copy it again.",
             )
         os.replace(temporary, target)
     except OSError as err:

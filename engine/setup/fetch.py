@@ -72,7 +72,7 @@ def _fetch_vlm(part: Part, say: Say) -> Path:
     weights = select_weights(repo)
     known = find_part(part.name) is not None
     license = config.license if known else repo.license
-    say(f"{part.repo_id}: {_FAMILIES[config.backend]}, {weights.gb:.1f} GB, licence: {license}")
+    say(f"{part.repo_id}: {_FAMILIES[config.backend]}, {weights.size}, licence: {license}")
     return _download(weights, part.name, say)
 
 
@@ -87,7 +87,7 @@ def _fetch_encoder(part: Part, say: Say) -> Path:
     if chosen is None:
         raise EnvironmentFault(f"{part.repo_id} has none of {', '.join(ENCODER_FILES)}", hint="See: myvlm doctor")
     file = repo.select([chosen])
-    say(f"{part.repo_id}: {chosen}, {file.gb:.1f} GB, licence: {part.license}")
+    say(f"{part.repo_id}: {chosen}, {file.size}, licence: {part.license}")
     return _download(file, part.name, say) / chosen
 
 

@@ -44,9 +44,14 @@ class Repository:
         return Repository(self.id, self.revision, self.license, kept)
 
     @property
-    def gb(self) -> float:
-        """GB of its files."""
-        return sum(f.size for f in self.files) / 1e9
+    def size(self) -> str:
+        """The size of its files, for people."""
+        return size_text(sum(f.size for f in self.files))
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def read_repository(repo_id: str, revision: str = "main") -> Repository:

@@ -77,6 +77,8 @@ def remarks(
         yield f"No sentences: {_why_no_vlm(machine)} ({least}). Photos get names."
     if vlm is not None and not fits(vlm, machine.gpu_gb):
         yield f"{vlm.name} does not fit: it needs {vlm.memory_gb['float16']:g} GB of GPU memory."
+    if machine.overwritten_provider:
+        yield "Faces run on the CPU: the CPU build of onnxruntime has overwritten files of onnxruntime-gpu."
     for source in dict.fromkeys(s.source for s in speeds):
         yield f"Photos/s: {source}."
 

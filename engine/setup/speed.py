@@ -14,9 +14,9 @@ LIBRARY = 30_000
 
 @dataclass(frozen=True)
 class Speed:
-    """How many photos a second. at_most: whether it is a bound, computed from arithmetic and memory traffic, or a measurement.
+    """How many photos a second, about or at most.
 
-    source: where the figure comes from, in words.
+    at_most: whether it is an upper bound. source: where the figure comes from, in words.
     """
 
     photos_per_second: float
