@@ -120,7 +120,7 @@ def make_plan(
         vlm.name if vlm else NO_VLM,
         recogniser.name,
         tuple(items),
-        tuple(remarks(machine, vlms, vlm, [i.speed for i in items if i.speed])),
+        tuple(remarks(machine, vlms, vlm, {i.name: i.speed for i in items if i.speed})),
         no_vlm=choices.vlm == NO_VLM,
     )
 

@@ -1,6 +1,6 @@
 """Say why a plan uses a part or leaves it, in phrases, and what there is to say about a plan as a whole."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from engine.setup.machine import Machine
 from engine.setup.parts import Part, parts_of_recogniser
@@ -44,7 +44,7 @@ def reason_for_part(
     if chosen and part.name in machine.on_disk:
         return "on this disk"
     if chosen:
-        return "the strongest recogniser" if part.kind == "encoder" else f"belongs to {part.config.name}"
+        return "a stronger recogniser" if part.kind == "encoder" else f"belongs to {part.config.name}"
     if any(p.name in declined for p in parts_of_recogniser(part.config)):
         return "not without the parts that were left out"
     if part.kind == "faces":
@@ -65,11 +65,11 @@ def has_room(config: RecogniserConfig, machine: Machine, vlm: VlmConfig | None) 
 
 
 def remarks(
-    machine: Machine, vlms: Sequence[VlmConfig], vlm: VlmConfig | None, speeds: Sequence[Speed]
+    machine: Machine, vlms: Sequence[VlmConfig], vlm: VlmConfig | None, speeds: Mapping[str, Speed]
 ) -> Iterator[str]:
     """Yield what there is to say about a plan: why there are no sentences, and where the speeds come from.
 
-    vlms: those that there are; vlm: the one that the plan uses.
+    vlms: those that there are; vlm: the one that the plan uses. speeds: by the name of the model.
     """
     smallest = min(vlms, key=lambda c: c.memory_gb.get("float16", float("inf")), default=None)
     if vlm is None and smallest is not None and not fits(smallest, machine.gpu_gb):
@@ -79,8 +79,9 @@ def remarks(
         yield f"{vlm.name} does not fit: it needs {vlm.memory_gb['float16']:g} GB of GPU memory."
     if machine.overwritten_provider:
         yield "Faces run on the CPU: the CPU build of onnxruntime has overwritten files of onnxruntime-gpu."
-    for source in dict.fromkeys(s.source for s in speeds):
-        yield f"Photos/s: {source}."
+    for source in dict.fromkeys(s.source for s in speeds.values()):
+        names = ", ".join(n for n, s in speeds.items() if s.source == source)
+        yield f"Photos/s of {names}: {source}."
 
 
 def _why_no_vlm(machine: Machine) -> str:
