@@ -6,10 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from engine.core.config_file import Value, config_path, read_config
+from engine.core.config_file import KEYS, Value, config_path, read_config
 from engine.core.errors import NoVlmError, UsageError, WeightsMissingError
-from engine.defaults import Origin, Setting, choose, choose_recogniser, choose_vlm, name_the_file
-from engine.vision.config import RecogniserConfig, find_recogniser
+from engine.defaults import Origin, Setting, choose, name_the_file
+from engine.vision.config import DEFAULT_RECOGNISER, RecogniserConfig, find_recogniser
 from engine.vlms.config import VlmConfig, find_config
 from engine.vlms.memory import lack_of_memory
 from engine.vlms.registry import HOW_TO_GET_A_VLM, NO_VLM, check_weights, fits, no_vlm, vlms_on_disk
@@ -47,26 +47,42 @@ class ChosenModels:
 
     @cached_property
     def vlm_setting(self) -> Setting:
-        """The VLM's name; `NO_VLM` where none was chosen and none on this disk fits."""
-        return choose_vlm(self.options.vlm, self.config, self._best_vlm)
-
-    def _best_vlm(self) -> VlmConfig | None:
-        return next((c for c in self.vlms_on_disk if fits(c, self.gpu_gb)), None)
+        """The VLM's name: the one that was chosen, else the best on this disk that fits, else `NO_VLM`."""
+        chosen = choose("vlm", self.options.vlm, self.config)
+        if chosen.value is not None:
+            return chosen
+        best = next((c for c in self.vlms_on_disk if fits(c, self.gpu_gb)), None)
+        return Setting("vlm", best.name, Origin.ON_DISK) if best else Setting("vlm", NO_VLM, Origin.BUILT_IN)
 
     @cached_property
     def recogniser_setting(self) -> Setting:
-        """The recogniser's name."""
-        return choose_recogniser(self.options.recogniser, self.config, self._named_vlm)
+        """The recogniser's name: the one that was chosen, else the one that belongs to a chosen VLM, else built in."""
+        chosen = choose("recogniser", self.options.recogniser, self.config)
+        if chosen.value is not None:
+            return chosen
+        belonging = self._named_vlm.recogniser if self._named_vlm else None
+        if belonging is not None:
+            return Setting("recogniser", belonging, Origin.VLM)
+        return Setting("recogniser", DEFAULT_RECOGNISER, Origin.BUILT_IN)
+
+    def setting(self, key: str) -> Setting:
+        """Return the setting of a key of `config.toml`."""
+        match key:
+            case "vlm":
+                return self.vlm_setting
+            case "recogniser":
+                return self.recogniser_setting
+            case "device":
+                return choose(key, self.options.device, self.config)
+            case "dtype":
+                return choose(key, self.options.dtype, self.config)
+            case _:
+                return choose(key, None, self.config)
 
     @property
-    def device_setting(self) -> Setting:
-        """The device's name, which may be "auto"."""
-        return choose("device", self.options.device, self.config)
-
-    @property
-    def dtype_setting(self) -> Setting:
-        """The number format's name, which may be "auto"."""
-        return choose("dtype", self.options.dtype, self.config)
+    def settings(self) -> tuple[Setting, ...]:
+        """All settings, in the order of their keys."""
+        return tuple(self.setting(key) for key in KEYS)
 
     @cached_property
     def vlm_config(self) -> VlmConfig:
@@ -104,7 +120,7 @@ class ChosenModels:
         """
         from engine.core.device import pick_device
 
-        return self._find(self.device_setting, pick_device)
+        return self._find(self.setting("device"), pick_device)
 
     @cached_property
     def dtype(self) -> "torch.dtype":
@@ -115,7 +131,7 @@ class ChosenModels:
         """
         from engine.core.device import pick_dtype
 
-        return self._find(self.dtype_setting, lambda name: pick_dtype(name, self.device))
+        return self._find(self.setting("dtype"), lambda name: pick_dtype(name, self.device))
 
     def _find(self, setting: Setting, find: Callable[[str], _Found]) -> _Found:
         """Find what the value of a setting stands for; an error about a value of `config.toml` names the file."""

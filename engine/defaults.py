@@ -1,14 +1,17 @@
-"""Resolve settings in one order: option > `config.toml` > what is on this disk and fits > built in."""
+"""Resolve settings in one order: option > `config.toml` > what is on this disk and fits > built in.
 
-from collections.abc import Callable, Mapping
+`choose` is the rule for all settings. What the VLM and the recogniser depend on besides is in `engine.chosen_models`.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from engine.core.config_file import KEYS, Value, config_path, parse_value, write_value
 from engine.core.errors import ConfigError, UsageError
-from engine.vision.config import DEFAULT_RECOGNISER, find_recogniser
-from engine.vlms.config import VlmConfig, find_config
+from engine.vision.config import find_recogniser
+from engine.vlms.config import find_config
 from engine.vlms.registry import NO_VLM
 
 
@@ -46,7 +49,7 @@ class Setting:
 
 
 def choose(key: str, option: Value | None, config: Mapping[str, Value]) -> Setting:
-    """Resolve a setting that depends on nothing but the option and the values of `config.toml`.
+    """Resolve a setting from an option, the values of `config.toml`, and what is built in, if anything is.
 
     option: None where the option was not given.
     """
@@ -55,31 +58,6 @@ def choose(key: str, option: Value | None, config: Mapping[str, Value]) -> Setti
     if key in config:
         return Setting(key, config[key], Origin.CONFIG)
     return Setting(key, KEYS[key].built_in, Origin.BUILT_IN)
-
-
-def choose_vlm(option: str | None, config: Mapping[str, Value], find_best: Callable[[], VlmConfig | None]) -> Setting:
-    """Resolve the VLM: the name that was chosen, else the best on this disk that fits, else none.
-
-    find_best: finds the latter; it is only called where nothing was chosen, because it may have to look at the GPU.
-    """
-    chosen = choose("vlm", option, config)
-    if chosen.value is not None:
-        return chosen
-    best = find_best()
-    return Setting("vlm", best.name, Origin.ON_DISK) if best else Setting("vlm", NO_VLM, Origin.BUILT_IN)
-
-
-def choose_recogniser(option: str | None, config: Mapping[str, Value], vlm: VlmConfig | None) -> Setting:
-    """Resolve the recogniser: the one that was chosen, else the one that belongs to the chosen VLM, else the built-in.
-
-    vlm: the VLM that an option or `config.toml` names; None where neither does.
-    """
-    chosen = choose("recogniser", option, config)
-    if chosen.value is not None:
-        return chosen
-    if vlm is not None and vlm.recogniser is not None:
-        return Setting("recogniser", vlm.recogniser, Origin.VLM)
-    return Setting("recogniser", DEFAULT_RECOGNISER, Origin.BUILT_IN)
 
 
 def set_default(folder: Path, key: str, value: Value) -> Setting:

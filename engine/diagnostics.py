@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from engine.core.errors import StoreError
+from engine.chosen_models import ChosenModels
+from engine.core.config_file import CONFIG_FILE
+from engine.core.errors import EngineError, StoreError, WeightsMissingError
+from engine.defaults import Origin, Setting
 from engine.session import Session, faces_can_use_cuda
 from engine.setup.machine import has_nvidia_gpu, is_provider_overwritten
 from engine.setup.parts import Part, command_for, how_to_copy, part_of_vlm, parts_of_recogniser
 from engine.setup.repair import ONNX_REPAIR
 from engine.vision.config import RecogniserConfig, list_recognisers
 from engine.vlms.config import list_configs
-from engine.vlms.registry import find_weights, fits
+from engine.vlms.registry import HOW_TO_GET_A_VLM, find_weights, fits
 
 LITTLE_DISK_GB = 2.0
 State = Literal["ok", "info", "warn", "fail"]
@@ -38,6 +41,7 @@ def run_checks(session: Session) -> Iterator[Check]:
     """Run all checks, cheapest first. Problems are results, never exceptions; nothing is created."""
     yield from _store(session)
     yield _disk(session.folder)
+    yield from _defaults(session.models)
     yield from _gpu()
     yield _faces()
     yield from _vlms()
@@ -67,6 +71,40 @@ def _store(session: Session) -> Iterator[Check]:
         yield Check("permissions", "warn", f"{loose[0]} can be read by other users", f"Run: chmod -R go= {folder}")
     else:
         yield Check("permissions", "ok", "only you can read the store")
+
+
+def _defaults(models: ChosenModels) -> Iterator[Check]:
+    """Return each default with its origin, and what is wrong with `config.toml`."""
+    try:
+        settings = models.settings
+        _ = models.vlm_config, models.recogniser_config, models.device
+    except EngineError as err:
+        yield Check(CONFIG_FILE, "fail", str(err), err.hint)
+        return
+    for setting in settings:
+        if setting.key == "vlm":
+            yield _default_vlm(models)
+        elif setting.value is not None:
+            yield _default(setting)
+
+
+def _default(setting: Setting) -> Check:
+    value = str(setting.value).lower() if isinstance(setting.value, bool) else str(setting.value)
+    chosen = setting.origin is Origin.CONFIG
+    return Check(f"default {setting.key}", "ok" if chosen else "info", f"{value} ({setting.origin.text})")
+
+
+def _default_vlm(models: ChosenModels) -> Check:
+    """Return the default VLM; `warn` where it is not on this disk, `info` where photos get names only."""
+    if models.why_no_vlm:
+        found = f"none ({models.vlm_setting.origin.text}), so photos get names only: {models.why_no_vlm}"
+        return Check("default vlm", "info", found, HOW_TO_GET_A_VLM)
+    try:
+        if models.has_vlm:
+            models.check_weights()
+    except WeightsMissingError as err:
+        return Check("default vlm", "warn", str(err), err.hint)
+    return _default(models.vlm_setting)
 
 
 def _disk(folder: Path) -> Check:

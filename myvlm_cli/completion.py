@@ -47,6 +47,13 @@ def complete_part(incomplete: str) -> list[str]:
     return [p.name for p in list_parts() if p.name.startswith(incomplete)]
 
 
+def complete_key(incomplete: str) -> list[str]:
+    """List the keys of `config.toml` that start with the typed text."""
+    from engine.core.config_file import KEYS
+
+    return [key for key in KEYS if key.startswith(incomplete)]
+
+
 def complete_run(incomplete: str) -> list[str]:
     """List the ids of the runs in the journal that start with the typed text."""
     from engine.core.paths import home

@@ -25,8 +25,6 @@ Boxes = dict[str, dict[str, list[int]]]
 _MARK = ".myvlm-demo"
 _MADE = ("album", "home", "located", "rex", "mug", "anna")
 """What a demo writes into its folder; a second demo in the same folder first deletes these."""
-_PINNED = ("--vlm", "storybook")
-"""The printed commands need this option on a machine that has a better VLM."""
 _QUESTIONS = (
     ("Rex", "What is Rex doing in the image?"),
     ("Anna", "What is Anna wearing in the image?"),
@@ -49,7 +47,7 @@ def demo(
     _prepare(folder)
     from engine.session import Session, SessionOptions
 
-    session = Session(SessionOptions(vlm="storybook", device="cpu"), folder / "home")
+    session = Session(SessionOptions(device="cpu"), folder / "home")
     album = _draw(folder, seed)
     _learn(session, album, seed)
     results = _caption(session, album)
@@ -61,7 +59,7 @@ def demo(
 
 
 def _prepare(folder: Path) -> None:
-    from engine.core.files import make_private_folder
+    from engine.defaults import set_default
 
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
         raise UsageError(f"{folder} is not empty", hint="Name another folder: myvlm demo FOLDER")
@@ -69,7 +67,8 @@ def _prepare(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARK).touch()
-    make_private_folder(folder / "home")
+    for key in ("vlm", "recogniser"):
+        set_default(folder / "home", key, "storybook")
 
 
 def _step(text: str, *command: str | Path) -> None:
@@ -102,12 +101,12 @@ def _learn(session: "Session", album: "Album", seed: int) -> None:
 
     seeded = ("--seed", str(seed))
     for name, photos in album.concept_folders.items():
-        _step(f"Enrolling {name} from reference photos", "myvlm", "add-concept", name, photos, *_PINNED, *seeded)
+        _step(f"Enrolling {name} from reference photos", "myvlm", "add-concept", name, photos, *seeded)
         done = enrol(session, name, [photos], seed=seed)
         for f in done.findings:
             out.say(f"  {f.path.name}: {f.found}")
         out.say(f"  -> {done.concept.kind}, category {done.concept.category}")
-    _step("Training, so that sentences use the names", "myvlm", "train", "--all", *_PINNED, *seeded)
+    _step("Training, so that sentences use the names", "myvlm", "train", "--all", *seeded)
     for concept in session.store.all():
         _train(session, concept, seed)
 
@@ -131,7 +130,7 @@ def _caption(session: "Session", album: "Album") -> "list[PhotoResult]":
     from engine.captioning.caption_run import CaptionRequest
     from engine.photos.discovery import iter_photos
 
-    _step("Captioning the album", "myvlm", "caption", album.folder, *_PINNED)
+    _step("Captioning the album", "myvlm", "caption", album.folder)
     photos = list(iter_photos([album.folder]))
     results = []
     with out.progress("captioning", len(photos)) as bar:
@@ -151,7 +150,7 @@ def _ask(session: "Session", results: "list[PhotoResult]") -> list[Document]:
         photo = next((r.path for r in results if any(m.name == name for m in r.matches)), None)
         if photo is None:
             continue
-        _show("myvlm", "ask", photo, question, *_PINNED)
+        _show("myvlm", "ask", photo, question)
         for reply in answer_question(session, [photo], question):
             out.say(f"  {reply.answer or reply.reason}")
             answers.append({"file": path_text(photo), "question": question, "answer": reply.answer or ""})
@@ -162,7 +161,7 @@ def _locate(session: "Session", album: "Album") -> Boxes:
     from engine.captioning.locate import locate_concept
 
     drawings = album.folder.parent / "located"
-    _step("Locating", "myvlm", "locate", "Rex", album.folder, "--draw", drawings, *_PINNED)
+    _step("Locating", "myvlm", "locate", "Rex", album.folder, "--draw", drawings)
     paths = [p.path for p in album.photos]
     boxes: Boxes = {}
     for name in album.concept_folders:

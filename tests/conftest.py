@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +19,25 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """Every test has a concept store of its own."""
+    """Every test has a data folder of its own, whose `config.toml` chooses the models that are shipped."""
     folder = tmp_path / "home"
     monkeypatch.setenv("MYVLM_HOME", str(folder))
+    choose_storybook(folder)
     return folder
+
+
+@pytest.fixture
+def bare_home(home):
+    """A data folder that does not exist yet: nothing is chosen, and nothing is on disk."""
+    shutil.rmtree(home)
+    return home
+
+
+def choose_storybook(folder: Path) -> None:
+    """Write the `config.toml` that `myvlm demo` writes."""
+    folder.mkdir(mode=0o700, parents=True)
+    with open(folder / "config.toml", "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
+        f.write('vlm = "storybook"\nrecogniser = "storybook"\n')
 
 
 @pytest.fixture(scope="session")

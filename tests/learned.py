@@ -17,6 +17,7 @@ from engine.storybook.photos import DrawnPhoto, save_photo
 from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
 from engine.training.train import train_concept
+from tests.conftest import choose_storybook
 
 STEPS = None  # as many as the VLM takes
 
@@ -60,7 +61,8 @@ def learned(base: Path) -> Path:
 
 
 def _teach(folder: Path) -> None:
-    session = Session(SessionOptions("storybook"), folder / "home")
+    choose_storybook(folder / "home")
+    session = Session(SessionOptions(), folder / "home")
     for name, who in (("Rex", REX), ("Anna", ANNA)):
         draw_references(folder / name, who, len(name))
         enrol(session, name, [folder / name])

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from engine.core.errors import ConfigError, UsageError, first_line
@@ -86,7 +87,8 @@ def read_config(folder: Path) -> dict[str, Value]:
     for key, value in values.items():
         if key not in KEYS:
             raise ConfigError(
-                f"{path}: there is no key {key!r}", hint=f"Known: {', '.join(KEYS)}. Run: myvlm config unset {key}"
+                f"{path}: there is no key {key!r}",
+                hint=f"Known: {', '.join(KEYS)}. Run: myvlm config unset {quote(key)}",
             )
         if not KEYS[key].accepts(value):
             raise ConfigError(

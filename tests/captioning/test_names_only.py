@@ -10,6 +10,7 @@ from engine.captioning.caption import caption_photos
 from engine.captioning.caption_run import CaptionRequest
 from engine.captioning.names_only import caption_holds
 from engine.captioning.status import read_status
+from engine.core.config_file import remove_value
 from engine.photos.discovery import FoundFile
 from engine.sidecars.json_sidecar import parse_record, render_record
 from engine.sidecars.locate import Naming
@@ -28,7 +29,13 @@ def album(tmp_path, session):
 
 
 @pytest.fixture
-def photos(album):
+def no_vlm(session):
+    """A data folder whose `config.toml` chooses no VLM, on a machine that has none for real photos."""
+    remove_value(session.folder, "vlm")
+
+
+@pytest.fixture
+def photos(album, no_vlm):
     """The album as if a camera had taken it: pictures without the mark of the storybook."""
     for path in album.glob("*.jpg"):
         with Image.open(path) as opened:
@@ -119,6 +126,8 @@ def test_noise_of_an_earlier_run_is_removed_and_said(myvlm, session, album):
     assert words(path)[0]
     path.write_bytes(path.read_bytes().replace(DRAWN_BY.encode(), b"Some camera 123"))
     assert states(session, album)["both.jpg"] == "stale"
+    assert myvlm("caption", path).code == 3
+    remove_value(session.folder, "vlm")
     result = myvlm("caption", path)
     assert "Removed 1 caption of earlier runs" in result.err
     assert recorded(path).caption is None

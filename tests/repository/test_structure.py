@@ -19,7 +19,7 @@ SESSION_FUNCTIONS = 0  # that take a session below the jobs
 ABSENT_DOCUMENTS = 0
 LARGEST_ROOM = 0.17
 README_BYTES = 9_000
-PHOTO_MODULES = 110
+PHOTO_MODULES = 112
 PHOTO_HOPS = 950
 COUNTED = {
     "engine.store.concepts:ConceptStore.all": 1,

@@ -145,7 +145,6 @@ def test_a_store_that_another_process_is_just_creating_is_waited_for(home):
     import sqlite3
     import threading
 
-    home.mkdir()
     other = sqlite3.connect(home / "store.db", isolation_level=None, check_same_thread=False)
     other.execute("begin immediate")
     timer = threading.Timer(0.3, other.execute, ["commit"])
