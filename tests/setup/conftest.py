@@ -1,8 +1,17 @@
 """A hub and a hub cache of a test's own."""
 
+import shutil
+
 import pytest
 
 from tests.setup.hub_server import run_hub
+
+
+@pytest.fixture(autouse=True)
+def home(home):
+    """A data folder that does not exist yet: nothing is chosen."""
+    shutil.rmtree(home)
+    return home
 
 
 @pytest.fixture
