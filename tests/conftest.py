@@ -27,10 +27,25 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def bare_home(home):
-    """A data folder that does not exist yet: nothing is chosen, and nothing is on disk."""
+def bare_home(home, empty_hub):
+    """A data folder that does not exist yet: nothing is chosen, and no VLM for real photos is on disk."""
     shutil.rmtree(home)
     return home
+
+
+@pytest.fixture
+def no_vlm(empty_hub):
+    """No VLM is chosen in the data folder in use, whose recogniser stays, and none for real photos is on disk."""
+    (Path(os.environ["MYVLM_HOME"]) / "config.toml").write_text('recogniser = "storybook"\n')
+
+
+@pytest.fixture
+def empty_hub(tmp_path, monkeypatch):
+    """The hub's cache is an empty folder, whatever this machine has."""
+    folder = tmp_path / "hub"
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
+    return folder
 
 
 def choose_storybook(folder: Path) -> None:

@@ -4,7 +4,6 @@ It is read with tomllib. It is written whole with tomlkit, which keeps the user'
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +82,7 @@ def read_config(folder: Path) -> dict[str, Value]:
         ConfigError: it cannot be read, is not TOML, or has an unknown key or a value that its key does not take.
     """
     path = config_path(folder)
-    values = tomllib.loads(_read(path))
+    _, values = _read(path)
     for key, value in values.items():
         if key not in KEYS:
             raise ConfigError(
@@ -157,22 +156,23 @@ def remove_value(folder: Path, key: str) -> bool:
     return True
 
 
-def _read(path: Path) -> str:
-    """Return the text of `config.toml`, which is valid TOML; "" where there is no such file.
+def _read(path: Path) -> tuple[str, dict[str, Value]]:
+    """Return the text of `config.toml` and its unchecked values; ("", {}) where there is no such file.
 
     Raises:
         ConfigError: the file cannot be read, or is not TOML.
     """
+    import tomllib
+
     try:
         text = read_text(path, LARGEST_DOCUMENT)
-        tomllib.loads(text)
+        return text, tomllib.loads(text)
     except FileNotFoundError:
-        return ""
+        return "", {}
     except (OSError, ValueError) as err:  # tomllib.TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise ConfigError(
             f"{path} cannot be read: {first_line(err)}", hint="Correct the file, or move it away to use no defaults."
         ) from err
-    return text
 
 
 def _parse(path: Path) -> "TOMLDocument":
@@ -183,7 +183,8 @@ def _parse(path: Path) -> "TOMLDocument":
     """
     import tomlkit
 
-    return tomlkit.parse(_read(path) or f"{_HEADER}\n")
+    text, _ = _read(path)
+    return tomlkit.parse(text or f"{_HEADER}\n")
 
 
 def _write(folder: Path, document: "TOMLDocument") -> Path:

@@ -29,12 +29,6 @@ def album(tmp_path, session):
 
 
 @pytest.fixture
-def no_vlm(session):
-    """A data folder whose `config.toml` chooses no VLM, on a machine that has none for real photos."""
-    remove_value(session.folder, "vlm")
-
-
-@pytest.fixture
 def photos(album, no_vlm):
     """The album as if a camera had taken it: pictures without the mark of the storybook."""
     for path in album.glob("*.jpg"):
@@ -120,7 +114,7 @@ def test_vlm_none_is_for_captions_only(myvlm, album, monkeypatch, command):
     assert "none" in result.err
 
 
-def test_noise_of_an_earlier_run_is_removed_and_said(myvlm, session, album):
+def test_noise_of_an_earlier_run_is_removed_and_said(myvlm, session, album, empty_hub):
     path = album / "both.jpg"
     myvlm("caption", path)
     assert words(path)[0]

@@ -18,6 +18,7 @@ from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
 from engine.training.train import SAVE_EVERY
+from tests.conftest import choose_storybook
 from tests.learned import draw_references
 
 
@@ -102,12 +103,7 @@ def test_errors_say_what_to_do(myvlm, tmp_path, monkeypatch, arguments, code, wo
     assert words in result.err
 
 
-def test_missing_weights_are_exit_3_with_the_command(myvlm, drawn):
-    from engine.vlms.config import find_config
-    from engine.vlms.registry import find_weights
-
-    if find_weights(find_config("llava-1.6")):
-        pytest.skip("LLaVA-1.6 is on this disk")
+def test_missing_weights_are_exit_3_with_the_command(myvlm, drawn, empty_hub):
     result = myvlm("caption", drawn.path, "--vlm", "llava-1.6", "--no-concepts")
     assert result.code == 3
     assert "myvlm models pull llava-1.6" in result.err
@@ -263,6 +259,7 @@ def test_training_is_deterministic_and_user_captions_are_used(myvlm, tmp_path, m
     vectors = []
     for k in range(2):
         monkeypatch.setenv("MYVLM_HOME", str(tmp_path / f"home{k}"))
+        choose_storybook(tmp_path / f"home{k}")
         myvlm("add-concept", "Rex", tmp_path / "Rex")
         result = myvlm("train", "rex", "--steps", "5", "--seed", "3", "--json")
         assert result.code == 0, result.err
@@ -334,7 +331,7 @@ def test_pipes(album):
     assert len([json.loads(line) for line in result.stdout.splitlines()]) == 4
 
 
-def test_real_photos_get_names_only(myvlm, album, shared, tmp_path):
+def test_real_photos_get_names_only(myvlm, album, no_vlm, shared, tmp_path):
     for name in ("portrait-orientation-6.jpg", "IMG_2682.heic", "denali.webp"):
         shutil.copy(shared / "photos" / "formats" / name, tmp_path / name)
     result = myvlm(
@@ -426,7 +423,7 @@ def test_evaluate_prints_every_figure_with_its_count_and_interval(myvlm):
     assert set(result.json) >= {"companion_accuracy", "box_iou"}
 
 
-def test_what_is_not_read_and_what_has_no_date_is_said(myvlm, tmp_path):
+def test_what_is_not_read_and_what_has_no_date_is_said(myvlm, no_vlm, tmp_path):
     Image.new("RGB", (64, 48)).save(tmp_path / "a.bmp")
     for name in ("x.jxl", "y.jxl", "z.psd"):
         (tmp_path / name).write_bytes(b"not read")

@@ -44,7 +44,7 @@ def values():
 
 
 @pytest.mark.parametrize("line", list(values()))
-def test_no_value_may_be_empty(myvlm, tmp_path, monkeypatch, line):
+def test_no_value_may_be_empty(myvlm, bare_home, tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.jpg").write_bytes(b"x")
     result = myvlm(*line)
@@ -102,12 +102,7 @@ def test_errors_are_json_where_that_was_asked_for(myvlm, line, code, kind, words
     assert myvlm(*line).out == ""
 
 
-def test_missing_weights_are_json_too(myvlm, drawn):
-    from engine.vlms.config import find_config
-    from engine.vlms.registry import find_weights
-
-    if find_weights(find_config("llava-1.6")):
-        pytest.skip("LLaVA-1.6 is on this disk")
+def test_missing_weights_are_json_too(myvlm, drawn, empty_hub):
     result = myvlm("caption", drawn.path, "--vlm", "llava-1.6", "--no-concepts", "--json")
     assert (result.code, result.json["error"]["code"]) == (3, 3)
     assert "myvlm models pull llava-1.6" in result.json["error"]["hint"]
@@ -295,12 +290,12 @@ READ = {
 
 
 @pytest.mark.parametrize("command", READ)
-def test_what_only_reads_creates_no_data_folder(myvlm, drawn, command):
+def test_what_only_reads_creates_no_data_folder(myvlm, bare_home, drawn, command):
     myvlm(*(drawn.path if word == "PHOTO" else word for word in READ[command]))
     assert not data_folder().exists()
 
 
-def test_completion_creates_no_data_folder():
+def test_completion_creates_no_data_folder(bare_home):
     assert (completion.complete_concepts("rex,a"), completion.complete_run("2")) == ([], [])
     assert not data_folder().exists()
 

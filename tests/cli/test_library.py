@@ -486,7 +486,7 @@ def test_a_full_disk_loses_nothing(album, tmp_path):
 
 def test_a_full_data_folder_writes_no_sidecar_it_could_not_undo(album, tmp_path):
     home = tmp_path / "small-home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     script = (
         f"mount -t tmpfs -o size=20m none {home} && cp -a $MYVLM_HOME/. {home} && export MYVLM_HOME={home} &&"
         f" head -c 30M /dev/zero > {home}/filler; {CAPTION} {album}"

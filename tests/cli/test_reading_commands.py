@@ -190,9 +190,9 @@ def test_concepts_are_a_table_with_a_next_step(myvlm, session):
 
 
 @pytest.mark.parametrize("command", ["concepts", "concepts list", "models", "doctor", "runs", "status ."])
-def test_reading_creates_no_store(myvlm, home, command):
+def test_reading_creates_no_store(myvlm, bare_home, command):
     assert myvlm(*command.split()).code == 0
-    assert not home.exists()
+    assert not bare_home.exists()
 
 
 def test_models_say_what_they_are_for(myvlm):

@@ -369,7 +369,7 @@ def test_known_features_and_opened_photos_give_the_same(session, album, myvlm):
 
 def test_the_schema_before_decisions_is_brought_up_to_date(home):
     """A store of schema m002 gets its table, and keeps what it holds."""
-    home.mkdir(mode=0o700)
+    home.mkdir(mode=0o700, exist_ok=True)
     from sqlite_utils import Database
 
     db = Database(home / "store.db")

@@ -193,7 +193,7 @@ def test_what_the_file_cannot_say_is_asked_for(myvlm, session, published, monkey
     assert (result.code, words in result.err) == (2, True), result.err
 
 
-def test_without_weights_nothing_can_be_checked(myvlm, session, tmp_path):
+def test_without_weights_nothing_can_be_checked(myvlm, session, empty_hub, tmp_path):
     file = save(tmp_path / "concept_embeddings_llava_vqa.pt", torch.randn(1, 4096))
     result = myvlm("concepts", "import", file, "--name", "Toy")
     assert (result.code, "myvlm models pull llava-1.6" in result.err) == (3, True), result.err

@@ -386,7 +386,7 @@ def test_the_store_holds_only_databases_tensors_and_text(session, tmp_path):
     for path in (p for p in session.folder.rglob("*") if p.is_file()):
         data = path.read_bytes()
         kind = path.name.rsplit(".", 1)[-1]
-        assert kind in ("db", "db-wal", "db-shm", "safetensors", "lock", "owner"), path
+        assert kind in ("db", "db-wal", "db-shm", "safetensors", "lock", "owner", "toml"), path
         if kind == "db":
             assert data.startswith(b"SQLite format 3\0")
             db = sqlite3.connect(path)

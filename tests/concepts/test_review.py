@@ -429,7 +429,7 @@ def test_a_photo_that_is_gone_when_the_page_is_made(tmp_path):
     }
 
 
-def test_a_page_that_cannot_be_written(tmp_path):
+def test_a_page_that_cannot_be_written(bare_home, tmp_path):
     with pytest.raises(EngineError, match="cannot be written"):
         write_page([], tmp_path / ("x" * 300 + ".html"))
     assert not list(tmp_path.glob("*"))

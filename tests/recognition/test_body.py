@@ -91,7 +91,7 @@ def known(tmp_path_factory):
 @pytest.fixture
 def plain(known, home):
     """A session on a copy of that store, as MYVLM_HOME."""
-    shutil.copytree(known / "home", home)
+    shutil.copytree(known / "home", home, dirs_exist_ok=True)
     return Session(SessionOptions("storybook"), home)
 
 

@@ -23,7 +23,7 @@ def test_calibrations_of_earlier_versions_are_found():
         ("minigpt-v2", "4239a3438b810c6b4fda3945"),
     ],
 )
-def test_captions_of_earlier_versions_are_up_to_date(home, vlm, expected):
+def test_captions_of_earlier_versions_are_up_to_date(home, empty_hub, vlm, expected):
     """It may change only together with `staleness.WORDING`, or with the config of the VLM."""
     session = Session(SessionOptions(vlm=vlm), home, create=False)
     config = session.recogniser_config

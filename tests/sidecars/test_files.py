@@ -185,7 +185,7 @@ def test_extended_xmp_is_kept_or_the_photo_left_alone(myvlm, one):
 
 
 @pytest.mark.parametrize("case", ["sidecar_nfd", "sidecar_case", "extended_xmp", "empty_sidecar"])
-def test_shared_cases(myvlm, session, shared, tmp_path, case):
+def test_shared_cases(myvlm, session, no_vlm, shared, tmp_path, case):
     if not (shared / "cases" / case).is_dir():
         pytest.skip(f"../shared/cases/{case} is not here")
     folder = tmp_path / case

@@ -106,11 +106,11 @@ def test_a_run_that_writes_nothing_leaves_no_trace(home, library):
     assert not Journal(home).path.exists()
 
 
-def test_preview_writes_nothing(home, library):
+def test_preview_writes_nothing(bare_home, library):
     outcome = preview(files(library, ("fresh.xmp", b"x"))[0])
     assert [p.name for p in outcome.paths] == ["fresh.xmp"]
     assert not (library / "fresh.xmp").exists()
-    assert not home.exists()
+    assert not bare_home.exists()
 
 
 def test_the_second_of_two_runs_is_told_who_holds_the_lock(home, library):
@@ -225,7 +225,7 @@ def test_a_full_disk_ends_the_run(home, library, monkeypatch):
     assert (library / "old.xmp").read_bytes() == b"old\r\n\xff"
 
 
-def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
+def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(bare_home, tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     (tmp_path / f"{TEMPORARY_MARK}{dead.pid}-aa").touch()

@@ -118,7 +118,7 @@ def test_folders_stay_known_when_all_runs_are_pruned(home):
 def test_journals_of_the_first_version_are_brought_up_to_date(home):
     from engine.sidecars.journal_migrations import j001_runs, j002_folders
 
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     old = Database(home / "journal.db")
     released = Migrations("myvlm-journal")
     released()(j001_runs)

@@ -112,7 +112,7 @@ def test_another_photo_vlm_or_caption_is_asked_for_anew(session):
 def test_a_store_of_the_first_release_is_brought_up_to_date(home):
     from engine.store.concepts import ConceptStore
 
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     db = Database(home / "store.db")
     migrations.apply(db, stop_before="m002_variations")
     assert "variations" not in db.table_names()

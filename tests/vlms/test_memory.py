@@ -8,7 +8,7 @@ import torch
 from engine.core.errors import EnvironmentFault, is_out_of_memory
 from engine.vlms import memory
 from engine.vlms.config import find_config
-from engine.vlms.memory import memory_fault
+from engine.vlms.memory import check_room, memory_fault
 from engine.vlms.registry import load_vlm
 from tests.learned import draw_album
 
@@ -74,6 +74,29 @@ def test_every_command_says_so(myvlm, session, tmp_path, monkeypatch, place, com
     assert "What can help" in result.err
     assert "Traceback" not in result.err
     assert not list((tmp_path / "album").glob("*.xmp"))
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "gb", "words"),
+    [
+        ("cuda", "bfloat16", 16, "needs 19.5 GB of GPU memory in bfloat16, and this GPU has 16 GB"),
+        ("cuda", "float16", 24, ""),
+        ("cuda", "float32", 24, "needs 37 GB of GPU memory in float32, and this GPU has 24 GB"),
+        ("cpu", "float32", 32, "needs 37 GB of memory in float32, and this machine has 32 GB"),
+        ("cpu", "bfloat16", 32, ""),
+        ("cpu", "float32", 0, ""),  # the system does not tell
+        ("mps", "float32", 8, ""),
+    ],
+)
+def test_a_vlm_that_cannot_fit_is_not_loaded(monkeypatch, device, dtype, gb, words):
+    monkeypatch.setattr(memory, "_gpu_gb", lambda: gb)
+    monkeypatch.setattr(memory, "_machine_gb", lambda: gb)
+    if not words:
+        check_room(find_config("llava-1.6"), device, dtype)
+        return
+    with pytest.raises(EnvironmentFault, match=words) as caught:
+        check_room(find_config("llava-1.6"), device, dtype)
+    assert "blip-2 (10.5 GB)" in caught.value.hint
 
 
 @pytest.mark.parametrize(
