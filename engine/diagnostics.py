@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +13,13 @@ from engine.core.errors import EngineError, StoreError, WeightsMissingError
 from engine.core.nvidia import has_nvidia_gpu
 from engine.defaults import Origin, Setting
 from engine.session import Session, onnx_can_use_cuda
-from engine.vision.config import ENCODER_FILES, RecogniserConfig, list_recognisers
-from engine.vlms.config import VlmConfig, list_configs
-from engine.vlms.registry import CONVERTED, HOW_TO_GET_A_VLM, converted_folder, find_weights, fits
+from engine.setup.machine import is_provider_overwritten
+from engine.setup.parts import Part, command_for, how_to_copy, part_of_vlm, parts_of_recogniser
+from engine.setup.repair import ONNX_REPAIR
+from engine.vision.config import RecogniserConfig, list_recognisers
+from engine.vlms.config import list_configs
+from engine.vlms.registry import HOW_TO_GET_A_VLM, find_weights, fits
 
-ONNX_REPAIR = "pip install --force-reinstall --no-deps onnxruntime-gpu"
-"""insightface pulls in CPU onnxruntime, which overwrites onnxruntime-gpu's files; this brings them back."""
 LITTLE_DISK_GB = 2.0
 State = Literal["ok", "info", "warn", "fail"]
 
@@ -47,8 +47,10 @@ def run_checks(session: Session) -> Iterator[Check]:
     yield _faces()
     yield from _vlms()
     for recogniser in list_recognisers():
-        yield _encoder(recogniser)
-        yield _face_pack(recogniser)
+        parts = parts_of_recogniser(recogniser)
+        yield from map(_part, parts)
+        if not parts:
+            yield _shipped(recogniser)
 
 
 def _store(session: Session) -> Iterator[Check]:
@@ -143,17 +145,8 @@ def _faces() -> Check:
         return Check("faces", "ok", "ONNX Runtime can use CUDA")
     if not torch.cuda.is_available():
         return Check("faces", "ok", "ONNX Runtime finds faces on the CPU")
-    both = _installed("onnxruntime") and _installed("onnxruntime-gpu")
-    why = ": CPU onnxruntime has overwritten onnxruntime-gpu's files" if both else ""
-    return Check("faces", "warn", f"ONNX Runtime has no CUDA provider{why}", ONNX_REPAIR)
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    why = ": CPU onnxruntime has overwritten onnxruntime-gpu's files" if is_provider_overwritten() else ""
+    return Check("faces", "warn", f"ONNX Runtime has no CUDA provider{why}", f"Run: myvlm setup, or {ONNX_REPAIR}")
 
 
 def _vlms() -> Iterator[Check]:
@@ -173,52 +166,28 @@ def _vlms() -> Iterator[Check]:
             yield Check(name, "ok" if room else "warn", found)
         else:
             size = f"optional, not on this disk: {config.disk_gb:g} GB; needs {need}{here}"
-            yield Check(name, "info", f"{size}; licence: {config.license}", _download_hint(config))
+            yield Check(name, "info", f"{size}; licence: {config.license}", _how_to_get(part_of_vlm(config)))
 
 
-def _download_hint(config: VlmConfig) -> str:
-    """Return how to get a VLM's weights, with network and without."""
-    if config.repo_id.startswith(CONVERTED):
-        name, target = config.repo_id.removeprefix(CONVERTED), converted_folder(config)
-        files = "eva_vit_g.pth, minigptv2_checkpoint.pth and the folder Llama-2-7b-chat-hf"
-        return (
-            f"Run: myvlm models convert {name} --vit FILE --checkpoint FILE --llama FOLDER\n"
-            f"It needs {files}. Without network: run that on another machine, and copy its folder to {target}"
-        )
-    return f"Run: myvlm models pull {config.name}\nWithout network: {_copy_from_hub(config.repo_id)}"
+def _how_to_get(part: Part) -> str:
+    """Return how to get a part, with network and without."""
+    if not part.is_converted:
+        return f"Run: myvlm setup, or {command_for(part)}\nWithout network: {how_to_copy(part)}"
+    files = "eva_vit_g.pth, minigptv2_checkpoint.pth and the folder Llama-2-7b-chat-hf"
+    return f"Run: {command_for(part)}\nIt needs {files}. Without network: {how_to_copy(part)}"
 
 
-def _copy_from_hub(repo: str) -> str:
-    """Return which folder of another machine's hub cache to copy where."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    folder = f"~/.cache/huggingface/hub/models--{repo.replace('/', '--')}"
-    return f"run that on another machine, and copy its folder {folder} to {HF_HUB_CACHE}"
-
-
-def _encoder(recogniser: RecogniserConfig) -> Check:
-    """Return the part that recognises pets and things."""
-    name, use = f"encoder {recogniser.name}", "recognises pets and things"
-    if not recogniser.encoder_repo:
-        return Check(name, "ok", f"shipped; {use} in the demo's drawings; licence: {recogniser.license}")
-    licence = f"licence: {recogniser.encoder_license}"
-    if recogniser.encoder_on_disk:
-        return Check(name, "ok", f"on this disk; {use} in photos; {licence}")
-    get = f"Run: hf download {recogniser.encoder_repo} {ENCODER_FILES[0]}"
-    offline = f"Without network: {_copy_from_hub(recogniser.encoder_repo)}"
-    return Check(name, "info", f"not on this disk; {use} in photos; {licence}", f"{get}\n{offline}")
+def _part(part: Part) -> Check:
+    """Return a part of a recogniser that is not shipped."""
+    name = f"{'face models' if part.kind == 'faces' else 'encoder'} {part.name}"
+    facts = f"recognises {part.enables.replace(', ', ' and ')} in photos; licence: {part.license}"
+    if part.on_disk:
+        return Check(name, "ok", f"on this disk; {facts}")
+    return Check(name, "info", f"not on this disk: {part.disk_gb:g} GB; {facts}", _how_to_get(part))
 
 
-def _face_pack(recogniser: RecogniserConfig) -> Check:
-    """Return the part that recognises people."""
-    faces, use = recogniser.faces, "recognises people"
-    name = f"face models {faces.name}"
-    if not faces.files:
-        return Check(name, "ok", f"shipped; {use} in the demo's drawings; licence: {recogniser.license}")
-    licence = f"licence: {faces.license}"
-    if faces.on_disk:
-        return Check(name, "ok", f"on this disk; {use} in photos; {licence}")
-    force = " --force" if faces.folder.exists() else ""
-    get = f"Run: insightface-cli model.download {faces.name}{force}"
-    offline = f"Without network: copy {' and '.join(faces.files)} of insightface's {faces.name} pack to {faces.folder}"
-    return Check(name, "info", f"not on this disk; {use} in photos; {licence}", f"{get}\n{offline}")
+def _shipped(config: RecogniserConfig) -> Check:
+    """Return a recogniser that is shipped."""
+    where = "the demo's drawings" if config.drawn_only else "photos"
+    found = f"shipped; recognises people, pets and things in {where}; licence: {config.license}"
+    return Check(f"recogniser {config.name}", "ok", found)

@@ -33,6 +33,20 @@ def complete_vlm(incomplete: str) -> list[str]:
     return [c.name for c in list_configs() if c.name.startswith(incomplete)]
 
 
+def complete_recogniser(incomplete: str) -> list[str]:
+    """List the recognisers that start with the typed text."""
+    from engine.vision.config import list_recognisers
+
+    return [c.name for c in list_recognisers() if c.name.startswith(incomplete)]
+
+
+def complete_part(incomplete: str) -> list[str]:
+    """List the models that can be fetched and whose names start with the typed text."""
+    from engine.setup.parts import list_parts
+
+    return [p.name for p in list_parts() if p.name.startswith(incomplete)]
+
+
 def complete_key(incomplete: str) -> list[str]:
     """List the keys of `config.toml` that start with the typed text."""
     from engine.core.config_file import KEYS

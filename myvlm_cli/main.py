@@ -30,6 +30,7 @@ from myvlm_cli import (
     review,
     runs,
     scan,
+    setup,
     status,
     train,
 )
@@ -59,7 +60,7 @@ def common(
 
     Everything stays on this machine. Photo files are never changed; results go to sidecar files.
     """
-    if context.invoked_subcommand != "models":  # only `models pull` uses the network, and it decides so itself
+    if context.invoked_subcommand not in ("models", "setup"):  # these use the network, and decide so themselves
         stay_offline()
 
 
@@ -81,9 +82,10 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None] | typer.Typer, str], ...] =
     (_SIDECARS, "status", status.status, "Show which photos need captioning"),
     (_SIDECARS, "runs", runs.runs, "List the runs that wrote sidecars"),
     (_SIDECARS, "undo", runs.undo, "Undo a run"),
+    (_MACHINE, "setup", setup.setup, "Choose and fetch models for this machine"),
     (_MACHINE, "doctor", doctor.doctor, "Check this machine and suggest fixes"),
     (_MACHINE, "config", config.app, "List and set the defaults of options"),
-    (_MACHINE, "models", models.app, "List and download VLMs"),
+    (_MACHINE, "models", models.app, "List and download models"),
     (_MACHINE, "demo", demo.demo, "Try everything on drawn photos"),
     (_MACHINE, "evaluate", evaluate.evaluate, "Measure recall, false names and more"),
 )

@@ -1,4 +1,4 @@
-"""`myvlm models`: list, download and convert VLMs."""
+"""`myvlm models`: list, download and convert models."""
 
 import shlex
 from pathlib import Path
@@ -9,11 +9,13 @@ import typer
 from engine.core.errors import UsageError
 from myvlm_cli import options as o
 from myvlm_cli.commands import App
-from myvlm_cli.completion import complete_vlm
+from myvlm_cli.completion import complete_part, complete_vlm
+from myvlm_cli.licences import AcceptLicense, check_accepted
 from myvlm_cli.output import Document, out
 from myvlm_cli.tables import Column, print_table
 
 if TYPE_CHECKING:
+    from engine.setup.parts import Part
     from engine.vlms.config import VlmConfig
 
 app = App(invoke_without_command=True)
@@ -21,7 +23,7 @@ app = App(invoke_without_command=True)
 
 @app.callback()
 def default(context: typer.Context, json: o.Json = False) -> None:
-    """List, download and convert VLMs. Without a subcommand, list them.
+    """List, download and convert models. Without a subcommand, list them.
 
     Example: myvlm models
     """
@@ -31,7 +33,7 @@ def default(context: typer.Context, json: o.Json = False) -> None:
 
 @app.command("list")
 def list_models(json: o.Json = False) -> None:
-    """List the VLMs that myvlm knows by name.
+    """List the VLMs that myvlm knows by name, and the parts of recognisers that can be downloaded.
 
     Example: myvlm models list --json
     """
@@ -42,14 +44,15 @@ def _list(*, json: bool) -> None:
     from engine.core.paths import stay_offline
 
     stay_offline()
+    from engine.setup.parts import list_parts
     from engine.vlms.config import list_configs
 
-    configs = list_configs()
+    configs, parts = list_configs(), list_parts(vlms=())
     if json:
-        out.json_document({"vlms": [_describe(c) for c in configs]})
+        out.json_document({"vlms": [_describe(c) for c in configs], "recognisers": [_describe_part(p) for p in parts]})
         return
-    print_table(_COLUMNS, [_cells(c) for c in configs])
-    out.say("Next: myvlm doctor shows which of them this machine can run; myvlm models pull NAME downloads one.")
+    print_table(_COLUMNS, [*(_cells(c) for c in configs), *(_part_cells(p) for p in parts)])
+    out.say("Next: myvlm setup chooses for this machine; myvlm models pull NAME downloads one of them.")
 
 
 def _describe(config: "VlmConfig") -> Document:
@@ -66,18 +69,29 @@ def _describe(config: "VlmConfig") -> Document:
     }
 
 
+def _describe_part(part: "Part") -> Document:
+    return {
+        "name": part.name,
+        "repo": part.repo_id or None,
+        "recognises": part.enables.split(", "),
+        "on_disk": part.on_disk,
+        "disk_gb": part.disk_gb,
+        "license": part.license,
+    }
+
+
 _COLUMNS = (
     Column("name"),
     Column("for"),
     Column("on_disk"),
-    Column("size", "right", only="terminal"),
-    Column("GPU", "right", only="terminal"),
+    Column("GB", "right", only="terminal"),
+    Column("GPU_GB", "right", only="terminal"),
     Column("disk_gb", only="pipe"),
     Column("gpu_gb", only="pipe"),
     Column("repo", only="pipe"),
     Column("license", prose=True),
 )
-"""Size and GPU memory are in GB; the storybook VLMs need no GPU."""
+"""On a terminal the sizes on disk and in GPU memory have shorter headings; those that are 0 are left out there."""
 
 
 def _cells(config: "VlmConfig") -> tuple[str, ...]:
@@ -88,8 +102,8 @@ def _cells(config: "VlmConfig") -> tuple[str, ...]:
         config.name,
         "drawings" if config.world else "photos",
         "no" if find_weights(config) is None else "yes",
-        f"{size} GB",
-        "-" if gpu == "0" else f"{gpu} GB",
+        size,
+        "-" if gpu == "0" else gpu,
         size,
         gpu,
         config.repo_id,
@@ -97,25 +111,50 @@ def _cells(config: "VlmConfig") -> tuple[str, ...]:
     )
 
 
+def _part_cells(part: "Part") -> tuple[str, ...]:
+    size, on_disk = f"{part.disk_gb:g}", "yes" if part.on_disk else "no"
+    return (part.name, part.enables, on_disk, size, "-", size, "0", part.repo_id, part.license)
+
+
 @app.command("pull")
-def pull(name: Annotated[str, typer.Argument(help="A VLM's name or hub id.", autocompletion=complete_vlm)]) -> None:
-    """Download a VLM. This is the only command that uses the network.
+def pull(
+    name: Annotated[str, typer.Argument(help="A model's name, or a VLM's hub id.", autocompletion=complete_part)],
+    accept_license: AcceptLicense = None,
+) -> None:
+    """Download a VLM, the encoder of a recogniser, or a face pack.
+
+    Family, size and licence are read from the model's repository before anything else is fetched. Only this command and
+    myvlm setup use the network.
 
     Example: myvlm models pull llava-1.6
     """
     from engine.core.paths import go_online
 
     go_online()
-    from engine.vlms.config import find_config
-    from engine.vlms.download import download_weights
-    from engine.vlms.registry import CONVERTED, how_to_get
+    from engine.setup.fetch import fetch_part, find_pullable
+    from engine.setup.machine import measure_machine
+    from engine.setup.verify import verify_part
 
-    config = find_config(name)
-    if config.repo_id.startswith(CONVERTED):
-        raise UsageError(f"no hub repository holds {config.name} as a whole", hint=how_to_get(config))
-    out.say(f"{config.repo_id}: {config.disk_gb:g} GB, licence: {config.license}")
-    out.text(str(download_weights(config)))
-    out.say(f"Next: myvlm caption FOLDER --vlm {config.name}")
+    part = find_pullable(name)
+    if part.must_accept_license and not part.on_disk:
+        check_accepted(part.name, part.license, accept_license or ())
+    folder = fetch_part(part, out.say)
+    out.say(f"{part.name}: {verify_part(part, measure_machine())}.")
+    out.text(str(folder))
+    out.say(_after_pull(part))
+
+
+def _after_pull(part: "Part") -> str:
+    """Return what to do after a download: use the model, or fetch what belongs to it."""
+    from engine.setup.parts import command_for, parts_of_recogniser
+    from engine.vlms.config import VlmConfig
+
+    if isinstance(part.config, VlmConfig):
+        return f"Next: myvlm caption FOLDER --vlm {part.name}"
+    missing = [p for p in parts_of_recogniser(part.config) if not p.on_disk]
+    if missing:
+        return f"Next: {command_for(missing[0])}, which recognises {missing[0].enables.replace(', ', ' and ')}"
+    return f"Next: myvlm config set recogniser {part.config.name}"
 
 
 @app.command("convert")

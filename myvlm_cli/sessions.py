@@ -88,8 +88,8 @@ def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> Non
         people = any(c.kind is Kind.PERSON for c in session.store.all())
     if not people or not session.uses_cuda:
         return
-    from engine.diagnostics import ONNX_REPAIR
     from engine.session import onnx_can_use_cuda
+    from engine.setup.repair import ONNX_REPAIR
 
     if not onnx_can_use_cuda():
-        out.warn(f"faces run on the CPU: ONNX Runtime has no CUDA provider. Run: {ONNX_REPAIR}")
+        out.warn(f"faces run on the CPU: ONNX Runtime has no CUDA provider. Run: myvlm setup, or {ONNX_REPAIR}")

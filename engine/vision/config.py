@@ -77,6 +77,9 @@ class FaceSource:
     bank: a file with the features of other people's faces, or None.
     second_look: longer side, in pixels of that square, below which a face is detected a second time in a window.
     files, license: the files of the pack that are used, and its licence; for packs that are not shipped.
+    must_accept_license: whether the user must accept the licence before the pack is fetched.
+    disk_gb: GB of the archive with the pack.
+    sha256: the SHA-256 of each file, where it is known.
     """
 
     name: str
@@ -88,10 +91,15 @@ class FaceSource:
     second_look: float = 48.0
     files: tuple[str, ...] = ()
     license: str = ""
+    must_accept_license: bool = False
+    disk_gb: float = 0.0
+    sha256: dict[str, str] = field(default_factory=dict)
 
     @property
     def on_disk(self) -> bool:
-        """Return whether the pack is on this disk."""
+        """Return whether the files of the pack are on this disk."""
+        if self.files:
+            return all((self.folder / name).is_file() for name in self.files)
         return any(self.folder.glob("*.onnx"))
 
 
@@ -114,6 +122,11 @@ class RecogniserConfig:
         "faces" and "regions"; a missing entry was not measured.
     drawn_only: whether it was trained on drawings, and recognises little in real photos.
     encoder_repo: the hub repository from which open_clip takes the encoder; "" for a shipped one.
+    encoder_gb: GB of the encoder's weights on disk.
+    encoder_memory_gb: GB of GPU memory that it needs in half precision.
+    photo_tflop: TFLOP to encode the regions of a photo; None where that was not computed.
+    photos_per_second: photos that it recognises in a second on one laptop core, as measured; None where it was not.
+    sources: where such figures come from, by the name of the fact.
     """
 
     name: str
@@ -135,6 +148,11 @@ class RecogniserConfig:
     encoder_license: str = ""
     image_size: int = 0
     least_word: float = 1.0
+    encoder_gb: float = 0.0
+    encoder_memory_gb: float = 0.0
+    photo_tflop: float | None = None
+    photos_per_second: float | None = None
+    sources: dict[str, str] = field(default_factory=dict)
 
     @property
     def onnx_file(self) -> Path | None:

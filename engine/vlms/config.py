@@ -13,6 +13,8 @@ from engine.core.files import LARGEST_DOCUMENT, read_text
 
 Norm = Literal["first-patch", "cls", "mean", "all-but-last", "unit"]
 Penalty = Literal["row", "column", "column-sum", "none"]
+OWN_LICENSE = "see the model's own card"
+"""The licence of weights that myvlm has no config for."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,28 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What one caption costs, for estimates of speed; half precision.
+
+    prefill_tflop: TFLOP for the photo and the prompt; step_tflop: TFLOP for each new token.
+    step_gb: GB of weights that are read for each new token, once for a batch; cache_gb: GB of keys and values that are
+        read for each new token and photo.
+    """
+
+    prefill_tflop: float
+    step_tflop: float
+    step_gb: float
+    cache_gb: float
+
+
+@dataclass(frozen=True)
 class VlmConfig:
     """One VLM: where its weights are, how it is prompted, and how concepts are injected and trained.
 
     memory_gb: GB of memory that it needs with one batch, by number format ("float16", "float32").
     disk_gb: GB of its weights on disk.
+    work: what one caption costs; None where that was not computed.
+    sources: where such figures come from, by the name of the fact.
     template: the prompt around a request; training_template: the same for training examples, where it differs.
     requests: request texts by kind: "caption", "caption_of", "question", "refer", "refer_retry".
     identifiers: words under which concepts are learned, for "person" and "thing", the first choice first.
@@ -78,9 +97,11 @@ class VlmConfig:
     backend: str
     repo_id: str
     revision: str = "main"
-    license: str = "see the model's own card"
+    license: str = OWN_LICENSE
     memory_gb: dict[str, float] = field(default_factory=dict)
     disk_gb: float = 0.0
+    work: Work | None = None
+    sources: dict[str, str] = field(default_factory=dict)
     template: str | None = None
     training_template: str | None = None
     requests: dict[str, str] = field(default_factory=dict)
@@ -124,6 +145,7 @@ def _parse(text: str) -> VlmConfig:
     if "openings" in facts:
         facts["openings"] = tuple(facts["openings"])
     facts["training"] = Training(**facts.get("training", {}))
+    facts["work"] = Work(**facts["work"]) if "work" in facts else None
     return VlmConfig(**facts)
 
 
@@ -183,7 +205,17 @@ def _config_of(folder: Path, repo_id: str, configs: tuple[VlmConfig, ...]) -> Vl
 def _like(base: VlmConfig, name: str, repo_id: str) -> VlmConfig:
     """Make the config of another checkpoint of a family; LLaVA's checkpoints have a chat template of their own."""
     template = None if base.backend == "llava-next" else base.template
-    return replace(base, name=name, repo_id=repo_id, template=template, memory_gb={}, disk_gb=0.0)
+    return replace(
+        base,
+        name=name,
+        repo_id=repo_id,
+        template=template,
+        license=OWN_LICENSE,
+        memory_gb={},
+        disk_gb=0.0,
+        work=None,
+        sources={},
+    )
 
 
 def model_type_of(path: Path) -> str:
@@ -197,6 +229,19 @@ def model_type_of(path: Path) -> str:
     except (OSError, ValueError) as err:
         raise UsageError(f"{path} cannot be read: {first_line(err)}", hint="The files may be incomplete.") from err
     return str(facts.get("model_type", "")) if isinstance(facts, dict) else ""
+
+
+def language_model_of(path: Path) -> str:
+    """Read the name that transformers gives to the language model of a VLM's `config.json`; "" where it has none.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        text = json.loads(read_text(path, LARGEST_DOCUMENT)).get("text_config", {})
+    except (OSError, ValueError, AttributeError) as err:
+        raise UsageError(f"{path} cannot be read: {first_line(err)}", hint="The files may be incomplete.") from err
+    return str(text.get("model_type", "")) if isinstance(text, dict) else ""
 
 
 def _type_on_hub(repo_id: str) -> str:

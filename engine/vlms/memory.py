@@ -30,7 +30,7 @@ def check_room(config: VlmConfig, device_type: str, dtype: str) -> None:
         EnvironmentFault: it is not; the message says what the VLM needs, and the hint what would fit.
     """
     on_gpu = device_type == "cuda"
-    room = _gpu_gb() if on_gpu else _machine_gb() if device_type == "cpu" else 0.0
+    room = _gpu_gb() if on_gpu else machine_memory_gb() if device_type == "cpu" else 0.0
     need = memory_needed(config, dtype)
     if room and need > room:
         raise EnvironmentFault(
@@ -46,7 +46,7 @@ def memory_fault(err: BaseException, config: VlmConfig | None = None, dtype: str
     config, dtype: the VLM that was being loaded, and its number format; None and "" where anything else was running.
     """
     on_gpu = type(err).__name__ == "OutOfMemoryError" or any(sign in str(err).lower() for sign in _ON_GPU)
-    memory_gb = _gpu_gb() if on_gpu else _machine_gb()
+    memory_gb = _gpu_gb() if on_gpu else machine_memory_gb()
     size = f" ({memory_gb:.0f} GB)" if memory_gb else ""
     where = f"the memory of {'the GPU' if on_gpu else 'this machine'}{size}"
     what = f"{config.name} does not fit into {where}" if config else f"{where} is full"
@@ -82,7 +82,7 @@ def _gpu_gb() -> float:
     return gpu_memory_gb()
 
 
-def _machine_gb() -> float:
+def machine_memory_gb() -> float:
     """Return the memory of this machine in GB; 0.0 where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9

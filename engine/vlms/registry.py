@@ -26,6 +26,8 @@ EMBEDDED = "embedded:"
 """Prefix of a `repo_id` whose weights are shipped with myvlm."""
 CONVERTED = "converted:"
 """Prefix of a `repo_id` whose weights no hub repository holds completely; `myvlm models convert` makes their folder."""
+WEIGHT_FILES = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
+"""The files of a hub repository that are used: weights without code in them, configs and tokenizers."""
 HOW_TO_GET_A_VLM = "Run: myvlm setup"
 """What to do where there is no VLM for real photos."""
 NO_VLM = "none"
@@ -50,7 +52,11 @@ def find_weights(config: VlmConfig) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(config.repo_id, revision=config.revision, local_files_only=True))
+        folder = Path(
+            snapshot_download(
+                config.repo_id, revision=config.revision, local_files_only=True, allow_patterns=WEIGHT_FILES
+            )
+        )
     except (LocalEntryNotFoundError, ValueError):
         return None
     return folder if any(folder.glob("*.safetensors")) else None
@@ -63,7 +69,7 @@ def converted_folder(config: VlmConfig) -> Path:
 
 def how_to_get(config: VlmConfig) -> str:
     """Return the command that gets a VLM's weights, with their size and license."""
-    size = f"{config.disk_gb:g} GB; {config.license}"
+    size = f"{config.disk_gb:g} GB; {config.license}" if config.disk_gb else f"licence: {config.license}"
     if config.repo_id.startswith(CONVERTED):
         name = config.repo_id.removeprefix(CONVERTED)
         return f"Run: myvlm models convert {name} --vit FILE --checkpoint FILE --llama FOLDER   ({size})"

@@ -377,7 +377,7 @@ def test_doctor_sees_the_onnxruntime_trap(monkeypatch, tmp_path):
     monkeypatch.setattr(diagnostics, "onnx_can_use_cuda", lambda: False)
     check = diagnostics._faces()
     assert check.state == "warn"
-    assert check.advice == "pip install --force-reinstall --no-deps onnxruntime-gpu"
+    assert check.advice == "Run: myvlm setup, or pip install --force-reinstall --no-deps onnxruntime-gpu"
 
 
 def test_help_and_version(myvlm):

@@ -110,7 +110,7 @@ def test_a_vlm_that_cannot_fit_is_not_loaded(monkeypatch, device, dtype, gb, wor
 )
 def test_what_would_fit(monkeypatch, name, dtype, error, gb, words, not_words):
     monkeypatch.setattr(memory, "_gpu_gb", lambda: gb)
-    monkeypatch.setattr(memory, "_machine_gb", lambda: gb)
+    monkeypatch.setattr(memory, "machine_memory_gb", lambda: gb)
     fault = memory_fault(error, find_config(name), dtype)
     told = f"{fault} {fault.hint}"
     assert all(w in told for w in words), told

@@ -1,0 +1,92 @@
+"""Check that a fetched part works: load it where the memory allows, else look at its files."""
+
+import gc
+import warnings
+
+from engine.core.errors import EnvironmentFault
+from engine.setup.machine import Machine
+from engine.setup.parts import Part
+from engine.vision.config import RecogniserConfig
+from engine.vlms.config import VlmConfig
+from engine.vlms.registry import check_weights, fits, load_vlm
+
+_COPIES = 2.5
+"""Memory for loading an encoder on the CPU, in sizes of its file: the weights, the model, and a margin."""
+
+
+def verify_part(part: Part, machine: Machine) -> str:
+    """Check a part, and return in a phrase what was checked.
+
+    Raises:
+        EngineError: it cannot be loaded, or its files are damaged.
+    """
+    if isinstance(part.config, VlmConfig):
+        return _verify_vlm(part.config, machine)
+    return _verify_encoder(part.config, machine) if part.kind == "encoder" else _verify_faces(part.config)
+
+
+def _verify_vlm(config: VlmConfig, machine: Machine) -> str:
+    if not fits(config, machine.gpu_gb):
+        check_headers(config)
+        need = config.memory_gb.get("float16")
+        why = f": it needs {need:g} GB of GPU memory" if need else ""
+        return f"its files were checked, but it was not loaded{why}"
+    from engine.core.device import pick_device, pick_dtype
+
+    device = pick_device()
+    load_vlm(config, device, pick_dtype("auto", device))
+    _free_memory()
+    return "it was loaded"
+
+
+def check_headers(config: VlmConfig) -> None:
+    """Check that all safetensors of a VLM are whole: their headers fit their sizes, and no file is missing.
+
+    Raises:
+        EnvironmentFault: a file is damaged or missing.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from engine.setup.checksums import missing_shards
+
+    folder = check_weights(config)
+    if lacking := missing_shards(folder):
+        raise EnvironmentFault(f"{config.name} lacks {', '.join(lacking)}", hint=f"In {folder}. Fetch it again.")
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as weights:
+                weights.keys()
+        except (SafetensorError, OSError) as err:
+            raise EnvironmentFault(f"{path} is damaged: {err}", hint="Delete it, and fetch it again.") from err
+
+
+def _verify_encoder(config: RecogniserConfig, machine: Machine) -> str:
+    if machine.ram_gb and machine.ram_gb < _COPIES * config.encoder_gb:
+        return "its file was checked, but it was not loaded: this machine has too little memory"
+    from engine.core.device import pick_device, pick_dtype
+
+    from engine.vision.encoder import EncoderSource, ImageEncoder
+
+    device = pick_device()
+    ImageEncoder(EncoderSource(config.name, config.encoder, config.pretrained), device, pick_dtype("auto", device))
+    _free_memory()
+    return "it was loaded"
+
+
+def _verify_faces(config: RecogniserConfig) -> str:
+    from engine.vision.faces import FaceAnalyser
+
+    faces = config.faces
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        FaceAnalyser(faces.folder, name=faces.name, det_size=faces.det_size, use_cuda=False)
+    return "it was loaded"
+
+
+def _free_memory() -> None:
+    """Give the memory of a model that is no longer used back to the GPU."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
