@@ -199,14 +199,15 @@ def test_look_alikes_differ_by_a_number():
 
 
 def test_class_words_of_folders(tmp_path):
+    root = tmp_path / "album"
     for name in ("anna", "backpack_dog", "bear_plushie", "cat 2", "my-teapot"):
-        (tmp_path / name).mkdir()
+        (root / name).mkdir(parents=True)
     classes = (
         "Classes\n\nsubject_name,class\nbackpack_dog,backpack\nbear_plushie,stuffed animal\n\nprompts = [\n'a {0}',\n"
     )
-    (tmp_path / "prompts_and_classes.txt").write_text(classes, "utf-8")
-    (tmp_path / "concepts.json").write_text('{"anna": {"kind": "person", "category": "woman"}}', "utf-8")
-    found = {f.name: f for f in read_folders(PhotoRequest(tmp_path))}
+    (root / "prompts_and_classes.txt").write_text(classes, "utf-8")
+    (root / "concepts.json").write_text('{"anna": {"kind": "person", "category": "woman"}}', "utf-8")
+    found = {f.name: f for f in read_folders(PhotoRequest(root))}
     assert {n: (f.word, f.kind) for n, f in found.items()} == {
         "anna": ("person", Kind.PERSON),
         "backpack_dog": ("backpack", Kind.THING),
