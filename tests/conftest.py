@@ -1,7 +1,9 @@
+import atexit
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 from hypothesis import settings
@@ -12,6 +14,10 @@ stay_offline()
 # One thread a worker, and one in each command that a test starts: they are read when torch and the like are imported.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 os.environ |= dict.fromkeys(THREADS, "1")
+# Tests neither see nor change the models of this machine. It is read when huggingface_hub is imported.
+os.environ["HF_HOME"] = mkdtemp(prefix="myvlm-tests-hub-")
+os.environ.pop("HF_HUB_CACHE", None)
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 settings.register_profile("beside other workers", deadline=None)
 settings.load_profile("beside other workers")
 SHARED = Path(__file__).resolve().parents[2] / "shared"

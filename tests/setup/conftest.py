@@ -32,7 +32,7 @@ def hub(monkeypatch, cache):
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """An empty hub cache."""
     from huggingface_hub import constants
