@@ -41,7 +41,7 @@ def enrol(
     Raises:
         NameRefusedError: the name cannot be stored.
         NoUsablePhotoError: no photo shows the concept.
-        UsageError: the concept is of another kind, or there are too few negatives for the paper's heads.
+        UsageError: the concept is of another kind.
     """
     check_name(name)
     existing = find_existing(session.store, session.extractor, name, replace=replace)

@@ -16,10 +16,9 @@ from engine.concepts.object_heads import HeadExamples, Negatives, count_negative
 from engine.concepts.reference_crops import PhotoFinding, ReferenceCrop
 from engine.concepts.stored_crops import StoredCrop, face_head, join_rows, restore_crops, to_stored_crop
 from engine.core.class_words import kind_of_word
-from engine.core.errors import UsageError
 from engine.core.types import Concept, Decision, Kind, Reference
 from engine.recognition.feedback_features import gather_feedback, rank_by_views
-from engine.recognition.scoring import FEWEST_OTHERS, is_strict
+from engine.recognition.scoring import is_strict
 from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.store.heads import ConceptHead, FaceHead, FeedbackFeatures, ObjectHead
@@ -74,7 +73,7 @@ def enrol_crops(
 
     Raises:
         NameRefusedError: the name cannot be stored.
-        UsageError: the concept is of another kind, or there are too few negatives for the paper's heads.
+        UsageError: the concept is of another kind.
     """
     check_name(name)
     store, extractor, paths = session.store, session.extractor, given or {}
@@ -86,15 +85,11 @@ def enrol_crops(
     kind, word = _kind_and_word(guess, crops, existing)
     material = _collect(extractor, kind, crops, existing, negatives=negatives, paths=paths, seed=seed)
     others = _count_others(store, extractor.config, name, material.negatives)
-    if kind is not Kind.PERSON and session.recognition.paper_heads:
-        _check_negatives(name, others)
     references = (*(store.get(name).references if existing else ()), *(c.reference for c in crops))
     identifiers = tuple(session.vlm_config.identifiers["person" if kind is Kind.PERSON else "thing"])
     concept = store.put(name, kind, word, identifiers, references)
     negatives_from, not_learned = _train_head(store, extractor, concept, material, seed)
-    warnings = _training_warnings(extractor.config, concept, material, not_learned)
-    if is_strict(extractor.config, kind, others):
-        warnings = (*warnings, ConceptWarning(WarningCode.FEW_OTHERS, concept))
+    warnings = _training_warnings(extractor.config, concept, material, not_learned, others)
     replaced = len(previous.references) if previous and replace else 0
     enrolment = _make_enrolment(concept, tuple(findings), guess, material, negatives_from)
     return compare_enrolment(store, extractor, replace_fields(enrolment, warnings=warnings, replaced=replaced))
@@ -146,16 +141,21 @@ def _collect(
 
 
 def _training_warnings(
-    config: RecogniserConfig, concept: Concept, material: _HeadMaterial, not_learned: Sequence[Decision]
+    config: RecogniserConfig, concept: Concept, material: _HeadMaterial, not_learned: Sequence[Decision], others: int
 ) -> tuple[ConceptWarning, ...]:
-    """Return what could not be used, and that an imported head was replaced."""
+    """Return what could not be used, that an imported head was replaced, and that thresholds are strict.
+
+    others: how many features of other things are known.
+    """
     missing = (
         ConceptWarning(WarningCode.REFERENCE_MISSING, concept, path=r.path, model=config.name) for r in material.missing
     )
     decisions = (ConceptWarning(WarningCode.NOT_LEARNED, concept, decision=d) for d in not_learned)
     imported = material.existing is not None and material.existing.imported
     replaced = (ConceptWarning(WarningCode.IMPORTED_HEAD_REPLACED, concept),) if imported else ()
-    return (*missing, *decisions, *replaced)
+    is_named_strictly = concept.kind is not Kind.PERSON and is_strict(config, concept.kind, others)
+    strict = (ConceptWarning(WarningCode.FEW_OTHERS, concept),) if is_named_strictly else ()
+    return (*missing, *decisions, *replaced, *strict)
 
 
 def _kind_and_word(guess: Guess, crops: Sequence[ReferenceCrop], existing: ExistingConcept | None) -> tuple[Kind, str]:
@@ -184,23 +184,6 @@ def _count_others(store: ConceptStore, config: RecogniserConfig, name: str, nega
     same = store.find(name)
     others = sum(c.kind is not Kind.PERSON and c != same for c in store.all())
     return negatives + others + len(load_bank(config).features)
-
-
-def _check_negatives(name: str, others: int) -> None:
-    """Make sure that there are enough negatives to train the paper's head.
-
-    A head that was trained with very few takes everything for the concept (measured: 99 % of unrelated features with
-    three negatives); a wrong name is worse than no name.
-
-    Raises:
-        UsageError: there are fewer than `FEWEST_OTHERS`.
-    """
-    if others < FEWEST_OTHERS:
-        raise UsageError(
-            f"there are too few crops of other things to tell {name!r} from them: {others}, "
-            f"and {FEWEST_OTHERS} are needed",
-            hint="Give --negatives FOLDER with some photos that do not show it; ten are a good start.",
-        )
 
 
 def _move_references(store: ConceptStore, concept: Concept, given: Mapping[str, Path]) -> None:

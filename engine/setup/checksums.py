@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from engine.core.errors import EnvironmentFault, UsageError
-from engine.core.files import LARGEST_DOCUMENT, read_text
+from engine.core.files import LARGEST_DOCUMENT, open_regular, read_text
 
 CHUNK = 2**22
 """Bytes that are read at a time."""
@@ -16,8 +17,8 @@ INDEX = "model.safetensors.index.json"
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal; the file may be larger than the memory."""
     digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while part := f.read(CHUNK):
+    with open_regular(path) as descriptor:
+        while part := os.read(descriptor, CHUNK):
             digest.update(part)
     return digest.hexdigest()
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from re import fullmatch
 
 from engine.core.errors import EnvironmentFault, UsageError, first_line
-from engine.core.files import LARGEST_DOCUMENT, TEMPORARY_MARK, read_text
+from engine.core.files import LARGEST_DOCUMENT, TEMPORARY_MARK, open_regular, read_bytes, read_text
 from engine.setup.checksums import CHUNK, missing_shards
 from engine.setup.fetch import Say, check_space
 from engine.setup.hub import size_text
@@ -109,8 +110,9 @@ def _snapshot(place: Path) -> Path | None:
     """Return the newest snapshot in a repository's folder of a hub cache; None where it is no such folder."""
     snapshots = sorted(place.glob("snapshots/*"), key=lambda p: p.stat().st_mtime)
     main = place / "refs" / "main"
-    if main.is_file() and (place / "snapshots" / main.read_text("utf-8").strip()).is_dir():
-        return place / "snapshots" / main.read_text("utf-8").strip()
+    named = place / "snapshots" / read_text(main, LARGEST_DOCUMENT).strip() if main.is_file() else None
+    if named is not None and named.is_dir():
+        return named
     return snapshots[-1] if snapshots else None
 
 
@@ -155,8 +157,8 @@ def copy_part(source: Source, say: Say) -> Path:
     check_space(part.name, size / 1e9, target)
     say(f"Copying {part.name}, {size_text(size)}, to {part.folder} …")
     for name, path in source.files.items():
-        with path.open("rb") as f:
-            _write(f.read, target / name, source.sums.get(name), path)
+        with open_regular(path) as descriptor:
+            _write(partial(os.read, descriptor), target / name, source.sums.get(name), path)
     if part.kind != "faces":
         _point_main_to(part.folder, revision)
     return target
@@ -168,7 +170,7 @@ def _fingerprint(source: Source) -> str:
     for name, path in source.files.items():
         size = path.stat().st_size
         digest.update(f"{name}\0{size}\0".encode())
-        digest.update(path.read_bytes() if size < CHUNK else b"")
+        digest.update(read_bytes(path, CHUNK) if size < CHUNK else b"")
     return f"{_UNKNOWN_REVISION}-{digest.hexdigest()[:12]}"
 
 

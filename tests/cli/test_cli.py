@@ -395,20 +395,39 @@ def test_faces_on_the_cpu_beside_a_gpu_are_warned_about(monkeypatch, capsys, peo
     from myvlm_cli.sessions import warn_of_slow_faces
 
     monkeypatch.setattr("engine.session.onnx_can_use_cuda", lambda: provider)
-    warn_of_slow_faces(SimpleNamespace(device=SimpleNamespace(type="cuda")), people=people)
+    warn_of_slow_faces(SimpleNamespace(uses_cuda=True), people=people)
     assert ("--force-reinstall --no-deps onnxruntime-gpu" in capsys.readouterr().err) == warned
 
 
-def test_a_thing_without_anything_to_tell_it_from_is_refused_and_not_stored(myvlm, monkeypatch, tmp_path):
+@pytest.fixture
+def nothing_of_others(monkeypatch):
+    """A recogniser that ships no features of other things, as dfn5b."""
     from engine.vision.feature_bank import FeatureBank
 
-    monkeypatch.setattr(
-        "engine.concepts.enrol_crops.load_bank", lambda config: FeatureBank(np.zeros((0, 1), np.float32))
-    )
+    empty = FeatureBank(np.zeros((0, 1), np.float32))
+    for module in ("concepts.enrol_crops", "concepts.object_heads", "recognition.classifier", "recognition.enrolled"):
+        monkeypatch.setattr(f"engine.{module}.load_bank", lambda config: empty)
+
+
+def test_a_thing_is_enrolled_without_negatives_and_named_only_where_that_is_sure(myvlm, nothing_of_others, tmp_path):
+    from engine.storybook.album import MUG
+
     draw_references(tmp_path / "rex", REX, 1)
+    draw_references(tmp_path / "mug", MUG, 2)
     result = myvlm("add-concept", "Rex", tmp_path / "rex")
-    assert (result.code, "--negatives" in result.err) == (2, True)
-    assert myvlm("concepts", "list", "--json").json == {"concepts": []}
+    assert result.code == 0, result.err
+    assert "only named where that is very sure" in result.err and "--negatives FOLDER" in result.err
+    photos = sorted(tmp_path.glob("*/*.jpg"))
+    found = myvlm("caption", *photos, "--vlm", "none", "--dry-run", "--json").json["photos"]
+    named = {Path(p["file"]).parent.name for p in found if p["concepts"]}
+    assert named <= {"rex"}
+
+
+def test_the_papers_heads_ask_for_negatives(myvlm, nothing_of_others, tmp_path):
+    draw_references(tmp_path / "rex", REX, 1)
+    assert myvlm("add-concept", "Rex", tmp_path / "rex").code == 0
+    refused = myvlm("caption", tmp_path / "rex", "--vlm", "none", "--heads", "paper", "--dry-run")
+    assert refused.code == 2 and "too few negatives for --heads paper" in refused.err
 
 
 def test_evaluate_prints_every_figure_with_its_count_and_interval(myvlm):
