@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from engine.setup.machine import Machine
     from engine.setup.plan import Choices, Plan
 
+COPIED = "Copy them as listed, or put them into one folder and run: myvlm setup --from FOLDER"
 NEXT = "Next: myvlm add-concept NAME PHOTOS"
 
 
@@ -84,7 +85,8 @@ def _offered(source: Path | None) -> frozenset[str] | None:
     offered = frozenset(p.name for p in list_parts() if find_source(source, p) is not None)
     if not offered:
         names = [p.name for p in list_parts() if not p.is_converted]
-        raise EnvironmentFault(f"{source} has none of the models", hint=_what_to_copy(names))
+        _list_what_to_copy(names)
+        raise EnvironmentFault(f"{source} has none of the models", hint=COPIED)
     return offered
 
 
@@ -127,21 +129,24 @@ def _carry_out(proposal: "Plan", source: Path | None) -> dict[str, object]:
 
 @contextmanager
 def _with_what_to_copy(names: Sequence[str]) -> Iterator[None]:
-    """Add to the error of a missing network all that is to be copied by hand."""
+    """Where there is no network, list all that is to be copied by hand before the error ends the run."""
     from engine.setup.hub import UnreachableError
 
     try:
         yield
     except UnreachableError as err:
-        raise UnreachableError(str(err), hint=_what_to_copy(names)) from err
+        _list_what_to_copy(names)
+        raise UnreachableError(str(err), hint=COPIED) from err
 
 
-def _what_to_copy(names: Sequence[str]) -> str:
-    """Say what to copy by hand for models, and where to."""
+def _list_what_to_copy(names: Sequence[str]) -> None:
+    """Say for each model what to copy by hand, and where to."""
     from engine.setup.parts import find_part, how_to_copy
 
-    ways = [f"{p.name}: {how_to_copy(p)}" for p in map(find_part, names) if p is not None]
-    return f"Without network: {'; '.join(ways)}. Or put them into one folder, and run: myvlm setup --from FOLDER"
+    out.say("Without network:")
+    for part in map(find_part, names):
+        if part is not None:
+            out.say(f"  {part.name}: {how_to_copy(part)}")
 
 
 def _get(name: str, machine: "Machine", source: Path | None) -> dict[str, str]:
