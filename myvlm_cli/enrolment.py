@@ -21,6 +21,8 @@ def tell_enrolment(session: "Session", enrolment: "Enrolment", *, json: bool, mo
         out.json_document(_describe(enrolment) | {"next": command} | (more or {}))
     else:
         _tell(enrolment)
+        if not session.recogniser_config.scoring_weights(enrolment.concept.kind) and enrolment.negatives_from.total:
+            out.say(_negatives_text(enrolment.negatives_from))
     for warning in enrolment.warnings:
         out.warn(str(warning))
     if not json:
@@ -107,8 +109,6 @@ def _tell(enrolment: "Enrolment") -> None:
     for s in enrolment.shared:
         if not s.same_part:
             out.say(f"{s.path.name} is also a reference photo of {s.concept.name}, with another part of it")
-    if enrolment.negatives_from.total:
-        out.say(_negatives_text(enrolment.negatives_from))
 
 
 def _change(enrolment: "Enrolment") -> str:

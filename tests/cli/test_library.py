@@ -510,14 +510,14 @@ def test_a_read_only_library_says_what_to_do(album, tmp_path):
 @pytest.mark.slow
 def test_kills_leave_old_or_new_sidecars(tmp_path, learned_folder):
     """The short form of `python -m tests.kill --kills 200 --photos 200`."""
-    report = kill(tmp_path, learned_folder, kills=6, photos=24)
+    report = kill(tmp_path / "run", learned_folder, kills=6, photos=24)
     assert report["kills"] == 6
     assert report["completed_runs"] >= 1
 
 
 @pytest.mark.fuzz
 def test_two_hundred_kills(tmp_path, learned_folder):
-    report = kill(tmp_path, learned_folder, kills=200, photos=200)
+    report = kill(tmp_path / "run", learned_folder, kills=200, photos=200)
     assert report["kills"] == 200
     print(report)
 
