@@ -90,7 +90,7 @@ def test_every_command_says_so(myvlm, session, tmp_path, monkeypatch, place, com
 )
 def test_a_vlm_that_cannot_fit_is_not_loaded(monkeypatch, device, dtype, gb, words):
     monkeypatch.setattr(memory, "_gpu_gb", lambda: gb)
-    monkeypatch.setattr(memory, "_machine_gb", lambda: gb)
+    monkeypatch.setattr(memory, "machine_memory_gb", lambda: gb)
     if not words:
         check_room(find_config("llava-1.6"), device, dtype)
         return

@@ -246,7 +246,7 @@ def test_convert_then_use_by_name(upstream, home, monkeypatch):
     assert not list(out.parent.glob(".*"))
     index = json.loads((out / "model.safetensors.index.json").read_text())
     assert not [name for name in index["weight_map"] if "layers.39" in name]
-    monkeypatch.setattr("engine.vlms.memory._machine_gb", lambda: 64.0)  # these files are small, the model is not
+    monkeypatch.setattr("engine.vlms.memory.machine_memory_gb", lambda: 64.0)  # these files are small, the model is not
     vlm = load_vlm(find_config("minigpt-v2"), CPU, torch.float32)
     assert {p.dtype for p in vlm.model.parameters()} == {torch.float32}
     assert vlm.image_edge == 448
