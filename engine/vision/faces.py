@@ -11,6 +11,7 @@ from PIL import Image
 
 from engine.core.boxes import Box
 from engine.core.errors import EnvironmentFault, WeightsMissingError, is_out_of_memory
+from engine.vision.onnx_threads import session_options
 from engine.vision.regions import overlaps
 
 MODULES = ("detection", "recognition")
@@ -64,6 +65,8 @@ class _Recognizer(Protocol):
     """The recognition model of a pack; `input_size` is in pixels."""
 
     input_size: tuple[int, int]
+    model_file: str
+    session: object
 
     def get_feat(self, imgs: Sequence[np.ndarray]) -> np.ndarray:
         """Return embeddings (N, D) float32 of aligned faces, not normalised."""
@@ -199,8 +202,20 @@ def _load(folder: Path, use_cuda: bool) -> _Pack:
 
         try:
             pack: _Pack = FaceAnalysis(name=str(folder), allowed_modules=list(MODULES), providers=providers)
+            _limit_threads(pack, providers)
             return pack
         except Exception as err:  # onnxruntime and onnx raise library-specific types for damaged files
             if is_out_of_memory(err):
                 raise
             raise EnvironmentFault(f"the face models in {folder} cannot be loaded: {err}") from err
+
+
+def _limit_threads(pack: _Pack, providers: list[str]) -> None:
+    """Give the models of a pack sessions with fewer threads where that is needed; insightface takes no options."""
+    options = session_options()
+    if options is None:
+        return
+    import onnxruntime
+
+    for model in pack.models.values():
+        model.session = onnxruntime.InferenceSession(model.model_file, options, providers=providers)

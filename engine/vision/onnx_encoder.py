@@ -12,6 +12,7 @@ from PIL import Image
 from engine.core.errors import EnvironmentFault, WeightsMissingError, first_line, is_out_of_memory
 from engine.vision.class_guess import ClassWords
 from engine.vision.encoding import Encoding
+from engine.vision.onnx_threads import session_options
 
 IMAGES, FEATURES, LOGITS = "images", "features", "logits"
 """Names of the input and the outputs in the file."""
@@ -36,7 +37,7 @@ class OnnxEncoder:
 
         providers = ["CUDAExecutionProvider"] * use_cuda + ["CPUExecutionProvider"]
         try:
-            self._session = onnxruntime.InferenceSession(str(file), providers=providers)
+            self._session = onnxruntime.InferenceSession(str(file), session_options(), providers=providers)
         except Exception as err:  # onnxruntime raises library-specific types for damaged files
             if is_out_of_memory(err):
                 raise
@@ -61,5 +62,5 @@ class OnnxEncoder:
 
 def _pixels(image: Image.Image, size: int) -> np.ndarray:
     """Scale an image to a square, without keeping its proportions: (3, S, S) float32, 0..255."""
-    scaled = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    scaled = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(scaled, np.float32).transpose(2, 0, 1)
