@@ -165,7 +165,7 @@ class ModelChoice:
         str | None,
         typer.Option(
             "--recogniser",
-            help="Recogniser to use, such as dfn5b or storybook. `myvlm config` shows the default.",
+            help="Recogniser to use, such as builtin or dfn5b. `myvlm config` shows the default.",
             show_default=False,
         ),
     ] = None
