@@ -91,13 +91,14 @@ def import_published(session: Session, source: Source, who: Identity, *, replaci
     and head that the concept already has.
 
     Raises:
-        UsageError: a file has another form, or contradicts the concept stored under the name.
+        UsageError: a file has another form, or contradicts the concept stored under the name; or there is no VLM.
         ArtefactError: a width does not fit the VLM or the recogniser.
         WeightsMissingError: the VLM's weights are not on this disk, so nothing can be checked.
     """
     from engine.store.published import check_width, read_classifier, read_embeddings
 
     check_name(who.name)
+    session.models.check_has_vlm()
     task = source.task or guess_task(source.embedding)
     if task is None:
         raise UsageError(f"{source.embedding.name} does not say for which task it is", hint="Give --task caption|vqa.")

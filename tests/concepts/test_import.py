@@ -131,6 +131,9 @@ def test_no_code_of_a_file_is_run(myvlm, session, tmp_path):
     (tmp_path / NAME).write_bytes(b"no tensors at all")
     assert myvlm("concepts", "import", tmp_path / NAME, "--name", "Toy").code == 2
     assert myvlm("concepts", "import", tmp_path / "missing.pt", "--name", "Toy", "--vlm", "storybook").code == 2
+    assert (
+        "--vlm none asks for none" in myvlm("concepts", "import", tmp_path / NAME, "--name", "Toy", "--vlm", "none").err
+    )
 
 
 def test_an_imported_concept_is_recognised_and_named(myvlm, session, published):

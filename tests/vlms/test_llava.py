@@ -156,10 +156,8 @@ def test_the_frozen_model_stays_frozen(vlm):
     assert not any(p.requires_grad for p in vlm.model.parameters())
 
 
-def test_what_is_not_there_says_how_to_get_it():
+def test_what_is_not_there_says_how_to_get_it(empty_hub):
     config = find_config("llava-1.6")
-    if find_weights(config):
-        pytest.skip("LLaVA-1.6 is on this disk")
     with pytest.raises(WeightsMissingError) as err:
         load_vlm(config, torch.device("cpu"), torch.float32)
     assert "myvlm models pull llava-1.6" in err.value.hint
