@@ -223,6 +223,7 @@ def test_a_concept_forgotten_meanwhile_is_an_error_and_leaves_nothing(store, hom
 def test_a_damaged_cache_starts_anew(tmp_path):
     cache = FeatureCache(tmp_path)
     cache.save("m", [("h", {"a": np.ones(2)})])
+    cache._db.close()  # else it may write its log back over the damage
     cache = FeatureCache(tmp_path)
     data = bytearray((tmp_path / "features.db").read_bytes())
     data[len(data) // 2 :] = b"\xff" * (len(data) - len(data) // 2)
