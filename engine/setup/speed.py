@@ -47,7 +47,7 @@ def caption_speed(config: VlmConfig, machine: Machine) -> Speed | None:
 def recognition_speed(config: RecogniserConfig, machine: Machine) -> Speed | None:
     """Return the speed of a recogniser: as measured for a shipped one, else computed from its encoder's, or None."""
     if config.photos_per_second is not None:
-        source = config.sources.get("photos_per_second", "measured on one laptop core")
+        source = config.sources.get("photos_per_second", "measured on one core")
         return Speed(config.photos_per_second, False, source)
     if config.photo_tflop is None:
         return None

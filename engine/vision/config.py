@@ -125,7 +125,7 @@ class RecogniserConfig:
     encoder_gb: GB of the encoder's weights on disk.
     encoder_memory_gb: GB of GPU memory that it needs in half precision.
     photo_tflop: TFLOP to encode the regions of a photo; None where that was not computed.
-    photos_per_second: photos that it recognises in a second on one laptop core, as measured; None where it was not.
+    photos_per_second: photos that it recognises in a second on one core, as measured; None where it was not.
     sources: where such figures come from, by the name of the fact.
     """
 
@@ -171,6 +171,7 @@ class RecogniserConfig:
     def id(self) -> str:
         """Return the id of the region features; heads and cached features of different ids are never mixed."""
         encoder = f"{self.encoder}/{self.pretrained}" if self.pretrained else _version(self.encoder)
+        encoder += f"@{self.image_size}" if self.image_size else ""
         detector = f"{_version(self.detector)}@{self.detector_threshold}" if self.detector else "grid"
         return f"{self.name}:{encoder}:{detector}"
 

@@ -2,10 +2,12 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from engine.vision.config import find_recogniser
 from engine.vision.onnx_threads import available_cores, session_options
 
 
@@ -73,6 +75,12 @@ def test_a_library_is_scanned_and_captioned_again_without_looking(myvlm, bare_ho
     again = myvlm("caption", library)
     assert "up to date" in again.err
     assert {p.name: p.read_bytes() for p in library.iterdir()} == before
+
+
+def test_features_of_regions_of_another_size_have_another_id():
+    """The cache and the heads must not mix them."""
+    config = find_recogniser("builtin")
+    assert replace(config, image_size=config.image_size + 16).regions_id != config.regions_id
 
 
 def test_threads_are_limited_only_where_fewer_cores_are_available(monkeypatch):
