@@ -106,7 +106,7 @@ class EmbeddingTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         norm = torch.nn.utils.clip_grad_norm_([self.embedding], self.settings.clip)
-        self._check_finite(losses.total.detach(), norm, image_features.features[0].dtype)
+        self._check_finite(losses.total.detach(), norm, image_features.dtype)
         self.optimizer.step()
         self.step += 1
         return Step(

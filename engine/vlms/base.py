@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 import engine.core.device  # noqa: F401
 
@@ -28,6 +28,11 @@ class ImageFeatures:
 
     features: Tensor | list[Tensor]
     norms: Tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the features."""
+        return self.features[0].dtype
 
     def select(self, photos: list[int]) -> "ImageFeatures":
         """Return the features of some of the photos, by their indices in the batch."""
@@ -67,10 +72,30 @@ class Generation:
     capped: bool
 
 
-class Vlm(Protocol):
+class Encoded(Protocol):
+    """A batch of encoded photos, which callers pass on and take photos from; `ImageFeatures` is one."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the features."""
+
+    def select(self, photos: list[int]) -> Self:
+        """Return some of the photos, by their indices in the batch."""
+
+
+Pixels = TypeVar("Pixels")
+Features = TypeVar("Features", bound=Encoded)
+Rows = TypeVar("Rows")
+Prompt = TypeVar("Prompt")
+Labels = TypeVar("Labels")
+
+
+class Vlm(Protocol[Pixels, Features, Rows, Prompt, Labels]):
     """A frozen VLM with the operations that MyVLM needs; each family has one implementation.
 
-    The order of calls is `preprocess`, `encode`, `inject`, then `generate` or `loss`.
+    The order of calls is `preprocess`, `encode`, `inject`, then `generate` or `loss`. What passes from one call to the
+    next is the family's own and opaque to callers, who write `Vlm` for any of them. The three families of the paper use
+    pixel values, `ImageFeatures`, rows (N + K_i, D), token ids and labels.
     """
 
     config: VlmConfig
@@ -90,39 +115,39 @@ class Vlm(Protocol):
     def view(self, image: Image.Image) -> Box:
         """Return the part of an upright photo that the vision tower receives, in the photo's pixels."""
 
-    def preprocess(self, images: list[Image.Image]) -> Tensor | Tiles:
-        """Convert upright RGB images to pixel values: (B, 3, S, S) float32, or `Tiles`."""
+    def preprocess(self, images: list[Image.Image]) -> Pixels:
+        """Convert upright RGB images to what the vision tower takes."""
 
-    def encode(self, pixel_values: Tensor | Tiles) -> ImageFeatures:
+    def encode(self, pixel_values: Pixels) -> Features:
         """Compute the image features of a batch."""
 
-    def inject(self, image_features: ImageFeatures, embeddings: list[Tensor]) -> list[Tensor]:
-        """Append concept rows to each photo's image rows: (N + K_i, D); embeddings[i]: (K_i, D) raw, K_i may be 0."""
+    def inject(self, image_features: Features, embeddings: list[Tensor]) -> list[Rows]:
+        """Give each photo its concept rows; embeddings[i]: (K_i, D) raw, K_i may be 0."""
 
-    def encode_prompt(self, request: str) -> list[int]:
-        """Return the token ids of the prompt that holds a request."""
+    def encode_prompt(self, request: str) -> Prompt:
+        """Return the prompt that holds a request, in the form that `generate` takes."""
 
-    def encode_example(self, request: str, answer: str) -> tuple[list[int], list[int]]:
-        """Return the token ids and labels of a training example."""
+    def encode_example(self, request: str, answer: str) -> tuple[Prompt, Labels]:
+        """Return a training example in the form that `loss` takes."""
 
     def loss(
         self,
-        rows: list[Tensor],
+        rows: list[Rows],
         concepts: list[int],
-        ids: list[list[int]],
-        labels: list[list[int]],
+        ids: list[Prompt],
+        labels: list[Labels],
         penalty_weight: float | None = None,
     ) -> Losses:
         """Compute the teacher-forced losses of a batch.
 
-        rows[i]: (N + K_i, D) from `inject`; concepts[i]: K_i, how many of the last rows are concepts; ids[i],
-        labels[i]: from `encode_example`; penalty_weight: used instead of the config's λ.
+        rows[i]: from `inject`; concepts[i]: K_i, how many concept rows they hold; ids[i], labels[i]: from
+        `encode_example`; penalty_weight: used instead of the config's λ.
         """
 
-    def generate(self, rows: list[Tensor], ids: list[list[int]], max_new_tokens: int | None = None) -> list[Generation]:
+    def generate(self, rows: list[Rows], ids: list[Prompt], max_new_tokens: int | None = None) -> list[Generation]:
         """Generate greedy answers to a batch of prompts; photos may have different numbers of rows."""
 
-    def concept_attention(self, rows: list[Tensor], concepts: list[int], ids: list[list[int]]) -> list[Tensor]:
+    def concept_attention(self, rows: list[Rows], concepts: list[int], ids: list[Prompt]) -> list[Tensor]:
         """Map each concept row's attention over the part of the photo that `view` returns (paper fig. 3).
 
         Returns for each photo (K_i, h, w) float32, non-negative.

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from engine.core.errors import UsageError, first_line
 from engine.core.files import LARGEST_DOCUMENT, read_text
+from engine.vlms.prompt_config import Chat, Naming
 
-Norm = Literal["first-patch", "cls", "mean", "all-but-last", "unit"]
+Norm = Literal["first-patch", "cls", "mean", "all-but-last", "unit", "text"]
 Penalty = Literal["row", "column", "column-sum", "none"]
 OWN_LICENSE = "see the model's own card"
 """The licence of weights that myvlm has no config for."""
@@ -23,7 +24,8 @@ class Injection:
 
     norm: the L2 norm that the row is given. "first-patch": that of the first projected patch (reference); "cls": that
         of the vision encoder's class token (paper); "mean": the mean over the image rows (MiniGPT-v2); "all-but-last":
-        that mean with all unit concept rows but the last, as in the reference; "unit": 1 (BLIP-2).
+        that mean with all unit concept rows but the last, as in the reference; "unit": 1 (BLIP-2); "text": the mean
+        over the language model's input embeddings of text (chat).
     penalty: the mean of the squared attention from the concept row ("row", reference) or to it ("column", paper);
         "column-sum" (BLIP-2 only) is the sum of eq. 4.
     penalty_weight: λ of the penalty.
@@ -74,7 +76,8 @@ class Work:
 class VlmConfig:
     """One VLM: where its weights are, how it is prompted, and how concepts are injected and trained.
 
-    memory_gb: GB of memory that it needs with one batch, by number format ("float16", "float32").
+    memory_gb: GB of memory that it needs with one batch, by number format ("float16", "bfloat16", "float32", "int8",
+        "nf4").
     disk_gb: GB of its weights on disk.
     work: what one caption costs; None where that was not computed.
     sources: where such figures come from, by the name of the fact.
@@ -82,6 +85,8 @@ class VlmConfig:
     requests: request texts by kind: "caption", "caption_of", "question", "refer", "refer_retry".
     identifiers: words under which concepts are learned, for "person" and "thing", the first choice first.
     questions: the questions to train on, for "person" and "thing", in place of the paper's; `{x}` is the concept.
+    naming: the wording that tells the VLM by text who is in a photo; None for a VLM that cannot be told so.
+    chat: how the `chat` and `openai` backends use the checkpoint; None for other backends.
     variations: "lm" where the VLM rephrases training captions itself, else "templates".
     openings: the templates of variations. The VLM must find them natural, or the embedding learns to say them.
     batch: the largest number of photos that are processed at a time.
@@ -107,6 +112,8 @@ class VlmConfig:
     requests: dict[str, str] = field(default_factory=dict)
     identifiers: dict[str, list[str]] = field(default_factory=dict)
     questions: dict[str, list[str]] = field(default_factory=dict)
+    naming: Naming | None = None
+    chat: Chat | None = None
     variations: str = "templates"
     openings: tuple[str, ...] = ("In this picture, ", "Here, ", "In this image, ", "In this photo, ")
     max_new_tokens: int = 96
@@ -145,6 +152,8 @@ def _parse(text: str) -> VlmConfig:
     if "openings" in facts:
         facts["openings"] = tuple(facts["openings"])
     facts["training"] = Training(**facts.get("training", {}))
+    facts["naming"] = Naming(**facts["naming"]) if "naming" in facts else None
+    facts["chat"] = Chat(**facts["chat"]) if "chat" in facts else None
     facts["work"] = Work(**facts["work"]) if "work" in facts else None
     return VlmConfig(**facts)
 
@@ -190,6 +199,8 @@ def _variant_of(config: VlmConfig, variant: str) -> VlmConfig:
     changes["requests"] = config.requests | changes.get("requests", {})
     for part in ("injection", "training"):
         changes[part] = replace(getattr(config, part), **changes.get(part, {}))
+    if "chat" in changes:
+        changes["chat"] = replace(config.chat or Chat(), **changes["chat"])
     combined = f"{config.variant}+{variant}"
     return replace(config, **changes, name=f"{config.name}+{variant}", variant=combined)
 
