@@ -28,7 +28,7 @@ from engine.vlms.in_use import VlmInUse
 from engine.vlms.wording import find_names, has_word
 
 if TYPE_CHECKING:
-    from engine.vlms.generate import PersonalisedConcept
+    from engine.vlms.personalised import PersonalisedConcept
 
 
 @dataclass(frozen=True)
@@ -181,12 +181,12 @@ def _stand_ins(
     vlm: VlmInUse, photos: Sequence[Photo], matches: Sequence[Sequence[Match]], question: _Question
 ) -> tuple[list[StandIns], dict[int, str]]:
     """Return the words that stand for names in the question about each photo, and descriptions of photos by index."""
-    from engine.vlms import generate
+    from engine.vlms import captions
 
     needed = [i for i, own in enumerate(matches) if question.absent(own) or question.unlearned(own)]
     images = [photos[i].image for i in needed]
     known = [[question.known[m.concept_id][0] for m in matches[i] if m.concept_id in question.known] for i in needed]
-    spoken = generate.caption(vlm.model, images, known) if needed else []
+    spoken = captions.caption(vlm.model, images, known) if needed else []
     described = {i: s.text for i, s in zip(needed, spoken, strict=True)}
     found = [StandIns({}) for _ in matches]
     for i, text in described.items():
@@ -220,7 +220,7 @@ def _load_personalised(
 
     A concept that was imported without a head cannot be recognised and is left out.
     """
-    from engine.vlms.generate import PersonalisedConcept
+    from engine.vlms.personalised import PersonalisedConcept
 
     found = {}
     for concept in chosen:

@@ -31,7 +31,7 @@ from engine.sidecars.locate import Namer
 from engine.sidecars.writer import Writer
 
 if TYPE_CHECKING:
-    from engine.vlms.generate import GeneratedCaption, PersonalisedConcept
+    from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept
 
 
 def caption_photos(
@@ -111,15 +111,15 @@ def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
     pending = [(n, i, i.photo) for n, i in enumerate(done) if i.photo is not None and i.record is None]
     if not pending:
         return done
-    from engine.vlms import generate
+    from engine.vlms import captions
 
     photos = [photo for _, _, photo in pending]
     known = run.personalised
     concepts = [[known[m.concept_id] for m in item.matches or () if m.concept_id in known] for _, item, _ in pending]
-    captions = generate.caption(run.vlm.model, [p.image for p in photos], concepts)
+    generated = captions.caption(run.vlm.model, [p.image for p in photos], concepts)
     drawings = _explain(run, [item for _, item, _ in pending], photos, known)
     share = (time.monotonic() - started) / len(pending)
-    for (n, item, photo), caption, drawing in zip(pending, captions, drawings, strict=True):
+    for (n, item, photo), caption, drawing in zip(pending, generated, drawings, strict=True):
         done[n] = _with_caption(run, item, photo, caption, drawing)
         if done[n].record is not None:
             done[n] = replace(done[n], seconds=item.seconds + share)

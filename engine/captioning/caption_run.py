@@ -19,7 +19,7 @@ from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse
 
 if TYPE_CHECKING:
-    from engine.vlms.generate import PersonalisedConcept
+    from engine.vlms.personalised import PersonalisedConcept
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class CaptionRun:
     @cached_property
     def personalised(self) -> "Mapping[str, PersonalisedConcept]":
         """The concepts that the VLM has learned, by id."""
-        from engine.vlms.generate import PersonalisedConcept
+        from engine.vlms.personalised import PersonalisedConcept
 
         embeddings = self.concepts.embeddings
         return {

@@ -29,7 +29,7 @@ from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse
 
 if TYPE_CHECKING:
-    from engine.vlms.generate import PersonalisedConcept
+    from engine.vlms.personalised import PersonalisedConcept
 
 Method = Literal["regions", "refer"]
 _WITHOUT_REFER = "Leave out --method refer: recognition gives a box without a VLM."
@@ -122,6 +122,7 @@ def _load_personalised(
         NotTrainedError: the VLM has not learned it, and the VLM's own box is requested.
     """
     from engine.vlms import generate
+    from engine.vlms.personalised import PersonalisedConcept
 
     if method == "refer":
         generate.check_refers(vlm.config)
@@ -133,7 +134,7 @@ def _load_personalised(
         if method == "refer":
             raise
         return {}
-    return {concept.id: generate.PersonalisedConcept(concept, vector)}
+    return {concept.id: PersonalisedConcept(concept, vector)}
 
 
 @dataclass(frozen=True)

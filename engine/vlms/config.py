@@ -127,6 +127,11 @@ class VlmConfig:
     variant: str = ""
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def follows_instructions(self) -> bool:
+        """Whether the VLM writes what a request describes, such as another style or language."""
+        return self.world is None and self.backend in ("chat", "openai", "llava-next")
+
     def request(self, kind: str, names: tuple[str, ...] = ()) -> str:
         """Return the request text of a kind ("caption", "caption_of", "refer"), with identifiers filled in."""
         return self.requests[kind].format(names=join_names(names))

@@ -12,6 +12,7 @@ from engine.photos.decode import load_photo
 from engine.vlms import generate
 from engine.vlms.base import Generation
 from engine.vlms.config import find_config
+from engine.vlms.personalised import PersonalisedConcept
 from tests.learned import draw_album
 
 
@@ -29,14 +30,16 @@ def answers(session, monkeypatch, *texts):
         return encode(request)
 
     monkeypatch.setattr(session.vlm, "encode_prompt", encode_prompt)
-    monkeypatch.setattr(session.vlm, "generate", lambda rows, ids: [Generation(waiting.pop(0), False) for _ in ids])
+    monkeypatch.setattr(
+        session.vlm, "generate", lambda rows, ids, limit=None: [Generation(waiting.pop(0), False) for _ in ids]
+    )
     return asked
 
 
 def known(session, name="Rex"):
     concept = session.store.get(name)
     vector = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
-    return generate.PersonalisedConcept(concept, vector)
+    return PersonalisedConcept(concept, vector)
 
 
 def test_the_vlm_locates_whom_it_recognised(myvlm, session, album, tmp_path):
