@@ -13,6 +13,7 @@ from engine.defaults import Origin, Setting, choose, name_the_file
 from engine.vision.config import DEFAULT_RECOGNISER, RecogniserConfig, find_recogniser
 from engine.vlms.config import VlmConfig, find_config
 from engine.vlms.memory import lack_of_memory
+from engine.vlms.prompt_config import Speak
 from engine.vlms.registry import HOW_TO_GET_A_VLM, NO_VLM, check_weights, fits, no_vlm, vlms_on_disk
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class ModelOptions:
     recogniser: str | None = None
     device: str | None = None
     dtype: str | None = None
+    speak: Speak | None = None
 
 
 class ChosenModels:
@@ -77,6 +79,8 @@ class ChosenModels:
                 return choose(key, self.options.device, self.config)
             case "dtype":
                 return choose(key, self.options.dtype, self.config)
+            case "speak":
+                return choose(key, self.options.speak, self.config)
             case _:
                 return choose(key, None, self.config)
 

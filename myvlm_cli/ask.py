@@ -29,6 +29,7 @@ def ask(
     ],
     concepts: Annotated[o.ConceptChoice, Without("only", "no_concepts")],
     models: o.ModelChoice,
+    speak: o.Speak = None,
     output: o.OutputChoice,
 ) -> None:
     """Ask a question about photos. The question can use the names of your concepts.
@@ -40,7 +41,7 @@ def ask(
     *photos, question = photos_and_question
     _check_question(photos, question)
     files = gather_photos([Path(p) for p in photos], None, null=False)
-    session = models.open_session(create=False, names=concepts.names)
+    session = models.open_session(create=False, names=concepts.names, speak=speak)
     warn_of_slow_faces(session)
     report = _Report(output, many=len(files) > 1)
     with out.progress("asking", len(files)) as bar:

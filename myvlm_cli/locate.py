@@ -37,7 +37,13 @@ class BoxChoice:
 
 
 def locate(
-    *, name: o.Name, choice: BoxChoice, photos: o.PhotoSelection, models: o.ModelChoice, output: o.OutputChoice
+    *,
+    name: o.Name,
+    choice: BoxChoice,
+    photos: o.PhotoSelection,
+    models: o.ModelChoice,
+    speak: o.Speak = None,
+    output: o.OutputChoice,
 ) -> None:
     """Find where a concept is in photos.
 
@@ -48,7 +54,7 @@ def locate(
     from engine.captioning.locate import locate_concept
 
     files = photos.gather()
-    session = models.open_session(create=False, names=(name,))
+    session = models.open_session(create=False, names=(name,), speak=speak)
     warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
     results: list[LocateResult] = []
     with out.progress("locating", len(files)) as bar:

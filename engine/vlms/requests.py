@@ -70,13 +70,13 @@ def most_tokens(config: VlmConfig, form: CaptionForm) -> int | None:
     return round(_LONGER * config.max_new_tokens) if form.style == "detailed" else None
 
 
-def check_form(config: VlmConfig, form: CaptionForm) -> None:
-    """Check that a VLM can write captions of a form.
+def check_form(config: VlmConfig, form: CaptionForm, *, context: bool = False) -> None:
+    """Check that a VLM can write captions of a form. context: whether photos' date and place will be told.
 
     Raises:
         UsageError: it was trained for one kind of caption only.
     """
-    if not form.is_plain and not config.follows_instructions:
+    if (context or not form.is_plain) and not config.follows_instructions:
         raise UsageError(
             f"{config.name} writes one kind of caption, in English",
             hint="Leave out --style, --language and --context, or use a chat VLM; `myvlm models` lists them.",
