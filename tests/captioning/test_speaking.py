@@ -141,7 +141,7 @@ def lisbon(monkeypatch):
 def test_the_context_is_date_and_town(lisbon):
     said = describe_context(FACTS)
     assert said.startswith(
-        "From the photo's metadata: taken on Sunday, 12 May 2024, at 17:40 in or near Lisbon, Portugal."
+        "From the photo's metadata: taken on Sunday, 12 May 2024, at 17:40, in or near Lisbon, Portugal."
     )
     assert describe_context(replace(FACTS, place=(0.0, 0.0), taken=None)) == ""
     assert "Lisbon" not in describe_context(replace(FACTS, place=None))
