@@ -11,7 +11,8 @@ from engine.core.errors import NoVlmError, UsageError, WeightsMissingError
 from engine.core.nvidia import has_nvidia_gpu
 from engine.defaults import Origin, Setting, choose, name_the_file
 from engine.vision.config import DEFAULT_RECOGNISER, RecogniserConfig, find_recogniser
-from engine.vlms.config import VlmConfig, find_config
+from engine.vlms.config import VlmConfig
+from engine.vlms.find import find_config
 from engine.vlms.memory import lack_of_memory
 from engine.vlms.prompt_config import Speak
 from engine.vlms.registry import HOW_TO_GET_A_VLM, NO_VLM, check_weights, fits, no_vlm, vlms_on_disk

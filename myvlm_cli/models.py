@@ -175,7 +175,7 @@ def convert_weights(
     from engine.core.paths import stay_offline
 
     stay_offline()
-    from engine.vlms.config import find_config
+    from engine.vlms.find import find_config
     from engine.vlms.registry import CONVERTED, converted_folder
 
     config = find_config(name)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from engine.core.errors import EnvironmentFault, WeightsMissingError, first_line, is_out_of_memory
 from engine.core.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
 from engine.core.paths import STORYBOOK, home
-from engine.vlms.config import VlmConfig, family_of, find_config, identifier_lists, model_type_of
+from engine.vlms.config import VlmConfig, identifier_lists
+from engine.vlms.find import family_of, find_config, model_type_of
 from engine.vlms.memory import check_room, memory_fault
 
 if TYPE_CHECKING:

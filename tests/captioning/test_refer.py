@@ -11,7 +11,7 @@ from engine.core.errors import UsageError
 from engine.photos.decode import load_photo
 from engine.vlms import generate
 from engine.vlms.base import Generation
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.personalised import PersonalisedConcept
 from tests.learned import draw_album
 

@@ -12,7 +12,7 @@ from engine.core.boxes import Box
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Match, PhotoFacts
 from engine.photos import places
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.prompt_config import Chat, Naming
 from tests.captioning.test_names_only import states, words
 from tests.learned import draw_album, train
