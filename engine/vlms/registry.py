@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from engine.core.errors import EnvironmentFault, WeightsMissingError, first_line, is_out_of_memory
 from engine.core.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
 from engine.core.paths import STORYBOOK, home
+from engine.vlms.chat.families import check_chat_family
 from engine.vlms.config import VlmConfig, family_of, find_config, identifier_lists, model_type_of
 from engine.vlms.memory import check_room, memory_fault
 
@@ -142,6 +143,9 @@ def _check_family(config: VlmConfig, folder: Path) -> None:
         EnvironmentFault: its `config.json` tells of another family.
     """
     model_type = model_type_of(folder / "config.json")
+    if config.backend == "chat":
+        check_chat_family(config.name, folder, model_type)
+        return
     family = family_of(model_type)
     if model_type and (family is None or family.backend != config.backend):
         raise EnvironmentFault(
