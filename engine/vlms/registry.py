@@ -9,7 +9,7 @@ from engine.core.errors import EnvironmentFault, WeightsMissingError, first_line
 from engine.core.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
 from engine.core.paths import STORYBOOK, home
 from engine.vlms.config import VlmConfig, identifier_lists
-from engine.vlms.find import family_of, find_config, model_type_of
+from engine.vlms.find import family_of, find_config, model_type_of, why_not_chat
 from engine.vlms.memory import check_room, memory_fault
 
 if TYPE_CHECKING:
@@ -143,12 +143,30 @@ def _check_family(config: VlmConfig, folder: Path) -> None:
         EnvironmentFault: its `config.json` tells of another family.
     """
     model_type = model_type_of(folder / "config.json")
+    if config.backend == "chat":
+        _check_chat_family(config.name, folder, model_type)
+        return
     family = family_of(model_type)
     if model_type and (family is None or family.backend != config.backend):
         raise EnvironmentFault(
             f"{config.name} in {folder} is a model of type {model_type!r} and cannot be loaded as {config.backend}",
             hint="Give its folder as --vlm." if family else "See `myvlm models` for what can be used.",
         )
+
+
+def _check_chat_family(name: str, folder: Path, model_type: str) -> None:
+    """Check that a folder holds a checkpoint that the `chat` backend takes.
+
+    Raises:
+        EnvironmentFault: its `config.json` has no model type, or one that cannot be used.
+    """
+    if not model_type:
+        raise EnvironmentFault(
+            f"{name} in {folder} has a config.json without a model_type, so it is no checkpoint of transformers",
+            hint="The files may be incomplete, or not in the hub's format; fetch them again.",
+        )
+    if why := why_not_chat(model_type):
+        raise EnvironmentFault(f"{name} in {folder} cannot be used: {why}", hint="See `myvlm models`.")
 
 
 def no_vlm() -> VlmConfig:

@@ -1,0 +1,1 @@
+"""The `chat` backend: any checkpoint of transformers' AutoModelForImageTextToText, with concept rows as slots."""

@@ -1,0 +1,21 @@
+"""Limit the pixels of a photo before the checkpoint's processor receives it."""
+
+from PIL import Image
+
+DEFAULT_EDGE = 1024
+"""The side of a square of about 1 MP: what most processors make of a photo at most."""
+
+
+def limit_pixels(image: Image.Image, most: int | None) -> Image.Image:
+    """Make an image smaller that has more than `most` pixels; sides keep their ratio. None is no limit."""
+    width, height = image.size
+    if most is None or width * height <= most:
+        return image
+    factor = (most / (width * height)) ** 0.5
+    size = max(1, int(width * factor)), max(1, int(height * factor))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def working_edge(most: int | None) -> int:
+    """Return the side in pixels of the largest square that is not made smaller."""
+    return int(most**0.5) if most else DEFAULT_EDGE
