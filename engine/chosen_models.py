@@ -1,7 +1,7 @@
 """The models of a run: which VLM, recogniser, device and number format are in use, where each comes from, and why."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +13,7 @@ from engine.defaults import Origin, Setting, choose, name_the_file
 from engine.vision.config import DEFAULT_RECOGNISER, RecogniserConfig, find_recogniser
 from engine.vlms.config import VlmConfig, find_config
 from engine.vlms.memory import lack_of_memory
-from engine.vlms.registry import HOW_TO_GET_A_VLM, NO_VLM, check_weights, fits, no_vlm, vlms_on_disk
+from engine.vlms.registry import HOW_TO_GET_A_VLM, NO_VLM, check_vlm, fits, no_vlm, vlms_on_disk
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +23,16 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the user chose for one run; None leaves the choice to `config.toml` and what is built in."""
+    """What the user chose for one run; None leaves the choice to `config.toml` and what is built in.
+
+    allow_remote: whether photos may leave this machine. It is an option only: no file can allow it for later runs.
+    """
 
     vlm: str | None = None
     recogniser: str | None = None
     device: str | None = None
     dtype: str | None = None
+    allow_remote: bool = field(default=False, kw_only=True)
 
 
 class ChosenModels:
@@ -94,7 +98,10 @@ class ChosenModels:
         """
         if self.vlm_setting.value == NO_VLM:
             return no_vlm()
-        return self._named_vlm or find_config(str(self.vlm_setting.value))
+        config = self._named_vlm or find_config(str(self.vlm_setting.value))
+        if config.server is not None and self.options.allow_remote:
+            return replace(config, server=replace(config.server, allow_remote=True))
+        return config
 
     @cached_property
     def _named_vlm(self) -> VlmConfig | None:
@@ -194,13 +201,14 @@ class ChosenModels:
             )
 
     def check_weights(self) -> None:
-        """Check that the VLM's weights are on this disk.
+        """Check that the VLM's weights are on this disk, or that its server is there.
 
         Raises:
             WeightsMissingError: they are not; the message says whether `config.toml` names the VLM.
+            UsageError, EnvironmentFault: those of `registry.connect_vlm`.
         """
         try:
-            check_weights(self.vlm_config)
+            check_vlm(self.vlm_config)
         except WeightsMissingError as err:
             if self.vlm_setting.origin is not Origin.CONFIG:
                 raise

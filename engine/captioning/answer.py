@@ -112,10 +112,11 @@ def answer_question(
     parsed = _read_question(session.store, session.recogniser_config, vlm, question, chosen)
     wanted = [c for c in chosen if c in parsed.named or c.id in parsed.known or c.id in parsed.mistakable]
     gallery = load_gallery(session.store, session.recogniser_config, session.recognition, wanted, common_folder(paths))
-    for batch in in_batches(paths, _read, session.vlm_config.batch):
+    size = session.vlm_config.batch if session.vlm_config.server is None else 1  # a request to a server can fail
+    for batch in in_batches(paths, _read, size):
         photos = [p for p in batch if isinstance(p, Photo)]
         done = dict(
-            zip([p.path for p in photos], _answer(session.extractor, vlm, photos, gallery, parsed), strict=True)
+            zip([p.path for p in photos], _try_answer(session.extractor, vlm, photos, gallery, parsed), strict=True)
         )
         yield from (p if isinstance(p, Answer) else done[p.path] for p in batch)
 
@@ -150,6 +151,16 @@ def _read_question(
     known = _load_personalised(store, config, vlm, chosen)
     mistakable = frozenset(i for i, (k, _) in known.items() if has_word(composed, k.concept.identifier))
     return _Question(question, named, {i: k for i, k in known.items() if i not in mistakable}, mistakable)
+
+
+def _try_answer(
+    extractor: CachedExtractor, vlm: VlmInUse, photos: Sequence[Photo], gallery: Gallery, question: _Question
+) -> list[Answer]:
+    """Answer the question about each photo of a batch; where the VLM gives no answer, say why."""
+    try:
+        return _answer(extractor, vlm, photos, gallery, question)
+    except PhotoError as err:
+        return [Answer(p.path, Status.FAILED, reason=f"{p.path}: {err}") for p in photos]
 
 
 def _answer(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.captioning.by_photo import ask_by_photo
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
 from engine.captioning.explain_pictures import Explainer, ExplanationPictures, Pictures
 from engine.captioning.names_only import check_drawn
@@ -20,6 +21,7 @@ from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import compute_cache_keys
 from engine.captioning.write import write_photos
 from engine.core.batches import in_batches, up_to
+from engine.core.errors import PhotoError
 from engine.core.files import finish_first
 from engine.core.notes import Note, NoteCode
 from engine.core.types import Status
@@ -116,7 +118,11 @@ def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
     photos = [photo for _, _, photo in pending]
     known = run.personalised
     concepts = [[known[m.concept_id] for m in item.matches or () if m.concept_id in known] for _, item, _ in pending]
-    captions = generate.caption(run.vlm.model, [p.image for p in photos], concepts)
+
+    def ask(some: Sequence[int]) -> "list[GeneratedCaption]":
+        return generate.caption(run.vlm.model, [photos[i].image for i in some], [concepts[i] for i in some])
+
+    captions = ask_by_photo(run.vlm, len(photos), ask)
     drawings = _explain(run, [item for _, item, _ in pending], photos, known)
     share = (time.monotonic() - started) / len(pending)
     for (n, item, photo), caption, drawing in zip(pending, captions, drawings, strict=True):
@@ -127,9 +133,16 @@ def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
 
 
 def _with_caption(
-    run: CaptionRun, item: PhotoInRun, photo: Photo, caption: "GeneratedCaption", drawing: ExplanationPictures
+    run: CaptionRun,
+    item: PhotoInRun,
+    photo: Photo,
+    caption: "GeneratedCaption | PhotoError",
+    drawing: ExplanationPictures,
 ) -> PhotoInRun:
-    """Add a generated caption to a photo; an empty one is a failure."""
+    """Add a generated caption to a photo; an empty one is a failure, as is an error in its place."""
+    if isinstance(caption, PhotoError):
+        failed = PhotoResult.failed(item.file.path, PhotoError(f"{item.file.path}: {caption}"))
+        return replace(item, result=replace(failed, facts=photo.facts))
     result = PhotoResult(
         item.file.path,
         Status.OK,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image, UnidentifiedImageError
 
+from engine.captioning.by_photo import ask_by_photo
 from engine.captioning.explain_pictures import Explainer, Pictures
 from engine.captioning.names_only import check_drawn
 from engine.core.batches import in_batches
@@ -156,9 +157,7 @@ class _Refinement:
             return results
         if self.vlm is not None:
             for i, box in self._boxes(self.vlm, recognised):
-                reason = None if box else "recognised, but not located by the VLM"
-                status = Status.OK if box else Status.SKIPPED
-                results[i] = replace(results[i], box=box, status=status, reason=reason)
+                results[i] = _with_box(results[i], box)
         if self.explainer is not None:
             for i, photo in recognised:
                 drawing = self.explainer.explain(photo, [self.concept], self.known)
@@ -168,13 +167,28 @@ class _Refinement:
             results[i] = replace(results[i], seconds=results[i].seconds + share)
         return results
 
-    def _boxes(self, vlm: VlmInUse, photos: Sequence[tuple[int, Photo]]) -> Iterator[tuple[int, Box | None]]:
+    def _boxes(
+        self, vlm: VlmInUse, photos: Sequence[tuple[int, Photo]]
+    ) -> Iterator[tuple[int, Box | PhotoError | None]]:
         """Yield the VLM's own box in pixels of each photo with the photo's number; None where it names no place."""
         from engine.vlms import generate
 
-        boxes = generate.refer(vlm.model, [p.image for _, p in photos], [self.known[self.concept.id]] * len(photos))
-        for (i, photo), box in zip(photos, boxes, strict=True):
-            yield i, photo.in_photo(box) if box else None
+        def ask(some: Sequence[int]) -> list[Box | None]:
+            return generate.refer(
+                vlm.model, [photos[i][1].image for i in some], [self.known[self.concept.id]] * len(some)
+            )
+
+        for (i, photo), box in zip(photos, ask_by_photo(vlm, len(photos), ask), strict=True):
+            yield i, photo.in_photo(box) if isinstance(box, Box) else box
+
+
+def _with_box(result: LocateResult, box: Box | PhotoError | None) -> LocateResult:
+    """Return the result with the VLM's own box, or with the reason why there is none."""
+    if isinstance(box, PhotoError):
+        return replace(result, box=None, status=Status.FAILED, reason=f"{result.path}: {box}")
+    if box is None:
+        return replace(result, box=None, status=Status.SKIPPED, reason="recognised, but not located by the VLM")
+    return replace(result, box=box, status=Status.OK)
 
 
 def _read(path: Path) -> Photo | LocateResult:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from engine.core.errors import UsageError, first_line
 from engine.core.files import LARGEST_DOCUMENT, read_text
 from engine.vlms.prompt_config import Chat, Naming
+from engine.vlms.server.address import PREFIX, ServerAddress
 
 Norm = Literal["first-patch", "cls", "mean", "all-but-last", "unit", "text"]
 Penalty = Literal["row", "column", "column-sum", "none"]
@@ -87,6 +88,7 @@ class VlmConfig:
     questions: the questions to train on, for "person" and "thing", in place of the paper's; `{x}` is the concept.
     naming: the wording that tells the VLM by text who is in a photo; None for a VLM that cannot be told so.
     chat: how the `chat` and `openai` backends use the checkpoint; None for other backends.
+    server: the server in which the VLM runs; None for a VLM whose weights are loaded here.
     variations: "lm" where the VLM rephrases training captions itself, else "templates".
     openings: the templates of variations. The VLM must find them natural, or the embedding learns to say them.
     batch: the largest number of photos that are processed at a time.
@@ -114,6 +116,7 @@ class VlmConfig:
     questions: dict[str, list[str]] = field(default_factory=dict)
     naming: Naming | None = None
     chat: Chat | None = None
+    server: ServerAddress | None = None
     variations: str = "templates"
     openings: tuple[str, ...] = ("In this picture, ", "Here, ", "In this image, ", "In this photo, ")
     max_new_tokens: int = 96
@@ -165,11 +168,16 @@ def list_configs() -> tuple[VlmConfig, ...]:
 
 
 def find_config(vlm: str) -> VlmConfig:
-    """Find the config of a name, a hub id, or a folder with a `config.json`; `NAME+VARIANT` is one of its variants.
+    """Find the config of a name, a hub id, a folder with a `config.json`, or `openai:URL#MODEL`; `NAME+VARIANT` is one
+    of its variants.
 
     Raises:
         UsageError: no VLM has that name, or the folder holds a model of an unknown family.
     """
+    if vlm.startswith(PREFIX):
+        from engine.vlms.server.config import server_config
+
+        return server_config(vlm)
     name, plus, variant = vlm.rpartition("+")
     if plus and not Path(vlm).expanduser().exists():
         return _variant_of(find_config(name), variant)

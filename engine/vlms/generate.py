@@ -6,21 +6,21 @@ features, and the VLM generates a text. That text is cleaned, and display names 
 from which a name is missing, or which gives one name to two individuals, is repaired first.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import engine.core.device  # noqa: F401
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 from engine.core.boxes import Box, parse_minigpt_box
 from engine.core.errors import UsageError
 from engine.core.types import Concept
-from engine.vlms.base import Generation, ImageFeatures, Vlm
 from engine.vlms.clean_text import clean_text
 from engine.vlms.config import VlmConfig, list_configs
+from engine.vlms.generation import Generation
 from engine.vlms.wording import (
     complete,
     count_faults,
@@ -31,6 +31,11 @@ from engine.vlms.wording import (
     spell_identifiers,
     to_display_names,
 )
+
+if TYPE_CHECKING:  # a VLM in a server needs no torch
+    import torch
+
+    from engine.vlms.base import ImageFeatures, Vlm
 
 REFER_AGAIN = "[refer] where is {names}?"
 """The second request for a box, unless the VLM's config has a `refer_retry`: MiniGPT-v2 was trained on this one too."""
@@ -141,7 +146,7 @@ def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequen
     """Generate the plain VLM's replies to requests[i] about upright photo i; each photo is encoded once."""
     replies = []
     for image, of_photo in zip(images, requests, strict=True):
-        (rows,) = vlm.inject(_encode(vlm, [image]), [torch.zeros(0, vlm.width)])
+        (rows,) = _inject(vlm, _encode(vlm, [image]), [[]])
         ids = [vlm.encode_prompt(r) for r in of_photo]
         batches = [ids[i : i + vlm.config.batch] for i in range(0, len(ids), vlm.config.batch)]
         generations = (g for batch in batches for g in vlm.generate([rows] * len(batch), batch))
@@ -254,7 +259,11 @@ def _generate_raw(
 def _inject(
     vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]]
 ) -> list[torch.Tensor]:
-    """Append the concepts' rows to the image rows: (N + K_i, D) for each photo."""
+    """Append the concepts' rows to the image rows: (N + K_i, D) for each photo; a server takes none."""
+    if vlm.config.server is not None and not any(concepts):
+        return vlm.inject(image_features, [])
+    import torch
+
     none = torch.zeros(0, vlm.width)
     vectors = [torch.from_numpy(np.concatenate([c.vector for c in photo])) if photo else none for photo in concepts]
     return vlm.inject(image_features, vectors)
