@@ -200,6 +200,19 @@ class ChosenModels:
                 hint="Run: myvlm config unset vlm, or name a VLM with --vlm",
             )
 
+    def check_trains(self) -> None:
+        """Check that there is a VLM that can learn concepts.
+
+        Raises:
+            UsageError, NoVlmError: those of `check_has_vlm`; or the VLM runs in a server.
+        """
+        self.check_has_vlm()
+        if self.vlm_config.server is not None:
+            raise UsageError(
+                f"train needs the VLM's weights on this machine, and {self.vlm_config.name} runs in a server",
+                hint="Use a VLM on this disk: --vlm NAME. A server is told of concepts by their names, untrained.",
+            )
+
     def check_weights(self) -> None:
         """Check that the VLM's weights are on this disk, or that its server is there.
 

@@ -14,6 +14,7 @@ from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import Photos, tell_tally
 from myvlm_cli.output import out
+from myvlm_cli.remote import AllowRemote
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.words import count, listed
 
@@ -55,6 +56,7 @@ def caption(
     sidecars: o.SidecarChoice,
     explain: o.Explain = None,
     models: o.ModelChoice,
+    allow_remote: AllowRemote = False,
     show_all: ShowAll = False,
     output: o.OutputChoice,
 ) -> None:
@@ -80,7 +82,7 @@ def caption(
         limit=run.limit,
         library=files.folder,
     )
-    session = models.open_session(create=not run.dry_run, names=names)
+    session = models.open_session(create=not run.dry_run, names=names, allow_remote=allow_remote)
     report = Report(output, show_all=show_all, why_no_vlm=session.models.why_no_vlm)
     raise typer.Exit(_run(session, files, request, report))
 

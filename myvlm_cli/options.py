@@ -155,8 +155,9 @@ class ModelChoice:
         str | None,
         typer.Option(
             "--vlm",
-            help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id or a"
-            " folder; none writes names only. Default: the best one for real photos on disk that fits this machine.",
+            help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id, a"
+            " folder, or openai:URL#MODEL for a local server such as Ollama; none writes names only. Default: the best"
+            " one for real photos on disk that fits this machine.",
             autocompletion=complete_vlm,
             show_default=False,
         ),
@@ -199,7 +200,9 @@ class ModelChoice:
         typer.Option("--dtype", help="Number format of the models. Default: auto.", rich_help_panel=ADVANCED),
     ] = None
 
-    def open_session(self, *, create: bool = True, names: tuple[str, ...] | None = None) -> "Session":
+    def open_session(
+        self, *, create: bool = True, names: tuple[str, ...] | None = None, allow_remote: bool = False
+    ) -> "Session":
         """Open a session with these models; see `sessions.open_session`."""
         return open_session(
             self.vlm,
@@ -208,6 +211,7 @@ class ModelChoice:
             self.dtype,
             heads=self.heads,
             allow_body=self.allow_body,
+            allow_remote=allow_remote,
             create=create,
             names=names,
         )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from engine.core.errors import UsageError
 from engine.core.types import Kind
 from myvlm_cli.output import out
+from myvlm_cli.remote import tell_remote
 
 if TYPE_CHECKING:
     from engine.core.config_file import Value
@@ -32,6 +33,7 @@ def open_session(
     *,
     heads: Literal["open-set", "paper"] = "open-set",
     allow_body: bool = False,
+    allow_remote: bool = False,
     create: bool = True,
     names: tuple[str, ...] | None = None,
 ) -> "Session":
@@ -41,14 +43,15 @@ def open_session(
     which must exist; None or () for no check.
 
     Raises:
-        UsageError: the VLM or recogniser is unknown, or --allow-body was given together with --heads paper, which
-            recognises people by their faces only.
+        UsageError: the VLM or recogniser is unknown, --allow-body was given together with --heads paper, which
+            recognises people by their faces only, or --allow-remote without a server.
         ConceptError: a name is unknown.
         EnvironmentFault: the GPU does not exist.
     """
     from engine.session import Session, SessionOptions
 
-    session = Session(SessionOptions(vlm, recogniser, device, dtype, heads, allow_body), create=create)
+    options = SessionOptions(vlm, recogniser, device, dtype, heads, allow_body, allow_remote=allow_remote)
+    session = Session(options, create=create)
     # Reading these checks the names now, before any model is loaded.
     if vlm:
         _ = session.vlm_config
@@ -60,6 +63,8 @@ def open_session(
         session.store.select(names)
     if allow_body:
         _check_bodies(session)
+    if allow_remote:
+        tell_remote(session)
     return session
 
 

@@ -98,11 +98,13 @@ def answer_question(
         ConceptError: a requested concept is unknown, or one that the question names cannot be recognised.
         UsageError: the VLM only captions, or `--vlm none` asks for none.
         NoVlmError: there is no VLM; or it knows the drawn world only, and a photo was not drawn.
+        WeightsMissingError, EnvironmentFault: those of `ChosenModels.check_weights`.
     """
     session.models.check_has_vlm()
     from engine.vlms.generate import check_answers
 
     check_answers(session.vlm_config)
+    session.models.check_weights()
     if not question.strip():
         raise UsageError("the question is empty", hint='Example: myvlm ask photo.jpg "What is Rex holding?"')
     if session.vlm_config.world:

@@ -103,13 +103,15 @@ def locate_concept(
 
 
 def check_vlm(session: Session, paths: Sequence[Path]) -> None:
-    """Check that there is a VLM, and that it knows all of the photos.
+    """Check that there is a VLM, that it can be used, and that it knows all of the photos.
 
     Raises:
-        UsageError: `--vlm none` asks for none.
+        UsageError: `--vlm none` asks for none, or photos would leave this machine.
         NoVlmError: there is none; or it knows the drawn world only, and a photo was not drawn.
+        WeightsMissingError, EnvironmentFault: those of `ChosenModels.check_weights`.
     """
     session.models.check_has_vlm()
+    session.models.check_weights()
     if session.vlm_config.world:
         check_drawn(session.vlm_in_use, paths, way_out=_WITHOUT_REFER)
 

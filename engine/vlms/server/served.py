@@ -135,9 +135,8 @@ def _find(model: str, models: tuple[str, ...] | None) -> str | None:
 
 def find_ollama() -> Served | None:
     """Return what Ollama on this machine serves that can be used without leaving it; None where it does not run."""
-    server = ServerAddress(ollama_base(), "")
     try:
-        client = Client(server)
+        client = Client(ServerAddress(ollama_base(), ""))
         served = read_served(client)
         if served.program != "ollama":
             return None

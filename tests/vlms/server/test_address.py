@@ -115,7 +115,7 @@ def test_the_checked_address_is_used_and_the_name_not_asked_again(monkeypatch, s
 
 
 def test_an_unknown_name_is_told():
-    with pytest.raises(EnvironmentFault, match="no machine called nowhere.invalid"):
+    with pytest.raises(EnvironmentFault, match=r"no machine called nowhere\.invalid"):
         Connections(parse_address("openai:http://nowhere.invalid/v1#m"))
 
 
