@@ -14,7 +14,7 @@ from engine.vision.config import RecogniserConfig, list_recognisers
 from engine.vlms.config import VlmConfig
 from engine.vlms.in_use import VlmInUse
 from engine.vlms.prompt_config import Speak
-from engine.vlms.registry import NO_VLM, find_weights, load_vlm, revision_of
+from engine.vlms.registry import NO_VLM, connect_vlm, find_weights, load_vlm, revision_of
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +82,8 @@ class Session:
     def vlm(self) -> "Vlm":
         """The VLM, loaded."""
         self.models.check_has_vlm()
+        if self.vlm_config.server is not None:
+            return connect_vlm(self.vlm_config)
         self.models.check_weights()
         return load_vlm(self.vlm_config, self.device, self.dtype)
 

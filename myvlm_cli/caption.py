@@ -14,6 +14,7 @@ from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import Photos, tell_tally
 from myvlm_cli.output import out
+from myvlm_cli.remote import AllowRemote
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.words import count, listed
 
@@ -57,6 +58,7 @@ def caption(
     explain: o.Explain = None,
     models: o.ModelChoice,
     speak: o.Speak = None,
+    allow_remote: AllowRemote = False,
     show_all: ShowAll = False,
     output: o.OutputChoice,
 ) -> None:
@@ -83,7 +85,7 @@ def caption(
         library=files.folder,
         forms=form.forms,
     )
-    session = models.open_session(create=not run.dry_run, names=names, speak=speak)
+    session = models.open_session(create=not run.dry_run, names=names, speak=speak, allow_remote=allow_remote)
     report = Report(output, show_all=show_all, why_no_vlm=session.models.why_no_vlm)
     raise typer.Exit(_run(session, files, request, report))
 

@@ -165,8 +165,9 @@ class ModelChoice:
         str | None,
         typer.Option(
             "--vlm",
-            help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id or a"
-            " folder; none writes names only. Default: the best one for real photos on disk that fits this machine.",
+            help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id, a"
+            " folder, or openai:URL#MODEL for a local server such as Ollama; none writes names only. Default: the best"
+            " one for real photos on disk that fits this machine.",
             autocompletion=complete_vlm,
             show_default=False,
         ),
@@ -210,12 +211,26 @@ class ModelChoice:
     ] = None
 
     def open_session(
-        self, *, create: bool = True, names: tuple[str, ...] | None = None, speak: Speak = None
+        self,
+        *,
+        create: bool = True,
+        names: tuple[str, ...] | None = None,
+        speak: Speak = None,
+        allow_remote: bool = False,
     ) -> "Session":
         """Open a session with these models; see `sessions.open_session`."""
         from engine.session import SessionOptions
 
-        options = SessionOptions(self.vlm, self.recogniser, self.device, self.dtype, speak, self.heads, self.allow_body)
+        options = SessionOptions(
+            self.vlm,
+            self.recogniser,
+            self.device,
+            self.dtype,
+            speak,
+            self.heads,
+            self.allow_body,
+            allow_remote=allow_remote,
+        )
         return open_session(options, create=create, names=names)
 
 

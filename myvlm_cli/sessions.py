@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from engine.core.errors import UsageError
 from engine.core.types import Kind
 from myvlm_cli.output import out
+from myvlm_cli.remote import tell_remote
 
 if TYPE_CHECKING:
     from engine.core.config_file import Value
@@ -33,8 +34,9 @@ def open_session(
     which must exist; None or () for no check.
 
     Raises:
-        UsageError: the VLM or recogniser is unknown, the VLM cannot be told of concepts in the chosen way, or
-            --allow-body was given together with --heads paper, which recognises people by their faces only.
+        UsageError: the VLM or recogniser is unknown, the VLM cannot be told of concepts in the chosen way,
+            --allow-body was given together with --heads paper, which recognises people by their faces only, or
+            --allow-remote without a server.
         ConceptError: a name is unknown.
         EnvironmentFault: the GPU does not exist.
     """
@@ -46,6 +48,8 @@ def open_session(
         session.store.select(names)
     if session.choices.allow_body:
         _check_bodies(session)
+    if session.choices.allow_remote:
+        tell_remote(session)
     return session
 
 

@@ -101,11 +101,13 @@ def answer_question(
         ConceptError: a requested concept is unknown, or one that the question names cannot be recognised.
         UsageError: the VLM only captions, or `--vlm none` asks for none.
         NoVlmError: there is no VLM; or it knows the drawn world only, and a photo was not drawn.
+        WeightsMissingError, EnvironmentFault: those of `ChosenModels.check_weights`.
     """
     session.models.check_has_vlm()
     from engine.vlms.generate import check_answers
 
     check_answers(session.vlm_config)
+    session.models.check_weights()
     if not question.strip():
         raise UsageError("the question is empty", hint='Example: myvlm ask photo.jpg "What is Rex holding?"')
     if session.vlm_config.world:
@@ -115,10 +117,11 @@ def answer_question(
     parsed = _read_question(session.store, session.recogniser_config, vlm, question, chosen)
     wanted = [c for c in chosen if c in parsed.named or c.id in parsed.known or c.id in parsed.mistakable]
     gallery = load_gallery(session.store, session.recogniser_config, session.recognition, wanted, common_folder(paths))
-    for batch in in_batches(paths, _read, session.vlm_config.batch):
+    size = session.vlm_config.batch if session.vlm_config.server is None else 1  # a request to a server can fail
+    for batch in in_batches(paths, _read, size):
         photos = [p for p in batch if isinstance(p, Photo)]
         done = dict(
-            zip([p.path for p in photos], _answer(session.extractor, vlm, photos, gallery, parsed), strict=True)
+            zip([p.path for p in photos], _try_answer(session.extractor, vlm, photos, gallery, parsed), strict=True)
         )
         yield from (p if isinstance(p, Answer) else done[p.path] for p in batch)
 
@@ -165,6 +168,16 @@ def _uses_identifier(speaking: Speaking, concept_id: str) -> bool:
     """Whether the VLM may be told of a concept by its identifier instead of its display name."""
     naming = speaking.config.naming
     return naming is None or naming.word == "identifier" or concept_id in speaking.embeddings
+
+
+def _try_answer(
+    extractor: CachedExtractor, vlm: VlmInUse, photos: Sequence[Photo], gallery: Gallery, question: _Question
+) -> list[Answer]:
+    """Answer the question about each photo of a batch; where the VLM gives no answer, say why."""
+    try:
+        return _answer(extractor, vlm, photos, gallery, question)
+    except PhotoError as err:
+        return [Answer(p.path, Status.FAILED, reason=f"{p.path}: {err}") for p in photos]
 
 
 def _answer(

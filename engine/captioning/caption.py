@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from engine.captioning.by_photo import ask_by_photo
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
 from engine.captioning.explain_pictures import Explainer, ExplanationPictures, Pictures
 from engine.captioning.names_only import check_drawn
@@ -19,6 +20,7 @@ from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import compute_cache_keys
 from engine.captioning.write import write_photos
 from engine.core.batches import in_batches, up_to
+from engine.core.errors import PhotoError
 from engine.core.files import finish_first
 from engine.core.notes import Note, NoteCode
 from engine.core.types import PhotoFacts, Status
@@ -116,7 +118,14 @@ def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
     concepts = [_tell(run, item, photo.facts) for _, item, photo in pending]
     forms = [run.form_for(photo.facts) for photo in photos]
     rules = [replace(run.name_rules, allowed=words_of([form.context])) for form in forms]
-    generated = captions.caption(run.vlm.model, [p.image for p in photos], concepts, forms, rules)
+
+    def ask(some: Sequence[int]) -> list[GeneratedCaption]:
+        images = [photos[i].image for i in some]
+        return captions.caption(
+            run.vlm.model, images, [concepts[i] for i in some], [forms[i] for i in some], [rules[i] for i in some]
+        )
+
+    generated = ask_by_photo(run.vlm, len(photos), ask)
     drawings = _explain(run, [item for _, item, _ in pending], photos, known)
     share = (time.monotonic() - started) / len(pending)
     for (n, item, photo), caption, drawing in zip(pending, generated, drawings, strict=True):
@@ -132,9 +141,16 @@ def _tell(run: CaptionRun, item: PhotoInRun, facts: PhotoFacts) -> list[Personal
 
 
 def _with_caption(
-    run: CaptionRun, item: PhotoInRun, photo: Photo, caption: GeneratedCaption, drawing: ExplanationPictures
+    run: CaptionRun,
+    item: PhotoInRun,
+    photo: Photo,
+    caption: GeneratedCaption | PhotoError,
+    drawing: ExplanationPictures,
 ) -> PhotoInRun:
-    """Add a generated caption to a photo; an empty one is a failure."""
+    """Add a generated caption to a photo; an empty one is a failure, as is an error in its place."""
+    if isinstance(caption, PhotoError):
+        failed = PhotoResult.failed(item.file.path, PhotoError(f"{item.file.path}: {caption}"))
+        return replace(item, result=replace(failed, facts=photo.facts))
     result = PhotoResult(
         item.file.path,
         Status.OK,

@@ -9,6 +9,7 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
+from engine.captioning.by_photo import ask_by_photo
 from engine.captioning.explain_pictures import Explainer, Pictures
 from engine.captioning.names_only import check_drawn
 from engine.captioning.speaking import Speaking
@@ -101,13 +102,15 @@ def locate_concept(
 
 
 def check_vlm(session: Session, paths: Sequence[Path]) -> None:
-    """Check that there is a VLM, and that it knows all of the photos.
+    """Check that there is a VLM, that it can be used, and that it knows all of the photos.
 
     Raises:
-        UsageError: `--vlm none` asks for none.
+        UsageError: `--vlm none` asks for none, or photos would leave this machine.
         NoVlmError: there is none; or it knows the drawn world only, and a photo was not drawn.
+        WeightsMissingError, EnvironmentFault: those of `ChosenModels.check_weights`.
     """
     session.models.check_has_vlm()
+    session.models.check_weights()
     if session.vlm_config.world:
         check_drawn(session.vlm_in_use, paths, way_out=_WITHOUT_REFER)
 
@@ -158,9 +161,7 @@ class _Refinement:
         if self.vlm is not None:
             matches = [match for i, _ in recognised if (match := located[i].match)]
             for i, box in self._boxes(self.vlm, recognised, matches):
-                reason = None if box else "recognised, but not located by the VLM"
-                status = Status.OK if box else Status.SKIPPED
-                results[i] = replace(results[i], box=box, status=status, reason=reason)
+                results[i] = _with_box(results[i], box)
         if self.explainer is not None:
             for i, photo in recognised:
                 drawing = self.explainer.explain(photo, [self.concept], self.known)
@@ -183,14 +184,26 @@ class _Refinement:
 
     def _boxes(
         self, vlm: VlmInUse, photos: Sequence[tuple[int, Photo]], matches: Sequence[Match]
-    ) -> Iterator[tuple[int, Box | None]]:
+    ) -> Iterator[tuple[int, Box | PhotoError | None]]:
         """Yield the VLM's own box in pixels of each photo with the photo's number; None where it names no place."""
         from engine.vlms import generate
 
         told = [self._tell(vlm, photo, match) for (_, photo), match in zip(photos, matches, strict=True)]
-        boxes = generate.refer(vlm.model, [p.image for _, p in photos], told)
-        for (i, photo), box in zip(photos, boxes, strict=True):
-            yield i, photo.in_photo(box) if box else None
+
+        def ask(some: Sequence[int]) -> list[Box | None]:
+            return generate.refer(vlm.model, [photos[i][1].image for i in some], [told[i] for i in some])
+
+        for (i, photo), box in zip(photos, ask_by_photo(vlm, len(photos), ask), strict=True):
+            yield i, photo.in_photo(box) if isinstance(box, Box) else box
+
+
+def _with_box(result: LocateResult, box: Box | PhotoError | None) -> LocateResult:
+    """Return the result with the VLM's own box, or with the reason why there is none."""
+    if isinstance(box, PhotoError):
+        return replace(result, box=None, status=Status.FAILED, reason=f"{result.path}: {box}")
+    if box is None:
+        return replace(result, box=None, status=Status.SKIPPED, reason="recognised, but not located by the VLM")
+    return replace(result, box=box, status=Status.OK)
 
 
 def _read(path: Path) -> Photo | LocateResult:

@@ -57,7 +57,7 @@ def _is_bool(value: object) -> bool:
 
 
 KEYS: Mapping[str, Key] = {
-    "vlm": Key("a VLM's name, hub id or folder, or none", _is_name),
+    "vlm": Key("a VLM's name, hub id or folder, openai:URL#MODEL, or none", _is_name),
     "recogniser": Key("a recogniser's name", _is_name),
     "device": Key("auto, cpu, cuda, cuda:1, … or mps", _is_device, "auto"),
     "dtype": _one_of("auto", "float32", "float16", "bfloat16"),

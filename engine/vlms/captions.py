@@ -4,19 +4,22 @@ A caption holds the name of every concept that was recognised, and no other name
 was not recognised, and none that the VLM made up.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import engine.core.device  # noqa: F401
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from engine.vlms.base import Encoded, Vlm
 from engine.vlms.generate import encode, generate_texts
 from engine.vlms.naming import NameRules, drop_sentences
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, unwrap
 from engine.vlms.requests import CaptionForm, caption_request, most_tokens
 from engine.vlms.wording import complete, count_repeated, drop_listed_repeats
+
+if TYPE_CHECKING:  # a VLM in a server needs no torch
+    from engine.vlms.base import Encoded, Vlm
 
 
 @dataclass(frozen=True)

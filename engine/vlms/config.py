@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from engine.vlms.prompt_config import Chat, Naming
+from engine.vlms.server.address import ServerAddress
 from engine.vlms.size import Size
 
 Norm = Literal["first-patch", "cls", "mean", "all-but-last", "unit", "text"]
@@ -85,6 +86,7 @@ class VlmConfig:
     questions: the questions to train on, for "person" and "thing", in place of the paper's; `{x}` is the concept.
     naming: the wording that tells the VLM by text who is in a photo; None for a VLM that cannot be told so.
     chat: how the `chat` and `openai` backends use the checkpoint; None for other backends.
+    server: the server in which the VLM runs; None for a VLM whose weights are loaded here.
     variations: "lm" where the VLM rephrases training captions itself, else "templates".
     openings: the templates of variations. The VLM must find them natural, or the embedding learns to say them.
     batch: the largest number of photos that are processed at a time.
@@ -114,6 +116,7 @@ class VlmConfig:
     questions: dict[str, list[str]] = field(default_factory=dict)
     naming: Naming | None = None
     chat: Chat | None = None
+    server: ServerAddress | None = None
     variations: str = "templates"
     openings: tuple[str, ...] = ("In this picture, ", "Here, ", "In this image, ", "In this photo, ")
     max_new_tokens: int = 96

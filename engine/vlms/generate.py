@@ -5,24 +5,26 @@ computed once. The VLM is told of the concepts by rows after the image features,
 words that it knows. It generates a text, which is cleaned; display names take the place of those words.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
 
-import engine.core.device  # noqa: F401
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from engine.core.boxes import Box, parse_minigpt_box
 from engine.core.errors import UsageError
-from engine.vlms.base import Encoded, Generation, Vlm
 from engine.vlms.clean_text import clean_text
 from engine.vlms.config import VlmConfig, list_configs
+from engine.vlms.generation import Generation
 from engine.vlms.naming import NameRules, drop_sentences, state_names
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, speakable, unwrap
 from engine.vlms.requests import caption_request
 from engine.vlms.wording import replace_names, spell_identifiers, to_display_names
+
+if TYPE_CHECKING:  # a VLM in a server needs no torch
+    from engine.vlms.base import Encoded, Vlm
 
 REFER_AGAIN = "[refer] where is {names}?"
 """The second request for a box, unless the VLM's config has a `refer_retry`: MiniGPT-v2 was trained on this one too."""
@@ -70,7 +72,7 @@ def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequen
     """Generate the plain VLM's replies to requests[i] about upright photo i; each photo is encoded once."""
     replies = []
     for image, of_photo in zip(images, requests, strict=True):
-        (rows,) = vlm.inject(encode(vlm, [image]), [torch.zeros(0, vlm.width)])
+        (rows,) = _inject(vlm, encode(vlm, [image]), [[]])
         ids = [vlm.encode_prompt(r) for r in of_photo]
         batches = [ids[i : i + vlm.config.batch] for i in range(0, len(ids), vlm.config.batch)]
         generations = (g for batch in batches for g in vlm.generate([rows] * len(batch), batch))
@@ -198,7 +200,11 @@ def _generate_raw(
 
 
 def _inject(vlm: Vlm, image_features: Encoded, concepts: Sequence[Sequence[PersonalisedConcept]]) -> list[Any]:
-    """Give each photo the rows of its concepts that have an embedding."""
+    """Give each photo the rows of its concepts that have an embedding; a server takes none."""
+    if vlm.config.server is not None and all(c.vector is None for photo in concepts for c in photo):
+        return vlm.inject(image_features, [])
+    import torch
+
     none = torch.zeros(0, vlm.width)
     vectors = [[c.vector for c in photo if c.vector is not None] for photo in concepts]
     return vlm.inject(image_features, [torch.from_numpy(np.concatenate(v)) if v else none for v in vectors])

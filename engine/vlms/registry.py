@@ -41,7 +41,7 @@ PREFERENCE = ("llava-1.6", "minigpt-v2", "blip-2")
 
 def find_weights(config: VlmConfig) -> Path | None:
     """Return the folder with a VLM's weights; None when they are not on this disk."""
-    if config.backend == NO_VLM:
+    if config.backend == NO_VLM or config.server is not None:
         return None
     if config.repo_id.startswith(EMBEDDED):
         folder = STORYBOOK / config.repo_id.removeprefix(EMBEDDED)
@@ -118,6 +118,8 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
         WeightsMissingError: its weights are not on this disk; the hint tells how to get them.
         EnvironmentFault: the weights cannot be loaded, are those of another family, or do not fit into memory.
     """
+    if config.server is not None:
+        return connect_vlm(config)
     folder = check_weights(config)
     _check_family(config, folder)
     check_room(config, device.type, str(dtype).removeprefix("torch."))
@@ -134,6 +136,28 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
             f"{config.name} in {folder} cannot be loaded: {first_line(err)}",
             hint="The files may be incomplete; fetch them again, or see `myvlm doctor`.",
         ) from err
+
+
+def connect_vlm(config: VlmConfig) -> "Vlm":
+    """Connect to a VLM that runs in a server; torch is not imported.
+
+    Raises:
+        UsageError: photos would leave this machine.
+        EnvironmentFault: the server is not there, does not have the model, or the model cannot see pictures.
+    """
+    from engine.vlms.server.adapter import ServerVlm
+
+    return ServerVlm.load(config)
+
+
+def check_vlm(config: VlmConfig) -> None:
+    """Check that a VLM can be used: its weights are on this disk, or its server is there.
+
+    Raises:
+        WeightsMissingError: the weights are not there; the hint tells how to get them.
+        UsageError, EnvironmentFault: those of `connect_vlm`.
+    """
+    connect_vlm(config) if config.server is not None else check_weights(config)
 
 
 def _check_family(config: VlmConfig, folder: Path) -> None:
