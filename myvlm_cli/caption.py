@@ -10,6 +10,7 @@ from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Status
 from myvlm_cli import options as o
 from myvlm_cli.calibration import calibrate_unseen
+from myvlm_cli.caption_choice import CaptionChoice
 from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import Photos, tell_tally
@@ -53,7 +54,7 @@ def caption(
     concepts: o.ConceptChoice,
     photos: o.PhotoSelection,
     run: RunControl,
-    form: o.CaptionChoice,
+    form: CaptionChoice,
     sidecars: o.SidecarChoice,
     explain: o.Explain = None,
     models: o.ModelChoice,

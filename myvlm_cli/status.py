@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from myvlm_cli import options as o
+from myvlm_cli.caption_choice import CaptionChoice
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import NO_PHOTOS, Photos, tell_tally
 from myvlm_cli.output import Document, out, path_text
@@ -33,7 +34,7 @@ def status(
         bool, typer.Option("--all", help="List every photo, including those that are current.")
     ] = False,
     sidecars: Annotated[o.SidecarChoice, Without("on_existing", "hierarchy", "regions")],
-    form: o.CaptionChoice,
+    form: CaptionChoice,
     models: Annotated[o.ModelChoice, Without("device", "dtype")],
     speak: o.Speak = None,
     output: o.OutputChoice,

@@ -10,7 +10,7 @@ from PIL import Image
 
 from engine.core.errors import EnvironmentFault, PhotoError, UsageError
 from engine.vlms import generate
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.registry import connect_vlm
 from engine.vlms.server import client
 from tests.vlms.server.api_server import (
