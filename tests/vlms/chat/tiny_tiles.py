@@ -84,9 +84,8 @@ def internvl(folder):
         "<IMG_CONTEXT>\n{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
-    images = t.GotOcr2ImageProcessor(
-        size={"height": 16, "width": 16}, crop_to_patches=True, min_patches=1, max_patches=4
-    )
+    square = {"height": 16, "width": 16}
+    images = t.GotOcr2ImageProcessor(size=square, crop_to_patches=True, min_patches=1, max_patches=4)
     video = t.InternVLVideoProcessor(size=square)
     t.InternVLProcessor(images, tokenizer, video, image_seq_length=4, chat_template=template).save_pretrained(folder)
     return t.InternVLForConditionalGeneration(config)
