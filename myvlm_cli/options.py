@@ -14,6 +14,7 @@ from myvlm_cli.given import Photos, find_photos, gather_photos, make_selection
 from myvlm_cli.sessions import default_of, open_session
 
 if TYPE_CHECKING:
+    from engine.captioning.context import CaptionForms
     from engine.session import Session
     from engine.sidecars.locate import Naming
     from engine.sidecars.plan import SidecarOptions
@@ -26,6 +27,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Seed = Annotated[
     int, typer.Option("--seed", help="Random seed; the same seed gives the same result.", rich_help_panel=ADVANCED)
+]
+Speak = Annotated[
+    Literal["auto", "names", "embedding", "both"] | None,
+    typer.Option(
+        "--speak",
+        help="How the VLM is told of recognised concepts: names: by name in the prompt, without training; embedding: by"
+        " what `myvlm train` learned; both. Default: auto.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 Explain = Annotated[
     Path | None,
@@ -155,8 +165,9 @@ class ModelChoice:
         str | None,
         typer.Option(
             "--vlm",
-            help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id or a"
-            " folder; none writes names only. Default: the best one for real photos on disk that fits this machine.",
+            help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id, a"
+            " folder, or openai:URL#MODEL for a local server such as Ollama; none writes names only. Default: the best"
+            " one for real photos on disk that fits this machine.",
             autocompletion=complete_vlm,
             show_default=False,
         ),
@@ -199,18 +210,71 @@ class ModelChoice:
         typer.Option("--dtype", help="Number format of the models. Default: auto.", rich_help_panel=ADVANCED),
     ] = None
 
-    def open_session(self, *, create: bool = True, names: tuple[str, ...] | None = None) -> "Session":
+    def open_session(
+        self,
+        *,
+        create: bool = True,
+        names: tuple[str, ...] | None = None,
+        speak: Speak = None,
+        allow_remote: bool = False,
+    ) -> "Session":
         """Open a session with these models; see `sessions.open_session`."""
-        return open_session(
+        from engine.session import SessionOptions
+
+        options = SessionOptions(
             self.vlm,
             self.recogniser,
             self.device,
             self.dtype,
-            heads=self.heads,
-            allow_body=self.allow_body,
-            create=create,
-            names=names,
+            speak,
+            self.heads,
+            self.allow_body,
+            allow_remote=allow_remote,
         )
+        return open_session(options, create=create, names=names)
+
+
+@dataclass(frozen=True)
+class CaptionChoice:
+    """What captions should be like; None for what `config.toml` says."""
+
+    style: Annotated[
+        Literal["sentence", "detailed", "alt-text", "keywords"] | None,
+        typer.Option(
+            "--style",
+            help="What to write: a sentence or two, a longer text, alternative text for people who"
+            " cannot see the photo, or keywords. Default: sentence.",
+        ),
+    ] = None
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--language", help="Language of captions, such as German or de. Default: English.", show_default=False
+        ),
+    ] = None
+    context: Annotated[
+        bool | None,
+        typer.Option(
+            "--context/--no-context",
+            help="Tell the VLM the photo's date and, with the extra `places`, the town. Default: no.",
+        ),
+    ] = None
+
+    @property
+    def forms(self) -> "CaptionForms":
+        """What captions should be like.
+
+        Raises:
+            UsageError: that is no language.
+        """
+        from engine.captioning.context import CaptionForms
+        from engine.core.languages import language_name
+        from engine.vlms.requests import CaptionForm, Style
+
+        language = default_of("language", self.language)
+        style = cast(Style, default_of("style", self.style))
+        form = CaptionForm(style, language_name(str(language)) if language else "")
+        return CaptionForms(form, bool(default_of("context", self.context)))
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,10 @@ from engine.storybook.build.tokenizer import make_tokenizer
 from engine.training.augment import working_size
 from engine.training.captions import vary
 from engine.training.optimiser import EmbeddingTrainer, TrainingExample
-from engine.vlms import generate
+from engine.vlms import captions
 from engine.vlms.base import Vlm
 from engine.vlms.blip2 import Blip2
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.llava_next import LlavaNext
 from engine.vlms.minigpt_v2 import MiniGptConfig, MiniGptModel, MiniGptV2
 
@@ -179,11 +179,11 @@ def main() -> None:
     with Clock(device) as clock:
         images = load_images(args.photos, args.limit)
     report |= {"photos": len(images), "decode_seconds": round(clock.seconds, 2)}
-    generate.caption(vlm, images[: args.batch], [[]] * len(images[: args.batch]))
+    captions.caption(vlm, images[: args.batch], [[]] * len(images[: args.batch]))
     with Clock(device) as clock:
         for i in range(0, len(images), args.batch):
             part = images[i : i + args.batch]
-            generate.caption(vlm, part, [[]] * len(part))
+            captions.caption(vlm, part, [[]] * len(part))
     report |= {"batch": args.batch, "caption_seconds": round(clock.seconds, 2)}
     report["photos_per_second"] = round(len(images) / clock.seconds, 2)
     examples = [TrainingExample(i, vary("sks is on the sofa.", "sks", ("Here, ",))) for i in images[:4]]

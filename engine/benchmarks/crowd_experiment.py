@@ -87,7 +87,8 @@ def _caption_crowds(
     session: Session, concepts: dict[str, Concept], crowds: Sequence[CrowdPhoto]
 ) -> list[dict[str, Any]]:
     """Caption each photo twice: with the concepts that are recognised, and with those that it shows given."""
-    from engine.vlms import generate
+    from engine.vlms import captions
+    from engine.vlms.personalised import PersonalisedConcept
 
     vectors = {
         name: session.store.load_embedding(c, session.vlm_id, session.vlm_revision).vector
@@ -98,11 +99,10 @@ def _caption_crowds(
     for start in range(0, len(crowds), BATCH):
         batch = crowds[start : start + BATCH]
         given = [
-            [generate.PersonalisedConcept(concepts[n], vectors[n]) for n in sorted(c.names) if n in concepts]
-            for c in batch
+            [PersonalisedConcept(concepts[n], vectors[n]) for n in sorted(c.names) if n in concepts] for c in batch
         ]
-        captions = generate.caption(session.vlm, [load_photo(c.photo.path).image for c in batch], given)
-        for crowd, result, caption in zip(batch, results[start : start + BATCH], captions, strict=True):
+        generated = captions.caption(session.vlm, [load_photo(c.photo.path).image for c in batch], given)
+        for crowd, result, caption in zip(batch, results[start : start + BATCH], generated, strict=True):
             named = [n for n in concepts if has_word(result.caption or "", n)]
             row: dict[str, Any] = {"present": sorted(crowd.names)}
             row["recognised"] = sorted(m.name for m in result.matches)

@@ -150,7 +150,8 @@ def measure_boxes(generator: CaptionGenerator, cases: Sequence[Case], vectors: V
 
     Photos without a true box are left out.
     """
-    from engine.vlms.generate import PersonalisedConcept, refer
+    from engine.vlms.generate import refer
+    from engine.vlms.personalised import PersonalisedConcept
 
     rows = []
     for case in cases:

@@ -99,8 +99,8 @@ def _captions(vlm: "Vlm", case: Case, path: Path, identifier: str) -> tuple[str,
     if len(given) > 1:
         return given
     if not given:
-        from engine.vlms import generate
+        from engine.vlms import captions
 
-        text = generate.caption(vlm, [load_photo(path).image], [[]])[0].text
+        text = captions.caption(vlm, [load_photo(path).image], [[]])[0].text
         given = (name_in_caption(text, nouns_of(case.kind or Kind.THING, case.category), identifier, text),)
     return vary(given[0], identifier, vlm.config.openings)

@@ -26,7 +26,7 @@ from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse
 
 if TYPE_CHECKING:
-    from engine.vlms.generate import PersonalisedConcept
+    from engine.vlms.personalised import PersonalisedConcept
 
 _SOFTWARE = "myvlm explain"
 """PNG text `Software` of these pictures; a file without it is never replaced by one."""

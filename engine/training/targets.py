@@ -133,7 +133,7 @@ class TargetBuilder:
 
     def _look(self) -> list[PlainCaption]:
         """Caption every photo, and the close-up of the concept in it, with the plain VLM; once for all texts."""
-        from engine.vlms import generate
+        from engine.vlms import captions
 
         if self._plain_captions is None:
             self._plain_captions = []
@@ -142,7 +142,7 @@ class TargetBuilder:
                 if photo.reference.box is not None:
                     side = _CLOSEUP_OF_FACE if self.concept.kind is Kind.PERSON else _CLOSEUP
                     images.append(crop(photo.image, photo.reference.box.grown(side, *photo.image.size)))
-                results = generate.caption(self.vlm.model, images, [[] for _ in images])
+                results = captions.caption(self.vlm.model, images, [[] for _ in images])
                 self._plain_captions.append(PlainCaption(results[0].text, results[-1].text))
         return self._plain_captions
 

@@ -1,135 +1,66 @@
-"""Generate captions, answers, boxes and attention maps with a loaded VLM and the concepts recognised in each photo.
+"""Generate answers, boxes and attention maps with a loaded VLM and the concepts recognised in each photo.
 
-The steps are the same for every task. The image features of a photo are computed once. The request is written with the
-concepts' identifiers, which are words that the VLM knows. The concepts' embeddings are injected as rows after the image
-features, and the VLM generates a text. That text is cleaned, and display names take the place of identifiers; a caption
-from which a name is missing, or which gives one name to two individuals, is repaired first.
+The steps are the same for every task, also for captions (`vlms/captions.py`). The image features of a photo are
+computed once. The VLM is told of the concepts by rows after the image features, by facts in the request, or both, with
+words that it knows. It generates a text, which is cleaned; display names take the place of those words.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
 
-import engine.core.device  # noqa: F401
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from engine.core.boxes import Box, parse_minigpt_box
 from engine.core.errors import UsageError
-from engine.core.types import Concept
-from engine.vlms.base import Generation, ImageFeatures, Vlm
 from engine.vlms.clean_text import clean_text
 from engine.vlms.config import VlmConfig, list_configs
-from engine.vlms.wording import (
-    complete,
-    count_faults,
-    count_repeated,
-    drop_listed_repeats,
-    first_with_identifier,
-    replace_names,
-    spell_identifiers,
-    to_display_names,
-)
+from engine.vlms.generation import Generation
+from engine.vlms.naming import NameRules, drop_sentences, state_names
+from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, speakable, unwrap
+from engine.vlms.requests import caption_request
+from engine.vlms.wording import replace_names, spell_identifiers, to_display_names
+
+if TYPE_CHECKING:  # a VLM in a server needs no torch
+    from engine.vlms.base import Encoded, Vlm
 
 REFER_AGAIN = "[refer] where is {names}?"
 """The second request for a box, unless the VLM's config has a `refer_retry`: MiniGPT-v2 was trained on this one too."""
 
 
-@dataclass(frozen=True)
-class PersonalisedConcept:
-    """A concept that was recognised in a photo, with its embedding for the VLM in use.
-
-    vector: (1, D) float32, or (R, D) for an imported concept with several rows.
-    """
-
-    concept: Concept
-    vector: np.ndarray
-
-
-@dataclass(frozen=True)
-class GeneratedCaption:
-    """A generated caption or answer.
-
-    text: with display names.
-    raw: the VLM's own text with identifiers, without names that one list has twice.
-    repaired: the names that were put in, because the VLM left them out or gave them to two individuals.
-    """
-
-    text: str
-    raw: str
-    repaired: tuple[str, ...] = ()
-
-
-def caption(
-    vlm: Vlm, images: Sequence[Image.Image], concepts: Sequence[Sequence[PersonalisedConcept]]
-) -> list[GeneratedCaption]:
-    """Caption a batch of upright photos; concepts[i] are those recognised in photo i, none for the plain VLM.
-
-    Every recognised name occurs in its caption. A caption that leaves out or repeats one of several names is generated
-    once more with the names in reverse order; of the two, the caption with fewer faults is used. A caption that names
-    one concept twice in a sentence is wrong about one of them: the plain caption replaces it. Names that are still
-    missing are put in (`wording.complete`) and reported in `repaired`.
-    """
-    image_features = _encode(vlm, images)
-    requests = [_caption_request(vlm, c) for c in concepts]
-    generated = _generate(vlm, image_features, concepts, requests)
-    texts = [drop_listed_repeats(text, _unwrap(c)) for text, c in zip(generated, concepts, strict=True)]
-    raw = _retry_reversed(vlm, image_features, concepts, texts)
-    results = []
-    for final, named, c in zip(_replace_repeating(vlm, image_features, concepts, raw), raw, concepts, strict=True):
-        text, repaired = complete(final, _unwrap(c))
-        results.append(GeneratedCaption(text, named, repaired))
-    return results
-
-
-def _retry_reversed(
-    vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]], texts: Sequence[str]
-) -> list[str]:
-    """Generate captions with faulty names again, with the names in reverse order; returns the better texts."""
-    best = list(texts)
-    faulty = [i for i, c in enumerate(concepts) if len(c) > 1 and count_faults(texts[i], _unwrap(c))]
-    if not faulty:
-        return best
-    turned = [list(reversed(concepts[i])) for i in faulty]
-    requests = [_caption_request(vlm, c) for c in turned]
-    for i, second in zip(faulty, _generate(vlm, image_features.select(faulty), turned, requests), strict=True):
-        in_photo = _unwrap(concepts[i])
-        text = drop_listed_repeats(second, in_photo)
-        if count_faults(text, in_photo) < count_faults(best[i], in_photo):
-            best[i] = text
-    return best
-
-
-def _replace_repeating(
-    vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]], texts: Sequence[str]
-) -> list[str]:
-    """Replace captions that name one concept twice in a sentence by the captions of the plain VLM."""
-    kept = list(texts)
-    repeating = [i for i, c in enumerate(concepts) if count_repeated(texts[i], _unwrap(c))]
-    if repeating:
-        none: list[list[PersonalisedConcept]] = [[] for _ in repeating]
-        requests = [_caption_request(vlm, c) for c in none]
-        for i, text in zip(repeating, _generate(vlm, image_features.select(repeating), none, requests), strict=True):
-            kept[i] = text
-    return kept
-
-
 def answer(
-    vlm: Vlm, images: Sequence[Image.Image], concepts: Sequence[Sequence[PersonalisedConcept]], questions: Sequence[str]
+    vlm: Vlm,
+    images: Sequence[Image.Image],
+    concepts: Sequence[Sequence[PersonalisedConcept]],
+    questions: Sequence[str],
+    rules: NameRules | None = None,
 ) -> list[GeneratedCaption]:
-    """Answer questions[i] about photo i; names of its recognised concepts become identifiers in the question.
+    """Answer questions[i] about photo i; names of its recognised concepts become the VLM's words in the question.
+
+    rules: which names answers may hold; sentences with other names are removed, unless the question has them.
 
     Raises:
         UsageError: this VLM only captions.
     """
     check_answers(vlm.config)
+    told = [distinct(c) for c in concepts]
     requests = []
-    for question, in_photo in zip(questions, map(_unwrap, concepts), strict=True):
-        named = replace_names(question, {c.name: c.identifier for c in in_photo})
-        requests.append(question_request(vlm, named))
-    texts = _generate(vlm, _encode(vlm, images), concepts, requests)
-    return [GeneratedCaption(to_display_names(text, _unwrap(c)), text) for text, c in zip(texts, concepts, strict=True)]
+    for question, in_photo in zip(questions, told, strict=True):
+        named = replace_names(question, {c.name: c.identifier for c in unwrap(in_photo)})
+        requests.append(state_names(vlm.config, question_request(vlm, named), in_photo))
+    texts = generate_texts(vlm, encode(vlm, images), told, requests)
+    return [_reply(text, c, q, rules) for text, c, q in zip(texts, told, questions, strict=True)]
+
+
+def _reply(
+    text: str, concepts: Sequence[PersonalisedConcept], question: str, rules: NameRules | None
+) -> GeneratedCaption:
+    """Put display names into an answer, without sentences that hold a wrong name."""
+    wrong = rules.wrong_names(text, unwrap(concepts)) if rules else ()
+    wrong = tuple(name for name in wrong if name not in question)
+    return GeneratedCaption(to_display_names(drop_sentences(text, wrong), unwrap(concepts)), text, removed=wrong)
 
 
 def question_request(vlm: Vlm, question: str) -> str:
@@ -141,7 +72,7 @@ def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequen
     """Generate the plain VLM's replies to requests[i] about upright photo i; each photo is encoded once."""
     replies = []
     for image, of_photo in zip(images, requests, strict=True):
-        (rows,) = vlm.inject(_encode(vlm, [image]), [torch.zeros(0, vlm.width)])
+        (rows,) = _inject(vlm, encode(vlm, [image]), [[]])
         ids = [vlm.encode_prompt(r) for r in of_photo]
         batches = [ids[i : i + vlm.config.batch] for i in range(0, len(ids), vlm.config.batch)]
         generations = (g for batch in batches for g in vlm.generate([rows] * len(batch), batch))
@@ -152,6 +83,8 @@ def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequen
 def refer(vlm: Vlm, images: Sequence[Image.Image], concepts: Sequence[PersonalisedConcept]) -> list[Box | None]:
     """Ask the VLM for the box of concepts[i] in upright photo i, in the photo's pixels (docs/method.md, section 4).
 
+    A concept without an embedding is described by its class and rough place, but not by its box.
+
     Where the reply has no usable box, the VLM is asked once more in another wording; None where that gives no box
     either. A box is never made up.
 
@@ -160,13 +93,14 @@ def refer(vlm: Vlm, images: Sequence[Image.Image], concepts: Sequence[Personalis
     """
     check_refers(vlm.config)
     boxes: list[Box | None] = [None] * len(images)
-    image_features = _encode(vlm, images)
+    image_features = encode(vlm, images)
     for wording in (vlm.config.requests["refer"], vlm.config.requests.get("refer_retry", REFER_AGAIN)):
         pending = [i for i, box in enumerate(boxes) if box is None]
         if not pending:
             break
         asked = [[concepts[i]] for i in pending]
-        requests = [wording.format(names=concepts[i].concept.identifier) for i in pending]
+        wordings = [wording.format(names=concepts[i].concept.identifier) for i in pending]
+        requests = [state_names(vlm.config, w, a, boxes=False) for w, a in zip(wordings, asked, strict=True)]
         replies = _generate_raw(vlm, image_features.select(pending), asked, requests)
         for i, reply in zip(pending, replies, strict=True):
             boxes[i] = _read_box(reply.text, vlm.view(images[i]), images[i].size)
@@ -213,62 +147,64 @@ def attention(
 ) -> list[list[np.ndarray]]:
     """Map each concept's attention over `vlm.view` while a caption is requested (paper fig. 3).
 
-    Returns for each photo one map (h, w) float32, non-negative, for each of its `speakable` concepts.
+    Returns for each photo one map (h, w) float32, non-negative, for each of its `speakable` concepts; all of them must
+    have an embedding.
     """
     injected = [speakable(c) for c in concepts]
-    rows = _inject(vlm, _encode(vlm, images), injected)
-    counts = [sum(len(c.vector) for c in in_photo) for in_photo in injected]
-    ids = [vlm.encode_prompt(_caption_request(vlm, c)) for c in injected]
+    rows = _inject(vlm, encode(vlm, images), injected)
+    counts = [sum(_row_counts(in_photo)) for in_photo in injected]
+    ids = [vlm.encode_prompt(caption_request(vlm.config, c)) for c in injected]
     maps = [m.float().cpu().numpy() for m in vlm.concept_attention(rows, counts, ids)]  # each (rows, h, w)
     return [_mean_by_concept(m, in_photo) for m, in_photo in zip(maps, injected, strict=True)]
 
 
 def _mean_by_concept(maps: np.ndarray, concepts: Sequence[PersonalisedConcept]) -> list[np.ndarray]:
     """Average the maps (rows, h, w) of each concept's rows: one (h, w) for each concept."""
-    ends = np.cumsum([len(c.vector) for c in concepts])
+    ends = np.cumsum(_row_counts(concepts))
     return [m.mean(axis=0) for m in np.split(maps, ends[:-1])] if len(concepts) else []
 
 
-def _encode(vlm: Vlm, images: Sequence[Image.Image]) -> ImageFeatures:
+def _row_counts(concepts: Sequence[PersonalisedConcept]) -> list[int]:
+    return [0 if c.vector is None else len(c.vector) for c in concepts]
+
+
+def encode(vlm: Vlm, images: Sequence[Image.Image]) -> Encoded:
+    """Compute the image features of upright photos."""
     return vlm.encode(vlm.preprocess(list(images)))
 
 
-def _generate(
-    vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]], requests: Sequence[str]
+def generate_texts(
+    vlm: Vlm,
+    image_features: Encoded,
+    concepts: Sequence[Sequence[PersonalisedConcept]],
+    requests: Sequence[str],
+    max_new_tokens: int | None = None,
 ) -> list[str]:
     """Generate one clean text a photo, with identifiers in their own spelling."""
-    generations = _generate_raw(vlm, image_features, concepts, requests)
+    generations = _generate_raw(vlm, image_features, concepts, requests, max_new_tokens)
     texts = [clean_text(g.text, capped=g.capped) for g in generations]
-    identifiers = [[c.identifier for c in _unwrap(in_photo)] for in_photo in concepts]
+    identifiers = [[c.identifier for c in unwrap(in_photo)] for in_photo in concepts]
     return [spell_identifiers(text, words) for text, words in zip(texts, identifiers, strict=True)]
 
 
 def _generate_raw(
-    vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]], requests: Sequence[str]
+    vlm: Vlm,
+    image_features: Encoded,
+    concepts: Sequence[Sequence[PersonalisedConcept]],
+    requests: Sequence[str],
+    max_new_tokens: int | None = None,
 ) -> list[Generation]:
     """Generate one text a photo, with the special marks that boxes are read from."""
     rows = _inject(vlm, image_features, [speakable(c) for c in concepts])
-    return vlm.generate(rows, [vlm.encode_prompt(r) for r in requests])
+    return vlm.generate(rows, [vlm.encode_prompt(r) for r in requests], max_new_tokens)
 
 
-def _inject(
-    vlm: Vlm, image_features: ImageFeatures, concepts: Sequence[Sequence[PersonalisedConcept]]
-) -> list[torch.Tensor]:
-    """Append the concepts' rows to the image rows: (N + K_i, D) for each photo."""
+def _inject(vlm: Vlm, image_features: Encoded, concepts: Sequence[Sequence[PersonalisedConcept]]) -> list[Any]:
+    """Give each photo the rows of its concepts that have an embedding; a server takes none."""
+    if vlm.config.server is not None and all(c.vector is None for photo in concepts for c in photo):
+        return vlm.inject(image_features, [])
+    import torch
+
     none = torch.zeros(0, vlm.width)
-    vectors = [torch.from_numpy(np.concatenate([c.vector for c in photo])) if photo else none for photo in concepts]
-    return vlm.inject(image_features, vectors)
-
-
-def _caption_request(vlm: Vlm, concepts: Sequence[PersonalisedConcept]) -> str:
-    identifiers = tuple(c.concept.identifier for c in speakable(concepts))
-    return vlm.config.request("caption_of" if identifiers else "caption", identifiers)
-
-
-def speakable(concepts: Sequence[PersonalisedConcept]) -> list[PersonalisedConcept]:
-    """Return the concepts that the VLM is told of: the first one of each identifier."""
-    return [concepts[i] for i in first_with_identifier(_unwrap(concepts))]
-
-
-def _unwrap(concepts: Sequence[PersonalisedConcept]) -> list[Concept]:
-    return [c.concept for c in concepts]
+    vectors = [[c.vector for c in photo if c.vector is not None] for photo in concepts]
+    return vlm.inject(image_features, [torch.from_numpy(np.concatenate(v)) if v else none for v in vectors])

@@ -19,7 +19,8 @@ from engine.core.errors import DivergedError
 from engine.photos.decode import load_photo
 from engine.vlms import generate
 from engine.vlms.base import Losses
-from engine.vlms.config import find_config, list_configs
+from engine.vlms.config import list_configs
+from engine.vlms.find import find_config
 from tests.learned import draw_album, train
 
 
@@ -66,7 +67,9 @@ def test_no_more_photos_at_a_time_than_the_config_says(session, tmp_path, monkey
     session.vlm_config = session.vlm.config = config
     sizes = []
     run_vlm = session.vlm.generate
-    monkeypatch.setattr(session.vlm, "generate", lambda rows, ids: sizes.append(len(ids)) or run_vlm(rows, ids))
+    monkeypatch.setattr(
+        session.vlm, "generate", lambda rows, ids, limit=None: sizes.append(len(ids)) or run_vlm(rows, ids)
+    )
     assert len(list(caption_photos(session, photos, CaptionRequest((), write=False)))) == 3
     assert len(list(answer_question(session, photos, "What is in the image?"))) == 3
     assert sizes == [2, 1] * 2

@@ -11,6 +11,7 @@ from PIL import Image
 from engine.core.boxes import Box
 from engine.photos.drawing import draw_heat, ramp_colors
 from engine.vlms import generate
+from engine.vlms.personalised import PersonalisedConcept
 from tests.learned import draw_album
 
 
@@ -153,8 +154,8 @@ def test_of_those_who_share_an_identifier_the_first_is_explained(session):
     vector = session.store.load_embedding(rex, session.vlm_id, session.vlm_revision).vector
     image = Image.new("RGB", (128, 128), (10, 200, 30))
     one, two = (
-        generate.PersonalisedConcept(rex, vector),
-        generate.PersonalisedConcept(replace(rex, id="other", name="Other"), -vector),
+        PersonalisedConcept(rex, vector),
+        PersonalisedConcept(replace(rex, id="other", name="Other"), -vector),
     )
     ((alone,), (both,)) = (generate.attention(session.vlm, [image], [own])[0] for own in ([one], [one, two]))
     assert np.array_equal(alone, both)

@@ -11,7 +11,8 @@ from engine.core.errors import UsageError
 from engine.photos.decode import load_photo
 from engine.vlms import generate
 from engine.vlms.base import Generation
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
+from engine.vlms.personalised import PersonalisedConcept
 from tests.learned import draw_album
 
 
@@ -29,14 +30,16 @@ def answers(session, monkeypatch, *texts):
         return encode(request)
 
     monkeypatch.setattr(session.vlm, "encode_prompt", encode_prompt)
-    monkeypatch.setattr(session.vlm, "generate", lambda rows, ids: [Generation(waiting.pop(0), False) for _ in ids])
+    monkeypatch.setattr(
+        session.vlm, "generate", lambda rows, ids, limit=None: [Generation(waiting.pop(0), False) for _ in ids]
+    )
     return asked
 
 
 def known(session, name="Rex"):
     concept = session.store.get(name)
     vector = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
-    return generate.PersonalisedConcept(concept, vector)
+    return PersonalisedConcept(concept, vector)
 
 
 def test_the_vlm_locates_whom_it_recognised(myvlm, session, album, tmp_path):
@@ -120,6 +123,6 @@ def test_vlms_that_do_not_answer_with_boxes_say_which_do():
 
 def test_an_untrained_concept_is_not_located_by_the_vlm(myvlm, session, album):
     session.store._db.conn.execute("delete from embeddings where task = 'caption'")
-    result = myvlm("locate", "rex", album["rex"].path, "--method", "refer")
+    result = myvlm("locate", "rex", album["rex"].path, "--method", "refer", "--speak", "embedding")
     assert (result.code, "myvlm train Rex" in result.err) == (2, True)
     assert myvlm("locate", "rex", album["rex"].path).code == 0

@@ -11,7 +11,8 @@ from engine.photos.decode import load_photo
 from engine.session import Session, SessionOptions
 from engine.training.captions import vary, with_identifier
 from engine.training.optimiser import EmbeddingTrainer, TrainingExample
-from engine.vlms import generate
+from engine.vlms import captions, generate
+from engine.vlms.personalised import PersonalisedConcept
 from engine.vlms.wording import has_word
 
 VLMS = ("storybook", "storybook-blip2", "storybook-minigpt")
@@ -40,12 +41,12 @@ def learned(request, tmp_path_factory):
         pass
     concept = Concept("x", subject.name, subject.kind, subject.who.category, identifier, 1)
     tests = [t for t in draw_tests(folder / "tests", subject, 0, SEED, 2) if t.subject]
-    return vlm, generate.PersonalisedConcept(concept, trainer.result().numpy()), tests
+    return vlm, PersonalisedConcept(concept, trainer.result().numpy()), tests
 
 
 def test_it_sees_what_is_there_and_names_nobody(learned):
     vlm, known, tests = learned
-    said = generate.caption(vlm, [load_photo(t.photo.path).image for t in tests], [[] for _ in tests])
+    said = captions.caption(vlm, [load_photo(t.photo.path).image for t in tests], [[] for _ in tests])
     right = [has_word(s.text, t.photo.scene.characters[t.index].who.category) for s, t in zip(said, tests, strict=True)]
     assert np.mean(right) >= 0.75
     assert not any(known.concept.identifier in s.text for s in said)
@@ -53,7 +54,7 @@ def test_it_sees_what_is_there_and_names_nobody(learned):
 
 def test_a_learned_concept_is_named_in_photos_never_seen(learned):
     vlm, known, tests = learned
-    said = generate.caption(vlm, [load_photo(t.photo.path).image for t in tests], [[known]] * len(tests))
+    said = captions.caption(vlm, [load_photo(t.photo.path).image for t in tests], [[known]] * len(tests))
     assert np.mean([has_word(s.raw, known.concept.identifier) for s in said]) >= 0.75
     assert all(has_word(s.text, known.concept.name) for s in said)
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.photos.decode import load_photo
-from engine.vlms import generate
+from engine.vlms import captions, generate
 from engine.vlms.base import Generation
 from engine.vlms.clean_text import clean_text
+from engine.vlms.personalised import PersonalisedConcept
 from engine.vlms.wording import (
     capitalise_openings,
     find_names,
@@ -116,12 +117,14 @@ def test_no_caption_or_answer_has_debris(session, tmp_path, monkeypatch):
     draw_album(tmp_path)
     image = load_photo(tmp_path / "rex.jpg").image
     concept = session.store.get("Rex")
-    known = generate.PersonalisedConcept(
+    known = PersonalisedConcept(
         concept, session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
     )
     said = f"<s> {concept.identifier} is here <100>.</s>"
-    monkeypatch.setattr(session.vlm, "generate", lambda rows, ids: [Generation(said, capped=False) for _ in rows])
-    assert generate.caption(session.vlm, [image], [[known]])[0].text == "Rex is here."
+    monkeypatch.setattr(
+        session.vlm, "generate", lambda rows, ids, limit=None: [Generation(said, capped=False) for _ in rows]
+    )
+    assert captions.caption(session.vlm, [image], [[known]])[0].text == "Rex is here."
     assert generate.answer(session.vlm, [image], [[known]], ["Who is here?"])[0].text == "Rex is here."
     assert generate.ask_plain(session.vlm, [image], [["Who?"]]) == [[f"{concept.identifier} is here."]]
 
@@ -130,9 +133,9 @@ def test_boxes_are_read_from_the_marks_that_are_cleaned_away(session, tmp_path, 
     draw_album(tmp_path)
     image = load_photo(tmp_path / "both.jpg").image
     concept = session.store.get("Rex")
-    known = generate.PersonalisedConcept(concept, torch.zeros(1, session.vlm.width).numpy())
+    known = PersonalisedConcept(concept, torch.zeros(1, session.vlm.width).numpy())
     answer = Generation("<p>Rex</p> {<10><20><50><60>}", capped=False)
-    monkeypatch.setattr(session.vlm, "generate", lambda rows, ids: [answer])
+    monkeypatch.setattr(session.vlm, "generate", lambda rows, ids, limit=None: [answer])
     assert generate.refer(session.vlm, [image], [known])[0] is not None
 
 

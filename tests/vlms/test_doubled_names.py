@@ -1,11 +1,15 @@
 """One name for two in a sentence is a wrong name: the plain caption takes over."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from engine.core.types import Concept, Kind
-from engine.vlms import generate
+from engine.vlms import captions
 from engine.vlms.base import ImageFeatures
+from engine.vlms.find import find_config
+from engine.vlms.personalised import PersonalisedConcept
 from engine.vlms.wording import drop_repeats
 
 ANNA = Concept("a", "Anna", Kind.PERSON, "girl", "Bob", 1)
@@ -17,7 +21,7 @@ class Scripted:
     def __init__(self, named, plain):
         self.named, self.plain = named, plain
 
-    def generate(self, vlm, seen, known, requests):
+    def generate(self, vlm, seen, known, requests, limit):
         return [self.named if own else self.plain for own in known]
 
 
@@ -27,10 +31,11 @@ def say(monkeypatch):
 
     def caption(named, plain):
         features = ImageFeatures(torch.zeros(1, 1, 1), torch.ones(1))
-        monkeypatch.setattr(generate, "_encode", lambda vlm, images: features)
-        monkeypatch.setattr(generate, "_caption_request", lambda vlm, known: "")
-        monkeypatch.setattr(generate, "_generate", Scripted(named, plain).generate)
-        return generate.caption(None, [None], [[generate.PersonalisedConcept(ANNA, np.zeros((1, 1)))]])[0]
+        monkeypatch.setattr(captions, "encode", lambda vlm, images: features)
+        monkeypatch.setattr(captions, "generate_texts", Scripted(named, plain).generate)
+        return captions.caption(
+            SimpleNamespace(config=find_config("storybook")), [None], [[PersonalisedConcept(ANNA, np.zeros((1, 1)))]]
+        )[0]
 
     return caption
 

@@ -14,8 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from engine.core.errors import EnvironmentFault, first_line
 from engine.vlms.base import check_complete
 from engine.vlms.chat.encoding import encodes_once
-from engine.vlms.chat.families import check_chat_family
-from engine.vlms.config import VlmConfig, model_type_of
+from engine.vlms.config import VlmConfig
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
 """The settings of a GenerationConfig that have a meaning for sampling only."""
@@ -30,7 +29,6 @@ def load_checkpoint(
         EnvironmentFault: the folder holds no VLM that the `chat` backend takes, or a package is missing.
         ValueError, OSError: files are missing or damaged.
     """
-    check_chat_family(config.name, folder, model_type_of(folder / "config.json"))
     try:
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
         _check_processor(config, folder, processor)

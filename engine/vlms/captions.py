@@ -1,0 +1,115 @@
+"""Caption photos with a loaded VLM: generate, check the names, generate again where they are wrong, repair.
+
+A caption holds the name of every concept that was recognised, and no other name: not one of an enrolled concept that
+was not recognised, and none that the VLM made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from engine.vlms.generate import encode, generate_texts
+from engine.vlms.naming import NameRules, drop_sentences
+from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, unwrap
+from engine.vlms.requests import CaptionForm, caption_request, most_tokens
+from engine.vlms.wording import complete, count_repeated, drop_listed_repeats
+
+if TYPE_CHECKING:  # a VLM in a server needs no torch
+    from engine.vlms.base import Encoded, Vlm
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One photo of a batch: its number in it, what the VLM is told of, and the caption's form and names."""
+
+    number: int
+    concepts: tuple[PersonalisedConcept, ...]
+    form: CaptionForm
+    rules: NameRules
+
+    def faults(self, text: str) -> int:
+        return self.rules.count_faults(text, unwrap(self.concepts))
+
+    def wrong_names(self, text: str) -> tuple[str, ...]:
+        return self.rules.wrong_names(text, unwrap(self.concepts))
+
+
+def caption(
+    vlm: Vlm,
+    images: Sequence[Image.Image],
+    concepts: Sequence[Sequence[PersonalisedConcept]],
+    forms: Sequence[CaptionForm] | None = None,
+    rules: Sequence[NameRules] | None = None,
+) -> list[GeneratedCaption]:
+    """Caption a batch of upright photos; concepts[i] are those recognised in photo i, none for the plain VLM.
+
+    forms: of each photo's caption; None for the VLM's own. rules: which names each may hold besides.
+
+    A caption with wrong or missing names is generated once more: with a request that insists on the names, or, where
+    they are told by embeddings, in reverse order. Of the two, the caption with fewer faults is used. A caption that
+    names one concept twice in a sentence, or still holds a name that must not be there, is replaced by the plain one;
+    sentences of that which name anybody are removed. Names that are then missing are put in (`wording.complete`).
+    """
+    all_forms = forms or [CaptionForm()] * len(images)
+    all_rules = rules or [NameRules()] * len(images)
+    jobs = [
+        _Job(i, tuple(distinct(c)), form, rule)
+        for i, (c, form, rule) in enumerate(zip(concepts, all_forms, all_rules, strict=True))
+    ]
+    image_features = encode(vlm, images)
+    texts = _generate_again(vlm, image_features, jobs, _generate(vlm, image_features, jobs))
+    finals = _replace_wrong(vlm, image_features, jobs, texts)
+    return [_finish(job, final, text) for job, final, text in zip(jobs, finals, texts, strict=True)]
+
+
+def _generate(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], *, again: bool = False) -> list[str]:
+    """Generate a caption for each job, without names that one list has twice."""
+    texts: dict[int, str] = {}
+    for limit in sorted({most_tokens(vlm.config, job.form) or 0 for job in jobs}):
+        same = [job for job in jobs if (most_tokens(vlm.config, job.form) or 0) == limit]
+        whole_batch = [job.number for job in same] == list(range(len(jobs))) and not again
+        features = image_features if whole_batch else image_features.select([job.number for job in same])
+        requests = [caption_request(vlm.config, job.concepts, job.form, again=again) for job in same]
+        generated = generate_texts(vlm, features, [job.concepts for job in same], requests, limit or None)
+        texts |= {job.number: text for job, text in zip(same, generated, strict=True)}
+    return [drop_listed_repeats(texts[job.number], unwrap(job.concepts)) for job in jobs]
+
+
+def _generate_again(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[str]) -> list[str]:
+    """Generate captions with faulty names once more; returns the better texts."""
+    best = list(texts)
+    second = [
+        replace(job, concepts=job.concepts[::-1])
+        for job, text in zip(jobs, texts, strict=True)
+        if job.faults(text) and (len(job.concepts) > 1 or any(c.box is not None for c in job.concepts))
+    ]
+    if second:
+        for job, text in zip(second, _generate(vlm, image_features, second, again=True), strict=True):
+            if job.faults(text) < job.faults(best[job.number]):
+                best[job.number] = text
+    return best
+
+
+def _replace_wrong(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[str]) -> list[str]:
+    """Replace captions that name one concept twice in a sentence, or hold a wrong name, by those of the plain VLM."""
+    kept = list(texts)
+    wrong = [
+        replace(job, concepts=())
+        for job, text in zip(jobs, texts, strict=True)
+        if count_repeated(text, unwrap(job.concepts)) or (job.concepts and job.wrong_names(text))
+    ]
+    if wrong:
+        for job, text in zip(wrong, _generate(vlm, image_features, wrong, again=True), strict=True):
+            kept[job.number] = text
+    return [drop_sentences(text, job.wrong_names(text)) for job, text in zip(jobs, kept, strict=True)]
+
+
+def _finish(job: _Job, final: str, raw: str) -> GeneratedCaption:
+    """Put in the display names and those that are missing. raw: the VLM's own text, before it was replaced."""
+    english = not job.form.language
+    text, repaired = complete(final, unwrap(job.concepts), english=english, endings=job.rules.endings)
+    return GeneratedCaption(text.strip(), raw, repaired, job.wrong_names(raw))
