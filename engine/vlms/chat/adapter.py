@@ -73,7 +73,8 @@ class ChatVlm:
     def _make_inputs(self, model: PreTrainedModel, processor: Any) -> ProcessorInputs | OneTileInputs:
         if self.chat.one_tile:
             return OneTileInputs(LlavaNext.of_one_tile(model, processor, self.config))
-        return ProcessorInputs(processor, self.chat.max_pixels, self.chat.template_kwargs)
+        image_token = int(model.config.image_token_id)
+        return ProcessorInputs(processor, image_token, self.chat.max_pixels, self.chat.template_kwargs)
 
     def _check_injection(self) -> None:
         """Check that the norm and the penalty of the config have a meaning here.
@@ -263,14 +264,18 @@ class ChatVlm:
         most = max_new_tokens or self.config.max_new_tokens
         return in_halves(lambda pairs: self._generate(pairs, most), list(zip(rows, ids, strict=True)))
 
-    @torch.inference_mode()
     def _generate(self, pairs: list[tuple[ChatRows, str]], most: int) -> list[Generation]:
+        return self._decode(self.generate_ids(pairs, most))
+
+    @torch.inference_mode()
+    def generate_ids(self, pairs: list[tuple[ChatRows, str]], most: int) -> Tensor:
+        """Generate the ids of answers to a left-padded batch of photos and requests: (B, L), L at most `most`."""
         rows, requests = [row for row, _ in pairs], [request for _, request in pairs]
         batch = make_batch(rows, self._prompt_lines(rows, requests), self.pad_id, left=True)
         self._forget_positions()
         with self._slots.filled(batch.slots, batch.concepts):
             generated = self.model.generate(**batch.inputs(), max_new_tokens=most, pad_token_id=self.pad_id)
-        return self._decode(generated[:, batch.valid.shape[1] :])
+        return generated[:, batch.valid.shape[1] :]  # generate returns the prompt, too
 
     def _decode(self, generated: Tensor) -> list[Generation]:
         """Convert generated ids (B, L) to texts without thoughts."""

@@ -41,7 +41,11 @@ class RememberingImageProcessor:
 class ProcessorInputs:
     """Makes photos and lines of tokens with the processor of a checkpoint, exactly as the processor itself would."""
 
-    def __init__(self, processor: Any, max_pixels: int | None, template_options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, processor: Any, image_token: int, max_pixels: int | None, template_options: Mapping[str, Any]
+    ) -> None:
+        """Take a processor over; image_token: the id that stands for a piece of an image in the model's ids."""
+        self.image_token = image_token
         self.processor, self.max_pixels, self.template_options = processor, max_pixels, template_options
         self._images = RememberingImageProcessor(processor.image_processor)
         processor.image_processor = self._images
@@ -89,14 +93,10 @@ class ProcessorInputs:
             for name, value in inputs.items()
             if _is_of_tokens(name, value, inputs) and name not in ("input_ids", "attention_mask")
         }
-        image = [i for i, token in enumerate(ids) if token in self._image_ids]
+        image = [i for i, token in enumerate(ids) if token == self.image_token]
         if not image:
             raise EnvironmentFault("the checkpoint's chat template has no place for an image", hint="Use another VLM.")
         return Line(ids, types, image, self._behind(ids, image[-1] + 1))
-
-    @property
-    def _image_ids(self) -> set[int]:
-        return {int(self.processor.image_token_id)}
 
     def _behind(self, ids: list[int], at: int) -> int:
         """Return the index behind the tokens that close an image's block, which stand right behind its last token."""

@@ -6,14 +6,18 @@ DEFAULT_EDGE = 1024
 """The side of a square of about 1 MP: what most processors make of a photo at most."""
 
 
-def limit_pixels(image: Image.Image, most: int | None) -> Image.Image:
-    """Make an image smaller that has more than `most` pixels; sides keep their ratio. None is no limit."""
-    width, height = image.size
+def limited_size(width: int, height: int, most: int | None) -> tuple[int, int]:
+    """Return the size that a photo is given so that it has at most `most` pixels; None is no limit."""
     if most is None or width * height <= most:
-        return image
+        return width, height
     factor = (most / (width * height)) ** 0.5
-    size = max(1, int(width * factor)), max(1, int(height * factor))
-    return image.resize(size, Image.Resampling.LANCZOS)
+    return max(1, int(width * factor)), max(1, int(height * factor))
+
+
+def limit_pixels(image: Image.Image, most: int | None) -> Image.Image:
+    """Make an image smaller that has more than `most` pixels; its sides keep their ratio."""
+    size = limited_size(*image.size, most)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def working_edge(most: int | None) -> int:
