@@ -1,7 +1,7 @@
 """The models of a run: which VLM, recogniser, device and number format are in use, where each comes from, and why."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,9 +11,11 @@ from engine.core.errors import NoVlmError, UsageError, WeightsMissingError
 from engine.core.nvidia import has_nvidia_gpu
 from engine.defaults import Origin, Setting, choose, name_the_file
 from engine.vision.config import DEFAULT_RECOGNISER, RecogniserConfig, find_recogniser
-from engine.vlms.config import VlmConfig, find_config
+from engine.vlms.config import VlmConfig
+from engine.vlms.find import find_config
 from engine.vlms.memory import lack_of_memory
-from engine.vlms.registry import HOW_TO_GET_A_VLM, NO_VLM, check_weights, fits, no_vlm, vlms_on_disk
+from engine.vlms.prompt_config import Speak
+from engine.vlms.registry import HOW_TO_GET_A_VLM, NO_VLM, check_vlm, fits, no_vlm, vlms_on_disk
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +25,17 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the user chose for one run; None leaves the choice to `config.toml` and what is built in."""
+    """What the user chose for one run; None leaves the choice to `config.toml` and what is built in.
+
+    allow_remote: whether photos may leave this machine. It is an option only: no file can allow it for later runs.
+    """
 
     vlm: str | None = None
     recogniser: str | None = None
     device: str | None = None
     dtype: str | None = None
+    speak: Speak | None = None
+    allow_remote: bool = field(default=False, kw_only=True)
 
 
 class ChosenModels:
@@ -77,6 +84,8 @@ class ChosenModels:
                 return choose(key, self.options.device, self.config)
             case "dtype":
                 return choose(key, self.options.dtype, self.config)
+            case "speak":
+                return choose(key, self.options.speak, self.config)
             case _:
                 return choose(key, None, self.config)
 
@@ -94,7 +103,10 @@ class ChosenModels:
         """
         if self.vlm_setting.value == NO_VLM:
             return no_vlm()
-        return self._named_vlm or find_config(str(self.vlm_setting.value))
+        config = self._named_vlm or find_config(str(self.vlm_setting.value))
+        if config.server is not None and self.options.allow_remote:
+            return replace(config, server=replace(config.server, allow_remote=True))
+        return config
 
     @cached_property
     def _named_vlm(self) -> VlmConfig | None:
@@ -193,14 +205,28 @@ class ChosenModels:
                 hint="Run: myvlm config unset vlm, or name a VLM with --vlm",
             )
 
+    def check_trains(self) -> None:
+        """Check that there is a VLM that can learn concepts.
+
+        Raises:
+            UsageError, NoVlmError: those of `check_has_vlm`; or the VLM runs in a server.
+        """
+        self.check_has_vlm()
+        if self.vlm_config.server is not None:
+            raise UsageError(
+                f"train needs the VLM's weights on this machine, and {self.vlm_config.name} runs in a server",
+                hint="Use a VLM on this disk: --vlm NAME. A server is told of concepts by their names, untrained.",
+            )
+
     def check_weights(self) -> None:
-        """Check that the VLM's weights are on this disk.
+        """Check that the VLM's weights are on this disk, or that its server is there.
 
         Raises:
             WeightsMissingError: they are not; the message says whether `config.toml` names the VLM.
+            UsageError, EnvironmentFault: those of `registry.connect_vlm`.
         """
         try:
-            check_weights(self.vlm_config)
+            check_vlm(self.vlm_config)
         except WeightsMissingError as err:
             if self.vlm_setting.origin is not Origin.CONFIG:
                 raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.core.config_file import KEYS, Value, config_path, parse_value, write_value
 from engine.core.errors import ConfigError, UsageError
 from engine.vision.config import find_recogniser
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.registry import NO_VLM
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from engine.chosen_models import ChosenModels
 from engine.core.config_file import CONFIG_FILE
-from engine.core.errors import EngineError, StoreError, WeightsMissingError
+from engine.core.errors import EngineError, StoreError
 from engine.core.nvidia import has_nvidia_gpu
 from engine.defaults import Origin, Setting
 from engine.session import Session, onnx_can_use_cuda
@@ -19,6 +19,8 @@ from engine.setup.repair import ONNX_REPAIR
 from engine.vision.config import RecogniserConfig, list_recognisers
 from engine.vlms.config import list_configs
 from engine.vlms.registry import HOW_TO_GET_A_VLM, find_weights, fits
+from engine.vlms.server.client import Client
+from engine.vlms.server.served import find_ollama, name_of, read_served
 
 LITTLE_DISK_GB = 2.0
 State = Literal["ok", "info", "warn", "fail"]
@@ -45,6 +47,7 @@ def run_checks(session: Session) -> Iterator[Check]:
     yield from _defaults(session.models)
     yield from _gpu()
     yield _faces()
+    yield from _servers(session.models)
     yield from _vlms()
     for recogniser in list_recognisers():
         parts = parts_of_recogniser(recogniser)
@@ -96,16 +99,32 @@ def _default(setting: Setting) -> Check:
 
 
 def _default_vlm(models: ChosenModels) -> Check:
-    """Return the default VLM; `warn` where it is not on this disk, `info` where photos get names only."""
+    """Return the default VLM; `warn` where it cannot be used, `info` where photos get names only."""
     if models.why_no_vlm:
         found = f"none ({models.vlm_setting.origin.text}), so photos get names only: {models.why_no_vlm}"
         return Check("default vlm", "info", found, HOW_TO_GET_A_VLM)
     try:
         if models.has_vlm:
             models.check_weights()
-    except WeightsMissingError as err:
+    except EngineError as err:
         return Check("default vlm", "warn", str(err), err.hint)
     return _default(models.vlm_setting)
+
+
+def _servers(models: ChosenModels) -> Iterator[Check]:
+    """Return what the server of the default VLM serves, and whether Ollama runs here with models that can be used."""
+    try:
+        server = models.vlm_config.server
+        served = read_served(Client(server)) if server else None
+    except EngineError:  # the default says why
+        return
+    if server and served:
+        has = ", ".join(served.models or ()) or "no list of models"
+        yield Check("VLM server", "ok", f"{server.base} ({served.program}) has: {has}")
+    ollama = None if server else find_ollama()
+    if ollama and ollama.models:
+        found = f"runs here and has vision models: {', '.join(ollama.models)}"
+        yield Check("Ollama", "info", found, f"To use one: myvlm config set vlm '{name_of(ollama.models[0])}'")
 
 
 def _disk(folder: Path) -> Check:

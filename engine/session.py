@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from engine.chosen_models import ChosenModels, ModelOptions
 from engine.core.paths import home
@@ -13,7 +13,8 @@ from engine.vision.cache import FeatureCache
 from engine.vision.config import RecogniserConfig, list_recognisers
 from engine.vlms.config import VlmConfig
 from engine.vlms.in_use import VlmInUse
-from engine.vlms.registry import NO_VLM, find_weights, load_vlm, revision_of
+from engine.vlms.prompt_config import Speak
+from engine.vlms.registry import NO_VLM, connect_vlm, find_weights, load_vlm, revision_of
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +82,8 @@ class Session:
     def vlm(self) -> "Vlm":
         """The VLM, loaded."""
         self.models.check_has_vlm()
+        if self.vlm_config.server is not None:
+            return connect_vlm(self.vlm_config)
         self.models.check_weights()
         return load_vlm(self.vlm_config, self.device, self.dtype)
 
@@ -99,7 +102,8 @@ class Session:
     @property
     def vlm_in_use(self) -> VlmInUse:
         """The VLM with the names that its texts and embeddings are stored under; its model loads when needed."""
-        return VlmInUse(self.vlm_config, self.vlm_id, self.vlm_revision, lambda: self.vlm)
+        speak = cast(Speak, self.models.setting("speak").value)
+        return VlmInUse(self.vlm_config, self.vlm_id, self.vlm_revision, lambda: self.vlm, speak)
 
     @cached_property
     def recognition(self) -> RecognitionOptions:

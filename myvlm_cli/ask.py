@@ -14,6 +14,7 @@ from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import gather_photos
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.parameters import Without
+from myvlm_cli.remote import AllowRemote
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.words import listed
 
@@ -29,6 +30,8 @@ def ask(
     ],
     concepts: Annotated[o.ConceptChoice, Without("only", "no_concepts")],
     models: o.ModelChoice,
+    speak: o.Speak = None,
+    allow_remote: AllowRemote = False,
     output: o.OutputChoice,
 ) -> None:
     """Ask a question about photos. The question can use the names of your concepts.
@@ -40,7 +43,7 @@ def ask(
     *photos, question = photos_and_question
     _check_question(photos, question)
     files = gather_photos([Path(p) for p in photos], None, null=False)
-    session = models.open_session(create=False, names=concepts.names)
+    session = models.open_session(create=False, names=concepts.names, speak=speak, allow_remote=allow_remote)
     warn_of_slow_faces(session)
     report = _Report(output, many=len(files) > 1)
     with out.progress("asking", len(files)) as bar:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.core.errors import UsageError
-from engine.core.types import Kind, Status
+from engine.core.types import Concept, Kind, Status
 from myvlm_cli import options as o
 from myvlm_cli.calibration import calibrate_unseen
+from myvlm_cli.caption_choice import CaptionChoice
 from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import Photos, tell_tally
 from myvlm_cli.output import out
+from myvlm_cli.remote import AllowRemote
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.words import count, listed
 
@@ -52,9 +54,12 @@ def caption(
     concepts: o.ConceptChoice,
     photos: o.PhotoSelection,
     run: RunControl,
+    form: CaptionChoice,
     sidecars: o.SidecarChoice,
     explain: o.Explain = None,
     models: o.ModelChoice,
+    speak: o.Speak = None,
+    allow_remote: AllowRemote = False,
     show_all: ShowAll = False,
     output: o.OutputChoice,
 ) -> None:
@@ -79,8 +84,9 @@ def caption(
         sidecars=sidecars.content,
         limit=run.limit,
         library=files.folder,
+        forms=form.forms,
     )
-    session = models.open_session(create=not run.dry_run, names=names)
+    session = models.open_session(create=not run.dry_run, names=names, speak=speak, allow_remote=allow_remote)
     report = Report(output, show_all=show_all, why_no_vlm=session.models.why_no_vlm)
     raise typer.Exit(_run(session, files, request, report))
 
@@ -126,8 +132,9 @@ def _choose(session: "Session", photos: Photos, request: "CaptionRequest", repor
     )
     warn_of_slow_faces(session, people=any(c.kind is Kind.PERSON for c in concepts.requested))
     _warn_of_missing_heads(concepts)
-    report.untrained = {c.id for c in concepts.untrained} if session.has_vlm else set()
+    report.untrained = {c.id for c in _untold(session, concepts)}
     _check_vlm(session, photos)
+    _check_form(session, request)
     _tell_same_pairs(concepts)
     if not concepts.enrolled.concepts:
         out.say("No concepts yet, so no names are written. Start with: myvlm add-concept NAME PHOTOS")
@@ -143,6 +150,32 @@ def _choose(session: "Session", photos: Photos, request: "CaptionRequest", repor
     if request.only or request.concepts == ():
         _warn_of_lost_names(concepts, photos, request)
     return concepts
+
+
+def _untold(session: "Session", concepts: "RequestedConcepts") -> "tuple[Concept, ...]":
+    """List the concepts that the VLM cannot be told of, so that captions do not name them."""
+    if not session.has_vlm:
+        return ()
+    from engine.captioning.speaking import Speaking, untold
+
+    vlm = session.vlm_in_use
+    return untold(Speaking(vlm.config, vlm.speak, concepts.embeddings), concepts.requested)
+
+
+def _check_form(session: "Session", request: "CaptionRequest") -> None:
+    """Refuse a style, language or context that the VLM cannot follow, and warn where no place can be named."""
+    from engine.captioning.speaking import check_speak
+    from engine.vlms.requests import check_form
+
+    if not session.has_vlm:
+        return
+    check_form(session.vlm_config, request.forms.form, context=request.forms.context)
+    check_speak(session.vlm_config, session.vlm_in_use.speak)
+    if request.forms.context:
+        from engine.photos.places import has_places
+
+        if not has_places():
+            out.say("The VLM is told dates but no places: for places, run: pip install 'myvlm[places]'")
 
 
 def _tell_same_pairs(chosen: "RequestedConcepts") -> None:

@@ -11,6 +11,7 @@ from engine.recognition.confidence import confidence, in_words, label
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import Document, out, path_text
+from myvlm_cli.remote import AllowRemote
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.words import rounded
 
@@ -37,7 +38,14 @@ class BoxChoice:
 
 
 def locate(
-    *, name: o.Name, choice: BoxChoice, photos: o.PhotoSelection, models: o.ModelChoice, output: o.OutputChoice
+    *,
+    name: o.Name,
+    choice: BoxChoice,
+    photos: o.PhotoSelection,
+    models: o.ModelChoice,
+    speak: o.Speak = None,
+    allow_remote: AllowRemote = False,
+    output: o.OutputChoice,
 ) -> None:
     """Find where a concept is in photos.
 
@@ -48,7 +56,7 @@ def locate(
     from engine.captioning.locate import locate_concept
 
     files = photos.gather()
-    session = models.open_session(create=False, names=(name,))
+    session = models.open_session(create=False, names=(name,), speak=speak, allow_remote=allow_remote)
     warn_of_slow_faces(session, people=session.store.get(name).kind is Kind.PERSON)
     results: list[LocateResult] = []
     with out.progress("locating", len(files)) as bar:

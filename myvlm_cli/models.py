@@ -33,7 +33,7 @@ def default(context: typer.Context, json: o.Json = False) -> None:
 
 @app.command("list")
 def list_models(json: o.Json = False) -> None:
-    """List the VLMs that myvlm knows by name, and the parts of recognisers that can be downloaded.
+    """List the VLMs that myvlm knows by name, those of a running Ollama, and the parts of recognisers to download.
 
     Example: myvlm models list --json
     """
@@ -47,12 +47,22 @@ def _list(*, json: bool) -> None:
     from engine.setup.parts import list_parts
     from engine.vlms.config import list_configs
 
-    configs, parts = list_configs(), list_parts(vlms=())
+    configs, parts, served = list_configs(), list_parts(vlms=()), _list_served()
     if json:
-        out.json_document({"vlms": [_describe(c) for c in configs], "recognisers": [_describe_part(p) for p in parts]})
+        vlms, recognisers = [_describe(c) for c in configs], [_describe_part(p) for p in parts]
+        out.json_document({"vlms": vlms, "recognisers": recognisers, "ollama": served})
         return
-    print_table(_COLUMNS, [*(_cells(c) for c in configs), *(_part_cells(p) for p in parts)])
+    rows = (*map(_cells, configs), *map(_served_cells, served), *map(_part_cells, parts))
+    print_table(_COLUMNS, rows)
     out.say("Next: myvlm setup chooses for this machine; myvlm models pull NAME downloads one of them.")
+
+
+def _list_served() -> list[str]:
+    """List the vision models of an Ollama that runs on this machine, as `--vlm` takes them."""
+    from engine.vlms.server.served import find_ollama, name_of
+
+    ollama = find_ollama()
+    return [name_of(m) for m in (ollama.models or ())] if ollama else []
 
 
 def _describe(config: "VlmConfig") -> Document:
@@ -109,6 +119,10 @@ def _cells(config: "VlmConfig") -> tuple[str, ...]:
         config.repo_id,
         config.license,
     )
+
+
+def _served_cells(name: str) -> tuple[str, ...]:
+    return (name, "photos", "yes", "-", "-", "0", "0", "", "served by Ollama; see the model's own card")
 
 
 def _part_cells(part: "Part") -> tuple[str, ...]:
@@ -175,7 +189,7 @@ def convert_weights(
     from engine.core.paths import stay_offline
 
     stay_offline()
-    from engine.vlms.config import find_config
+    from engine.vlms.find import find_config
     from engine.vlms.registry import CONVERTED, converted_folder
 
     config = find_config(name)

@@ -27,6 +27,15 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 Seed = Annotated[
     int, typer.Option("--seed", help="Random seed; the same seed gives the same result.", rich_help_panel=ADVANCED)
 ]
+Speak = Annotated[
+    Literal["auto", "names", "embedding", "both"] | None,
+    typer.Option(
+        "--speak",
+        help="How the VLM is told of recognised concepts: names: by name in the prompt, without training; embedding: by"
+        " what `myvlm train` learned; both. Default: auto.",
+        rich_help_panel=ADVANCED,
+    ),
+]
 Explain = Annotated[
     Path | None,
     typer.Option(
@@ -155,8 +164,9 @@ class ModelChoice:
         str | None,
         typer.Option(
             "--vlm",
-            help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id or a"
-            " folder; none writes names only. Default: the best one for real photos on disk that fits this machine.",
+            help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id, a"
+            " folder, or openai:URL#MODEL for a local server such as Ollama; none writes names only. Default: the best"
+            " one for real photos on disk that fits this machine.",
             autocompletion=complete_vlm,
             show_default=False,
         ),
@@ -199,18 +209,28 @@ class ModelChoice:
         typer.Option("--dtype", help="Number format of the models. Default: auto.", rich_help_panel=ADVANCED),
     ] = None
 
-    def open_session(self, *, create: bool = True, names: tuple[str, ...] | None = None) -> "Session":
+    def open_session(
+        self,
+        *,
+        create: bool = True,
+        names: tuple[str, ...] | None = None,
+        speak: Speak = None,
+        allow_remote: bool = False,
+    ) -> "Session":
         """Open a session with these models; see `sessions.open_session`."""
-        return open_session(
+        from engine.session import SessionOptions
+
+        options = SessionOptions(
             self.vlm,
             self.recogniser,
             self.device,
             self.dtype,
-            heads=self.heads,
-            allow_body=self.allow_body,
-            create=create,
-            names=names,
+            speak,
+            self.heads,
+            self.allow_body,
+            allow_remote=allow_remote,
         )
+        return open_session(options, create=create, names=names)
 
 
 @dataclass(frozen=True)

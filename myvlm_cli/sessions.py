@@ -1,14 +1,15 @@
 """Open the engine's session with the models that the user chose, and warn about what will not work well."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from engine.core.errors import UsageError
 from engine.core.types import Kind
 from myvlm_cli.output import out
+from myvlm_cli.remote import tell_remote
 
 if TYPE_CHECKING:
     from engine.core.config_file import Value
-    from engine.session import Session
+    from engine.session import Session, SessionOptions
 
 
 def default_of(key: str, option: "Value | None") -> "Value | None":
@@ -25,42 +26,46 @@ def default_of(key: str, option: "Value | None") -> "Value | None":
 
 
 def open_session(
-    vlm: str | None = None,
-    recogniser: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    *,
-    heads: Literal["open-set", "paper"] = "open-set",
-    allow_body: bool = False,
-    create: bool = True,
-    names: tuple[str, ...] | None = None,
+    options: "SessionOptions | None" = None, *, create: bool = True, names: tuple[str, ...] | None = None
 ) -> "Session":
-    """Open a session with the user's choices, None for what `config.toml` or myvlm chooses; no model is loaded yet.
+    """Open a session with the user's choices; no model is loaded yet.
 
     create: whether to create the data folder if it does not exist. names: the concepts that the command is about,
     which must exist; None or () for no check.
 
     Raises:
-        UsageError: the VLM or recogniser is unknown, or --allow-body was given together with --heads paper, which
-            recognises people by their faces only.
+        UsageError: the VLM or recogniser is unknown, the VLM cannot be told of concepts in the chosen way,
+            --allow-body was given together with --heads paper, which recognises people by their faces only, or
+            --allow-remote without a server.
         ConceptError: a name is unknown.
         EnvironmentFault: the GPU does not exist.
     """
-    from engine.session import Session, SessionOptions
+    from engine.session import Session
 
-    session = Session(SessionOptions(vlm, recogniser, device, dtype, heads, allow_body), create=create)
-    # Reading these checks the names now, before any model is loaded.
-    if vlm:
-        _ = session.vlm_config
-    if recogniser:
-        _ = session.recogniser_config
-    if device not in (None, "auto", "cpu"):
-        _ = session.device
+    session = Session(options, create=create)
+    _check_models(session)
     if names:
         session.store.select(names)
-    if allow_body:
+    if session.choices.allow_body:
         _check_bodies(session)
+    if session.choices.allow_remote:
+        tell_remote(session)
     return session
+
+
+def _check_models(session: "Session") -> None:
+    """Look for the models that options name, before any is loaded."""
+    options = session.choices
+    if options.vlm:
+        _ = session.vlm_config
+    if options.recogniser:
+        _ = session.recogniser_config
+    if options.device not in (None, "auto", "cpu"):
+        _ = session.device
+    if options.speak and session.has_vlm:
+        from engine.captioning.speaking import check_speak
+
+        check_speak(session.vlm_config, options.speak)
 
 
 def _check_bodies(session: "Session") -> None:

@@ -14,7 +14,7 @@ from myvlm_cli.completion import complete_recogniser, complete_vlm
 from myvlm_cli.licences import AcceptLicense, is_accepted
 from myvlm_cli.output import out
 from myvlm_cli.prompt import confirm
-from myvlm_cli.setup_view import describe_plan, print_plan, question
+from myvlm_cli.setup_view import describe_plan, print_plan, question, tell_ollama
 
 if TYPE_CHECKING:
     from engine.setup.machine import Machine
@@ -63,6 +63,7 @@ def setup(
     proposal = make_plan(machine, choices)
     if plan or not json:
         print_plan(proposal, json=json)
+    tell_ollama()
     if not proposal.to_fetch:
         out.say("Nothing needs fetching.")
     if plan:

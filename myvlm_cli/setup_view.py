@@ -88,3 +88,14 @@ def question(plan: "Plan", current: dict[str, str]) -> str | None:
             actions.append(f"change the default {key} from {current[key]} to {value}")
     text = "; ".join(actions)
     return f"{text[0].upper()}{text[1:]}?" if text else None
+
+
+def tell_ollama() -> None:
+    """Say that Ollama runs on this machine with models that can be used as they are."""
+    from engine.vlms.server.served import find_ollama, name_of
+
+    ollama = find_ollama()
+    if ollama and ollama.models:
+        out.say(
+            f"Ollama runs here and needs no download. To use it: myvlm config set vlm '{name_of(ollama.models[0])}'"
+        )

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from myvlm_cli import options as o
+from myvlm_cli.caption_choice import CaptionChoice
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import NO_PHOTOS, Photos, tell_tally
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.parameters import Without
 
 if TYPE_CHECKING:
+    from engine.captioning.context import CaptionForms
     from engine.captioning.status import PhotoStatus
     from engine.session import Session
     from engine.sidecars.locate import Naming
@@ -32,7 +34,9 @@ def status(
         bool, typer.Option("--all", help="List every photo, including those that are current.")
     ] = False,
     sidecars: Annotated[o.SidecarChoice, Without("on_existing", "hierarchy", "regions")],
+    form: CaptionChoice,
     models: Annotated[o.ModelChoice, Without("device", "dtype")],
+    speak: o.Speak = None,
     output: o.OutputChoice,
 ) -> None:
     """Show which photos need captioning, and which sidecars changed since.
@@ -42,8 +46,8 @@ def status(
     Example: myvlm status ~/Pictures
     """
     files = photos.find()
-    session = models.open_session(create=False, names=concepts.names)
-    results = _read_status(session, files, concepts.names, sidecars.naming, output)
+    session = models.open_session(create=False, names=concepts.names, speak=speak)
+    results = _read_status(session, files, concepts.names, sidecars.naming, form.forms, output)
     counts = Counter(str(r.state) for r in results)
     if output.json:
         out.json_document({"photos": [_describe(r) for r in results], "summary": dict(counts)})
@@ -55,7 +59,12 @@ def status(
 
 
 def _read_status(
-    session: "Session", photos: Photos, names: tuple[str, ...] | None, naming: "Naming", output: o.OutputChoice
+    session: "Session",
+    photos: Photos,
+    names: tuple[str, ...] | None,
+    naming: "Naming",
+    forms: "CaptionForms",
+    output: o.OutputChoice,
 ) -> "list[PhotoStatus]":
     """Read the sidecars of all photos; print JSON lines and notes as they come."""
     from engine.captioning.status import read_status
@@ -63,7 +72,7 @@ def _read_status(
     results = []
     with out.progress("checking", None) as bar:
         photos.count_onto(bar)
-        for result in read_status(session, photos, names=names, naming=naming, library=photos.folder):
+        for result in read_status(session, photos, names=names, naming=naming, library=photos.folder, forms=forms):
             bar.advance()
             results.append(result)
             if output.jsonl:

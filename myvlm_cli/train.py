@@ -88,7 +88,7 @@ def train(
     """
     _check_options(named, choice)
     session = models.open_session(create=False)
-    session.models.check_has_vlm()
+    session.models.check_trains()
     concepts = _find_named(session, named.names) if named.names else _find_untrained(session, choice.task)
     results, failed = _each(_plan_one if choice.show_captions else _train_one, session, concepts, choice, seed)
     if json:

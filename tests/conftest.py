@@ -17,6 +17,7 @@ os.environ |= dict.fromkeys(THREADS, "1")
 # Tests neither see nor change the models of this machine. It is read when huggingface_hub is imported.
 os.environ["HF_HOME"] = mkdtemp(prefix="myvlm-tests-hub-")
 os.environ.pop("HF_HUB_CACHE", None)
+os.environ["OLLAMA_HOST"] = "127.0.0.1:9"  # where no Ollama is
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 settings.register_profile("beside other workers", deadline=None)
 settings.load_profile("beside other workers")

@@ -38,7 +38,7 @@ from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 from engine.vlms import captions
 from engine.vlms.base import Vlm
 from engine.vlms.blip2 import Blip2
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.llava_next import LlavaNext
 from engine.vlms.minigpt_v2 import MiniGptConfig, MiniGptModel, MiniGptV2
 

@@ -13,7 +13,7 @@ from engine.benchmarks.results import Results, case_document
 from engine.benchmarks.settings import PaperSettings
 from engine.benchmarks.workers import Notify, one_thread, silent, use_one_thread, worker_pool
 from engine.vision.config import DEFAULT_RECOGNISER
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 
 
 def measure(settings: PaperSettings, notify: Notify) -> Results:

@@ -18,7 +18,7 @@ from engine.benchmarks.workers import Notify
 from engine.core.errors import EnvironmentFault, UsageError
 from engine.core.files import write_atomically
 from engine.vision.config import find_recogniser
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 
 _TABLES: dict[str, Callable[[ResultsView], Table]] = {
     "1": table_1,

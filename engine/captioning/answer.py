@@ -5,11 +5,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.captioning.names_only import check_drawn
+from engine.captioning.speaking import Speaking
 from engine.captioning.stand_ins import StandIns, find_stand_ins, not_recognised
 from engine.core.batches import in_batches
 from engine.core.errors import NotTrainedError, PhotoError, UsageError
@@ -25,19 +25,18 @@ from engine.training.questions import Task
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
 from engine.vlms.in_use import VlmInUse
+from engine.vlms.naming import NameRules
+from engine.vlms.personalised import PersonalisedConcept
 from engine.vlms.wording import find_names, has_word
-
-if TYPE_CHECKING:
-    from engine.vlms.personalised import PersonalisedConcept
 
 
 @dataclass(frozen=True)
 class Answer:
     """An answer about one photo, or the reason why there is none. The text itself says which names were not recognised.
 
-    tasks: for each concept that the answer is about, its id and the task that its embedding was trained for. absent:
-    names in the question that were not recognised in the photo. untrained: names that were recognised, but that the VLM
-    has not learned.
+    tasks: for each concept that the answer is about and whose embedding was used, its id and the task that the
+    embedding was trained for. absent: names in the question that were not recognised in the photo. untrained: names
+    that were recognised, but that the VLM cannot be told of.
     """
 
     path: Path
@@ -54,15 +53,19 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Question:
-    """A question, the concepts that it names, and by concept id all concepts that the VLM can be told of.
+    """A question, the concepts that it names, and all concepts that the VLM can be told of.
 
-    mistakable: ids of concepts whose identifier stands in the question for another one.
+    speaking: how it is told of them. known: those concepts, by id. tasks: by id, what each embedding was trained for.
+    mistakable: ids of concepts whose identifier stands in the question for another one. rules: names in answers.
     """
 
     text: str
     named: tuple[Concept, ...]
-    known: "dict[str, tuple[PersonalisedConcept, Task]]"
+    speaking: Speaking
+    known: dict[str, Concept]
+    tasks: dict[str, Task]
     mistakable: frozenset[str] = frozenset()
+    rules: NameRules | None = None
 
     def absent(self, matches: Sequence[Match]) -> list[Concept]:
         """Return the named concepts that were not recognised."""
@@ -74,14 +77,14 @@ class _Question:
         recognised = {m.concept_id for m in matches}
         return [c for c in self.named if c.id in recognised and c.id not in self.known]
 
-    def prompted(self, matches: Sequence[Match]) -> "list[tuple[PersonalisedConcept, Task]]":
+    def prompted(self, photo: Photo, matches: Sequence[Match]) -> list[PersonalisedConcept]:
         """Return the concepts that the VLM is told of: the named ones, or all that were recognised if none is named."""
         wanted = {c.id for c in self.named}
-        return [
-            self.known[m.concept_id]
-            for m in matches
-            if m.concept_id in self.known and (m.concept_id in wanted or not wanted)
-        ]
+        return self.tell(photo, [m for m in matches if m.concept_id in wanted or not wanted])
+
+    def tell(self, photo: Photo, matches: Sequence[Match]) -> list[PersonalisedConcept]:
+        """Return those of some recognised concepts that the VLM can be told of, and how."""
+        return self.speaking.tell(self.known, matches, (photo.facts.width, photo.facts.height))
 
 
 def answer_question(
@@ -98,11 +101,13 @@ def answer_question(
         ConceptError: a requested concept is unknown, or one that the question names cannot be recognised.
         UsageError: the VLM only captions, or `--vlm none` asks for none.
         NoVlmError: there is no VLM; or it knows the drawn world only, and a photo was not drawn.
+        WeightsMissingError, EnvironmentFault: those of `ChosenModels.check_weights`.
     """
     session.models.check_has_vlm()
     from engine.vlms.generate import check_answers
 
     check_answers(session.vlm_config)
+    session.models.check_weights()
     if not question.strip():
         raise UsageError("the question is empty", hint='Example: myvlm ask photo.jpg "What is Rex holding?"')
     if session.vlm_config.world:
@@ -112,10 +117,11 @@ def answer_question(
     parsed = _read_question(session.store, session.recogniser_config, vlm, question, chosen)
     wanted = [c for c in chosen if c in parsed.named or c.id in parsed.known or c.id in parsed.mistakable]
     gallery = load_gallery(session.store, session.recogniser_config, session.recognition, wanted, common_folder(paths))
-    for batch in in_batches(paths, _read, session.vlm_config.batch):
+    size = session.vlm_config.batch if session.vlm_config.server is None else 1  # a request to a server can fail
+    for batch in in_batches(paths, _read, size):
         photos = [p for p in batch if isinstance(p, Photo)]
         done = dict(
-            zip([p.path for p in photos], _answer(session.extractor, vlm, photos, gallery, parsed), strict=True)
+            zip([p.path for p in photos], _try_answer(session.extractor, vlm, photos, gallery, parsed), strict=True)
         )
         yield from (p if isinstance(p, Answer) else done[p.path] for p in batch)
 
@@ -147,9 +153,31 @@ def _read_question(
     composed = unicodedata.normalize("NFC", question)
     for start, stop, _ in reversed(spans):
         composed = f"{composed[:start]}\0{composed[stop:]}"
-    known = _load_personalised(store, config, vlm, chosen)
-    mistakable = frozenset(i for i, (k, _) in known.items() if has_word(composed, k.concept.identifier))
-    return _Question(question, named, {i: k for i, k in known.items() if i not in mistakable}, mistakable)
+    recognisable = [c for c in chosen if can_recognise(store, config, c)]
+    embeddings, tasks = _load_embeddings(store, vlm, recognisable)
+    speaking = Speaking(vlm.config, vlm.speak, embeddings)
+    known = {c.id: c for c in recognisable if speaking.way(c.id) is not None}
+    words = {i: c.identifier for i, c in known.items() if _uses_identifier(speaking, i)}
+    mistakable = frozenset(i for i, word in words.items() if has_word(composed, word))
+    rules = NameRules(tuple(c.name for c in store.all()), strict=vlm.config.follows_instructions)
+    known = {i: c for i, c in known.items() if i not in mistakable}
+    return _Question(question, named, speaking, known, tasks, mistakable, rules)
+
+
+def _uses_identifier(speaking: Speaking, concept_id: str) -> bool:
+    """Whether the VLM may be told of a concept by its identifier instead of its display name."""
+    naming = speaking.config.naming
+    return naming is None or naming.word == "identifier" or concept_id in speaking.embeddings
+
+
+def _try_answer(
+    extractor: CachedExtractor, vlm: VlmInUse, photos: Sequence[Photo], gallery: Gallery, question: _Question
+) -> list[Answer]:
+    """Answer the question about each photo of a batch; where the VLM gives no answer, say why."""
+    try:
+        return _answer(extractor, vlm, photos, gallery, question)
+    except PhotoError as err:
+        return [Answer(p.path, Status.FAILED, reason=f"{p.path}: {err}") for p in photos]
 
 
 def _answer(
@@ -162,13 +190,13 @@ def _answer(
 
     began = time.monotonic()
     matches = recognise(extractor, photos, gallery)
-    told = [question.prompted(own) for own in matches]
+    told = [question.prompted(photo, own) for photo, own in zip(photos, matches, strict=True)]
     stand_ins, described = _stand_ins(vlm, photos, matches, question)
     open_ones = [i for i, s in enumerate(stand_ins) if not s.unnamed]
     images = [photos[i].image for i in open_ones]
-    known = [[k for k, _ in told[i]] for i in open_ones]
     questions = [stand_ins[i].question(question.text) for i in open_ones]
-    spoken = generate.answer(vlm.model, images, known, questions) if images else []
+    known = [told[i] for i in open_ones]
+    spoken = generate.answer(vlm.model, images, known, questions, question.rules) if images else []
     said = described | {i: s.text for i, s in zip(open_ones, spoken, strict=True)}
     share = (time.monotonic() - began) / len(photos)
     return [
@@ -185,12 +213,12 @@ def _stand_ins(
 
     needed = [i for i, own in enumerate(matches) if question.absent(own) or question.unlearned(own)]
     images = [photos[i].image for i in needed]
-    known = [[question.known[m.concept_id][0] for m in matches[i] if m.concept_id in question.known] for i in needed]
+    known = [question.tell(photos[i], matches[i]) for i in needed]
     spoken = captions.caption(vlm.model, images, known) if needed else []
     described = {i: s.text for i, s in zip(needed, spoken, strict=True)}
     found = [StandIns({}) for _ in matches]
     for i, text in described.items():
-        names = [k.concept.name for k, _ in question.prompted(matches[i])]
+        names = [k.concept.name for k in question.prompted(photos[i], matches[i])]
         found[i] = find_stand_ins(question.absent(matches[i]), question.unlearned(matches[i]), names, text)
     return found, described
 
@@ -199,7 +227,7 @@ def _reply(
     question: _Question,
     photo: Photo,
     matches: tuple[Match, ...],
-    told: "Sequence[tuple[PersonalisedConcept, Task]]",
+    told: Sequence[PersonalisedConcept],
     stand_ins: StandIns,
     said: str,
 ) -> Answer:
@@ -209,28 +237,22 @@ def _reply(
     reply = Answer(photo.path, Status.OK, None, matches, notes=notes, absent=absent, untrained=untrained)
     if not said.strip():
         return replace(reply, status=Status.FAILED, reason="the VLM said nothing")
-    generate = () if stand_ins.unnamed else tuple((k.concept.id, task) for k, task in told)
-    return replace(reply, answer=stand_ins.reply(said), tasks=generate)
+    learned = [k.concept.id for k in told if k.vector is not None and not stand_ins.unnamed]
+    return replace(reply, answer=stand_ins.reply(said), tasks=tuple((i, question.tasks[i]) for i in learned))
 
 
-def _load_personalised(
-    store: ConceptStore, config: RecogniserConfig, vlm: VlmInUse, chosen: Iterable[Concept]
-) -> "dict[str, tuple[PersonalisedConcept, Task]]":
-    """Load the embeddings of the concepts that have one, for questions or else for captions, by concept id.
-
-    A concept that was imported without a head cannot be recognised and is left out.
-    """
-    from engine.vlms.personalised import PersonalisedConcept
-
-    found = {}
-    for concept in chosen:
+def _load_embeddings(
+    store: ConceptStore, vlm: VlmInUse, concepts: Iterable[Concept]
+) -> tuple[dict[str, np.ndarray], dict[str, Task]]:
+    """Load the embeddings of the concepts that have one, for questions or else for captions, and their tasks, by id."""
+    embeddings: dict[str, np.ndarray] = {}
+    tasks: dict[str, Task] = {}
+    for concept in concepts:
         try:
-            task, vector = _load(store, vlm, concept)
+            tasks[concept.id], embeddings[concept.id] = _load(store, vlm, concept)
         except NotTrainedError:
             continue
-        if can_recognise(store, config, concept):
-            found[concept.id] = (PersonalisedConcept(concept, vector), task)
-    return found
+    return embeddings, tasks
 
 
 def _load(store: ConceptStore, vlm: VlmInUse, concept: Concept) -> tuple[Task, np.ndarray]:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from engine.captioning.by_photo import ask_by_photo
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
 from engine.captioning.explain_pictures import Explainer, ExplanationPictures, Pictures
 from engine.captioning.names_only import check_drawn
@@ -20,18 +20,18 @@ from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import compute_cache_keys
 from engine.captioning.write import write_photos
 from engine.core.batches import in_batches, up_to
+from engine.core.errors import PhotoError
 from engine.core.files import finish_first
 from engine.core.notes import Note, NoteCode
-from engine.core.types import Status
+from engine.core.types import PhotoFacts, Status
 from engine.photos.decode import Photo
 from engine.photos.discovery import FoundFile
 from engine.recognition.gallery import build_gallery
 from engine.session import Session
 from engine.sidecars.locate import Namer
 from engine.sidecars.writer import Writer
-
-if TYPE_CHECKING:
-    from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept
+from engine.vlms.naming import words_of
+from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept
 
 
 def caption_photos(
@@ -80,7 +80,7 @@ def _prepare(
         request=request,
         concepts=concepts,
         gallery=gallery,
-        keys=compute_cache_keys(store, config, vlm, concepts, gallery, only=request.only),
+        keys=compute_cache_keys(store, config, vlm, concepts, gallery, only=request.only, form=request.forms.form),
         vlm=vlm,
         extractor=session.extractor,
         store=store,
@@ -115,8 +115,17 @@ def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
 
     photos = [photo for _, _, photo in pending]
     known = run.personalised
-    concepts = [[known[m.concept_id] for m in item.matches or () if m.concept_id in known] for _, item, _ in pending]
-    generated = captions.caption(run.vlm.model, [p.image for p in photos], concepts)
+    concepts = [_tell(run, item, photo.facts) for _, item, photo in pending]
+    forms = [run.form_for(photo.facts) for photo in photos]
+    rules = [replace(run.name_rules, allowed=words_of([form.context])) for form in forms]
+
+    def ask(some: Sequence[int]) -> list[GeneratedCaption]:
+        images = [photos[i].image for i in some]
+        return captions.caption(
+            run.vlm.model, images, [concepts[i] for i in some], [forms[i] for i in some], [rules[i] for i in some]
+        )
+
+    generated = ask_by_photo(run.vlm, len(photos), ask)
     drawings = _explain(run, [item for _, item, _ in pending], photos, known)
     share = (time.monotonic() - started) / len(pending)
     for (n, item, photo), caption, drawing in zip(pending, generated, drawings, strict=True):
@@ -126,10 +135,22 @@ def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
     return done
 
 
+def _tell(run: CaptionRun, item: PhotoInRun, facts: PhotoFacts) -> list[PersonalisedConcept]:
+    """Return the concepts of a photo that the VLM is told of, and how."""
+    return run.speaking.tell(run.enrolled_by_id, item.matches or (), (facts.width, facts.height))
+
+
 def _with_caption(
-    run: CaptionRun, item: PhotoInRun, photo: Photo, caption: "GeneratedCaption", drawing: ExplanationPictures
+    run: CaptionRun,
+    item: PhotoInRun,
+    photo: Photo,
+    caption: GeneratedCaption | PhotoError,
+    drawing: ExplanationPictures,
 ) -> PhotoInRun:
-    """Add a generated caption to a photo; an empty one is a failure."""
+    """Add a generated caption to a photo; an empty one is a failure, as is an error in its place."""
+    if isinstance(caption, PhotoError):
+        failed = PhotoResult.failed(item.file.path, PhotoError(f"{item.file.path}: {caption}"))
+        return replace(item, result=replace(failed, facts=photo.facts))
     result = PhotoResult(
         item.file.path,
         Status.OK,
@@ -141,7 +162,8 @@ def _with_caption(
         reason = f"{item.file.path}: the VLM said nothing"
         return replace(item, result=replace(result, status=Status.FAILED, facts=photo.facts, reason=reason))
     put_in = (Note(NoteCode.NAME_PUT_IN, (name,)) for name in caption.repaired)
-    notes = (*photo.notes, *put_in, *map(Note.parse, drawing.notes))
+    taken_out = (Note(NoteCode.NAME_TAKEN_OUT, (name,)) for name in caption.removed)
+    notes = (*photo.notes, *put_in, *taken_out, *map(Note.parse, drawing.notes))
     return replace(item, record=make_record(run, item, photo.facts, caption.text, notes), result=result)
 
 
@@ -164,7 +186,7 @@ def _explain(
     run: CaptionRun,
     items: Sequence[PhotoInRun],
     photos: Sequence[Photo],
-    known: "Mapping[str, PersonalisedConcept]",
+    known: Mapping[str, PersonalisedConcept],
 ) -> list[ExplanationPictures]:
     """Draw why the requested concepts were recognised in some photos, and what each attends to in the VLM."""
     if run.pictures is None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from engine.captioning.context import CaptionForms
 from engine.captioning.explain_pictures import Pictures
 from engine.captioning.requested_concepts import RequestedConcepts
+from engine.captioning.speaking import Speaking
 from engine.captioning.staleness import CacheKeys
-from engine.core.types import Concept
+from engine.core.types import Concept, PhotoFacts
 from engine.recognition.gallery import Gallery
 from engine.sidecars.locate import Namer, Naming
 from engine.sidecars.plan import SidecarOptions, UnrequestedConcepts
@@ -17,9 +18,12 @@ from engine.sidecars.writer import Writer
 from engine.store.concepts import ConceptStore
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse
+from engine.vlms.naming import NameRules
+from engine.vlms.personalised import PersonalisedConcept
+from engine.vlms.requests import CaptionForm
 
-if TYPE_CHECKING:
-    from engine.vlms.personalised import PersonalisedConcept
+_ENDINGS = 3
+"""Letters that may follow a name in another language than English, such as the Finnish "Rexin"."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class CaptionRequest:
     concepts: names; None for all enrolled concepts, () for none. only: remove the names of all other concepts that
     earlier runs wrote. explain: a folder for pictures of what each concept attends to and why it was recognised; photos
     that are up to date are captioned again for them. limit: how many photos to caption at most, not counting those that
-    are up to date. library: the folder whose calibration to use.
+    are up to date. library: the folder whose calibration to use. forms: of the captions.
     """
 
     concepts: tuple[str, ...] | None = None
@@ -41,6 +45,7 @@ class CaptionRequest:
     sidecars: SidecarOptions = SidecarOptions()
     limit: int | None = None
     library: Path | None = None
+    forms: CaptionForms = CaptionForms()
 
     @property
     def may_reuse(self) -> bool:
@@ -82,13 +87,32 @@ class CaptionRun:
         return {c.id: c for c in self.concepts.requested}
 
     @cached_property
-    def personalised(self) -> "Mapping[str, PersonalisedConcept]":
+    def personalised(self) -> Mapping[str, PersonalisedConcept]:
         """The concepts that the VLM has learned, by id."""
-        from engine.vlms.personalised import PersonalisedConcept
-
         embeddings = self.concepts.embeddings
         return {
             c.id: PersonalisedConcept(c, embeddings[c.id])
             for c in self.concepts.enrolled.concepts
             if c.id in embeddings
         }
+
+    @cached_property
+    def enrolled_by_id(self) -> Mapping[str, Concept]:
+        """All enrolled concepts by id."""
+        return {c.id: c for c in self.concepts.enrolled.concepts}
+
+    @cached_property
+    def speaking(self) -> Speaking:
+        """How the VLM is told of concepts."""
+        return Speaking(self.vlm.config, self.vlm.speak, self.concepts.embeddings)
+
+    def form_for(self, facts: PhotoFacts) -> CaptionForm:
+        """The form of one photo's caption, with what the VLM is told of its date and place."""
+        return self.request.forms.of(facts)
+
+    @cached_property
+    def name_rules(self) -> NameRules:
+        """Which names captions may hold."""
+        names = tuple(c.name for c in self.concepts.enrolled.concepts)
+        strict, other_language = self.vlm.config.follows_instructions, bool(self.request.forms.form.language)
+        return NameRules(names, strict=strict and not other_language, endings=_ENDINGS if other_language else 0)

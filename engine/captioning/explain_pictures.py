@@ -126,8 +126,13 @@ class Explainer:
         pictures, notes = [], []
         if len(prompted) < len(recognised):
             notes.append("no picture of attention: the VLM does not know the concept, or not such photos")
+        try:
+            attention = tuple(_attention_sheets(self.vlm, photo, prompted))
+        except UsageError as err:
+            attention = ()
+            notes.append(f"no picture of attention: {err}")
         sheets = (
-            *_attention_sheets(self.vlm, photo, prompted),
+            *attention,
             *(_Sheet(e.concept.name, draw_explanation(photo, e), _WHY) for e in explanations),
         )
         for sheet in sheets:

@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
+from engine.captioning.by_photo import ask_by_photo
 from engine.captioning.explain_pictures import Explainer, Pictures
 from engine.captioning.names_only import check_drawn
+from engine.captioning.speaking import Speaking
 from engine.core.batches import in_batches
 from engine.core.boxes import Box
 from engine.core.errors import EngineError, NotTrainedError, PhotoError, UsageError
@@ -27,9 +29,7 @@ from engine.store.calibrations import common_folder
 from engine.store.concepts import ConceptStore
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse
-
-if TYPE_CHECKING:
-    from engine.vlms.personalised import PersonalisedConcept
+from engine.vlms.personalised import PersonalisedConcept
 
 Method = Literal["regions", "refer"]
 _WITHOUT_REFER = "Leave out --method refer: recognition gives a box without a VLM."
@@ -102,36 +102,39 @@ def locate_concept(
 
 
 def check_vlm(session: Session, paths: Sequence[Path]) -> None:
-    """Check that there is a VLM, and that it knows all of the photos.
+    """Check that there is a VLM, that it can be used, and that it knows all of the photos.
 
     Raises:
-        UsageError: `--vlm none` asks for none.
+        UsageError: `--vlm none` asks for none, or photos would leave this machine.
         NoVlmError: there is none; or it knows the drawn world only, and a photo was not drawn.
+        WeightsMissingError, EnvironmentFault: those of `ChosenModels.check_weights`.
     """
     session.models.check_has_vlm()
+    session.models.check_weights()
     if session.vlm_config.world:
         check_drawn(session.vlm_in_use, paths, way_out=_WITHOUT_REFER)
 
 
 def _load_personalised(
     store: ConceptStore, vlm: VlmInUse, concept: Concept, method: Method
-) -> "dict[str, PersonalisedConcept]":
+) -> dict[str, PersonalisedConcept]:
     """Load the concept as the VLM has learned it, by its id; where it has not, pictures of attention are left out.
 
     Raises:
-        NotTrainedError: the VLM has not learned it, and the VLM's own box is requested.
+        NotTrainedError: the VLM has not learned it and cannot be told of it by name, and the VLM's own box is
+            requested.
     """
     from engine.vlms import generate
-    from engine.vlms.personalised import PersonalisedConcept
 
     if method == "refer":
         generate.check_refers(vlm.config)
     elif not vlm.exists:
         return {}
+    can_be_told = Speaking(vlm.config, vlm.speak, {}).way(concept.id) is not None
     try:
         vector = store.load_embedding(concept, vlm.id, vlm.revision).vector
     except NotTrainedError:
-        if method == "refer":
+        if method == "refer" and not can_be_told:
             raise
         return {}
     return {concept.id: PersonalisedConcept(concept, vector)}
@@ -144,7 +147,7 @@ class _Refinement:
     """
 
     concept: Concept
-    known: "dict[str, PersonalisedConcept]"
+    known: dict[str, PersonalisedConcept]
     vlm: VlmInUse | None
     explainer: Explainer | None
 
@@ -156,10 +159,9 @@ class _Refinement:
         if not recognised or (self.vlm is None and self.explainer is None):
             return results
         if self.vlm is not None:
-            for i, box in self._boxes(self.vlm, recognised):
-                reason = None if box else "recognised, but not located by the VLM"
-                status = Status.OK if box else Status.SKIPPED
-                results[i] = replace(results[i], box=box, status=status, reason=reason)
+            matches = [match for i, _ in recognised if (match := located[i].match)]
+            for i, box in self._boxes(self.vlm, recognised, matches):
+                results[i] = _with_box(results[i], box)
         if self.explainer is not None:
             for i, photo in recognised:
                 drawing = self.explainer.explain(photo, [self.concept], self.known)
@@ -169,13 +171,39 @@ class _Refinement:
             results[i] = replace(results[i], seconds=results[i].seconds + share)
         return results
 
-    def _boxes(self, vlm: VlmInUse, photos: Sequence[tuple[int, Photo]]) -> Iterator[tuple[int, Box | None]]:
+    def _tell(self, vlm: VlmInUse, photo: Photo, match: Match) -> PersonalisedConcept:
+        """Tell the VLM of the concept: by its embedding where there is one, else by its name and rough place."""
+        known = self.known.get(self.concept.id)
+        if known is not None and vlm.speak != "names":
+            return known
+        speaking, size = Speaking(vlm.config, "names", {}), (photo.facts.width, photo.facts.height)
+        told = speaking.tell_one(self.concept, speaking.way(self.concept.id), match.box, size) or known
+        if told is None:
+            raise RuntimeError(f"{self.concept.name} has no embedding, and {vlm.config.name} takes no names")
+        return told
+
+    def _boxes(
+        self, vlm: VlmInUse, photos: Sequence[tuple[int, Photo]], matches: Sequence[Match]
+    ) -> Iterator[tuple[int, Box | PhotoError | None]]:
         """Yield the VLM's own box in pixels of each photo with the photo's number; None where it names no place."""
         from engine.vlms import generate
 
-        boxes = generate.refer(vlm.model, [p.image for _, p in photos], [self.known[self.concept.id]] * len(photos))
-        for (i, photo), box in zip(photos, boxes, strict=True):
-            yield i, photo.in_photo(box) if box else None
+        told = [self._tell(vlm, photo, match) for (_, photo), match in zip(photos, matches, strict=True)]
+
+        def ask(some: Sequence[int]) -> list[Box | None]:
+            return generate.refer(vlm.model, [photos[i][1].image for i in some], [told[i] for i in some])
+
+        for (i, photo), box in zip(photos, ask_by_photo(vlm, len(photos), ask), strict=True):
+            yield i, photo.in_photo(box) if isinstance(box, Box) else box
+
+
+def _with_box(result: LocateResult, box: Box | PhotoError | None) -> LocateResult:
+    """Return the result with the VLM's own box, or with the reason why there is none."""
+    if isinstance(box, PhotoError):
+        return replace(result, box=None, status=Status.FAILED, reason=f"{result.path}: {box}")
+    if box is None:
+        return replace(result, box=None, status=Status.SKIPPED, reason="recognised, but not located by the VLM")
+    return replace(result, box=box, status=Status.OK)
 
 
 def _read(path: Path) -> Photo | LocateResult:

@@ -18,7 +18,7 @@ from engine.photos.metadata.exif import exif_of
 from engine.photos.photo_file import PhotoFile, read_photo
 from engine.recognition.displaced import DisplacedConcept
 from engine.recognition.recognise import recognise_all
-from engine.sidecars.json_sidecar import PhotoRecord, read_record
+from engine.sidecars.json_sidecar import CaptionSettings, PhotoRecord, read_record
 from engine.sidecars.locate import SidecarPaths
 from engine.sidecars.removed_names import load_removed_names
 
@@ -109,7 +109,7 @@ def _settle(run: CaptionRun, item: PhotoInRun, facts: PhotoFacts) -> PhotoInRun:
     earlier, matches = item.earlier, item.matches or ()
     if earlier is None or not run.request.may_reuse:
         return item
-    if earlier.key != run.keys.caption_key(facts.content_hash, matches):
+    if earlier.key != _caption_key(run, facts, matches):
         return item
     return replace(item, record=make_record(run, item, facts, earlier.caption, earlier.notes))
 
@@ -151,8 +151,21 @@ def make_record(
         matches=matches,
         vlm=run.vlm.id,
         revision=run.vlm.revision,
-        key=run.keys.caption_key(facts.content_hash, matches),
+        key=_caption_key(run, facts, matches),
         recognition=run.keys.recognition(facts.content_hash, item.removed_names),
         settings=run.keys.settings,
         notes=tuple(notes),
+        asked=_settings(run, facts, matches),
     )
+
+
+def _caption_key(run: CaptionRun, facts: PhotoFacts, matches: Sequence[Match]) -> str:
+    return run.keys.caption_key(facts.content_hash, matches, context=run.form_for(facts).context)
+
+
+def _settings(run: CaptionRun, facts: PhotoFacts, matches: Sequence[Match]) -> CaptionSettings | None:
+    """Return what the caption was asked to be like; None if that is what every version asks for."""
+    form = run.form_for(facts)
+    told = tuple((m.name, way) for m in matches if (way := run.speaking.way_in(m, matches, run.enrolled_by_id)))
+    asked = CaptionSettings(form.style, form.language, form.context, told)
+    return None if form.is_plain and all(way == "embedding" for _, way in told) else asked

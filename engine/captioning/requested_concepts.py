@@ -27,11 +27,6 @@ class RequestedConcepts:
     embeddings: Mapping[str, np.ndarray] = field(default_factory=dict)
     without_head: tuple[Concept, ...] = ()
 
-    @property
-    def untrained(self) -> tuple[Concept, ...]:
-        """The requested concepts that the VLM has not learned."""
-        return tuple(c for c in self.requested if c.id not in self.embeddings)
-
 
 def choose_requested(
     store: ConceptStore,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from engine.captioning.requested_concepts import RequestedConcepts
+from engine.captioning.speaking import Speaking
 from engine.core.boxes import Box
 from engine.core.files import sha256_of
 from engine.core.types import Concept, Match, Verdict
@@ -20,6 +21,7 @@ from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
 from engine.vlms.in_use import VlmInUse
 from engine.vlms.registry import NO_VLM
+from engine.vlms.requests import CaptionForm
 
 WORDING = 2
 """Version of this program's own part in a caption (`vlms/generate.py`, `vlms/wording.py`); a change makes captions out
@@ -91,15 +93,18 @@ class CacheKeys:
         both = (*matches, *self.without_removed(kept, content_hash, removed_names))
         return tuple(sorted(both, key=lambda m: m.name.casefold())) if kept else tuple(matches)
 
-    def caption_key(self, content_hash: str, matches: Iterable[Match], *, described: bool = True) -> str:
+    def caption_key(
+        self, content_hash: str, matches: Iterable[Match], *, described: bool = True, context: str = ""
+    ) -> str:
         """Return the digest of what a caption depends on: photo, settings, and the recognised concepts.
 
-        described: False for a photo that gets names only.
+        described: False for a photo that gets names only. context: what the VLM is told of date and place.
         """
         concepts = sorted(
             (m.concept_id, self.concept_keys.get(m.concept_id, "") if described else m.name) for m in matches
         )
-        return _digest(content_hash, self.settings if described else names_only_settings(), concepts)
+        parts = (content_hash, self.settings if described else names_only_settings(), concepts)
+        return _digest(*parts, context) if context else _digest(*parts)
 
 
 def names_only_settings() -> str:
@@ -115,8 +120,12 @@ def compute_cache_keys(
     gallery: Gallery,
     *,
     only: bool = False,
+    form: CaptionForm | None = None,
 ) -> CacheKeys:
-    """Compute the cache keys of a run. only: earlier matches of concepts that are not requested do not stay."""
+    """Compute the cache keys of a run.
+
+    only: earlier matches of concepts that are not requested do not stay. form: of the captions, without their context.
+    """
     requested = concepts.requested
     enrolled = concepts.enrolled.concepts if requested else ()
     requested_ids = tuple(sorted(c.id for c in requested))
@@ -126,24 +135,45 @@ def compute_cache_keys(
         tuple(sorted((c.id, c.version, store.head_fingerprint(c)) for c in enrolled)),
         gallery.fingerprint,
     )
-    prompts = vlm.config
     return CacheKeys(
         recognition_key=_digest(state.recogniser, list(requested_ids), list(state.enrolled), gallery.fingerprint),
-        settings=_digest(
-            WORDING,
-            vlm.id,
-            vlm.revision,
-            sorted(prompts.requests.items()),
-            prompts.template,
-            prompts.max_new_tokens,
-            prompts.injection,
-        ),
-        concept_keys={c.id: store.caption_fingerprint(c, vlm.id, vlm.revision) for c in enrolled},
+        settings=_vlm_settings(vlm, form or CaptionForm()),
+        concept_keys={c.id: _concept_key(store, c, vlm, concepts) for c in enrolled},
         labels=gallery.labels if requested else UserLabels(),
         state=state,
         earlier_keys=store.recognition_states.covering(state),
         unrequested={c.id: c for c in enrolled if c.id not in requested_ids and not only},
     )
+
+
+def _vlm_settings(vlm: VlmInUse, form: CaptionForm) -> str:
+    """Return the digest of the VLM's prompts and settings.
+
+    What only chat VLMs and other forms have is left out where it is not used, so that captions of the VLMs of the paper
+    stay up to date.
+    """
+    config = vlm.config
+    parts = (
+        WORDING,
+        vlm.id,
+        vlm.revision,
+        sorted(config.requests.items()),
+        config.template,
+        config.max_new_tokens,
+        config.injection,
+    )
+    chat = (config.chat, config.naming, vlm.speak) if config.chat else ()
+    return _digest(*parts, *chat, *(() if form.is_plain else (form,)))
+
+
+def _concept_key(store: ConceptStore, concept: Concept, vlm: VlmInUse, concepts: RequestedConcepts) -> str:
+    """Return the digest of what decides the VLM's words for a concept: its names and embedding, and the wording with
+    which the VLM is told of it by text, unless its embedding is used in any case.
+    """
+    key = store.caption_fingerprint(concept, vlm.id, vlm.revision)
+    speaking = Speaking(vlm.config, vlm.speak, concepts.embeddings)
+    by_text = speaking.way(concept.id) in ("names", "both") or not speaking.embeddings_first
+    return _digest(key, vlm.config.naming, vlm.speak) if by_text else key
 
 
 def find_known_matches(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from engine.captioning.context import CaptionForms
 from engine.captioning.names_only import caption_holds
 from engine.captioning.requested_concepts import choose_requested
 from engine.captioning.staleness import (
@@ -62,6 +63,7 @@ class _StatusRun:
     vlm: VlmInUse
     extractor: CachedExtractor
     namer: Namer
+    forms: CaptionForms
 
 
 def read_status(
@@ -71,10 +73,12 @@ def read_status(
     names: tuple[str, ...] | None,
     naming: Naming,
     library: Path | None = None,
+    forms: CaptionForms | None = None,
 ) -> Iterator[PhotoStatus]:
     """Read the status of each photo's sidecars, in order; videos are left out.
 
-    names: the requested concepts, as for captioning. library: the folder whose calibration to use.
+    names: the requested concepts, as for captioning. library: the folder whose calibration to use. forms: of captions
+    that are up to date; None for a sentence in English.
 
     Raises:
         EngineError: a concept is unknown, or cannot be recognised.
@@ -88,8 +92,9 @@ def read_status(
         decisions=store.decisions.all(),
         library=library,
     )
-    keys = compute_cache_keys(store, config, vlm, concepts, gallery)
-    run = _StatusRun(gallery, keys, vlm, session.extractor, Namer(naming))
+    forms = forms or CaptionForms()
+    keys = compute_cache_keys(store, config, vlm, concepts, gallery, form=forms.form)
+    run = _StatusRun(gallery, keys, vlm, session.extractor, Namer(naming), forms)
     stills = (f for f in photos if f.kind == "photo")
     for group in read_ahead(stills, lambda f: _read_statuses(run, f), ahead=8):
         yield from group
@@ -158,7 +163,8 @@ def _stale(run: _StatusRun, record: PhotoRecord, file: PhotoFile, removed_names:
             return "no VLM on this machine can describe it, and the caption that it has does not hold"
         now, before = ({(m.concept_id, m.name) for m in some} for some in (matches, record.matches))
         return "" if now == before else "concepts changed: who is recognised, or what they are called"
-    if record.key == keys.caption_key(file.content_hash, matches, described=described):
+    context = run.forms.of(record.facts).context if described else ""
+    if record.key == keys.caption_key(file.content_hash, matches, described=described, context=context):
         return ""
     same = {m.concept_id for m in matches} == {m.concept_id for m in record.matches}
     return "a concept was trained again or renamed" if same else "concepts changed: different names are recognised"

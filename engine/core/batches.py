@@ -1,6 +1,6 @@
 """Process photos in batches; a few threads read and decode them ahead of the models."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -25,6 +25,25 @@ def read_ahead(items: Iterable[S], read: Callable[[S], T], *, ahead: int) -> Ite
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def in_parallel(tasks: Sequence[Callable[[], T]], workers: int, stop: Callable[[], None]) -> list[T]:
+    """Run tasks in a few threads and return their results in order.
+
+    stop: called on the first error and on Ctrl-C, so that tasks that wait for something end. Tasks that have not begun
+    are left out then. A single task runs in this thread.
+    """
+    if len(tasks) == 1:
+        return [tasks[0]()]
+    pool = ThreadPoolExecutor(workers)
+    futures = [pool.submit(task) for task in tasks]
+    try:
+        return [future.result() for future in futures]
+    except BaseException:
+        stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -57,10 +57,14 @@ def _is_bool(value: object) -> bool:
 
 
 KEYS: Mapping[str, Key] = {
-    "vlm": Key("a VLM's name, hub id or folder, or none", _is_name),
+    "vlm": Key("a VLM's name, hub id or folder, openai:URL#MODEL, or none", _is_name),
     "recogniser": Key("a recogniser's name", _is_name),
     "device": Key("auto, cpu, cuda, cuda:1, … or mps", _is_device, "auto"),
     "dtype": _one_of("auto", "float32", "float16", "bfloat16"),
+    "speak": _one_of("auto", "names", "embedding", "both"),
+    "style": _one_of("sentence", "detailed", "alt-text", "keywords"),
+    "language": Key("a language, such as German or de", _is_name),
+    "context": Key("true or false", _is_bool, False),
     "sidecar-naming": _one_of("auto", "ext", "stem"),
     "sidecar-dir": Key("a folder that begins with / or ~", _is_folder),
     "regions": _one_of("none", "people", "all"),

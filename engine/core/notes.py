@@ -31,6 +31,7 @@ class NoteCode(StrEnum):
     NO_END_MARKER = "no-end-marker"
     DATA_BEHIND_PICTURE = "data-behind-picture"
     NAME_PUT_IN = "name-put-in"
+    NAME_TAKEN_OUT = "name-taken-out"
     TWO_SIDECARS = "two-sidecars"
     FOREIGN_SIDECAR = "foreign-sidecar"
     NO_EXTENDED_XMP = "no-extended-xmp"
@@ -54,6 +55,7 @@ _TEXTS = {
         "the file lacks its end marker, and other data follow the picture; its last pixels may be wrong"
     ),
     NoteCode.NAME_PUT_IN: "the VLM left out {}; the name was put in",
+    NoteCode.NAME_TAKEN_OUT: "the VLM wrote {}, who was not recognised; that was taken out",
     NoteCode.TWO_SIDECARS: "{} is there, too; {} is kept up to date",
     NoteCode.FOREIGN_SIDECAR: "{} is or may be another file's; {} is used",
     NoteCode.NO_EXTENDED_XMP: "the photo names Extended XMP that is not in the file",

@@ -19,7 +19,8 @@ from engine.setup.fetch import Say, check_space
 from engine.setup.hub import size_text
 from engine.setup.parts import Part, how_to_copy
 from engine.vision.config import RecogniserConfig
-from engine.vlms.config import VlmConfig, family_of, model_type_of
+from engine.vlms.config import VlmConfig
+from engine.vlms.find import family_of, model_type_of
 
 _UNKNOWN_REVISION = "copied"
 """Prefix of the revision of files whose commit is not known; a fingerprint of the files follows."""

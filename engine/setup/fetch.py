@@ -54,7 +54,7 @@ def find_pullable(name: str) -> Part:
     Raises:
         UsageError: it needs no fetching, or there is no such VLM.
     """
-    from engine.vlms.config import find_config
+    from engine.vlms.find import find_config
 
     part = find_part(name)
     if part is not None:

@@ -6,7 +6,8 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from engine.core.errors import EngineError, EnvironmentFault, UsageError, first_line
-from engine.vlms.config import OWN_LICENSE, VlmConfig, find_config
+from engine.vlms.config import OWN_LICENSE, VlmConfig
+from engine.vlms.find import find_config
 from engine.vlms.registry import WEIGHT_FILES
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def check_language_model(config: VlmConfig, path: str) -> None:
     """
     from pathlib import Path
 
-    from engine.vlms.config import language_model_of
+    from engine.vlms.find import language_model_of
 
     language_model = language_model_of(Path(path))
     if config.backend == "blip-2" and language_model != "t5":

@@ -22,13 +22,26 @@ LARGEST = 16 * 2**20
 
 
 @dataclass(frozen=True)
+class CaptionSettings:
+    """What a caption was asked to be like, and how the VLM was told of the concepts.
+
+    style, language, context: as in `vlms.requests.CaptionForm`. told: by name, "names", "embedding" or "both".
+    """
+
+    style: str = "sentence"
+    language: str = ""
+    context: str = ""
+    told: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class PhotoRecord:
     """What a run recorded about one photo: the content of its JSON sidecar.
 
     caption: None if no VLM described the photo; `vlm` is `vlms.registry.NO_VLM` then, and `revision` is empty. key:
     digest of everything that the caption depends on; a later run has nothing to do if it is the same. recognition:
     digest of the enrolled concepts. settings: digest of prompt and settings. same_as: name of the JPEG with which a
-    raw file was captioned.
+    raw file was captioned. asked: what the caption was asked to be like; None for what versions before 0.3 asked for.
     """
 
     facts: PhotoFacts
@@ -41,6 +54,7 @@ class PhotoRecord:
     settings: str = ""
     notes: tuple[Note, ...] = ()
     same_as: str | None = None
+    asked: CaptionSettings | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -89,9 +103,18 @@ def render_record(record: PhotoRecord) -> bytes:
         "vlm": {"id": record.vlm, "revision": record.revision},
         "notes": [str(n) for n in record.notes],
         "same_as": record.same_as,
-    }
+    } | ({"request": _describe_settings(record.asked)} if record.asked else {})
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     return text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes \udcff, which is JSON's escape for it
+
+
+def _describe_settings(asked: CaptionSettings) -> dict[str, Any]:
+    return {
+        "style": asked.style,
+        "language": asked.language or None,
+        "context": asked.context or None,
+        "told": dict(asked.told),
+    }
 
 
 def read_record(path: Path) -> PhotoRecord | None:
@@ -135,7 +158,14 @@ def _make_record(d: dict[str, Any]) -> PhotoRecord:
         settings=_text(d["settings"]),
         notes=tuple(Note.parse(_text(n)) for n in _list(d["notes"])),
         same_as=None if d["same_as"] is None else _text(d["same_as"]),
+        asked=_settings(d["request"]) if "request" in d else None,
     )
+
+
+def _settings(d: dict[str, Any]) -> CaptionSettings:
+    language, context = ("" if d[key] is None else _text(d[key]) for key in ("language", "context"))
+    told = tuple((name, _text(way)) for name, way in d["told"].items())
+    return CaptionSettings(_text(d["style"]), language, context, told)
 
 
 def _match(c: dict[str, Any]) -> Match:

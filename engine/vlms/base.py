@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.core.boxes import Box
 from engine.vlms.config import VlmConfig
+from engine.vlms.generation import Generation
 
 IGNORED = -100
 """Label of a token that is not supervised: the value that `torch.nn.functional.cross_entropy` ignores."""
@@ -62,14 +63,6 @@ class Losses:
     def total(self) -> Tensor:
         """Return the sum, which training minimises."""
         return self.cross_entropy + self.penalty
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A generated text; `capped` when the token limit was reached before the VLM ended the text."""
-
-    text: str
-    capped: bool
 
 
 class Encoded(Protocol):

@@ -4,19 +4,22 @@ A caption holds the name of every concept that was recognised, and no other name
 was not recognised, and none that the VLM made up.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import engine.core.device  # noqa: F401
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from engine.vlms.base import Encoded, Vlm
 from engine.vlms.generate import encode, generate_texts
 from engine.vlms.naming import NameRules, drop_sentences
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, unwrap
 from engine.vlms.requests import CaptionForm, caption_request, most_tokens
 from engine.vlms.wording import complete, count_repeated, drop_listed_repeats
+
+if TYPE_CHECKING:  # a VLM in a server needs no torch
+    from engine.vlms.base import Encoded, Vlm
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,22 @@ def caption(
     images: Sequence[Image.Image],
     concepts: Sequence[Sequence[PersonalisedConcept]],
     forms: Sequence[CaptionForm] | None = None,
-    rules: NameRules | None = None,
+    rules: Sequence[NameRules] | None = None,
 ) -> list[GeneratedCaption]:
     """Caption a batch of upright photos; concepts[i] are those recognised in photo i, none for the plain VLM.
 
-    forms: of each photo's caption; None for the VLM's own. rules: which names captions may hold besides.
+    forms: of each photo's caption; None for the VLM's own. rules: which names each may hold besides.
 
     A caption with wrong or missing names is generated once more: with a request that insists on the names, or, where
     they are told by embeddings, in reverse order. Of the two, the caption with fewer faults is used. A caption that
     names one concept twice in a sentence, or still holds a name that must not be there, is replaced by the plain one;
     sentences of that which name anybody are removed. Names that are then missing are put in (`wording.complete`).
     """
-    rules = rules or NameRules()
+    all_forms = forms or [CaptionForm()] * len(images)
+    all_rules = rules or [NameRules()] * len(images)
     jobs = [
-        _Job(i, tuple(distinct(c)), form, rules)
-        for i, (c, form) in enumerate(zip(concepts, forms or [CaptionForm()] * len(images), strict=True))
+        _Job(i, tuple(distinct(c)), form, rule)
+        for i, (c, form, rule) in enumerate(zip(concepts, all_forms, all_rules, strict=True))
     ]
     image_features = encode(vlm, images)
     texts = _generate_again(vlm, image_features, jobs, _generate(vlm, image_features, jobs))
@@ -106,5 +110,6 @@ def _replace_wrong(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], text
 
 def _finish(job: _Job, final: str, raw: str) -> GeneratedCaption:
     """Put in the display names and those that are missing. raw: the VLM's own text, before it was replaced."""
-    text, repaired = complete(final, unwrap(job.concepts))
+    english = not job.form.language
+    text, repaired = complete(final, unwrap(job.concepts), english=english, endings=job.rules.endings)
     return GeneratedCaption(text.strip(), raw, repaired, job.wrong_names(raw))

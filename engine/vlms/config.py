@@ -1,16 +1,14 @@
 """The facts about each VLM: one JSON file for each model under `configs/`, read into `VlmConfig`."""
 
 import json
-import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
-from engine.core.errors import UsageError, first_line
-from engine.core.files import LARGEST_DOCUMENT, read_text
 from engine.vlms.prompt_config import Chat, Naming
+from engine.vlms.server.address import ServerAddress
+from engine.vlms.size import Size
 
 Norm = Literal["first-patch", "cls", "mean", "all-but-last", "unit", "text"]
 Penalty = Literal["row", "column", "column-sum", "none"]
@@ -79,6 +77,7 @@ class VlmConfig:
     memory_gb: GB of memory that it needs with one batch, by number format ("float16", "bfloat16", "float32", "int8",
         "nf4").
     disk_gb: GB of its weights on disk.
+    size: what its memory is computed from, for number formats that `memory_gb` does not have; None where unknown.
     work: what one caption costs; None where that was not computed.
     sources: where such figures come from, by the name of the fact.
     template: the prompt around a request; training_template: the same for training examples, where it differs.
@@ -87,10 +86,12 @@ class VlmConfig:
     questions: the questions to train on, for "person" and "thing", in place of the paper's; `{x}` is the concept.
     naming: the wording that tells the VLM by text who is in a photo; None for a VLM that cannot be told so.
     chat: how the `chat` and `openai` backends use the checkpoint; None for other backends.
+    server: the server in which the VLM runs; None for a VLM whose weights are loaded here.
     variations: "lm" where the VLM rephrases training captions itself, else "templates".
     openings: the templates of variations. The VLM must find them natural, or the embedding learns to say them.
     batch: the largest number of photos that are processed at a time.
     answers: False for a VLM that only captions.
+    family: the name that transformers gives to the family of a chat checkpoint; "" for other backends.
     recogniser: the recogniser that belongs to a VLM of a drawn world; None for VLMs of real photos.
     world: set where the VLM knows a drawn world only.
     anyres: whether the VLM receives all tiles of a photo (LLaVA-NeXT).
@@ -105,6 +106,7 @@ class VlmConfig:
     license: str = OWN_LICENSE
     memory_gb: dict[str, float] = field(default_factory=dict)
     disk_gb: float = 0.0
+    size: Size | None = None
     work: Work | None = None
     sources: dict[str, str] = field(default_factory=dict)
     template: str | None = None
@@ -114,11 +116,13 @@ class VlmConfig:
     questions: dict[str, list[str]] = field(default_factory=dict)
     naming: Naming | None = None
     chat: Chat | None = None
+    server: ServerAddress | None = None
     variations: str = "templates"
     openings: tuple[str, ...] = ("In this picture, ", "Here, ", "In this image, ", "In this photo, ")
     max_new_tokens: int = 96
     batch: int = 16
     answers: bool = True
+    family: str = ""
     injection: Injection = Injection()
     training: Training = Training()
     recogniser: str | None = None
@@ -148,9 +152,36 @@ def identifier_lists() -> dict[str, dict[str, list[str]]]:
     return json.loads(resources.files("engine.vlms").joinpath("identifiers.json").read_text("utf-8"))
 
 
-def _parse(text: str) -> VlmConfig:
-    """Read a config from its JSON text."""
+@cache
+def chat_families() -> dict[str, dict[str, Any]]:
+    """Read what is known of the families of chat checkpoints: "supported" and "refused", by transformers' name."""
+    return json.loads(resources.files("engine.vlms").joinpath("chat_families.json").read_text("utf-8"))
+
+
+def chat_facts(family: str) -> dict[str, Any]:
+    """Return the facts that the chat checkpoints of a family share, as a config's JSON file would hold them.
+
+    family: the name that transformers gives to it; one that is not known gets the defaults of all.
+    """
+    facts = json.loads(resources.files("engine.vlms").joinpath("chat_defaults.json").read_text("utf-8"))
+    known = chat_families()["supported"]
+    chat = {k: v for k, v in known.get(family.removesuffix("_moe"), {}).items() if k != "name"}
+    refer = facts.pop("refer").get(chat.get("boxes", "none"))
+    return facts | {"family": family, "chat": chat, "requests": facts["requests"] | ({"refer": refer} if refer else {})}
+
+
+def parse_config(text: str) -> VlmConfig:
+    """Read a config from its JSON text; a "family" stands for the facts of `chat_facts`, which the others add to."""
     facts = json.loads(text)
+    if "family" in facts:
+        shared = chat_facts(facts["family"])
+        nested = {k: shared[k] | facts[k] for k in ("chat", "requests") if k in facts}
+        facts = shared | facts | nested
+    return make_config(facts)
+
+
+def make_config(facts: dict[str, Any]) -> VlmConfig:
+    """Make a config of the facts of a JSON file."""
     if isinstance(facts.get("identifiers"), str):
         facts["identifiers"] = identifier_lists()[facts["identifiers"]]
     facts["injection"] = Injection(**facts.get("injection", {}))
@@ -160,131 +191,13 @@ def _parse(text: str) -> VlmConfig:
     facts["naming"] = Naming(**facts["naming"]) if "naming" in facts else None
     facts["chat"] = Chat(**facts["chat"]) if "chat" in facts else None
     facts["work"] = Work(**facts["work"]) if "work" in facts else None
+    facts["size"] = Size(**facts["size"]) if "size" in facts else None
     return VlmConfig(**facts)
 
 
 def list_configs() -> tuple[VlmConfig, ...]:
     """Read the config of every VLM that myvlm knows, sorted by file name."""
     files = resources.files("engine.vlms").joinpath("configs").iterdir()
-    return tuple(_parse(f.read_text("utf-8")) for f in sorted(files, key=lambda f: f.name) if f.name.endswith(".json"))
-
-
-def find_config(vlm: str) -> VlmConfig:
-    """Find the config of a name, a hub id, or a folder with a `config.json`; `NAME+VARIANT` is one of its variants.
-
-    Raises:
-        UsageError: no VLM has that name, or the folder holds a model of an unknown family.
-    """
-    name, plus, variant = vlm.rpartition("+")
-    if plus and not Path(vlm).expanduser().exists():
-        return _variant_of(find_config(name), variant)
-    configs = list_configs()
-    for config in configs:
-        if vlm in (config.name, config.repo_id):
-            return config
-    folder = Path(vlm).expanduser()
-    if (folder / "config.json").is_file():
-        return _config_of(folder, str(folder.resolve()), configs)
-    if vlm.count("/") == 1 and not folder.exists() and not vlm.startswith((".", "~", "/")):
-        return _like(_family(_type_on_hub(vlm), configs), vlm, vlm)
-    names = ", ".join(c.name for c in configs)
-    raise UsageError(f"no VLM called {vlm!r}", hint=f"Known: {names}; or give a hub id or a folder with a config.json.")
-
-
-def _variant_of(config: VlmConfig, variant: str) -> VlmConfig:
-    """Return a config with one of its named changes.
-
-    Raises:
-        UsageError: it has no variant of that name.
-    """
-    if variant not in config.variants:
-        names = ", ".join(config.variants) or "none"
-        raise UsageError(f"{config.name} has no variant {variant!r}", hint=f"Variants of {config.name}: {names}.")
-    changes = dict(config.variants[variant])
-    changes["requests"] = config.requests | changes.get("requests", {})
-    for part in ("injection", "training"):
-        changes[part] = replace(getattr(config, part), **changes.get(part, {}))
-    if "chat" in changes:
-        changes["chat"] = replace(config.chat or Chat(), **changes["chat"])
-    combined = f"{config.variant}+{variant}"
-    return replace(config, **changes, name=f"{config.name}+{variant}", variant=combined)
-
-
-def _config_of(folder: Path, repo_id: str, configs: tuple[VlmConfig, ...]) -> VlmConfig:
-    """Read the config of a folder: its `myvlm.json`, or else its family's config."""
-    document = folder / "myvlm.json"
-    if document.is_file():
-        return replace(_parse(read_text(document, LARGEST_DOCUMENT)), repo_id=repo_id)
-    return _like(_family(model_type_of(folder / "config.json"), configs), folder.name, repo_id)
-
-
-def _like(base: VlmConfig, name: str, repo_id: str) -> VlmConfig:
-    """Make the config of another checkpoint of a family; LLaVA's checkpoints have a chat template of their own."""
-    template = None if base.backend == "llava-next" else base.template
-    return replace(
-        base,
-        name=name,
-        repo_id=repo_id,
-        template=template,
-        license=OWN_LICENSE,
-        memory_gb={},
-        disk_gb=0.0,
-        work=None,
-        sources={},
+    return tuple(
+        parse_config(f.read_text("utf-8")) for f in sorted(files, key=lambda f: f.name) if f.name.endswith(".json")
     )
-
-
-def model_type_of(path: Path) -> str:
-    """Read the name that transformers gives to the family of a `config.json`; "" where the file has none.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    try:
-        facts = json.loads(read_text(path, LARGEST_DOCUMENT))
-    except (OSError, ValueError) as err:
-        raise UsageError(f"{path} cannot be read: {first_line(err)}", hint="The files may be incomplete.") from err
-    return str(facts.get("model_type", "")) if isinstance(facts, dict) else ""
-
-
-def language_model_of(path: Path) -> str:
-    """Read the name that transformers gives to the language model of a VLM's `config.json`; "" where it has none.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    try:
-        text = json.loads(read_text(path, LARGEST_DOCUMENT)).get("text_config", {})
-    except (OSError, ValueError, AttributeError) as err:
-        raise UsageError(f"{path} cannot be read: {first_line(err)}", hint="The files may be incomplete.") from err
-    return str(text.get("model_type", "")) if isinstance(text, dict) else ""
-
-
-def _type_on_hub(repo_id: str) -> str:
-    """Find the family of a hub repository: from its `config.json` where that is on this disk, else from its name."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        cached = try_to_load_from_cache(repo_id, "config.json")
-    except HFValidationError as err:
-        raise UsageError(f"{repo_id!r} is no hub id: {first_line(err)}") from err
-    if isinstance(cached, str):
-        return model_type_of(Path(cached))
-    return "blip-2" if "blip2" in re.sub(r"[^a-z0-9]", "", repo_id.lower()) else "llava_next"
-
-
-_FAMILIES = {"llava_next": "llava-1.6", "llava": "llava-1.6", "blip-2": "blip-2", "minigpt_v2": "minigpt-v2"}
-
-
-def family_of(model_type: str) -> VlmConfig | None:
-    """Return the config that the checkpoints of a family share; None for an unknown family."""
-    return _family(model_type, list_configs()) if model_type in _FAMILIES else None
-
-
-def _family(model_type: str, configs: tuple[VlmConfig, ...]) -> VlmConfig:
-    if model_type not in _FAMILIES:
-        raise UsageError(
-            f"models of type {model_type!r} are not supported", hint=f"Supported types: {', '.join(_FAMILIES)}."
-        )
-    return next(c for c in configs if c.name == _FAMILIES[model_type])

@@ -5,24 +5,28 @@ computed once. The VLM is told of the concepts by rows after the image features,
 words that it knows. It generates a text, which is cleaned; display names take the place of those words.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
 
-import engine.core.device  # noqa: F401
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
-from engine.core.boxes import Box, parse_minigpt_box
+from engine.core.boxes import Box
 from engine.core.errors import UsageError
-from engine.vlms.base import Encoded, Generation, Vlm
+from engine.vlms.chat.boxes import parse_boxes, sent_size
 from engine.vlms.clean_text import clean_text
 from engine.vlms.config import VlmConfig, list_configs
+from engine.vlms.generation import Generation
 from engine.vlms.naming import NameRules, drop_sentences, state_names
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, speakable, unwrap
+from engine.vlms.prompt_config import BoxFormat
 from engine.vlms.requests import caption_request
 from engine.vlms.wording import replace_names, spell_identifiers, to_display_names
+
+if TYPE_CHECKING:  # a VLM in a server needs no torch
+    from engine.vlms.base import Encoded, Vlm
 
 REFER_AGAIN = "[refer] where is {names}?"
 """The second request for a box, unless the VLM's config has a `refer_retry`: MiniGPT-v2 was trained on this one too."""
@@ -70,7 +74,7 @@ def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequen
     """Generate the plain VLM's replies to requests[i] about upright photo i; each photo is encoded once."""
     replies = []
     for image, of_photo in zip(images, requests, strict=True):
-        (rows,) = vlm.inject(encode(vlm, [image]), [torch.zeros(0, vlm.width)])
+        (rows,) = _inject(vlm, encode(vlm, [image]), [[]])
         ids = [vlm.encode_prompt(r) for r in of_photo]
         batches = [ids[i : i + vlm.config.batch] for i in range(0, len(ids), vlm.config.batch)]
         generations = (g for batch in batches for g in vlm.generate([rows] * len(batch), batch))
@@ -92,7 +96,7 @@ def refer(vlm: Vlm, images: Sequence[Image.Image], concepts: Sequence[Personalis
     check_refers(vlm.config)
     boxes: list[Box | None] = [None] * len(images)
     image_features = encode(vlm, images)
-    for wording in (vlm.config.requests["refer"], vlm.config.requests.get("refer_retry", REFER_AGAIN)):
+    for wording in _refer_wordings(vlm.config):
         pending = [i for i, box in enumerate(boxes) if box is None]
         if not pending:
             break
@@ -101,7 +105,7 @@ def refer(vlm: Vlm, images: Sequence[Image.Image], concepts: Sequence[Personalis
         requests = [state_names(vlm.config, w, a, boxes=False) for w, a in zip(wordings, asked, strict=True)]
         replies = _generate_raw(vlm, image_features.select(pending), asked, requests)
         for i, reply in zip(pending, replies, strict=True):
-            boxes[i] = _read_box(reply.text, vlm.view(images[i]), images[i].size)
+            boxes[i] = _read_box(vlm.config, reply.text, vlm.view(images[i]), images[i].size)
     return boxes
 
 
@@ -130,14 +134,28 @@ def check_answers(config: VlmConfig) -> None:
         raise UsageError(f"{config.name} only captions and answers no questions", hint=f"VLMs that do: {able}.")
 
 
-def _read_box(text: str, view: Box, size: tuple[int, int]) -> Box | None:
-    """Read the box in a reply; `view` is the part of the photo that the VLM received, `size` the photo's in pixels."""
-    box = parse_minigpt_box(text, 1, 1)
-    if box is None:
-        return None
+def _box_format(config: VlmConfig) -> BoxFormat:
+    return config.chat.boxes if config.chat else "minigpt"
+
+
+def _refer_wordings(config: VlmConfig) -> list[str]:
+    """Return the requests for a box, the first choice first."""
+    again = config.requests.get("refer_retry", REFER_AGAIN if _box_format(config) == "minigpt" else None)
+    return [config.requests["refer"], *([again] if again else [])]
+
+
+def _read_box(config: VlmConfig, text: str, view: Box, size: tuple[int, int]) -> Box | None:
+    """Read the first usable box in a reply.
+
+    view: the part of the photo that the VLM received; size: the photo's, in pixels.
+    """
     w, h = view.x1 - view.x0, view.y1 - view.y0
-    in_photo = Box(view.x0 + box.x0 * w, view.y0 + box.y0 * h, view.x0 + box.x1 * w, view.y0 + box.y1 * h)
-    return in_photo.clipped(*size)
+    sent = sent_size(w, h, config.chat.max_pixels if config.chat else None)
+    boxes = parse_boxes(text, _box_format(config), sent, (w, h))
+    if not boxes:
+        return None
+    box = boxes[0]
+    return Box(view.x0 + box.x0, view.y0 + box.y0, view.x0 + box.x1, view.y0 + box.y1).clipped(*size)
 
 
 def attention(
@@ -198,7 +216,11 @@ def _generate_raw(
 
 
 def _inject(vlm: Vlm, image_features: Encoded, concepts: Sequence[Sequence[PersonalisedConcept]]) -> list[Any]:
-    """Give each photo the rows of its concepts that have an embedding."""
+    """Give each photo the rows of its concepts that have an embedding; a server takes none."""
+    if vlm.config.server is not None and all(c.vector is None for photo in concepts for c in photo):
+        return vlm.inject(image_features, [])
+    import torch
+
     none = torch.zeros(0, vlm.width)
     vectors = [[c.vector for c in photo if c.vector is not None] for photo in concepts]
     return vlm.inject(image_features, [torch.from_numpy(np.concatenate(v)) if v else none for v in vectors])

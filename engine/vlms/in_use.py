@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from engine.vlms.config import VlmConfig
+from engine.vlms.prompt_config import Speak
 from engine.vlms.registry import NO_VLM
 
 if TYPE_CHECKING:
@@ -19,13 +20,14 @@ DRAWN_BY = "myvlm storybook"
 class VlmInUse:
     """A VLM that a run uses; the model loads when it is first needed.
 
-    id, revision: what texts and embeddings of this VLM are stored under.
+    id, revision: what texts and embeddings of this VLM are stored under. speak: how it is told of concepts.
     """
 
     config: VlmConfig
     id: str
     revision: str
     load: Callable[[], "Vlm"] = field(repr=False)
+    speak: Speak = "auto"
 
     @cached_property
     def model(self) -> "Vlm":

@@ -1,7 +1,7 @@
 """LLaVA-1.6 (LLaVA-NeXT): concept rows follow the image rows of one base tile, or of all tiles (docs/method.md, 3)."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import engine.core.device  # noqa: F401
 
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPImageProcessorPil, LlavaNextForConditionalGeneration
+from transformers import CLIPImageProcessorPil, LlavaNextForConditionalGeneration, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
@@ -56,6 +56,11 @@ class LlavaNext(FrozenVlm[LlavaModel]):
         processor = tiling if config.anyres else _one_tile(tiling)
         return cls(model, processor, tokenizer, config)
 
+    @classmethod
+    def of_one_tile(cls, model: PreTrainedModel, processor: Any, config: VlmConfig) -> "LlavaNext":
+        """Make the adapter of a model that is loaded already, with its processor; photos become one base tile."""
+        return cls(cast(Any, model), _one_tile(processor.image_processor), processor.tokenizer, config)
+
     @property
     def image_edge(self) -> int:
         """Return the side of the base tile in pixels."""
@@ -74,6 +79,10 @@ class LlavaNext(FrozenVlm[LlavaModel]):
         if self.config.anyres:
             inputs = self.image_processor(images, return_tensors="pt")
             return Tiles(inputs["pixel_values"], inputs["image_sizes"])
+        return self.one_tile(images)
+
+    def one_tile(self, images: list[Image.Image]) -> Tensor:
+        """Convert upright RGB images to base tiles (B, 3, S, S) float32: shortest edge resized, centre crop."""
         return self.image_processor([limit_aspect_ratio(i) for i in images], return_tensors="pt")["pixel_values"]
 
     @torch.no_grad()
@@ -128,20 +137,21 @@ class LlavaNext(FrozenVlm[LlavaModel]):
 
     def encode_prompt(self, request: str) -> list[int]:
         """Return the token ids of a prompt with one image placeholder."""
-        return self._encode(self.prompt(request))
+        return self.encode_text(self.prompt(request))
 
     def encode_example(self, request: str, answer: str) -> tuple[list[int], list[int]]:
         """Return ids and labels of a training example; the answer is supervised, and its end token with `end_token`."""
         prompt = self.prompt(request)
-        start = self._encode(prompt)
-        ids = self._encode(f"{prompt} {answer}")
+        start = self.encode_text(prompt)
+        ids = self.encode_text(f"{prompt} {answer}")
         if ids[: len(start)] != start:
             ids = start + self.tokenizer(answer, add_special_tokens=False).input_ids
         if self.config.injection.end_token:
             ids = [*ids, self.tokenizer.eos_token_id]
         return ids, [IGNORED] * len(start) + ids[len(start) :]
 
-    def _encode(self, text: str) -> list[int]:
+    def encode_text(self, text: str) -> list[int]:
+        """Return the token ids of a text, with one start token."""
         ids = self.tokenizer(text).input_ids
         start = self.tokenizer.bos_token_id
         return ids if start is None or ids[:1] == [start] else [start, *ids]
@@ -179,7 +189,7 @@ class LlavaNext(FrozenVlm[LlavaModel]):
         return self.model.model(
             input_ids=pad_lines(expanded, self.pad_id, self.device),
             attention_mask=mask.long(),
-            mm_encoder_outputs=_encoder_outputs(rows),
+            mm_encoder_outputs=encoder_outputs(rows),
             use_cache=False,
             **({"concept_attention": recorder} if recorder else {}),
         ).last_hidden_state
@@ -213,7 +223,7 @@ class LlavaNext(FrozenVlm[LlavaModel]):
         generated = self.model.generate(
             input_ids=pad_lines(expanded, self.pad_id, self.device, left=True),
             attention_mask=mask.long(),
-            mm_encoder_outputs=_encoder_outputs(rows),
+            mm_encoder_outputs=encoder_outputs(rows),
             max_new_tokens=max_new_tokens or self.config.max_new_tokens,
             do_sample=False,
             pad_token_id=self.pad_id,
@@ -238,7 +248,7 @@ def _one_tile(tiling: ImageProcessor) -> ImageProcessor:
     return cast(ImageProcessor, processor)  # its annotations allow what a loaded processor never holds
 
 
-def _encoder_outputs(rows: list[Tensor]) -> dict[str, BaseModelOutputWithPooling]:
+def encoder_outputs(rows: list[Tensor]) -> dict[str, BaseModelOutputWithPooling]:
     """Wrap rows (N + K_i, D) in the form in which LLaVA-NeXT takes precomputed image features."""
     # The field is annotated as one tensor; LLaVA-NeXT's own encoder puts a list there, one tensor a photo.
     return {"image": BaseModelOutputWithPooling(pooler_output=cast(Tensor, rows))}

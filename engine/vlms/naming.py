@@ -32,7 +32,9 @@ _NAMED = re.compile(
 """A capitalised word that a text introduces as a name, or uses as the subject within a sentence. A word behind a
 preposition of place or an article is a place or a thing: "in Paris and", "the Louvre is"."""
 _SENTENCE = re.compile(r"[^.!?。！？]*(?:[.!?。！？]+[\"'”’)\]」』]*\s*|$)")
-_ARTICLE_BEFORE = re.compile(r"\b(?:an?|the|one|his|her|its|their|this|that|some|any|each)\s+(?:[a-z-]+\s+){0,2}$")
+_ARTICLE_BEFORE = re.compile(
+    r"\b(?:an?|the|one|his|her|its|their|this|that|some|any|each)\s+(?:[a-z-]+\s+){0,2}$", re.IGNORECASE
+)
 
 
 def place_of(box: Box) -> str:
@@ -54,14 +56,12 @@ def state_names(config: VlmConfig, request: str, concepts: Sequence[Personalised
     """Return a request with the facts about the concepts that the VLM is told of by name.
 
     boxes: whether the boxes are told, where the VLM reads boxes. Without such concepts, or for a VLM without a wording
-    for them, the request is returned, for chat VLMs with the rule that nobody is named.
+    for them, the request is returned as it is.
     """
     naming = config.naming
-    if naming is None:
-        return request
     told = [c for c in concepts if c.box is not None]
-    if not told:
-        return request if concepts else naming.plain.format(request=request)
+    if naming is None or not told:
+        return request
     form = config.chat.boxes if config.chat and boxes else "none"
     facts = [_fact(naming, form, n, c.concept, c.box) for n, c in enumerate(told, 1) if c.box]
     names = join_names(tuple(c.identifier for c in unwrap(concepts)))
@@ -91,12 +91,14 @@ class NameRules:
     """What names a text may hold.
 
     enrolled: every display name in the store. allowed: further words that are no invented names, such as the photo's
-    place. strict: whether names that the VLM made up are looked for, which only a large vocabulary needs.
+    place. strict: whether names that the VLM made up are looked for, which only a large vocabulary needs. endings: as
+    in `wording.has_word`.
     """
 
     enrolled: tuple[str, ...] = ()
     allowed: frozenset[str] = frozenset()
     strict: bool = False
+    endings: int = 0
 
     def wrong_names(self, text: str, concepts: Sequence[Concept]) -> tuple[str, ...]:
         """Return the names in a text that must not be there: enrolled ones that were not recognised, and made-up ones.
@@ -113,7 +115,7 @@ class NameRules:
 
     def count_faults(self, text: str, concepts: Sequence[Concept]) -> int:
         """Count the names that a text lacks, repeats in a sentence, or must not hold."""
-        return count_faults(text, concepts) + len(self.wrong_names(text, concepts))
+        return count_faults(text, concepts, self.endings) + len(self.wrong_names(text, concepts))
 
 
 def _is_name(text: str, start: int, name: str) -> bool:

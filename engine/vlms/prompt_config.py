@@ -45,6 +45,7 @@ class Chat:
     max_pixels: the largest area of an image, in pixels; larger ones are made smaller. None where the checkpoint's
         processor has a fixed size.
     template_kwargs: what the chat template is given, such as {"enable_thinking": false}.
+    one_tile: whether a LLaVA-NeXT receives one base tile of a photo, as its own backend gives it without `anyres`.
     needs: packages that the checkpoint's processor imports and that are not installed with myvlm by themselves.
     """
 
@@ -52,3 +53,4 @@ class Chat:
     max_pixels: int | None = 1_048_576
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     needs: list[str] = field(default_factory=list)
+    one_tile: bool = False

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from engine.core.errors import EnvironmentFault, WeightsMissingError, first_line, is_out_of_memory
 from engine.core.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
 from engine.core.paths import STORYBOOK, home
-from engine.vlms.config import VlmConfig, family_of, find_config, identifier_lists, model_type_of
+from engine.vlms.config import VlmConfig, identifier_lists
+from engine.vlms.find import family_of, find_config, model_type_of, why_not_chat
 from engine.vlms.memory import check_room, memory_fault
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ PREFERENCE = ("llava-1.6", "minigpt-v2", "blip-2")
 
 def find_weights(config: VlmConfig) -> Path | None:
     """Return the folder with a VLM's weights; None when they are not on this disk."""
-    if config.backend == NO_VLM:
+    if config.backend == NO_VLM or config.server is not None:
         return None
     if config.repo_id.startswith(EMBEDDED):
         folder = STORYBOOK / config.repo_id.removeprefix(EMBEDDED)
@@ -117,6 +118,8 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
         WeightsMissingError: its weights are not on this disk; the hint tells how to get them.
         EnvironmentFault: the weights cannot be loaded, are those of another family, or do not fit into memory.
     """
+    if config.server is not None:
+        return connect_vlm(config)
     folder = check_weights(config)
     _check_family(config, folder)
     check_room(config, device.type, str(dtype).removeprefix("torch."))
@@ -135,6 +138,28 @@ def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") ->
         ) from err
 
 
+def connect_vlm(config: VlmConfig) -> "Vlm":
+    """Connect to a VLM that runs in a server; torch is not imported.
+
+    Raises:
+        UsageError: photos would leave this machine.
+        EnvironmentFault: the server is not there, does not have the model, or the model cannot see pictures.
+    """
+    from engine.vlms.server.adapter import ServerVlm
+
+    return ServerVlm.load(config)
+
+
+def check_vlm(config: VlmConfig) -> None:
+    """Check that a VLM can be used: its weights are on this disk, or its server is there.
+
+    Raises:
+        WeightsMissingError: the weights are not there; the hint tells how to get them.
+        UsageError, EnvironmentFault: those of `connect_vlm`.
+    """
+    connect_vlm(config) if config.server is not None else check_weights(config)
+
+
 def _check_family(config: VlmConfig, folder: Path) -> None:
     """Check that a folder holds a model of the config's family.
 
@@ -142,12 +167,30 @@ def _check_family(config: VlmConfig, folder: Path) -> None:
         EnvironmentFault: its `config.json` tells of another family.
     """
     model_type = model_type_of(folder / "config.json")
+    if config.backend == "chat":
+        _check_chat_family(config.name, folder, model_type)
+        return
     family = family_of(model_type)
     if model_type and (family is None or family.backend != config.backend):
         raise EnvironmentFault(
             f"{config.name} in {folder} is a model of type {model_type!r} and cannot be loaded as {config.backend}",
             hint="Give its folder as --vlm." if family else "See `myvlm models` for what can be used.",
         )
+
+
+def _check_chat_family(name: str, folder: Path, model_type: str) -> None:
+    """Check that a folder holds a checkpoint that the `chat` backend takes.
+
+    Raises:
+        EnvironmentFault: its `config.json` has no model type, or one that cannot be used.
+    """
+    if not model_type:
+        raise EnvironmentFault(
+            f"{name} in {folder} has a config.json without a model_type, so it is no checkpoint of transformers",
+            hint="The files may be incomplete, or not in the hub's format; fetch them again.",
+        )
+    if why := why_not_chat(model_type):
+        raise EnvironmentFault(f"{name} in {folder} cannot be used: {why}", hint="See `myvlm models`.")
 
 
 def no_vlm() -> VlmConfig:

@@ -54,6 +54,8 @@ def caption_request(
         request += f" Write in {form.language}."
     if form.context:
         request = f"{form.context} {request}"
+    if not told and config.naming is not None:
+        return config.naming.plain.format(request=request)
     request = state_names(config, request, told)
     return insist(config.naming, request, told) if again else request
 
@@ -70,13 +72,13 @@ def most_tokens(config: VlmConfig, form: CaptionForm) -> int | None:
     return round(_LONGER * config.max_new_tokens) if form.style == "detailed" else None
 
 
-def check_form(config: VlmConfig, form: CaptionForm) -> None:
-    """Check that a VLM can write captions of a form.
+def check_form(config: VlmConfig, form: CaptionForm, *, context: bool = False) -> None:
+    """Check that a VLM can write captions of a form. context: whether photos' date and place will be told.
 
     Raises:
         UsageError: it was trained for one kind of caption only.
     """
-    if not form.is_plain and not config.follows_instructions:
+    if (context or not form.is_plain) and not config.follows_instructions:
         raise UsageError(
             f"{config.name} writes one kind of caption, in English",
             hint="Leave out --style, --language and --context, or use a chat VLM; `myvlm models` lists them.",

@@ -27,6 +27,9 @@ _ARTICLES = r"(?:an?|the|one|his|her|their|my|our|this|that)"
 _TAIL = r"(?: with (?:[\w-]+ ){0,3}(?:hair|fur|stripes|spots|patches))?"
 _ENDS = r"is|are|was|with|and|in|on|at|of|by|to|next|near|that|who|sits|stands|lies|\w+ing"
 _MODIFIER = r"(?!(?:is|are|was|with|and|on|in|at|of|by|to|next|near|that|who|for|sits|stands|lies)\b)[\w-]+\s+"
+_BEFORE = rf"(?<![^\W{UNSPACED.pattern[1:-1]}])"
+_AFTER = rf"(?![^\W{UNSPACED.pattern[1:-1]}])"
+"""Borders of a word: beside it stands no letter, digit or underscore but those of scripts without spaces."""
 _MARKS = 0xE000
 """First of the private-use characters that stand for names until all identifiers are replaced."""
 
@@ -155,9 +158,14 @@ def spell_identifiers(text: str, identifiers: Iterable[str]) -> str:
     return text
 
 
-def has_word(text: str, word: str) -> bool:
-    """Return whether a text holds a whole word or name: as spelled, in upper case, or capitalised after a full stop."""
-    return re.search(rf"(?<!\w)(?:{_pattern(word)})(?!\w)", text) is not None
+def has_word(text: str, word: str, endings: int = 0) -> bool:
+    """Return whether a text holds a whole word or name: as spelled, in upper case, or capitalised after a full stop.
+
+    endings: letters that may follow, for languages that inflect names ("Rexin", "Annas"). Characters of scripts without
+    spaces between words end a word of another script.
+    """
+    suffix = rf"\w{{0,{endings}}}" if endings else ""
+    return re.search(rf"{_BEFORE}(?:{_pattern(word)}){suffix}{_AFTER}", text) is not None
 
 
 def noun_phrases(text: str, *nouns: str) -> list[tuple[int, int]]:
@@ -201,10 +209,13 @@ def first_with_identifier(concepts: Sequence[Concept]) -> list[int]:
     return list(first.values())
 
 
-def find_missing(text: str, concepts: Sequence[Concept]) -> list[Concept]:
-    """Return the concepts that a caption leaves out, and those that the VLM could not be told of."""
+def find_missing(text: str, concepts: Sequence[Concept], endings: int = 0) -> list[Concept]:
+    """Return the concepts that a caption leaves out, and those that the VLM could not be told of.
+
+    endings: as in `has_word`.
+    """
     speakable = set(first_with_identifier(concepts))
-    return [c for i, c in enumerate(concepts) if i not in speakable or not has_word(text, c.identifier)]
+    return [c for i, c in enumerate(concepts) if i not in speakable or not has_word(text, c.identifier, endings)]
 
 
 def count_repeated(text: str, concepts: Sequence[Concept]) -> int:
@@ -217,9 +228,9 @@ def count_repeated(text: str, concepts: Sequence[Concept]) -> int:
     return sum(any(len(pattern.findall(sentence)) > 1 for sentence in sentences) for pattern in patterns)
 
 
-def count_faults(text: str, concepts: Sequence[Concept]) -> int:
-    """Count the concepts that a caption leaves out or names twice in one sentence."""
-    return len(find_missing(text, concepts)) + count_repeated(text, concepts)
+def count_faults(text: str, concepts: Sequence[Concept], endings: int = 0) -> int:
+    """Count the concepts that a caption leaves out or names twice in one sentence. endings: as in `has_word`."""
+    return len(find_missing(text, concepts, endings)) + count_repeated(text, concepts)
 
 
 def drop_listed_repeats(text: str, concepts: Sequence[Concept]) -> str:
@@ -236,16 +247,20 @@ def to_display_names(text: str, concepts: Sequence[Concept]) -> str:
     return capitalise_openings(named, [c.name for c in speakable])
 
 
-def complete(text: str, concepts: Sequence[Concept]) -> tuple[str, tuple[str, ...]]:
+def complete(
+    text: str, concepts: Sequence[Concept], *, english: bool = True, endings: int = 0
+) -> tuple[str, tuple[str, ...]]:
     """Replace identifiers by display names and put missing names in; also returns the names that were put in.
 
     A missing name takes the place of the caption's only noun phrase with one of its class nouns ("a brown dog"). Where
-    there is none or there are several, "Also here: NAME." is appended.
+    there is none or there are several, "Also here: NAME." is appended, or in other languages "(NAME)". endings: as in
+    `has_word`.
     """
-    missing = {chr(_MARKS + i): concept for i, concept in enumerate(find_missing(text, concepts))}
+    missing = {chr(_MARKS + i): concept for i, concept in enumerate(find_missing(text, concepts, endings))}
     for mark, concept in missing.items():
-        spans = noun_phrases(text, *nouns_of(concept.kind, concept.category))
-        text = name_for_phrase(text, spans[0], mark) if len(spans) == 1 else f"{text.rstrip()} Also here: {mark}."
+        spans = noun_phrases(text, *nouns_of(concept.kind, concept.category)) if english else []
+        also = f"Also here: {mark}." if english else f"({mark})"
+        text = name_for_phrase(text, spans[0], mark) if len(spans) == 1 else f"{text.rstrip()} {also}".lstrip()
     text = to_display_names(text, concepts)
     for mark, concept in missing.items():
         text = text.replace(mark, concept.name)

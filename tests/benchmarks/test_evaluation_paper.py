@@ -19,7 +19,7 @@ from engine.benchmarks.train_case import train_embedding, train_head
 from engine.core.errors import EnvironmentFault, NoUsablePhotoError, UsageError
 from engine.core.paths import STORYBOOK
 from engine.session import Session, SessionOptions
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 
 SETTINGS = {"seeds": (5,), "concepts": 2, "photos": 1, "steps": 2, "vlms": ("storybook",)}
 

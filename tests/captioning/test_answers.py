@@ -19,7 +19,8 @@ from engine.core.errors import DivergedError
 from engine.photos.decode import load_photo
 from engine.vlms import generate
 from engine.vlms.base import Losses
-from engine.vlms.config import find_config, list_configs
+from engine.vlms.config import list_configs
+from engine.vlms.find import find_config
 from tests.learned import draw_album, train
 
 

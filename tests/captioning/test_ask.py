@@ -81,7 +81,7 @@ def test_an_untrained_concept_is_spoken_of_by_its_class_word(myvlm, session, alb
     kind = type(session.vlm)
     monkeypatch.setattr(kind, "encode_prompt", lambda self, r: asked.append(r) or encode(self, r))
     monkeypatch.setattr(kind, "generate", lambda *_: [Generation(next(texts), capped=False)])
-    result = myvlm("ask", album / "rex.jpg", "Where is rex?", "--json")
+    result = myvlm("ask", album / "rex.jpg", "Where is rex?", "--json", "--speak", "embedding")
     assert result.code == 0, result.err
     (reply,) = result.json["photos"]
     assert reply["answer"] == "Rex is in the snow."

@@ -204,9 +204,10 @@ def test_one_damaged_file_fails_alone(myvlm, album):
     assert (result.code, result.json["summary"]) == (1, {"failed": 1, "ok": 3})
 
 
-def test_a_concept_that_the_vlm_has_not_learned_is_named_in_keywords(myvlm, session, album):
+def test_a_concept_that_the_vlm_cannot_be_told_of_is_named_in_keywords(myvlm, session, album):
     session.store._db.execute("delete from embeddings")
     session.store._db.conn.commit()
+    myvlm("config", "set", "speak", "embedding")
     result = myvlm("caption", album)
     assert result.code == 0
     assert result.err.count("not trained yet") == 1

@@ -11,7 +11,7 @@ from engine.core.errors import UsageError
 from engine.photos.decode import load_photo
 from engine.vlms import generate
 from engine.vlms.base import Generation
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.personalised import PersonalisedConcept
 from tests.learned import draw_album
 
@@ -123,6 +123,6 @@ def test_vlms_that_do_not_answer_with_boxes_say_which_do():
 
 def test_an_untrained_concept_is_not_located_by_the_vlm(myvlm, session, album):
     session.store._db.conn.execute("delete from embeddings where task = 'caption'")
-    result = myvlm("locate", "rex", album["rex"].path, "--method", "refer")
+    result = myvlm("locate", "rex", album["rex"].path, "--method", "refer", "--speak", "embedding")
     assert (result.code, "myvlm train Rex" in result.err) == (2, True)
     assert myvlm("locate", "rex", album["rex"].path).code == 0

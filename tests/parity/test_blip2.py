@@ -12,7 +12,8 @@ from transformers import Blip2ForConditionalGeneration
 
 from engine.vlms import qformer_attention
 from engine.vlms.blip2 import Blip2
-from engine.vlms.config import Injection, find_config
+from engine.vlms.config import Injection
+from engine.vlms.find import find_config
 from tests.parity.reference_numbers import (
     CASES,
     FEATURES,

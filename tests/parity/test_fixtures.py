@@ -16,7 +16,7 @@ from transformers import Blip2VisionConfig, Blip2VisionModel, LlamaConfig, Llama
 
 from engine.core.boxes import Box, parse_minigpt_box, parse_minigpt_boxes
 from engine.training.captions import with_identifier
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.injection import append_rows
 from engine.vlms.llava_next import LlavaNext
 from engine.vlms.minigpt_convert import convert

@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import LlavaNextForConditionalGeneration
 
-from engine.vlms.config import Injection, Training, find_config
+from engine.vlms.config import Injection, Training
+from engine.vlms.find import find_config
 from engine.vlms.llava_next import LlavaNext
 from tests.parity.reference_numbers import (
     CASES,

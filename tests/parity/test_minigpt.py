@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.minigpt_v2 import IMAGE, MiniGptConfig, MiniGptModel, MiniGptV2
 from tests.parity.reference_numbers import (
     CASES,

@@ -11,7 +11,7 @@ from engine.setup import machine
 from engine.setup.fetch import fetch_part, find_pullable
 from engine.setup.hub import UnreachableError, read_repository
 from engine.setup.verify import check_headers
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.registry import find_weights
 from tests.setup.hub_server import COMMIT
 

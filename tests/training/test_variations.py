@@ -14,7 +14,8 @@ from engine.training.captions import REPHRASE, accept_variation
 from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 from engine.training.train import plan
 from engine.vlms.base import Generation
-from engine.vlms.config import Training, find_config
+from engine.vlms.config import Training
+from engine.vlms.find import find_config
 from tests.learned import use_copy
 
 CAPTION = "sks is asleep on the old sofa."

@@ -12,7 +12,8 @@ from engine.core.boxes import Box
 from engine.core.errors import ArtefactError, UsageError
 from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 from engine.vlms.blip2 import Blip2
-from engine.vlms.config import Injection, Training, find_config
+from engine.vlms.config import Injection, Training
+from engine.vlms.find import find_config
 from engine.vlms.qformer_attention import rescale_concepts
 from engine.vlms.registry import find_weights, load_vlm
 from tests.tiny_blip2 import SIDE, WIDTH, save_opt_config, save_tiny_blip2

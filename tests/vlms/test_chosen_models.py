@@ -7,7 +7,7 @@ from engine.core.config_file import config_path, write_value
 from engine.core.errors import ConfigError, NoVlmError, UsageError, WeightsMissingError
 from engine.defaults import Origin, Setting, set_default
 from engine.vision.config import DEFAULT_RECOGNISER
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from tests.tiny_llava import save_tiny_llava
 
 

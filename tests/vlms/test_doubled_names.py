@@ -8,7 +8,7 @@ import pytest
 from engine.core.types import Concept, Kind
 from engine.vlms import captions
 from engine.vlms.base import ImageFeatures
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.personalised import PersonalisedConcept
 from engine.vlms.wording import drop_repeats
 

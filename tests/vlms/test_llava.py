@@ -10,7 +10,8 @@ from PIL import Image
 from engine.core.boxes import Box
 from engine.core.errors import ArtefactError, EnvironmentFault, UsageError, WeightsMissingError
 from engine.training.optimiser import EmbeddingTrainer, TrainingExample
-from engine.vlms.config import Training, find_config
+from engine.vlms.config import Training
+from engine.vlms.find import find_config
 from engine.vlms.llava_next import LlavaNext
 from engine.vlms.registry import find_weights, load_vlm, revision_of
 from tests.tiny_llava import save_tiny_llava

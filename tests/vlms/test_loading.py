@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from engine.core.errors import EnvironmentFault, UsageError
 from engine.store.published import read_embeddings
 from engine.vlms import registry
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.registry import load_vlm
 from tests.tiny_blip2 import save_tiny_blip2
 from tests.tiny_llava import save_tiny_llava

@@ -7,7 +7,7 @@ import torch
 
 from engine.core.errors import EnvironmentFault, is_out_of_memory
 from engine.vlms import memory
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.memory import check_room, memory_fault
 from engine.vlms.registry import load_vlm
 from tests.learned import draw_album

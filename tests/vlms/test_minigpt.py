@@ -14,7 +14,8 @@ from engine.core.boxes import Box
 from engine.core.errors import ArtefactError, EnvironmentFault, UsageError, WeightsMissingError
 from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 from engine.vlms import minigpt_convert
-from engine.vlms.config import Training, find_config
+from engine.vlms.config import Training
+from engine.vlms.find import find_config
 from engine.vlms.minigpt_convert import convert
 from engine.vlms.minigpt_v2 import IMAGE
 from engine.vlms.minigpt_weights import Upstream

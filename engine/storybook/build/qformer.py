@@ -34,7 +34,7 @@ from engine.storybook.build.vision import WIDTH
 from engine.storybook.world.language import CAPTION_REQUEST
 from engine.vlms.base import ImageFeatures
 from engine.vlms.blip2 import Blip2
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.model_types import ImageProcessor
 
 QUERIES = 24

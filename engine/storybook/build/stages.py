@@ -34,7 +34,7 @@ from engine.storybook.build.tokenizer import make_tokenizer
 from engine.storybook.build.vision_report import report_vision
 from engine.storybook.world.population import draw_crowds, draw_population
 from engine.storybook.world.scenes import Scene, render
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.registry import BACKENDS
 
 TRAIN_SEED, HELD_SEED, CROP_SEED, PEOPLE_SEED, FACE_SEED, BANK_SEED, GATE_SEED, CROWD_SEED = range(1, 9)

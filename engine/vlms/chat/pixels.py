@@ -1,0 +1,25 @@
+"""Limit the pixels of a photo before the checkpoint's processor receives it."""
+
+from PIL import Image
+
+DEFAULT_EDGE = 1024
+"""The side of a square of about 1 MP: what most processors make of a photo at most."""
+
+
+def limited_size(width: int, height: int, most: int | None) -> tuple[int, int]:
+    """Return the size that a photo is given so that it has at most `most` pixels; None is no limit."""
+    if most is None or width * height <= most:
+        return width, height
+    factor = (most / (width * height)) ** 0.5
+    return max(1, int(width * factor)), max(1, int(height * factor))
+
+
+def limit_pixels(image: Image.Image, most: int | None) -> Image.Image:
+    """Make an image smaller that has more than `most` pixels; its sides keep their ratio."""
+    size = limited_size(*image.size, most)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def working_edge(most: int | None) -> int:
+    """Return the side in pixels of the largest square that is not made smaller."""
+    return int(most**0.5) if most else DEFAULT_EDGE

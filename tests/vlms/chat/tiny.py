@@ -1,0 +1,79 @@
+"""Tiny random checkpoints of the chat families, saved in the hub's layout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import engine.core.device  # noqa: F401
+
+import torch
+
+from engine.vlms.config import Injection, VlmConfig
+from engine.vlms.prompt_config import Chat
+from tests.vlms.chat import tiny_others, tiny_qwen, tiny_tiles
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family: how its tiny checkpoint is made, and what its chat template is given."""
+
+    build: Callable
+    template_kwargs: dict = field(default_factory=dict)
+    needs: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.build.__name__
+
+
+NOT_THINKING = {"enable_thinking": False}
+FAMILIES = [
+    Family(tiny_qwen.qwen3_vl),
+    Family(tiny_qwen.qwen2_5_vl),
+    Family(tiny_qwen.qwen3_5, NOT_THINKING),
+    Family(tiny_qwen.glm4v, NOT_THINKING),
+    Family(tiny_qwen.lfm3_vl),
+    Family(tiny_tiles.smolvlm, needs="num2words"),
+    Family(tiny_tiles.idefics3),
+    Family(tiny_tiles.internvl),
+    Family(tiny_tiles.lfm2_vl),
+    Family(tiny_tiles.llava_onevision),
+    Family(tiny_others.gemma3),
+    Family(tiny_others.llava),
+    Family(tiny_others.mistral3),
+]
+
+
+def save_family(family: Family, folder: Path) -> Path:
+    """Config, safetensors, generation settings, tokenizer, processor and chat template, as a hub repository has them.
+
+    The weights are made large enough for photos and rows to matter.
+    """
+    torch.manual_seed(0)
+    model = family.build(folder)
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            if values.dim() > 1 and not values.any():
+                values.normal_()
+            elif values.dim() > 1:
+                values.mul_(10.0 if "embed" in name else 4.0)
+    if model.generation_config.eos_token_id is None:
+        model.generation_config.eos_token_id = model.config.get_text_config().eos_token_id
+    names = ("image_token_id", "video_token_id", "audio_token_id")
+    never = [getattr(model.config, name, None) for name in names]  # a trained model never says them
+    model.generation_config.suppress_tokens = [i for i in never if isinstance(i, int)]
+    model.save_pretrained(folder)
+    return folder
+
+
+def config_of(family: Family, folder: Path, *, max_pixels: int | None = 16_384, penalty: str = "row") -> VlmConfig:
+    """The config with which such a folder is used."""
+    return VlmConfig(
+        name=family.name,
+        backend="chat",
+        repo_id=str(folder),
+        requests={"caption": "describe this photo.", "caption_of": "describe this photo of {names}."},
+        max_new_tokens=10,
+        injection=Injection(norm="text", penalty=penalty),
+        chat=Chat(max_pixels=max_pixels, template_kwargs=family.template_kwargs),
+    )

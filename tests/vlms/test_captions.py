@@ -1,0 +1,94 @@
+"""Captions with names told by text: generated, checked, generated again, repaired. The VLM's texts are scripted."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from engine.core.boxes import Box
+from engine.core.types import Concept, Kind
+from engine.vlms import captions
+from engine.vlms.naming import NameRules
+from engine.vlms.personalised import tell_by_name
+from engine.vlms.prompt_config import Naming
+from engine.vlms.requests import CaptionForm
+from tests.vlms.test_naming import CHAT
+
+REX = Concept("r", "Rex", Kind.PET, "dog", "sks", 1)
+ANNA = Concept("a", "Anna", Kind.PERSON, "woman", "Bob", 1)
+SENTENCE = CaptionForm()
+RULES = NameRules(("Rex", "Anna", "Max"), strict=True)
+
+
+class Scripted:
+    """Replies with texts in their order, and keeps the requests."""
+
+    def __init__(self, *texts):
+        self.texts, self.requests = list(texts), []
+
+    def generate(self, vlm, features, concepts, requests, limit=None):
+        self.requests += requests
+        return [self.texts.pop(0) for _ in requests]
+
+    def select(self, numbers):
+        return self
+
+
+@pytest.fixture
+def say(monkeypatch):
+    def caption(*texts, concepts=(REX,), rules=RULES, form=SENTENCE):
+        script = Scripted(*texts)
+        monkeypatch.setattr(captions, "encode", lambda vlm, images: script)
+        monkeypatch.setattr(captions, "generate_texts", script.generate)
+        told = [tell_by_name(c, Box(0.1, 0.1, 0.3, 0.3), Naming()) for c in concepts]
+        (result,) = captions.caption(SimpleNamespace(config=CHAT), [None], [told], [form], [rules])
+        return result, script
+
+    return caption
+
+
+def test_a_right_caption_is_kept_after_one_request(say):
+    result, script = say("Rex sleeps on a sofa.")
+    assert (result.text, result.repaired, result.removed, len(script.requests)) == ("Rex sleeps on a sofa.", (), (), 1)
+
+
+def test_a_missing_name_is_asked_for_once_more(say):
+    result, script = say("A dog sleeps.", "Rex sleeps.")
+    assert (result.text, result.repaired) == ("Rex sleeps.", ())
+    assert script.requests[1].endswith("Use these names and no others: Rex.")
+
+
+def test_a_name_that_stays_away_is_put_in(say):
+    result, _ = say("A brown dog sleeps.", "A brown dog sleeps here.")
+    assert (result.text, result.repaired) == ("Rex sleeps.", ("Rex",))
+
+
+def test_a_name_that_was_not_recognised_never_stays(say):
+    result, script = say("Rex plays with Max.", "Rex plays with Max again.", "A dog plays. Max watches.")
+    assert "Max" not in result.text
+    assert (result.text, result.repaired, result.removed) == ("Rex plays.", ("Rex",), ("Max",))
+    assert len(script.requests) == 3
+
+
+def test_when_nothing_right_is_left_the_names_stay(say):
+    result, _ = say("Max runs.", "Max runs.", "Max runs.")
+    assert result.text == "Also here: Rex."
+
+
+def test_a_wrong_name_in_a_photo_of_nobody_is_dropped(say):
+    result, _ = say("A dog runs. Max watches.", concepts=())
+    assert (result.text, result.removed) == ("A dog runs.", ("Max",))
+
+
+def test_an_inflected_name_counts_in_other_languages(say):
+    form, rules = CaptionForm(language="Finnish"), replace(RULES, strict=False, endings=3)
+    result, script = say("Koira Rexin sohvalla.", form=form, rules=rules)
+    assert (result.text, len(script.requests)) == ("Koira Rexin sohvalla.", 1)
+    result, _ = say("Koira nukkuu.", "Koira nukkuu.", form=form, rules=rules)
+    assert result.text == "Koira nukkuu. (Rex)"
+
+
+def test_two_names_in_one_photo(say):
+    result, script = say("Rex sits.", "Anna pets Rex.", concepts=(REX, ANNA))
+    assert result.text == "Anna pets Rex."
+    assert len(script.requests) == 2
