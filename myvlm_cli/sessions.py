@@ -43,8 +43,7 @@ def open_session(
     which must exist; None or () for no check.
 
     Raises:
-        UsageError: the VLM or recogniser is unknown, --allow-body was given together with --heads paper, which
-            recognises people by their faces only, or --allow-remote without a server.
+        UsageError: the VLM or recogniser is unknown, or two options exclude each other.
         ConceptError: a name is unknown.
         EnvironmentFault: the GPU does not exist.
     """

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.captioning.by_photo import ask_by_photo
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
 from engine.captioning.explain_pictures import Explainer, ExplanationPictures, Pictures
 from engine.captioning.names_only import check_drawn
@@ -122,7 +121,7 @@ def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
     def ask(some: Sequence[int]) -> "list[GeneratedCaption]":
         return generate.caption(run.vlm.model, [photos[i].image for i in some], [concepts[i] for i in some])
 
-    captions = ask_by_photo(run.vlm, len(photos), ask)
+    captions = run.vlm.ask_by_photo(len(photos), ask)
     drawings = _explain(run, [item for _, item, _ in pending], photos, known)
     share = (time.monotonic() - started) / len(pending)
     for (n, item, photo), caption, drawing in zip(pending, captions, drawings, strict=True):

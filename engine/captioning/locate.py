@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image, UnidentifiedImageError
 
-from engine.captioning.by_photo import ask_by_photo
 from engine.captioning.explain_pictures import Explainer, Pictures
 from engine.captioning.names_only import check_drawn
 from engine.core.batches import in_batches
@@ -180,7 +179,7 @@ class _Refinement:
                 vlm.model, [photos[i][1].image for i in some], [self.known[self.concept.id]] * len(some)
             )
 
-        for (i, photo), box in zip(photos, ask_by_photo(vlm, len(photos), ask), strict=True):
+        for (i, photo), box in zip(photos, vlm.ask_by_photo(len(photos), ask), strict=True):
             yield i, photo.in_photo(box) if isinstance(box, Box) else box
 
 
