@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from engine.core.errors import EnvironmentFault, PhotoError, UsageError
-from engine.vlms import generate
+from engine.vlms import captions, generate
 from engine.vlms.find import find_config
 from engine.vlms.registry import connect_vlm
 from engine.vlms.server import client
@@ -28,6 +28,9 @@ from tests.vlms.server.api_server import (
 
 def picture(colour: str, width: int = 64, height: int = 48) -> Image.Image:
     return Image.new("RGB", (width, height), COLOURS[colour])
+
+
+REQUEST = "Describe this photo in one or two sentences. Do not give any person or animal a name."
 
 
 @pytest.fixture
@@ -85,9 +88,10 @@ def test_features_of_some_photos_can_be_taken(vlm):
 
 
 def test_captions_come_through_the_same_door_as_those_of_other_vlms(vlm):
-    captions = generate.caption(vlm, [picture("red"), picture("blue")], [[], []])
-    assert [c.text for c in captions] == [
-        f"A 64 x 48 {colour} picture. Asked: Describe this photo in one or two sentences." for colour in ("red", "blue")
+    said = captions.caption(vlm, [picture("red"), picture("blue")], [[], []])
+    assert [c.text for c in said] == [
+        f"A 64 x 48 {colour} picture. Asked: Describe this photo in one or two sentences. {NOBODY}"
+        for colour in ("red", "blue")
     ]
     assert generate.ask_plain(vlm, [picture("green")], [["Who?", "Where?"]]) == [
         ["A 64 x 48 green picture. Asked: Who?", "A 64 x 48 green picture. Asked: Where?"]
