@@ -89,10 +89,7 @@ def test_features_of_some_photos_can_be_taken(vlm):
 
 def test_captions_come_through_the_same_door_as_those_of_other_vlms(vlm):
     said = captions.caption(vlm, [picture("red"), picture("blue")], [[], []])
-    assert [c.text for c in said] == [
-        f"A 64 x 48 {colour} picture. Asked: Describe this photo in one or two sentences. {NOBODY}"
-        for colour in ("red", "blue")
-    ]
+    assert [c.text for c in said] == [f"A 64 x 48 {colour} picture. Asked: {REQUEST}" for colour in ("red", "blue")]
     assert generate.ask_plain(vlm, [picture("green")], [["Who?", "Where?"]]) == [
         ["A 64 x 48 green picture. Asked: Who?", "A 64 x 48 green picture. Asked: Where?"]
     ]
