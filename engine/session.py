@@ -13,6 +13,7 @@ from engine.vision.cache import FeatureCache
 from engine.vision.config import RecogniserConfig, list_recognisers
 from engine.vlms.config import VlmConfig
 from engine.vlms.in_use import VlmInUse
+from engine.vlms.quantise import quantise_option
 from engine.vlms.registry import NO_VLM, find_weights, load_vlm, revision_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class Session:
         """The VLM, loaded."""
         self.models.check_has_vlm()
         self.models.check_weights()
-        return load_vlm(self.vlm_config, self.device, self.dtype)
+        models = self.models
+        return load_vlm(models.vlm_config, models.device, models.vlm_dtype, quantise_option(models.vlm_format))
 
     @cached_property
     def vlm_id(self) -> str:
@@ -99,7 +101,13 @@ class Session:
     @property
     def vlm_in_use(self) -> VlmInUse:
         """The VLM with the names that its texts and embeddings are stored under; its model loads when needed."""
-        return VlmInUse(self.vlm_config, self.vlm_id, self.vlm_revision, lambda: self.vlm)
+        return VlmInUse(self.vlm_config, self.vlm_id, self.vlm_revision, lambda: self.vlm, lambda: self.vlm_precision)
+
+    @cached_property
+    def vlm_precision(self) -> str:
+        """The number format of the VLM's weights, such as "bfloat16", "int8" or "nf4"; "" where none are loaded."""
+        no_weights = self.vlm_config.backend in (NO_VLM, "openai")
+        return "" if no_weights else self.models.vlm_format
 
     @cached_property
     def recognition(self) -> RecognitionOptions:

@@ -29,6 +29,7 @@ def open_session(
     recogniser: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    quantise: str | None = None,
     *,
     heads: Literal["open-set", "paper"] = "open-set",
     allow_body: bool = False,
@@ -48,7 +49,7 @@ def open_session(
     """
     from engine.session import Session, SessionOptions
 
-    session = Session(SessionOptions(vlm, recogniser, device, dtype, heads, allow_body), create=create)
+    session = Session(SessionOptions(vlm, recogniser, device, dtype, quantise, heads, allow_body), create=create)
     # Reading these checks the names now, before any model is loaded.
     if vlm:
         _ = session.vlm_config

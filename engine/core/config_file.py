@@ -61,6 +61,7 @@ KEYS: Mapping[str, Key] = {
     "recogniser": Key("a recogniser's name", _is_name),
     "device": Key("auto, cpu, cuda, cuda:1, … or mps", _is_device, "auto"),
     "dtype": _one_of("auto", "float32", "float16", "bfloat16"),
+    "quantise": _one_of("auto", "none", "int8", "int4"),
     "sidecar-naming": _one_of("auto", "ext", "stem"),
     "sidecar-dir": Key("a folder that begins with / or ~", _is_folder),
     "regions": _one_of("none", "people", "all"),
