@@ -9,7 +9,7 @@ from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError
 from engine.core.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
 from engine.core.paths import STORYBOOK, home
 from engine.vlms.config import VlmConfig, identifier_lists, list_configs
-from engine.vlms.find import family_of, model_type_of, why_not_chat
+from engine.vlms.find import family_of, model_type_of
 from engine.vlms.memory import AS_STORED, QUANTISED, check_room, memory_fault
 from engine.vlms.preference import by_preference
 
@@ -170,9 +170,8 @@ def _check_family(config: VlmConfig, folder: Path) -> None:
     """
     model_type = model_type_of(folder / "config.json")
     family = family_of(model_type)
-    if config.backend == "chat" and family and not why_not_chat(model_type):
-        return
-    if model_type and (family is None or family.backend != config.backend):
+    able = ("chat", "llava-next") if config.backend == "chat" else (config.backend,)
+    if model_type and (family is None or family.backend not in able):
         raise EnvironmentFault(
             f"{config.name} in {folder} is a model of type {model_type!r} and cannot be loaded as {config.backend}",
             hint="Give its folder as --vlm." if family else "See `myvlm models` for what can be used.",
