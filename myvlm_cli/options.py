@@ -190,13 +190,23 @@ class ModelChoice:
         str | None,
         typer.Option(
             "--device",
-            help="Where models run: auto, cpu, cuda, cuda:1, … Default: auto.",
+            help="Where models run: auto, cpu, mps, cuda, cuda:1, … Default: auto.",
             rich_help_panel=ADVANCED,
         ),
     ] = None
     dtype: Annotated[
         Literal["auto", "float32", "float16", "bfloat16"] | None,
         typer.Option("--dtype", help="Number format of the models. Default: auto.", rich_help_panel=ADVANCED),
+    ] = None
+
+    quantise: Annotated[
+        Literal["auto", "none", "int8", "int4"] | None,
+        typer.Option(
+            "--quantise",
+            help="Load the VLM with 8 or 4 bits a weight, which needs less memory and changes its texts a little. auto:"
+            " only where it does not fit otherwise. Default: auto.",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None
 
     def open_session(
@@ -216,8 +226,9 @@ class ModelChoice:
             self.device,
             self.dtype,
             speak,
-            self.heads,
-            self.allow_body,
+            self.quantise,
+            heads=self.heads,
+            allow_body=self.allow_body,
             allow_remote=allow_remote,
         )
         return open_session(options, create=create, names=names)

@@ -31,11 +31,20 @@ class VlmInUse:
     revision: str
     load: Callable[[], "Vlm"] = field(repr=False)
     speak: Speak = "auto"
+    find_precision: Callable[[], str] = field(repr=False, default=lambda: "")
 
     @cached_property
     def model(self) -> "Vlm":
         """The VLM, loaded."""
         return self.load()
+
+    @cached_property
+    def precision(self) -> str:
+        """The number format of its weights: "float32", "bfloat16", "float16", "int8", "nf4", "int4" or "quantised".
+
+        Texts depend on it; embeddings that were trained in one format are used in any.
+        """
+        return self.find_precision()
 
     @property
     def exists(self) -> bool:
