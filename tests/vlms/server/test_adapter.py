@@ -237,6 +237,14 @@ def test_a_key_comes_from_the_environment_and_is_never_repeated(vlm, server, mon
     assert "MYVLM_API_KEY" in caught.value.hint
 
 
+@pytest.mark.parametrize("key", ["sk-secret\nX-Other: 1", "schlüssel"])
+def test_a_malformed_key_is_refused(vlm, server, monkeypatch, key):
+    monkeypatch.setenv("MYVLM_API_KEY", key)
+    with pytest.raises(UsageError) as caught:
+        say(vlm, "red")
+    assert key not in str(caught.value) and server.chats == []
+
+
 def test_a_redirect_is_not_followed(vlm, server):
     with ApiServer() as elsewhere:
         target = f"http://127.0.0.1:{elsewhere.port}/v1/chat/completions"
