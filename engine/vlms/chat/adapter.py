@@ -73,8 +73,7 @@ class ChatVlm:
     def _make_inputs(self, model: PreTrainedModel, processor: Any) -> ProcessorInputs | OneTileInputs:
         if self.chat.one_tile:
             return OneTileInputs(LlavaNext.of_one_tile(model, processor, self.config))
-        image_token = int(model.config.image_token_id)
-        return ProcessorInputs(processor, image_token, self.chat.max_pixels, self.chat.template_kwargs)
+        return ProcessorInputs(processor, self.model.config, self.chat.max_pixels, self.chat.template_kwargs)
 
     def _check_injection(self) -> None:
         """Check that the norm and the penalty of the config have a meaning here.
