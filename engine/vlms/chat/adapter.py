@@ -35,7 +35,8 @@ from engine.vlms.llava_next import LlavaNext
 from engine.vlms.model_types import ChatModel
 from engine.vlms.prompt_config import Chat
 
-_THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+_THOUGHTS = re.compile(r"(?:<think>|\A)(?:(?!<think>).)*</think>|<think>.*\Z", re.DOTALL)
+"""What a VLM thinks before it answers, whether its prompt or its text opens the block; an open one has no answer."""
 
 
 class ChatVlm:

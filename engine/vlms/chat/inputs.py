@@ -1,5 +1,6 @@
 """Make a checkpoint's inputs with its own processor and chat template."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -84,8 +85,13 @@ class ProcessorInputs:
         return _middle(width, height, *sent.size)
 
     def template(self, request: str, answer: str | None = None) -> str:
-        """Write a request about an image as the prompt; with an answer, the whole conversation."""
-        turns = [_turn("user", request, image=True)] + ([] if answer is None else [_turn("assistant", answer)])
+        """Write a request about an image as the prompt; with an answer, the whole conversation.
+
+        Special tokens in the texts of users (a question, a name) are left out: they would end the turn, or stand for
+        another image.
+        """
+        texts = [self._special.sub("", text) for text in (request, answer or "")]
+        turns = [_turn("user", texts[0], image=True)] + ([] if answer is None else [_turn("assistant", texts[1])])
         text = self.processor.apply_chat_template(
             turns, add_generation_prompt=answer is None, tokenize=False, **self.template_options
         )
@@ -115,6 +121,13 @@ class ProcessorInputs:
         while at < len(ids) and ids[at] in self._closing:
             at += 1
         return at
+
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        """Finds the special tokens in a text."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        tokens = {str(token) for token in added if token.special} | {str(self.processor.image_token)}
+        return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)))
 
     @cached_property
     def _closing(self) -> frozenset[int]:
