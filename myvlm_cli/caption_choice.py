@@ -1,14 +1,26 @@
-"""Options for what captions should be like, which `caption` and `status` share."""
+"""Options for what captions should be like, and for how the VLM is told of concepts."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from myvlm_cli.options import ADVANCED
 from myvlm_cli.sessions import default_of
 
 if TYPE_CHECKING:
     from engine.captioning.context import CaptionForms
+
+
+Speak = Annotated[
+    Literal["auto", "names", "embedding", "both"] | None,
+    typer.Option(
+        "--speak",
+        help="How the VLM is told of recognised concepts: names: by name in the prompt, without training; embedding: by"
+        " what `myvlm train` learned; both. Default: auto.",
+        rich_help_panel=ADVANCED,
+    ),
+]
 
 
 @dataclass(frozen=True)

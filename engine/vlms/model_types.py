@@ -158,9 +158,10 @@ class MiniGpt(Model, Protocol):
 
 
 class ChatConfig(Protocol):
-    """The settings of any VLM."""
+    """The settings of any VLM; `image_token_id` stands for a piece of an image in its ids."""
 
     model_type: str
+    image_token_id: int
 
     def get_text_config(self) -> Any:
         """Return the language model's settings, whose names depend on the family."""

@@ -35,7 +35,8 @@ from engine.vlms.llava_next import LlavaNext
 from engine.vlms.model_types import ChatModel
 from engine.vlms.prompt_config import Chat
 
-_THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+_THOUGHTS = re.compile(r"(?:<think>|\A)(?:(?!<think>).)*</think>|<think>.*\Z", re.DOTALL)
+"""What a VLM thinks before it answers, whether its prompt or its text opens the block; an open one has no answer."""
 
 
 class ChatVlm:
@@ -73,8 +74,7 @@ class ChatVlm:
     def _make_inputs(self, model: PreTrainedModel, processor: Any) -> ProcessorInputs | OneTileInputs:
         if self.chat.one_tile:
             return OneTileInputs(LlavaNext.of_one_tile(model, processor, self.config))
-        image_token = int(model.config.image_token_id)
-        return ProcessorInputs(processor, image_token, self.chat.max_pixels, self.chat.template_kwargs)
+        return ProcessorInputs(processor, self.model.config, self.chat.max_pixels, self.chat.template_kwargs)
 
     def _check_injection(self) -> None:
         """Check that the norm and the penalty of the config have a meaning here.

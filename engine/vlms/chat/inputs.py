@@ -1,6 +1,8 @@
 """Make a checkpoint's inputs with its own processor and chat template."""
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import engine.core.device  # noqa: F401
@@ -13,6 +15,17 @@ from engine.core.errors import EnvironmentFault
 from engine.vlms.base import limit_aspect_ratio
 from engine.vlms.chat.pixels import limit_pixels
 from engine.vlms.chat.values import ChatPhoto, Line
+from engine.vlms.model_types import ChatConfig
+
+_CLOSING = (
+    "vision_end_token",  # Qwen, LFM3
+    "image_end_token",  # GLM-4V, LFM2, Mistral, MiniCPM
+    "slice_end_token",  # MiniCPM
+    "end_image_token",  # InternVL
+    "eoi_token",  # Gemma
+    "fake_image_token",  # SmolVLM, Idefics3
+)
+"""What processors, tokenizers and configs call the token behind an image; Molmo2's are in `image_token_ids`."""
 
 
 class RememberingImageProcessor:
@@ -42,10 +55,10 @@ class ProcessorInputs:
     """Makes photos and lines of tokens with the processor of a checkpoint, exactly as the processor itself would."""
 
     def __init__(
-        self, processor: Any, image_token: int, max_pixels: int | None, template_options: Mapping[str, Any]
+        self, processor: Any, config: ChatConfig, max_pixels: int | None, template_options: Mapping[str, Any]
     ) -> None:
-        """Take a processor over; image_token: the id that stands for a piece of an image in the model's ids."""
-        self.image_token = image_token
+        """Take a processor over; config: the model's settings."""
+        self.config = config
         self.processor, self.max_pixels, self.template_options = processor, max_pixels, template_options
         self._images = RememberingImageProcessor(processor.image_processor)
         processor.image_processor = self._images
@@ -72,8 +85,13 @@ class ProcessorInputs:
         return _middle(width, height, *sent.size)
 
     def template(self, request: str, answer: str | None = None) -> str:
-        """Write a request about an image as the prompt; with an answer, the whole conversation."""
-        turns = [_turn("user", request, image=True)] + ([] if answer is None else [_turn("assistant", answer)])
+        """Write a request about an image as the prompt; with an answer, the whole conversation.
+
+        Special tokens in the texts of users (a question, a name) are left out: they would end the turn, or stand for
+        another image.
+        """
+        texts = [self._special.sub("", text) for text in (request, answer or "")]
+        turns = [_turn("user", texts[0], image=True)] + ([] if answer is None else [_turn("assistant", texts[1])])
         text = self.processor.apply_chat_template(
             turns, add_generation_prompt=answer is None, tokenize=False, **self.template_options
         )
@@ -93,17 +111,32 @@ class ProcessorInputs:
             for name, value in inputs.items()
             if _is_of_tokens(name, value, inputs) and name not in ("input_ids", "attention_mask")
         }
-        image = [i for i, token in enumerate(ids) if token == self.image_token]
+        image = [i for i, token in enumerate(ids) if token == self.config.image_token_id]
         if not image:
             raise EnvironmentFault("the checkpoint's chat template has no place for an image", hint="Use another VLM.")
         return Line(ids, types, image, self._behind(ids, image[-1] + 1))
 
     def _behind(self, ids: list[int], at: int) -> int:
         """Return the index behind the tokens that close an image's block, which stand right behind its last token."""
-        closing = set(self.tokenizer.added_tokens_decoder) - {self.tokenizer.eos_token_id}
-        while at < len(ids) and ids[at] in closing:
+        while at < len(ids) and ids[at] in self._closing:
             at += 1
         return at
+
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        """Finds the special tokens in a text."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        tokens = {str(token) for token in added if token.special} | {str(self.processor.image_token)}
+        return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)))
+
+    @cached_property
+    def _closing(self) -> frozenset[int]:
+        """The ids that may close an image's block, under the names that the families have for them."""
+        named = {getattr(owner, name, None) for owner in (self.processor, self.tokenizer) for name in _CLOSING}
+        tokens = sorted(token for token in named if isinstance(token, str))
+        ids = {*self.tokenizer.convert_tokens_to_ids(tokens), *getattr(self.processor, "image_token_ids", ())}
+        ids |= {getattr(self.config, f"{name}{ending}", None) for name in _CLOSING for ending in ("_id", "_index")}
+        return frozenset(i for i in ids if isinstance(i, int)) - {self.tokenizer.eos_token_id}
 
     def _process(self, image: Image.Image, text: str) -> Any:
         """Run the processor on one photo and text, as `apply_chat_template` does: one start token, never two."""

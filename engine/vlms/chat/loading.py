@@ -9,6 +9,7 @@ from typing import Any, cast
 import engine.core.device  # noqa: F401
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from engine.core.errors import EnvironmentFault, first_line
@@ -35,7 +36,7 @@ def load_checkpoint(
         return _load_model(config, folder, device, dtype, quantise), processor
     except ImportError as err:
         raise _missing_package(config, err) from err
-    except (TypeError, AttributeError) as err:  # settings of an unexpected type
+    except (TypeError, AttributeError, StrictDataclassError) as err:  # settings of an unexpected type
         raise ValueError(first_line(err)) from err
 
 

@@ -19,7 +19,7 @@ from tests.vlms.chat.tiny import FAMILIES, config_of, save_family
 COUNTS = (0, 1, 3)
 REQUESTS = ["describe this photo.", "describe this photo of Rex.", "is Anna on the beach with Rex?"]
 ANSWERS = ["a dog.", "Rex is red.", "Anna and Rex on the beach."]
-NEW = 8
+NEW = 6
 CPU = torch.device("cpu")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from engine.vlms.config import Injection, VlmConfig
 from engine.vlms.prompt_config import Chat
-from tests.vlms.chat import tiny_others, tiny_qwen, tiny_tiles
+from tests.vlms.chat import tiny_new, tiny_others, tiny_qwen, tiny_tiles
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ FAMILIES = [
     Family(tiny_others.gemma3),
     Family(tiny_others.llava),
     Family(tiny_others.mistral3),
+    Family(tiny_new.gemma4_e),
+    Family(tiny_new.gemma4_dense),
+    Family(tiny_new.gemma4_unified),
+    Family(tiny_new.molmo2),
+    Family(tiny_new.minicpmv4_6, NOT_THINKING),
+    Family(tiny_new.granite4_vision),
 ]
 
 
