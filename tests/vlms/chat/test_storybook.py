@@ -11,7 +11,7 @@ from PIL import Image
 
 from engine.core.errors import UsageError
 from engine.vlms.chat.adapter import ChatVlm
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.registry import load_vlm
 
 COUNTS = (0, 1, 3)
