@@ -156,7 +156,9 @@ def test_every_vlm_for_photos_has_a_place_in_the_order():
 def test_loading_is_refused_only_where_not_even_one_photo_fits(monkeypatch):
     monkeypatch.setattr(memory, "_gpu_gb", lambda: 8.2)
     check_room(QWEN, "cuda", "int8")  # 8.2 GB with a batch of 8, 5.8 with one
-    with pytest.raises(EnvironmentFault, match="needs 9.8 GB of GPU memory in bfloat16, and this GPU has 8 GB") as err:
+    with pytest.raises(
+        EnvironmentFault, match=r"needs 9\.8 GB of GPU memory in bfloat16, and this GPU has 8 GB"
+    ) as err:
         check_room(QWEN, "cuda", "bfloat16")
     assert "--quantise int8" in err.value.hint
 
@@ -209,7 +211,7 @@ def test_the_storybook_stays_in_float32(here, session):
 
 
 def test_a_family_with_an_adapter_of_its_own_cannot_be_quantised(here):
-    with pytest.raises(UsageError, match="llava-1.6 cannot be loaded in int8"):
+    with pytest.raises(UsageError, match=r"llava-1\.6 cannot be loaded in int8"):
         _ = here(GPU, vlm="llava-1.6", quantise="int8").vlm_format
     assert precision_of(QWEN, torch.device("cuda"), torch.bfloat16, "int4") == "nf4"
 
