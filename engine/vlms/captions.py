@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from engine.vlms.generate import encode, generate_texts
+from engine.vlms.generate import ask_plain, encode, generate_texts
+from engine.vlms.looks import cut_out, find_unsure, with_look
 from engine.vlms.naming import NameRules, drop_sentences
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, unwrap
 from engine.vlms.requests import CaptionForm, caption_request, most_tokens
@@ -53,6 +54,8 @@ def caption(
     they are told by embeddings, in reverse order. Of the two, the caption with fewer faults is used. A caption that
     names one concept twice in a sentence, or still holds a name that must not be there, is replaced by the plain one;
     sentences of that which name anybody are removed. Names that are then missing are put in (`wording.complete`).
+
+    Where a text does not tell apart who is named from another of their class, the VLM is told what they look like.
     """
     all_forms = forms or [CaptionForm()] * len(images)
     all_rules = rules or [NameRules()] * len(images)
@@ -62,6 +65,7 @@ def caption(
     ]
     image_features = encode(vlm, images)
     texts = _generate_again(vlm, image_features, jobs, _generate(vlm, image_features, jobs))
+    texts = _generate_with_looks(vlm, images, image_features, jobs, texts)
     finals = _replace_wrong(vlm, image_features, jobs, texts)
     return [_finish(job, final, text) for job, final, text in zip(jobs, finals, texts, strict=True)]
 
@@ -92,6 +96,36 @@ def _generate_again(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], tex
             if job.faults(text) < job.faults(best[job.number]):
                 best[job.number] = text
     return best
+
+
+def _generate_with_looks(
+    vlm: Vlm, images: Sequence[Image.Image], image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[str]
+) -> list[str]:
+    """Generate captions once more where a name may be on another of its class, with what the named ones look like."""
+    best = list(texts)
+    second = []
+    for job, text in zip(jobs, texts, strict=True):
+        unsure = find_unsure(text, job.concepts) if job.form.style != "keywords" and not job.form.language else []
+        described = _with_looks(vlm, images[job.number], job.concepts, unsure)
+        if described != job.concepts:
+            second.append(replace(job, concepts=described))
+    if second:
+        for job, text in zip(second, _generate(vlm, image_features, second, again=True), strict=True):
+            if job.faults(text) <= job.faults(best[job.number]):
+                best[job.number] = text
+    return best
+
+
+def _with_looks(
+    vlm: Vlm, image: Image.Image, concepts: tuple[PersonalisedConcept, ...], unsure: Sequence[int]
+) -> tuple[PersonalisedConcept, ...]:
+    """Give the unsure ones of a photo's concepts the look that the VLM sees in their crops."""
+    described = list(concepts)
+    request = caption_request(vlm.config, ())
+    crops = [cut_out(image, concepts[i]) for i in unsure]
+    for i, (text,) in zip(unsure, ask_plain(vlm, crops, [[request]] * len(crops)), strict=True):
+        described[i] = with_look(concepts[i], text)
+    return tuple(described)
 
 
 def _replace_wrong(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[str]) -> list[str]:

@@ -63,7 +63,7 @@ def state_names(config: VlmConfig, request: str, concepts: Sequence[Personalised
     if naming is None or not told:
         return request
     form = config.chat.boxes if config.chat and boxes else "none"
-    facts = [_fact(naming, form, n, c.concept, c.box) for n, c in enumerate(told, 1) if c.box]
+    facts = [_fact(naming, form, n, c, c.box) for n, c in enumerate(told, 1) if c.box]
     names = join_names(tuple(c.identifier for c in unwrap(concepts)))
     return naming.prompt.format(facts=naming.separator.join(facts), request=request, names=names)
 
@@ -75,12 +75,12 @@ def insist(naming: Naming | None, request: str, concepts: Sequence[PersonalisedC
     return request + naming.again.format(names=join_names(tuple(c.identifier for c in unwrap(concepts))))
 
 
-def _fact(naming: Naming, form: BoxFormat, number: int, concept: Concept, box: Box) -> str:
+def _fact(naming: Naming, form: BoxFormat, number: int, told: PersonalisedConcept, box: Box) -> str:
     x0, y0, x1, y1 = (round(1000 * min(1.0, max(0.0, v))) for v in (box.x0, box.y0, box.x1, box.y1))
     return naming.fact.format(
         number=number,
-        name=concept.identifier,
-        category=class_word(concept),
+        name=told.concept.identifier,
+        category=told.look or class_word(told.concept),
         place=place_of(box),
         box=_BOX_FORMS.get(form, "").format(x0=x0, y0=y0, x1=x1, y1=y1),
     )

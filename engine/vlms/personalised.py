@@ -20,11 +20,13 @@ class PersonalisedConcept:
     concept: its `identifier` is the word that the VLM's text uses for it.
     vector: its embedding, (1, D) float32, or (R, D) for an imported concept with several rows; None without.
     box: where it is, with sides of the photo as 1; None where the prompt does not tell of it.
+    look: the words that the prompt uses in place of its class word, such as "striped red dog"; "" for the class word.
     """
 
     concept: Concept
     vector: np.ndarray | None = None
     box: Box | None = None
+    look: str = ""
 
 
 @dataclass(frozen=True)
