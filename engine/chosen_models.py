@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.core.config_file import KEYS, Value, config_path, read_config
+from engine.core.cpu import has_bfloat16, is_apple_silicon
 from engine.core.errors import NoVlmError, UsageError, WeightsMissingError
 from engine.core.nvidia import has_nvidia_gpu
 from engine.defaults import Origin, Setting, choose, name_the_file
 from engine.vision.config import DEFAULT_RECOGNISER, RecogniserConfig, find_recogniser
 from engine.vlms.config import VlmConfig
 from engine.vlms.find import find_config
-from engine.vlms.memory import lack_of_memory
+from engine.vlms.memory import Room, best_format, lack_of_memory, machine_memory_gb, may_be_default
 from engine.vlms.prompt_config import Speak
-from engine.vlms.registry import HOW_TO_GET_A_VLM, NO_VLM, check_vlm, fits, no_vlm, vlms_on_disk
+from engine.vlms.quantise import formats_installed
+from engine.vlms.registry import HOW_TO_GET_A_VLM, NO_VLM, check_vlm, no_vlm, precision_of, vlms_on_disk
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +37,7 @@ class ModelOptions:
     device: str | None = None
     dtype: str | None = None
     speak: Speak | None = None
+    quantise: str | None = None
     allow_remote: bool = field(default=False, kw_only=True)
 
 
@@ -59,7 +62,7 @@ class ChosenModels:
         chosen = choose("vlm", self.options.vlm, self.config)
         if chosen.value is not None:
             return chosen
-        best = next((c for c in self.vlms_on_disk if fits(c, self.gpu_gb)), None)
+        best = next((c for c in self.vlms_on_disk if may_be_default(c, self.room)), None)
         return Setting("vlm", best.name, Origin.ON_DISK) if best else Setting("vlm", NO_VLM, Origin.BUILT_IN)
 
     @cached_property
@@ -86,6 +89,8 @@ class ChosenModels:
                 return choose(key, self.options.dtype, self.config)
             case "speak":
                 return choose(key, self.options.speak, self.config)
+            case "quantise":
+                return choose(key, self.options.quantise, self.config)
             case _:
                 return choose(key, None, self.config)
 
@@ -137,7 +142,7 @@ class ChosenModels:
 
     @cached_property
     def dtype(self) -> "torch.dtype":
-        """The models' number format.
+        """The recogniser's number format, and that of a VLM for which `vlm_dtype` has no other.
 
         Raises:
             UsageError: there is no such number format.
@@ -145,6 +150,31 @@ class ChosenModels:
         from engine.core.device import pick_dtype
 
         return self._find(self.setting("dtype"), lambda name: pick_dtype(name, self.device))
+
+    @cached_property
+    def vlm_format(self) -> str:
+        """The number format of the VLM's weights: "bfloat16", "int8" …; quantised where the memory asks for it.
+
+        Without `--dtype` and `--quantise` it is the first that fits: plain weights, then int8, then 4 bits.
+
+        Raises:
+            UsageError: the VLM cannot be loaded quantised.
+        """
+        quantise = str(self.setting("quantise").value)
+        if quantise in ("int8", "int4"):
+            return precision_of(self.vlm_config, self.device, self.dtype, quantise)
+        if self.setting("dtype").value != "auto":
+            return precision_of(self.vlm_config, self.device, self.dtype, "none")
+        return best_format(self.vlm_config, self.room, quantise)
+
+    @cached_property
+    def vlm_dtype(self) -> "torch.dtype":
+        """The number format in which the VLM calculates."""
+        from engine.core.device import pick_dtype
+
+        if self.setting("dtype").value != "auto":
+            return self.dtype
+        return pick_dtype(self.room.plain_format(self.vlm_config), self.device)
 
     def _find(self, setting: Setting, find: Callable[[str], _Found]) -> _Found:
         """Find what the value of a setting stands for; an error about a value of `config.toml` names the file."""
@@ -167,6 +197,18 @@ class ChosenModels:
 
         return gpu_memory_gb()
 
+    @cached_property
+    def room(self) -> Room:
+        """The memory for a VLM on the device in use; torch is only asked where there may be a GPU."""
+        return _make_room(self.gpu_gb, uses_mps=self.uses_mps)
+
+    @property
+    def uses_mps(self) -> bool:
+        """Whether models run on Apple's GPU."""
+        if self.setting("device").value == "cpu" or not is_apple_silicon():
+            return False
+        return self.device.type == "mps"
+
     @property
     def uses_cuda(self) -> bool:
         """Whether models run on a CUDA GPU; torch, which takes seconds to load, is only asked where there is one."""
@@ -186,7 +228,7 @@ class ChosenModels:
             return ""
         if not self.vlms_on_disk:
             return "no VLM for real photos is on this machine"
-        return "; ".join(lack_of_memory(c, self.gpu_gb) for c in self.vlms_on_disk)
+        return "; ".join(lack_of_memory(c, self.room) for c in self.vlms_on_disk)
 
     def check_has_vlm(self) -> None:
         """Check that there is a VLM, for what names alone cannot do.
@@ -234,3 +276,22 @@ class ChosenModels:
                 f"{err}, and {config_path(self.folder)} chooses it",
                 hint=f"{err.hint}   Without it: myvlm config unset vlm",
             ) from err
+
+
+def usual_room() -> Room:
+    """Return the memory for a VLM where nobody chose a device; torch is only asked where there may be a GPU."""
+    if not has_nvidia_gpu() and not is_apple_silicon():
+        return _make_room(0.0, uses_mps=False)
+    from engine.core.device import gpu_memory_gb, has_mps
+
+    return _make_room(gpu_memory_gb(), uses_mps=has_mps())
+
+
+def _make_room(gpu_gb: float, *, uses_mps: bool) -> Room:
+    """Return the memory of a CUDA GPU, or of the machine where there is none."""
+    if gpu_gb:
+        from engine.core.device import cuda_has_bfloat16
+
+        return Room("cuda", gpu_gb, cuda_has_bfloat16(), formats_installed("cuda"))
+    kind = "mps" if uses_mps else "cpu"
+    return Room(kind, machine_memory_gb(), kind == "cpu" and has_bfloat16(), formats_installed(kind))

@@ -3,11 +3,11 @@
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from engine.chosen_models import ChosenModels
+from engine.chosen_models import ChosenModels, usual_room
 from engine.core.config_file import CONFIG_FILE
 from engine.core.errors import EngineError, StoreError
 from engine.core.nvidia import has_nvidia_gpu
@@ -17,8 +17,10 @@ from engine.setup.machine import is_provider_overwritten
 from engine.setup.parts import Part, command_for, how_to_copy, part_of_vlm, parts_of_recogniser
 from engine.setup.repair import ONNX_REPAIR
 from engine.vision.config import RecogniserConfig, list_recognisers
-from engine.vlms.config import list_configs
-from engine.vlms.registry import HOW_TO_GET_A_VLM, find_weights, fits
+from engine.vlms.config import VlmConfig, list_configs
+from engine.vlms.memory import QUANTISED, Room, fits, least_format, memory_needed
+from engine.vlms.preference import PROPOSED
+from engine.vlms.registry import HOW_TO_GET_A_VLM, find_weights
 from engine.vlms.server.client import Client
 from engine.vlms.server.served import find_ollama, name_of, read_served
 
@@ -150,8 +152,12 @@ def _gpu() -> Iterator[Check]:
 
 def _no_gpu(version: str, cuda: str | None) -> Check:
     """Return what it means that torch of a version, built for this CUDA or for none, sees no CUDA GPU."""
+    from engine.core.device import has_mps
+
     if not has_nvidia_gpu():
-        return Check("GPU", "info", "no CUDA GPU here; models run on the CPU")
+        on_cpu = "no CUDA GPU here; models run on the CPU"
+        found = "VLMs run on Apple's GPU; myvlm was not tried there" if has_mps() else on_cpu
+        return Check("GPU", "info", found)
     found = f"there is an NVIDIA GPU, but torch {version} cannot use it"
     advice = f"Update the NVIDIA driver to one for CUDA {cuda}." if cuda else "Install a CUDA build of torch."
     return Check("GPU", "warn", found, advice)
@@ -169,23 +175,36 @@ def _faces() -> Check:
 
 
 def _vlms() -> Iterator[Check]:
-    from engine.core.device import gpu_memory_gb
-
-    gpu = gpu_memory_gb()
+    """Return each VLM that is on this disk, those of the paper, and those that setup proposes."""
+    room = usual_room()
+    room = replace(room, quantised=QUANTISED[room.device])
     for config in list_configs():
-        name = f"VLM {config.name}"
-        there, room = find_weights(config) is not None, fits(config, gpu)
+        name, there = f"VLM {config.name}", find_weights(config) is not None
         if config.world:
             yield Check(name, "ok" if there else "fail", f"shipped; for the demo's drawings only; {config.license}")
-            continue
-        need = f"{config.memory_gb['float16']:g} GB of GPU memory"
-        here = "" if room else f", and this GPU has {gpu:.0f} GB" if gpu else ", and there is no CUDA GPU here"
-        if there:
-            found = f"on this disk; {'fits' if room else f'needs {need}{here}'}; licence: {config.license}"
-            yield Check(name, "ok" if room else "warn", found)
-        else:
-            size = f"optional, not on this disk: {config.disk_gb:g} GB; needs {need}{here}"
-            yield Check(name, "info", f"{size}; licence: {config.license}", _how_to_get(part_of_vlm(config)))
+        elif there or config.name in PROPOSED or config.backend != "chat":
+            yield _vlm(config, room, there=there)
+
+
+def _vlm(config: VlmConfig, room: Room, *, there: bool) -> Check:
+    """Return whether a VLM for real photos is on this disk, and in which number format it fits."""
+    precision = fits(config, room)
+    least = precision or least_format(config, room)
+    words = "GPU memory" if config.size is None else room.words
+    need = f"{memory_needed(config, least):g} GB of {words}{f' in {least}' if config.size else ''}"
+    name = f"VLM {config.name}"
+    if there:
+        found = f"on this disk; {f'fits: {need}' if precision else f'needs {need}{_lack(room)}'}"
+        return Check(name, "ok" if precision else "warn", f"{found}; licence: {config.license}")
+    size = f"optional, not on this disk: {config.disk_gb:g} GB; needs {need}{'' if precision else _lack(room)}"
+    return Check(name, "info", f"{size}; licence: {config.license}", _how_to_get(part_of_vlm(config)))
+
+
+def _lack(room: Room) -> str:
+    """Say in a clause how much memory there is for a VLM that does not fit."""
+    if room.device == "cuda":
+        return f", and this GPU has {room.gb:.0f} GB"
+    return f", and there is no CUDA GPU here, and {room.usable_gb:.0f} GB of memory to use"
 
 
 def _how_to_get(part: Part) -> str:

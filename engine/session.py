@@ -14,6 +14,7 @@ from engine.vision.config import RecogniserConfig, list_recognisers
 from engine.vlms.config import VlmConfig
 from engine.vlms.in_use import VlmInUse
 from engine.vlms.prompt_config import Speak
+from engine.vlms.quantise import quantise_option
 from engine.vlms.registry import NO_VLM, connect_vlm, find_weights, load_vlm, revision_of
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class Session:
         if self.vlm_config.server is not None:
             return connect_vlm(self.vlm_config)
         self.models.check_weights()
-        return load_vlm(self.vlm_config, self.device, self.dtype)
+        models = self.models
+        return load_vlm(models.vlm_config, models.device, models.vlm_dtype, quantise_option(models.vlm_format))
 
     @cached_property
     def vlm_id(self) -> str:
@@ -103,7 +105,15 @@ class Session:
     def vlm_in_use(self) -> VlmInUse:
         """The VLM with the names that its texts and embeddings are stored under; its model loads when needed."""
         speak = cast(Speak, self.models.setting("speak").value)
-        return VlmInUse(self.vlm_config, self.vlm_id, self.vlm_revision, lambda: self.vlm, speak)
+        return VlmInUse(
+            self.vlm_config, self.vlm_id, self.vlm_revision, lambda: self.vlm, speak, lambda: self.vlm_precision
+        )
+
+    @cached_property
+    def vlm_precision(self) -> str:
+        """The number format of the VLM's weights, such as "bfloat16", "int8" or "nf4"; "" where none are loaded."""
+        no_weights = self.vlm_config.backend in (NO_VLM, "openai")
+        return "" if no_weights else self.models.vlm_format
 
     @cached_property
     def recognition(self) -> RecognitionOptions:

@@ -82,7 +82,7 @@ def add_concept(
     negatives: Negatives = None,
     tagged: TaggedChoice,
     replace: Replace = False,
-    models: Annotated[o.ModelChoice, Without("heads", "allow_body")],
+    models: Annotated[o.ModelChoice, Without("heads", "allow_body", "quantise")],
     seed: o.Seed = 0,
     json: o.Json = False,
 ) -> None:

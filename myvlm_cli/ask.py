@@ -10,6 +10,7 @@ import typer
 from engine.core.errors import UsageError
 from engine.core.types import Status
 from myvlm_cli import options as o
+from myvlm_cli.caption_choice import Speak
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import gather_photos
 from myvlm_cli.output import Document, out, path_text
@@ -30,7 +31,7 @@ def ask(
     ],
     concepts: Annotated[o.ConceptChoice, Without("only", "no_concepts")],
     models: o.ModelChoice,
-    speak: o.Speak = None,
+    speak: Speak = None,
     allow_remote: AllowRemote = False,
     output: o.OutputChoice,
 ) -> None:

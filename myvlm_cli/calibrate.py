@@ -39,7 +39,7 @@ def calibrate(
     *,
     photos: o.PhotoSelection,
     false_names_per_1000: Rate = None,
-    models: Annotated[o.ModelChoice, Without("heads")],
+    models: Annotated[o.ModelChoice, Without("heads", "quantise")],
     json: o.Json = False,
 ) -> None:
     """Calibrate on your own photos how certain a match must be before its name is written.

@@ -10,12 +10,14 @@ from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Status
 from myvlm_cli import options as o
 from myvlm_cli.calibration import calibrate_unseen
+from myvlm_cli.caption_choice import CaptionChoice, Speak
 from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import Photos, tell_tally
 from myvlm_cli.output import out
 from myvlm_cli.remote import AllowRemote
 from myvlm_cli.sessions import warn_of_slow_faces
+from myvlm_cli.sidecar_choice import SidecarChoice
 from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
@@ -53,11 +55,11 @@ def caption(
     concepts: o.ConceptChoice,
     photos: o.PhotoSelection,
     run: RunControl,
-    form: o.CaptionChoice,
-    sidecars: o.SidecarChoice,
+    form: CaptionChoice,
+    sidecars: SidecarChoice,
     explain: o.Explain = None,
     models: o.ModelChoice,
-    speak: o.Speak = None,
+    speak: Speak = None,
     allow_remote: AllowRemote = False,
     show_all: ShowAll = False,
     output: o.OutputChoice,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from engine.core.boxes import Box
     from engine.session import Session
 
-Models = Annotated[o.ModelChoice, Without("heads", "allow_body", "dtype")]
+Models = Annotated[o.ModelChoice, Without("heads", "allow_body", "dtype", "quantise")]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def evaluate(
     seed: o.Seed = 0,
     sizes: e.SizeChoice,
     protocol: e.ProtocolChoice,
-    models: Annotated[o.ModelChoice, Without("vlm", "heads", "allow_body")],
+    models: Annotated[o.ModelChoice, Without("vlm", "heads", "allow_body", "quantise")],
     source: e.SourceChoice,
     selection: e.PhotoChoice,
     json: o.Json = False,

@@ -122,7 +122,9 @@ class SourceChoice:
     ] = None
     llm: Annotated[
         str | None,
-        typer.Option(help=f"{_PAPER}hub id or folder of a local instruct model, for a baseline.", show_default=False),
+        typer.Option(
+            help=f"{_PAPER}hub id, folder or GGUF file of a local instruct model, for a baseline.", show_default=False
+        ),
     ] = None
     workers: Annotated[
         int,

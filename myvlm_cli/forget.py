@@ -14,6 +14,7 @@ from myvlm_cli.given import find_missing
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.prompt import confirm
 from myvlm_cli.sessions import open_session
+from myvlm_cli.sidecar_choice import SidecarChoice
 from myvlm_cli.words import count
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class ScrubChoice:
         """The engine's request; None to leave sidecars alone."""
         from engine.concepts.forget import Scrub
 
-        folder = o.SidecarChoice(sidecar_dir=self.sidecar_dir).naming.folder
+        folder = SidecarChoice(sidecar_dir=self.sidecar_dir).naming.folder
         return Scrub(tuple(self.paths or ()), folder, self.anyway) if self.scrub_sidecars else None
 
 

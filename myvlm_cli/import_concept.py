@@ -70,7 +70,7 @@ def import_concept(
     *,
     choice: SourceChoice,
     replacing: Replace = False,
-    models: Annotated[o.ModelChoice, Without("heads", "allow_body", "device", "dtype")],
+    models: Annotated[o.ModelChoice, Without("heads", "allow_body", "device", "dtype", "quantise")],
     json: o.Json = False,
 ) -> None:
     """Import a concept that the paper's authors published: an embedding, and a linear head if there is one.

@@ -9,6 +9,7 @@ import typer
 from engine.core.types import Kind, Status
 from engine.recognition.confidence import confidence, in_words, label
 from myvlm_cli import options as o
+from myvlm_cli.caption_choice import Speak
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.remote import AllowRemote
@@ -43,7 +44,7 @@ def locate(
     choice: BoxChoice,
     photos: o.PhotoSelection,
     models: o.ModelChoice,
-    speak: o.Speak = None,
+    speak: Speak = None,
     allow_remote: AllowRemote = False,
     output: o.OutputChoice,
 ) -> None:

@@ -1,6 +1,8 @@
 """`myvlm models`: list, download and convert models."""
 
 import shlex
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +19,7 @@ from myvlm_cli.tables import Column, print_table
 if TYPE_CHECKING:
     from engine.setup.parts import Part
     from engine.vlms.config import VlmConfig
+    from engine.vlms.memory import Room
 
 app = App(invoke_without_command=True)
 
@@ -44,16 +47,23 @@ def _list(*, json: bool) -> None:
     from engine.core.paths import stay_offline
 
     stay_offline()
+    from engine.chosen_models import usual_room
     from engine.setup.parts import list_parts
     from engine.vlms.config import list_configs
+    from engine.vlms.memory import QUANTISED
+    from engine.vlms.preference import by_preference
 
-    configs, parts, served = list_configs(), list_parts(vlms=()), _list_served()
+    here = usual_room()
+    room = replace(here, quantised=QUANTISED[here.device])
+    configs, parts, served = by_preference(list_configs()), list_parts(vlms=()), _list_served()
     if json:
-        vlms, recognisers = [_describe(c) for c in configs], [_describe_part(p) for p in parts]
+        vlms, recognisers = [_describe(c, room) for c in configs], [_describe_part(p) for p in parts]
         out.json_document({"vlms": vlms, "recognisers": recognisers, "ollama": served})
         return
-    rows = (*map(_cells, configs), *map(_served_cells, served), *map(_part_cells, parts))
-    print_table(_COLUMNS, rows)
+    vlms_here = [*(_cells(c, room) for c in configs), *map(_served_cells, served)]
+    print_table(_COLUMNS, [*vlms_here, *map(_part_cells, parts)])
+    for line in _notes(here):
+        out.say(line)
     out.say("Next: myvlm setup chooses for this machine; myvlm models pull NAME downloads one of them.")
 
 
@@ -65,17 +75,31 @@ def _list_served() -> list[str]:
     return [name_of(m) for m in (ollama.models or ())] if ollama else []
 
 
-def _describe(config: "VlmConfig") -> Document:
+def _notes(room: "Room") -> Iterator[str]:
+    """Say what the column `fits` means here."""
+    from engine.vlms.memory import QUANTISED
+
+    if room.device == "cpu":
+        yield "There is no GPU here: VLMs that fit run on the CPU, which is slow."
+    if set(QUANTISED[room.device]) - set(room.quantised):
+        yield f"{' and '.join(QUANTISED[room.device])} need: pip install 'myvlm[quantise]'"
+    yield "Other VLMs: --vlm takes any hub id or folder of such a family."
+
+
+def _describe(config: "VlmConfig", room: "Room") -> Document:
+    from engine.vlms.memory import fits, memory_by_format
     from engine.vlms.registry import find_weights
 
     return {
         "name": config.name,
         "repo": config.repo_id,
         "on_disk": find_weights(config) is not None,
+        "fits": fits(config, room) or None,
         "disk_gb": config.disk_gb,
-        "memory_gb": config.memory_gb,
+        "memory_gb": memory_by_format(config),
         "license": config.license,
         "recogniser": config.recogniser,
+        "sources": config.sources,
     }
 
 
@@ -92,42 +116,47 @@ def _describe_part(part: "Part") -> Document:
 
 _COLUMNS = (
     Column("name"),
-    Column("for"),
+    Column("for", optional=True),
     Column("on_disk"),
+    Column("fits"),
     Column("GB", "right", only="terminal"),
-    Column("GPU_GB", "right", only="terminal"),
+    Column("needs", "right", only="terminal"),
     Column("disk_gb", only="pipe"),
-    Column("gpu_gb", only="pipe"),
+    Column("memory_gb", only="pipe"),
     Column("repo", only="pipe"),
     Column("license", prose=True),
 )
-"""On a terminal the sizes on disk and in GPU memory have shorter headings; those that are 0 are left out there."""
+"""fits: the number format in which a VLM fits this machine, or no. On a terminal the GB on disk and of memory, in that
+format or else the smallest, have shorter headings."""
 
 
-def _cells(config: "VlmConfig") -> tuple[str, ...]:
+def _cells(config: "VlmConfig", room: "Room") -> tuple[str, ...]:
+    from engine.vlms.memory import fits, least_format, memory_needed
     from engine.vlms.registry import find_weights
 
-    size, gpu = f"{config.disk_gb:g}", f"{config.memory_gb.get('float16', 0):g}"
+    precision = fits(config, room)
+    size, need = f"{config.disk_gb:g}", f"{memory_needed(config, precision or least_format(config, room)):g}"
     return (
         config.name,
         "drawings" if config.world else "photos",
         "no" if find_weights(config) is None else "yes",
+        precision or "no",
         size,
-        "-" if gpu == "0" else gpu,
+        need,
         size,
-        gpu,
+        need,
         config.repo_id,
         config.license,
     )
 
 
 def _served_cells(name: str) -> tuple[str, ...]:
-    return (name, "photos", "yes", "-", "-", "0", "0", "", "served by Ollama; see the model's own card")
+    return (name, "photos", "yes", "-", "", "", "", "", "", "served by Ollama; see the model's own card")
 
 
 def _part_cells(part: "Part") -> tuple[str, ...]:
     size, on_disk = f"{part.disk_gb:g}", "yes" if part.on_disk else "no"
-    return (part.name, part.enables, on_disk, size, "-", size, "0", part.repo_id, part.license)
+    return (part.name, part.enables, on_disk, "", size, "", size, "", part.repo_id, part.license)
 
 
 @app.command("pull")

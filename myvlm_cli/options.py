@@ -5,19 +5,17 @@ A group is a parameter of a command like any other; see `myvlm_cli.parameters`.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from myvlm_cli.completion import complete_concept, complete_concepts, complete_vlm
 from myvlm_cli.given import Photos, find_photos, gather_photos, make_selection
-from myvlm_cli.sessions import default_of, open_session
+from myvlm_cli.sessions import open_session
 
 if TYPE_CHECKING:
-    from engine.captioning.context import CaptionForms
     from engine.session import Session
-    from engine.sidecars.locate import Naming
-    from engine.sidecars.plan import SidecarOptions
+    from engine.vlms.prompt_config import Speak
 
 ADVANCED = "Advanced"
 """The section of the help for options that few users need."""
@@ -27,15 +25,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Seed = Annotated[
     int, typer.Option("--seed", help="Random seed; the same seed gives the same result.", rich_help_panel=ADVANCED)
-]
-Speak = Annotated[
-    Literal["auto", "names", "embedding", "both"] | None,
-    typer.Option(
-        "--speak",
-        help="How the VLM is told of recognised concepts: names: by name in the prompt, without training; embedding: by"
-        " what `myvlm train` learned; both. Default: auto.",
-        rich_help_panel=ADVANCED,
-    ),
 ]
 Explain = Annotated[
     Path | None,
@@ -201,7 +190,7 @@ class ModelChoice:
         str | None,
         typer.Option(
             "--device",
-            help="Where models run: auto, cpu, cuda, cuda:1, … Default: auto.",
+            help="Where models run: auto, cpu, mps, cuda, cuda:1, … Default: auto.",
             rich_help_panel=ADVANCED,
         ),
     ] = None
@@ -210,12 +199,22 @@ class ModelChoice:
         typer.Option("--dtype", help="Number format of the models. Default: auto.", rich_help_panel=ADVANCED),
     ] = None
 
+    quantise: Annotated[
+        Literal["auto", "none", "int8", "int4"] | None,
+        typer.Option(
+            "--quantise",
+            help="Load the VLM with 8 or 4 bits a weight, which needs less memory and changes its texts a little. auto:"
+            " only where it does not fit otherwise. Default: auto.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None
+
     def open_session(
         self,
         *,
         create: bool = True,
         names: tuple[str, ...] | None = None,
-        speak: Speak = None,
+        speak: "Speak | None" = None,
         allow_remote: bool = False,
     ) -> "Session":
         """Open a session with these models; see `sessions.open_session`."""
@@ -227,119 +226,12 @@ class ModelChoice:
             self.device,
             self.dtype,
             speak,
-            self.heads,
-            self.allow_body,
+            self.quantise,
+            heads=self.heads,
+            allow_body=self.allow_body,
             allow_remote=allow_remote,
         )
         return open_session(options, create=create, names=names)
-
-
-@dataclass(frozen=True)
-class CaptionChoice:
-    """What captions should be like; None for what `config.toml` says."""
-
-    style: Annotated[
-        Literal["sentence", "detailed", "alt-text", "keywords"] | None,
-        typer.Option(
-            "--style",
-            help="What to write: a sentence or two, a longer text, alternative text for people who"
-            " cannot see the photo, or keywords. Default: sentence.",
-        ),
-    ] = None
-    language: Annotated[
-        str | None,
-        typer.Option(
-            "--language", help="Language of captions, such as German or de. Default: English.", show_default=False
-        ),
-    ] = None
-    context: Annotated[
-        bool | None,
-        typer.Option(
-            "--context/--no-context",
-            help="Tell the VLM the photo's date and, with the extra `places`, the town. Default: no.",
-        ),
-    ] = None
-
-    @property
-    def forms(self) -> "CaptionForms":
-        """What captions should be like.
-
-        Raises:
-            UsageError: that is no language.
-        """
-        from engine.captioning.context import CaptionForms
-        from engine.core.languages import language_name
-        from engine.vlms.requests import CaptionForm, Style
-
-        language = default_of("language", self.language)
-        style = cast(Style, default_of("style", self.style))
-        form = CaptionForm(style, language_name(str(language)) if language else "")
-        return CaptionForms(form, bool(default_of("context", self.context)))
-
-
-@dataclass(frozen=True)
-class SidecarChoice:
-    """What is written to sidecars, what they are called, and where they are; None for what `config.toml` says."""
-
-    on_existing: Annotated[
-        Literal["keep", "replace-all"] | None,
-        typer.Option(
-            "--on-existing",
-            help="What to do with a description that myvlm did not write: keep it, or replace it (undo restores it)."
-            " Default: keep.",
-        ),
-    ] = None
-    hierarchy: Annotated[
-        bool | None,
-        typer.Option(
-            "--hierarchy/--no-hierarchy",
-            help="Write hierarchical keywords (People|Anna) even where there are none yet. Default: no.",
-        ),
-    ] = None
-    regions: Annotated[
-        Literal["none", "people", "all"] | None,
-        typer.Option(
-            "--regions",
-            help="Regions to write. people: faces. all: pets as well, which digiKam and Immich take for people."
-            " Default: none.",
-        ),
-    ] = None
-    sidecar_naming: Annotated[
-        Literal["auto", "ext", "stem"] | None,
-        typer.Option(
-            "--sidecar-naming",
-            help="ext: photo.jpg.xmp. stem: photo.xmp, as in Adobe programs. auto: the one that exists, else ext."
-            " Default: auto.",
-        ),
-    ] = None
-    sidecar_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--sidecar-dir",
-            metavar="FOLDER",
-            help="Keep sidecars under this folder instead of beside the photos, for read-only libraries.",
-            show_default=False,
-        ),
-    ] = None
-
-    @property
-    def naming(self) -> "Naming":
-        """What sidecars are called, and the folder that holds them."""
-        from engine.sidecars.locate import Naming
-
-        folder = default_of("sidecar-dir", str(self.sidecar_dir) if self.sidecar_dir else None)
-        style = cast(Literal["auto", "ext", "stem"], default_of("sidecar-naming", self.sidecar_naming))
-        return Naming(style, Path(str(folder)).expanduser().absolute() if folder else None)
-
-    @property
-    def content(self) -> "SidecarOptions":
-        """What is written to sidecars."""
-        from engine.sidecars.plan import RegionChoice, SidecarOptions
-        from engine.sidecars.xmp import Policy
-
-        replace_all = default_of("on-existing", self.on_existing) == "replace-all"
-        policy = Policy(replace_all=replace_all, hierarchy=bool(default_of("hierarchy", self.hierarchy)))
-        return SidecarOptions(policy, RegionChoice(str(default_of("regions", self.regions))))
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

@@ -63,7 +63,7 @@ def review(
     concepts: Annotated[o.ConceptChoice, Without("only", "no_concepts")],
     photos: o.PhotoSelection,
     choice: ReviewChoice,
-    models: o.ModelChoice,
+    models: Annotated[o.ModelChoice, Without("quantise")],
     json: o.Json = False,
 ) -> None:
     """List suggestions to confirm or reject. Suggestions are uncertain matches, which are never written to sidecars.

@@ -34,9 +34,8 @@ def open_session(
     which must exist; None or () for no check.
 
     Raises:
-        UsageError: the VLM or recogniser is unknown, the VLM cannot be told of concepts in the chosen way,
-            --allow-body was given together with --heads paper, which recognises people by their faces only, or
-            --allow-remote without a server.
+        UsageError: the VLM or recogniser is unknown, the VLM cannot be told of concepts in the chosen way, or two
+            options exclude each other.
         ConceptError: a name is unknown.
         EnvironmentFault: the GPU does not exist.
     """

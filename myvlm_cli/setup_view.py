@@ -17,7 +17,7 @@ _COLUMNS = (
     Column("GB", "right"),
     Column("photos/s", "right"),
     Column("why", prose=True),
-    Column("gpu_gb", only="pipe"),
+    Column("memory_gb", only="pipe"),
     Column("license", only="pipe"),
 )
 _ACTIONS = {"use": "use", "fetch": "get", "leave": "-"}

@@ -40,7 +40,7 @@ def show(
     name: o.Name,
     photo: Photo = None,
     draw: Draw = None,
-    models: Annotated[o.ModelChoice, Without("dtype")],
+    models: Annotated[o.ModelChoice, Without("dtype", "quantise")],
     json: o.Json = False,
 ) -> None:
     """Show a concept. With a photo, explain why it is or is not named there.

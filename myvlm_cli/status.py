@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from myvlm_cli import options as o
+from myvlm_cli.caption_choice import CaptionChoice, Speak
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import NO_PHOTOS, Photos, tell_tally
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.parameters import Without
+from myvlm_cli.sidecar_choice import SidecarChoice
 
 if TYPE_CHECKING:
     from engine.captioning.context import CaptionForms
@@ -32,10 +34,10 @@ def status(
     everything: Annotated[
         bool, typer.Option("--all", help="List every photo, including those that are current.")
     ] = False,
-    sidecars: Annotated[o.SidecarChoice, Without("on_existing", "hierarchy", "regions")],
-    form: o.CaptionChoice,
+    sidecars: Annotated[SidecarChoice, Without("on_existing", "hierarchy", "regions")],
+    form: CaptionChoice,
     models: Annotated[o.ModelChoice, Without("device", "dtype")],
-    speak: o.Speak = None,
+    speak: Speak = None,
     output: o.OutputChoice,
 ) -> None:
     """Show which photos need captioning, and which sidecars changed since.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _GAP = 2
 """Spaces between columns on a terminal."""
-_NARROWEST = 24
+_NARROWEST = 20
 """The narrowest width, in characters, to which a column of prose is wrapped; below it a table becomes blocks."""
 
 

@@ -1,6 +1,8 @@
 """The paper's baselines without an embedding: replace a keyword, by rule or with a language model (paper §5)."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from engine.core.errors import EnvironmentFault, first_line
@@ -36,19 +38,20 @@ class Rewriter:
     """A local instruct language model that puts the identifier into plain captions."""
 
     def __init__(self, source: str, device: str) -> None:
-        """Load a model by hub id (from the local cache) or folder.
+        """Load a model by hub id (from the local cache), folder or GGUF file.
 
         Raises:
-            EnvironmentFault: the model is not on this disk, has no chat template, is no causal language model, or does
-                not fit the GPU's memory.
+            EnvironmentFault: the model is not on this disk, has no chat template, is no causal language model, does not
+                fit the GPU's memory, or is a GGUF file and the packages that read one are missing.
         """
         import engine.core.device  # noqa: F401, I001
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        place, options = _where(source)
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=True, padding_side="left")
-            model: Any = AutoModelForCausalLM.from_pretrained(source, local_files_only=True, dtype="auto")
-        except (OSError, ValueError) as err:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(place, padding_side="left", **options)
+            model: Any = AutoModelForCausalLM.from_pretrained(place, dtype="auto", **options)
+        except (OSError, ValueError, KeyError) as err:
             raise EnvironmentFault(f"the language model {source} cannot be loaded: {first_line(err)}") from err
         if not self._tokenizer.chat_template:
             raise EnvironmentFault(f"{source} has no chat template: it is no instruct model")
@@ -85,6 +88,23 @@ class Rewriter:
             raise EnvironmentFault("the language model does not fit the GPU's memory") from err
         texts = self._tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [t.strip().strip('"').strip() for t in texts]
+
+
+def _where(source: str) -> tuple[str, dict[str, Any]]:
+    """Return where `from_pretrained` finds a model, and its options; a GGUF file is decompressed while it is loaded.
+
+    Raises:
+        EnvironmentFault: the packages that read GGUF files are missing.
+    """
+    path = Path(source).expanduser()
+    if path.suffix != ".gguf":
+        return source, {"local_files_only": True}
+    missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
+    if missing:
+        raise EnvironmentFault(
+            f"{source} cannot be read: {' and '.join(missing)} missing", hint="Run: pip install 'myvlm[evaluate]'"
+        )
+    return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
 
 
 def rewriting_prompt(caption: str, keywords: Sequence[str], identifier: str) -> str:

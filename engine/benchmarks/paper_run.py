@@ -247,12 +247,15 @@ def fingerprint(source: str) -> list[tuple[str, int, str]]:
     """Tell versions of a model's files apart: name, size, and SHA-256 of the first MiB of each file."""
     from huggingface_hub import try_to_load_from_cache
 
-    folder = Path(source)
+    folder = Path(source).expanduser()
+    if folder.is_file():
+        return [_fingerprint(folder)]
     if not folder.is_dir():
         cached = try_to_load_from_cache(source, "config.json") if source.count("/") < 2 else None
         folder = Path(cached).parent if isinstance(cached, str) else folder
-    files = []
-    for file in sorted(p for p in folder.glob("*") if p.is_file()):
-        with open_regular(file) as f:
-            files.append((file.name, file.stat().st_size, sha256_of(os.pread(f, 2**20, 0))))
-    return files
+    return [_fingerprint(p) for p in sorted(folder.glob("*")) if p.is_file()]
+
+
+def _fingerprint(file: Path) -> tuple[str, int, str]:
+    with open_regular(file) as f:
+        return file.name, file.stat().st_size, sha256_of(os.pread(f, 2**20, 0))

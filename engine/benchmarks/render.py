@@ -77,6 +77,8 @@ def _protocol(results: Results) -> str:
         lines.append(f"`{name}`: {facts['id']}, weights {facts['revision']}.")
         if s.data and facts.get("world"):
             lines.append(f"`{name}` knows a drawn world only: what it says of photos means little.")
+    if s.llm:
+        lines.append(f"LLM-guided: by `{s.llm_name}`.")
     return "\n\n".join(lines) + "\n"
 
 
@@ -93,7 +95,7 @@ def document(results: Results, tables: Sequence[Table]) -> dict[str, Any]:
             "vlms": list(s.vlms),
             "tables": list(s.tables),
             "data": s.data.name if s.data else None,
-            "llm": s.llm,
+            "llm": s.llm_name,
             "steps": s.steps,
         },
         "vlms": results.vlms,

@@ -19,9 +19,9 @@ class PaperSettings:
     """Seeds, sizes and models of a run.
 
     concepts: for each seed; photos: validation photos per concept and split (drawn) or per concept (folder). None for
-    either takes everything in a folder. data: a user's folder instead of drawings; llm: hub id or folder of an instruct
-    model for the LLM-guided baseline; steps: training steps instead of each VLM's own; workers: processes that share
-    the work, for small models on a CPU.
+    either takes everything in a folder. data: a user's folder instead of drawings; llm: hub id, folder or GGUF
+    file of an instruct model for the LLM-guided baseline; steps: training steps instead of each VLM's own; workers:
+    processes that share the work, for small models on a CPU.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -42,6 +42,12 @@ class PaperSettings:
     def chosen_recogniser(self) -> str | None:
         """The recogniser of the run: for drawings the storybook's unless another was given; None for the usual one."""
         return self.recogniser or (None if self.data else "storybook")
+
+    @property
+    def llm_name(self) -> str | None:
+        """The name of the language model: its hub id, or the name of its folder or file."""
+        path = Path(self.llm).expanduser() if self.llm else None
+        return path.name if path and path.exists() else self.llm
 
     def digest(self, *more: object) -> str:
         """Return a digest of everything that decides a measurement; with another digest, it is made again."""

@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from engine.captioning.by_photo import ask_by_photo
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
 from engine.captioning.explain_pictures import Explainer, ExplanationPictures, Pictures
 from engine.captioning.names_only import check_drawn
@@ -125,7 +124,7 @@ def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
             run.vlm.model, images, [concepts[i] for i in some], [forms[i] for i in some], [rules[i] for i in some]
         )
 
-    generated = ask_by_photo(run.vlm, len(photos), ask)
+    generated = run.vlm.ask_by_photo(len(photos), ask)
     drawings = _explain(run, [item for _, item, _ in pending], photos, known)
     share = (time.monotonic() - started) / len(pending)
     for (n, item, photo), caption, drawing in zip(pending, generated, drawings, strict=True):

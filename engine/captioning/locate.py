@@ -9,7 +9,6 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
-from engine.captioning.by_photo import ask_by_photo
 from engine.captioning.explain_pictures import Explainer, Pictures
 from engine.captioning.names_only import check_drawn
 from engine.captioning.speaking import Speaking
@@ -193,7 +192,7 @@ class _Refinement:
         def ask(some: Sequence[int]) -> list[Box | None]:
             return generate.refer(vlm.model, [photos[i][1].image for i in some], [told[i] for i in some])
 
-        for (i, photo), box in zip(photos, ask_by_photo(vlm, len(photos), ask), strict=True):
+        for (i, photo), box in zip(photos, vlm.ask_by_photo(len(photos), ask), strict=True):
             yield i, photo.in_photo(box) if isinstance(box, Box) else box
 
 

@@ -162,7 +162,7 @@ def _vlm_settings(vlm: VlmInUse, form: CaptionForm) -> str:
         config.max_new_tokens,
         config.injection,
     )
-    chat = (config.chat, config.naming, vlm.speak) if config.chat else ()
+    chat = (config.chat, config.naming, vlm.speak, vlm.precision) if config.chat else ()
     return _digest(*parts, *chat, *(() if form.is_plain else (form,)))
 
 

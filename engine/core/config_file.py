@@ -65,6 +65,7 @@ KEYS: Mapping[str, Key] = {
     "style": _one_of("sentence", "detailed", "alt-text", "keywords"),
     "language": Key("a language, such as German or de", _is_name),
     "context": Key("true or false", _is_bool, False),
+    "quantise": _one_of("auto", "none", "int8", "int4"),
     "sidecar-naming": _one_of("auto", "ext", "stem"),
     "sidecar-dir": Key("a folder that begins with / or ~", _is_folder),
     "regions": _one_of("none", "people", "all"),

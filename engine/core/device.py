@@ -46,27 +46,38 @@ _load_torchvision()
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
-    """Return the device of a name; `auto` is the first CUDA GPU, or else the CPU.
+    """Return the device of a name; `auto` is the first CUDA GPU, else Apple's GPU, or else the CPU.
 
     Raises:
         UsageError: there is no such device.
         EnvironmentFault: a GPU was asked for and torch can use none.
     """
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps() else "cpu")
     try:
         device = torch.device(wanted)
     except RuntimeError as err:
-        raise UsageError(f"no device called {wanted!r}", hint="Use auto, cpu, cuda or cuda:1.") from err
+        raise UsageError(f"no device called {wanted!r}", hint="Use auto, cpu, mps, cuda or cuda:1.") from err
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentFault(
             "there is no CUDA GPU that torch can use", hint="See `myvlm doctor`, or use --device cpu."
         )
+    if device.type == "mps" and not has_mps():
+        raise EnvironmentFault(
+            "there is no GPU of Apple's that torch can use", hint="It needs Apple silicon, or use --device cpu."
+        )
     return device
 
 
+def has_mps() -> bool:
+    """Whether torch can use Apple's GPU."""
+    return bool(torch.backends.mps.is_available())
+
+
 def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of a name; `auto` is float32 on a CPU, bfloat16 on GPUs that have it, and else float16.
+    """Return the dtype of a name; `auto` is bfloat16 or else float16 on CUDA GPUs, and float32 elsewhere.
+
+    A chat VLM has a format of its own on a CPU and on Apple's GPU: see `engine.vlms.memory.Room`.
 
     Raises:
         UsageError: there is no such dtype.
@@ -74,11 +85,16 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if wanted == "auto":
         if device.type != "cuda":
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if cuda_has_bfloat16() else torch.float16
     dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if wanted not in dtypes:
         raise UsageError(f"no dtype called {wanted!r}", hint=f"Known: auto, {', '.join(dtypes)}.")
     return dtypes[wanted]
+
+
+def cuda_has_bfloat16() -> bool:
+    """Whether there is a CUDA GPU, and it calculates in bfloat16."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
 def gpu_memory_gb() -> float:

@@ -60,7 +60,9 @@ def _places(folder: Path, part: Part) -> Iterator[Path]:
     if part.repo_id:
         yield from (folder / part.hub_folder, folder / "hub" / part.hub_folder)
         yield folder / part.repo_id.rpartition("/")[2]
-    yield from (folder / part.name, folder / "models" / part.name, folder)
+    yield from (folder / part.name, folder / "models" / part.name)
+    if not (isinstance(part.config, VlmConfig) and part.config.family):  # a family's VLMs differ in size only
+        yield folder
 
 
 def _source_in(place: Path, part: Part) -> Source | None:
@@ -103,7 +105,10 @@ def _is_checkpoint_of(config: VlmConfig, place: Path, names: list[str]) -> bool:
     """Whether a folder holds safetensors and a `config.json` of a VLM's family."""
     if "config.json" not in names or not any(n.endswith(".safetensors") for n in names):
         return False
-    family = family_of(model_type_of(place / "config.json"))
+    model_type = model_type_of(place / "config.json")
+    if config.family:
+        return model_type == config.family
+    family = family_of(model_type)
     return family is not None and family.backend == config.backend
 
 

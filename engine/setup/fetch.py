@@ -21,7 +21,7 @@ from engine.setup.hub import (
 from engine.setup.machine import free_gb, hub_cache
 from engine.setup.parts import Part, command_for, find_part, how_to_copy, part_of_vlm
 from engine.vision.config import ENCODER_FILES, FaceSource
-from engine.vlms.config import VlmConfig
+from engine.vlms.config import VlmConfig, chat_families
 
 SPARE_GB = 0.5
 """Space that stays free after a download."""
@@ -72,11 +72,17 @@ def _fetch_vlm(part: Part, say: Say) -> Path:
     weights = select_weights(repo)
     known = find_part(part.name) is not None
     license = config.license if known else repo.license
-    say(f"{part.repo_id}: {_FAMILIES[config.backend]}, {weights.size}, licence: {license}")
+    say(f"{part.repo_id}: {_family(config)}, {weights.size}, licence: {license}")
     return _download(weights, part.name, say)
 
 
 _FAMILIES = {"llava-next": "LLaVA-NeXT", "blip-2": "BLIP-2", "minigpt-v2": "MiniGPT-v2"}
+
+
+def _family(config: VlmConfig) -> str:
+    """Return the name of a VLM's family, for people."""
+    known = chat_families()["supported"].get(config.family, {})
+    return str(_FAMILIES.get(config.backend) or known.get("name") or config.family or config.backend)
 
 
 def _fetch_encoder(part: Part, say: Say) -> Path:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from engine.core.cpu import has_bfloat16
 from engine.core.nvidia import has_nvidia_gpu
 from engine.setup.parts import list_parts
-from engine.vlms.memory import machine_memory_gb
+from engine.vlms.memory import QUANTISED, Room, machine_memory_gb
 
 _SIDE = 2048
 """Side of the square matrices that measure a CPU; large enough to reach its full speed."""
@@ -43,7 +44,7 @@ class Machine:
     ram_gb: 0.0 where the system does not tell. cpu_gflops: GFLOP/s of a float32 matrix product on all cores, or None.
     free_gb: free space where models are stored.
     overwritten_provider: whether CPU onnxruntime has overwritten the CUDA provider of onnxruntime-gpu.
-    on_disk: names of the parts on this disk.
+    on_disk: names of the parts on this disk. bfloat16: whether the CPU calculates in it.
     """
 
     system: str
@@ -56,11 +57,21 @@ class Machine:
     cpu_gflops: float | None = None
     overwritten_provider: bool = False
     on_disk: frozenset[str] = frozenset()
+    bfloat16: bool = False
 
     @property
     def apple_silicon(self) -> bool:
         """Whether CPU and GPU share the memory, as in Apple's own processors."""
         return self.system == "macOS" and self.arch == "arm64"
+
+    @property
+    def room(self) -> Room:
+        """The memory for a VLM: the GPU's, else that of the machine, which Apple's GPU shares."""
+        if self.gpu:
+            return Room("cuda", self.gpu.memory_gb, bfloat16=True, quantised=QUANTISED["cuda"])
+        if self.apple_silicon:
+            return Room("mps", self.ram_gb, quantised=QUANTISED["mps"])
+        return Room("cpu", self.ram_gb, self.bfloat16, QUANTISED["cpu"])
 
     @property
     def gpu_gb(self) -> float:
@@ -83,6 +94,7 @@ def measure_machine() -> Machine:
         cpu_gflops=round(_measure_cpu(), 1),
         overwritten_provider=gpu is not None and is_provider_overwritten(),
         on_disk=frozenset(p.name for p in list_parts() if p.on_disk),
+        bfloat16=has_bfloat16(),
     )
 
 

@@ -11,7 +11,9 @@ from engine.setup.reasons import has_room, reason_for_part, reason_for_vlm, rema
 from engine.setup.speed import Speed, caption_speed, recognition_speed
 from engine.vision.config import RecogniserConfig, list_recognisers
 from engine.vlms.config import VlmConfig, list_configs
-from engine.vlms.registry import NO_VLM, PREFERENCE, fits
+from engine.vlms.memory import fits, least_format, may_be_default, memory_needed
+from engine.vlms.preference import PROPOSED, by_preference, proposed
+from engine.vlms.registry import NO_VLM
 
 Action = Literal["use", "fetch", "leave"]
 
@@ -48,7 +50,9 @@ class Choices:
 class Item:
     """A line of a plan: a part, or a recogniser that is shipped.
 
-    memory_gb: GB of GPU memory that it needs; 0.0 where it needs none. speed: None where there is no basis for one.
+    memory_gb: GB of memory that it needs on this machine, for an encoder of GPU memory; 0.0 where it needs none.
+    precision: the number format of a VLM's weights for which it was computed; "" for other parts.
+    speed: None where there is no basis for one.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Item:
     reason: str
     speed: Speed | None = None
     must_accept_license: bool = False
+    precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,14 +112,14 @@ def make_plan(
         UsageError: the user chose what there is not, or what cannot be fetched.
     """
     choices = choices or Choices()
-    vlms = _by_preference([c for c in (list_configs() if vlms is None else vlms) if not c.world])
+    vlms = by_preference(c for c in (list_configs() if vlms is None else vlms) if not c.world)
     recognisers = _strongest_first(list_recognisers() if recognisers is None else recognisers)
     parts = list_parts(vlms, recognisers)
     vlm = _choose_vlm(machine, choices, vlms, parts)
     recogniser = _choose_recogniser(machine, choices, recognisers, vlm)
     used = {vlm.name if vlm else NO_VLM, *(p.name for p in parts_of_recogniser(recogniser))}
     items = [_shipped(c, machine, used=c == recogniser) for c in recognisers if not parts_of_recogniser(c)]
-    items += [_item(p, machine, choices, used, vlm) for p in parts]
+    items += [_item(p, machine, choices, used, vlm) for p in parts if _is_told(p, used | choices.near(machine))]
     return Plan(
         machine,
         vlm.name if vlm else NO_VLM,
@@ -125,8 +130,10 @@ def make_plan(
     )
 
 
-def _by_preference(vlms: Sequence[VlmConfig]) -> list[VlmConfig]:
-    return sorted(vlms, key=lambda c: PREFERENCE.index(c.name) if c.name in PREFERENCE else len(PREFERENCE))
+def _is_told(part: Part, there: frozenset[str] | set[str]) -> bool:
+    """Whether a part gets a line: of the many chat VLMs only those that are used, at hand, or proposed to somebody."""
+    is_chat = isinstance(part.config, VlmConfig) and part.config.backend == "chat"
+    return not is_chat or part.name in PROPOSED or part.name in there
 
 
 def _strongest_first(recognisers: Sequence[RecogniserConfig]) -> list[RecogniserConfig]:
@@ -139,7 +146,7 @@ def _strongest_first(recognisers: Sequence[RecogniserConfig]) -> list[Recogniser
 def _choose_vlm(
     machine: Machine, choices: Choices, vlms: Sequence[VlmConfig], parts: Sequence[Part]
 ) -> VlmConfig | None:
-    """Choose the VLM: the user's, else the first that fits and is on the disk, else the first that fits."""
+    """Choose the VLM: the user's, else the best that fits and is on the disk, else the best that setup proposes."""
     by_name = {p.name: p for p in parts}
     if choices.vlm == NO_VLM:
         return None
@@ -151,8 +158,9 @@ def _choose_vlm(
             raise UsageError(f"setup knows no VLM called {choices.vlm!r}", hint=hint)
         _check_can_get(by_name[chosen.name], machine, choices)
         return chosen
-    fitting = [c for c in vlms if fits(c, machine.gpu_gb) and choices.can_get(by_name[c.name], machine)]
-    return next((c for c in fitting if c.name in choices.near(machine)), next(iter(fitting), None))
+    near = [c for c in vlms if c.name in choices.near(machine) and may_be_default(c, machine.room)]
+    others = [c for c in proposed(vlms, machine.room) if choices.can_get(by_name[c.name], machine)]
+    return next(iter([*near, *others]), None)
 
 
 def _choose_recogniser(
@@ -203,14 +211,15 @@ def _item(part: Part, machine: Machine, choices: Choices, used: set[str], vlm: V
     chosen = part.name in used
     action: Action = "leave" if not chosen else "use" if on_disk else "fetch"
     speed: Speed | None = None
-    memory = 0.0
+    memory, precision = 0.0, ""
     if isinstance(part.config, VlmConfig):
-        memory = part.config.memory_gb.get("float16", 0.0)
-        speed = caption_speed(part.config, machine) if fits(part.config, machine.gpu_gb) else None
+        precision = fits(part.config, machine.room)
+        memory = memory_needed(part.config, precision or least_format(part.config, machine.room))
+        speed = caption_speed(part.config, machine, precision) if precision else None
         reason = reason_for_vlm(part.config, machine, chosen=chosen)
     else:
         if part.kind == "encoder":
             memory, speed = part.config.encoder_memory_gb, recognition_speed(part.config, machine)
         reason = reason_for_part(part, machine, vlm, chosen=chosen, declined=choices.declined)
     facts = (part.name, part.enables, part.disk_gb, memory, part.license, on_disk, action, reason, speed)
-    return Item(*facts, must_accept_license=part.must_accept_license)
+    return Item(*facts, must_accept_license=part.must_accept_license, precision=precision)

@@ -7,7 +7,8 @@ from engine.setup.parts import Part, parts_of_recogniser
 from engine.setup.speed import LIBRARY, Speed, duration_of_library, recognition_speed
 from engine.vision.config import RecogniserConfig
 from engine.vlms.config import VlmConfig
-from engine.vlms.registry import fits
+from engine.vlms.memory import fits, least_format, may_be_default, memory_needed
+from engine.vlms.quantise import formats_installed
 
 
 def describe_machine(machine: Machine) -> str:
@@ -21,14 +22,26 @@ def describe_machine(machine: Machine) -> str:
 
 
 def reason_for_vlm(config: VlmConfig, machine: Machine, *, chosen: bool) -> str:
-    """Say why a VLM is used or left: whether it fits."""
-    need = f"needs {config.memory_gb.get('float16', 0.0):g} GB GPU memory"
+    """Say why a VLM is used or left: whether it fits, in which number format, and whether a CPU is too slow for it."""
+    precision = fits(config, machine.room)
     on_disk = "on this disk" if config.name in machine.on_disk else ""
-    if not fits(config, machine.gpu_gb):
-        return f"{on_disk}, but {need}" if on_disk else need
+    if not precision:
+        need = _need(config, machine, least_format(config, machine.room))
+        return f"{on_disk}, but needs {need}" if on_disk else f"needs {need}"
+    if not may_be_default(config, machine.room) and not chosen:
+        slow = "too slow without a GPU" if machine.room.device == "cpu" else f"fits only in {precision}"
+        return f"{on_disk}; {slow}" if on_disk else slow
+    in_format = f" in {precision}" if precision in machine.room.quantised else ""
     if chosen:
-        return on_disk or f"fits: {need}"
-    return f"{on_disk}; fits, too" if on_disk else "fits, too"
+        return f"{on_disk}{in_format and f'; fits{in_format}'}" or f"fits: needs {_need(config, machine, precision)}"
+    return f"{on_disk}; fits{in_format}, too" if on_disk else f"fits{in_format}, too"
+
+
+def _need(config: VlmConfig, machine: Machine, precision: str) -> str:
+    """Return the memory that a VLM needs in a number format, in words."""
+    in_format = f" in {precision}" if precision in machine.room.quantised else ""
+    words = "GPU memory" if config.size is None else machine.room.words
+    return f"{memory_needed(config, precision):g} GB {words}{in_format}"
 
 
 def reason_for_part(
@@ -60,23 +73,26 @@ def reason_for_part(
 
 def has_room(config: RecogniserConfig, machine: Machine, vlm: VlmConfig | None) -> bool:
     """Return whether a recogniser's encoder fits into the GPU's memory beside a VLM; False without a GPU."""
-    beside = vlm.memory_gb.get("float16", 0.0) if vlm else 0.0
+    beside = memory_needed(vlm, fits(vlm, machine.room) or least_format(vlm, machine.room)) if vlm else 0.0
     return machine.gpu is not None and machine.gpu_gb >= beside + config.encoder_memory_gb
 
 
 def remarks(
     machine: Machine, vlms: Sequence[VlmConfig], vlm: VlmConfig | None, speeds: Mapping[str, Speed]
 ) -> Iterator[str]:
-    """Yield what there is to say about a plan: why there are no sentences, and where the speeds come from.
+    """Yield what there is to say about a plan: why there are no sentences, how the VLM runs, where speeds come from.
 
     vlms: those that there are; vlm: the one that the plan uses. speeds: by the name of the model.
     """
-    smallest = min(vlms, key=lambda c: c.memory_gb.get("float16", float("inf")), default=None)
-    if vlm is None and smallest is not None and not fits(smallest, machine.gpu_gb):
-        least = f"{smallest.name}, the smallest, needs {smallest.memory_gb['float16']:g} GB"
-        yield f"No sentences: {_why_no_vlm(machine)} ({least}). Photos get names."
-    if vlm is not None and not fits(vlm, machine.gpu_gb):
-        yield f"{vlm.name} does not fit: it needs {vlm.memory_gb['float16']:g} GB of GPU memory."
+    room = machine.room
+    if vlm is None and not any(may_be_default(c, room) for c in vlms):
+        yield f"No sentences: {_why_no_vlm(machine, vlms)}. Photos get names."
+    if vlm is not None and not fits(vlm, room):
+        yield f"{vlm.name} does not fit: it needs {_need(vlm, machine, least_format(vlm, room))}."
+    elif vlm is not None and fits(vlm, room) in room.quantised and not formats_installed(room.device):
+        yield f"{vlm.name} is loaded in {fits(vlm, room)}, which needs: pip install 'myvlm[quantise]'"
+    if vlm is not None and room.device == "cpu" and fits(vlm, room):
+        yield f"{vlm.name} runs on the CPU, which is slow; how slow was not measured. `--vlm none` writes names only."
     if machine.overwritten_provider:
         yield "Faces run on the CPU: the CPU build of onnxruntime has overwritten files of onnxruntime-gpu."
     for source in dict.fromkeys(s.source for s in speeds.values()):
@@ -84,11 +100,11 @@ def remarks(
         yield f"Photos/s of {names}: {source}."
 
 
-def _why_no_vlm(machine: Machine) -> str:
-    if machine.gpu is not None:
-        return f"no VLM fits into {machine.gpu_gb:.0f} GB of GPU memory"
+def _why_no_vlm(machine: Machine, vlms: Sequence[VlmConfig]) -> str:
     if machine.unusable_gpu:
         return "torch cannot use the NVIDIA GPU here; see myvlm doctor"
-    if machine.apple_silicon:
-        return "VLMs need a CUDA GPU; Apple's is not used"
-    return "VLMs need a CUDA GPU"
+    room = machine.room
+    sizes = {c.name: memory_needed(c, least_format(c, room)) for c in vlms}
+    smallest = min((name for name, gb in sizes.items() if gb), key=lambda name: sizes[name], default="")
+    least = f" ({smallest}, the smallest, needs {sizes[smallest]:g} GB)" if smallest else ""
+    return f"no VLM fits into {room.usable_gb:.1f} GB, the share of {room.words} that it may use{least}"

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from engine.setup.machine import Gpu, Machine
 from engine.vision.config import RecogniserConfig
-from engine.vlms.config import VlmConfig
+from engine.vlms.config import VlmConfig, Work
+from engine.vlms.size import TEXT_TOKENS
 
 TOKENS = 60
 """New tokens of a caption: one or two sentences."""
@@ -29,19 +30,32 @@ class Speed:
         return LIBRARY / self.photos_per_second / 86_400
 
 
-def caption_speed(config: VlmConfig, machine: Machine) -> Speed | None:
+def caption_speed(config: VlmConfig, machine: Machine, precision: str = "float16") -> Speed | None:
     """Return the bound of a VLM's speed on the GPU; None where there is no basis for a figure.
 
     A caption costs the photo and the prompt once, and for each new token of a batch the longer of two times: reading
     the weights and the cache, or the arithmetic (roofline; Williams et al. 2009).
     """
-    work, gpu = config.work, machine.gpu
+    work, gpu = config.work or _work_of(config, precision), machine.gpu
     if work is None or gpu is None or gpu.tflops is None or gpu.gb_per_second is None:
         return None
     reading = (work.step_gb + config.batch * work.cache_gb) / gpu.gb_per_second
     step = max(reading, config.batch * work.step_tflop / gpu.tflops)
     seconds = work.prefill_tflop / gpu.tflops + TOKENS * step / config.batch
     return Speed(1 / seconds, True, _gpu_speed(gpu))
+
+
+def _work_of(config: VlmConfig, precision: str) -> Work | None:
+    """Compute what a caption costs from a VLM's size: two operations for each weight and row; None where it is unknown.
+
+    The vision tower's own rows, of which there are more, are left out, so that this is less than what it costs.
+    """
+    size = config.size
+    if size is None:
+        return None
+    rows = size.image_tokens + TEXT_TOKENS - TOKENS
+    step = 2 * size.linear / 1000
+    return Work(rows * step, step, size.weights_gb(precision), rows * size.cache_kb / 1e6)
 
 
 def recognition_speed(config: RecogniserConfig, machine: Machine) -> Speed | None:

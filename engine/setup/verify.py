@@ -2,13 +2,16 @@
 
 import gc
 import warnings
+from dataclasses import replace
 
 from engine.core.errors import EnvironmentFault
 from engine.setup.machine import Machine
 from engine.setup.parts import Part
 from engine.vision.config import RecogniserConfig
 from engine.vlms.config import VlmConfig
-from engine.vlms.registry import check_weights, fits, load_vlm
+from engine.vlms.memory import Room, fits, least_format, memory_needed
+from engine.vlms.quantise import formats_installed, quantise_option
+from engine.vlms.registry import check_weights, load_vlm
 
 _COPIES = 2.5
 """Memory for loading an encoder on the CPU, in sizes of its file: the weights, the model, and a margin."""
@@ -26,17 +29,26 @@ def verify_part(part: Part, machine: Machine) -> str:
 
 
 def _verify_vlm(config: VlmConfig, machine: Machine) -> str:
-    if not fits(config, machine.gpu_gb):
+    room = replace(machine.room, quantised=formats_installed(machine.room.device))
+    precision = fits(config, room)
+    if not precision or room.device == "cpu":
         check_headers(config)
-        need = config.memory_gb.get("float16")
-        why = f": it needs {need:g} GB of GPU memory" if need else ""
-        return f"its files were checked, but it was not loaded{why}"
+        return f"its files were checked, but it was not loaded{_why_not_loaded(config, room, precision)}"
     from engine.core.device import pick_device, pick_dtype
 
     device = pick_device()
-    load_vlm(config, device, pick_dtype("auto", device))
+    load_vlm(config, device, pick_dtype(room.plain_format(config), device), quantise_option(precision))
     _free_memory()
     return "it was loaded"
+
+
+def _why_not_loaded(config: VlmConfig, room: Room, precision: str) -> str:
+    """Say why a VLM was not loaded, after a colon; "" where its need is not known."""
+    least = precision or least_format(config, room)
+    if precision or not memory_needed(config, least):
+        return ""
+    words = "GPU memory" if config.size is None else room.words
+    return f": it needs {memory_needed(config, least):g} GB of {words}"
 
 
 def check_headers(config: VlmConfig) -> None:

@@ -88,7 +88,7 @@ class EmbeddingTrainer:
         """Train to the end, one step for each iteration; stop iterating to pause.
 
         Raises:
-            DivergedError: the numbers are no longer finite.
+            DivergedError: the numbers are no longer finite, or no gradient reaches the embedding.
         """
         while self.step < self.settings.steps:
             yield self._advance()
@@ -107,6 +107,7 @@ class EmbeddingTrainer:
         losses.total.backward()
         norm = torch.nn.utils.clip_grad_norm_([self.embedding], self.settings.clip)
         self._check_finite(losses.total.detach(), norm, image_features.dtype)
+        self._check_gradient(norm)
         self.optimizer.step()
         self.step += 1
         return Step(
@@ -126,6 +127,19 @@ class EmbeddingTrainer:
                     f"the {name} is {float(value)} at step {self.step + 1} of {steps}, in {number_format}",
                     hint="Train with --dtype float32 or --dtype bfloat16.",
                 )
+
+    def _check_gradient(self, norm: Tensor) -> None:
+        """Check at the first step that a gradient reaches the embedding: some quantised layers let none pass, silently.
+
+        Raises:
+            DivergedError: its norm is zero.
+        """
+        if self.step == 0 and not norm:
+            raise DivergedError(
+                f"no gradient passes through the frozen layers of {self.vlm.config.name}, so that nothing can be"
+                " learned",
+                hint="Train with --quantise none, or use a checkpoint that is not quantised.",
+            )
 
     def _draw(self, rng: np.random.Generator) -> Sequence[TrainingExample]:
         """Return the examples of one step: all of them, or `MOST_PHOTOS` drawn without replacement."""

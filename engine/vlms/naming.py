@@ -56,14 +56,12 @@ def state_names(config: VlmConfig, request: str, concepts: Sequence[Personalised
     """Return a request with the facts about the concepts that the VLM is told of by name.
 
     boxes: whether the boxes are told, where the VLM reads boxes. Without such concepts, or for a VLM without a wording
-    for them, the request is returned, for chat VLMs with the rule that nobody is named.
+    for them, the request is returned as it is.
     """
     naming = config.naming
-    if naming is None:
-        return request
     told = [c for c in concepts if c.box is not None]
-    if not told:
-        return request if concepts else naming.plain.format(request=request)
+    if naming is None or not told:
+        return request
     form = config.chat.boxes if config.chat and boxes else "none"
     facts = [_fact(naming, form, n, c.concept, c.box) for n, c in enumerate(told, 1) if c.box]
     names = join_names(tuple(c.identifier for c in unwrap(concepts)))

@@ -5,12 +5,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.core.errors import EnvironmentFault, WeightsMissingError, first_line, is_out_of_memory
+from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line, is_out_of_memory
 from engine.core.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
 from engine.core.paths import STORYBOOK, home
-from engine.vlms.config import VlmConfig, identifier_lists
-from engine.vlms.find import family_of, find_config, model_type_of, why_not_chat
-from engine.vlms.memory import check_room, memory_fault
+from engine.vlms.config import VlmConfig, identifier_lists, list_configs
+from engine.vlms.find import family_of, model_type_of, why_not_chat
+from engine.vlms.memory import AS_STORED, QUANTISED, check_room, memory_fault
+from engine.vlms.preference import by_preference
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +36,6 @@ HOW_TO_GET_A_VLM = "Run: myvlm setup"
 """What to do where there is no VLM for real photos."""
 NO_VLM = "none"
 """Takes the place of a VLM's name and id where photos get names only."""
-PREFERENCE = ("llava-1.6", "minigpt-v2", "blip-2")
-"""The order in which VLMs are chosen: by recall in the paper (Table 1), and BLIP-2 last because it only captions."""
 
 
 def find_weights(config: VlmConfig) -> Path | None:
@@ -111,27 +110,54 @@ def check_weights(config: VlmConfig) -> Path:
     return folder
 
 
-def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype") -> "Vlm":
+def load_vlm(config: VlmConfig, device: "torch.device", dtype: "torch.dtype", quantise: str = "none") -> "Vlm":
     """Load a VLM onto a device, in a number format.
+
+    quantise: "int8" or "int4" for quantised weights; `dtype` is then the format of the calculation.
 
     Raises:
         WeightsMissingError: its weights are not on this disk; the hint tells how to get them.
         EnvironmentFault: the weights cannot be loaded, are those of another family, or do not fit into memory.
+        UsageError: it cannot be loaded quantised.
     """
     if config.server is not None:
         return connect_vlm(config)
     folder = check_weights(config)
     _check_family(config, folder)
-    check_room(config, device.type, str(dtype).removeprefix("torch."))
+    precision = precision_of(config, device, dtype, quantise)
+    check_room(config, device.type, precision)
+    if device.type == "mps":  # reading weights in several threads fails there (reports of users; not run by us)
+        os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
+    return _load(config, folder, device, dtype, quantise)
+
+
+def precision_of(config: VlmConfig, device: "torch.device", dtype: "torch.dtype", quantise: str) -> str:
+    """Return the number format of a VLM's weights, such as "bfloat16", "int8" or "nf4".
+
+    Raises:
+        UsageError: it cannot be loaded quantised.
+    """
+    if config.size and config.size.quantised_gb is not None:
+        return AS_STORED
+    if quantise == "none":
+        return str(dtype).removeprefix("torch.")
+    if config.backend != "chat":
+        raise UsageError(f"{config.name} cannot be loaded in {quantise}", hint="Leave out --quantise.")
+    return "int8" if quantise == "int8" else QUANTISED[device.type][1]
+
+
+def _load(config: VlmConfig, folder: Path, device: "torch.device", dtype: "torch.dtype", quantise: str) -> "Vlm":
+    """Load a VLM from its folder; what goes wrong becomes an error of the engine."""
     module, name = BACKENDS[config.backend].split(":")
     from safetensors import SafetensorError
 
+    options = {"quantise": quantise} if config.backend == "chat" else {}
     try:
-        vlm: Vlm = getattr(import_module(module), name).load(config, folder, device, dtype)
+        vlm: Vlm = getattr(import_module(module), name).load(config, folder, device, dtype, **options)
         return vlm
     except (OSError, ValueError, RuntimeError, KeyError, MemoryError, SafetensorError) as err:
         if is_out_of_memory(err):
-            raise memory_fault(err, config, str(dtype).removeprefix("torch.")) from err
+            raise memory_fault(err, config, precision_of(config, device, dtype, quantise)) from err
         raise EnvironmentFault(
             f"{config.name} in {folder} cannot be loaded: {first_line(err)}",
             hint="The files may be incomplete; fetch them again, or see `myvlm doctor`.",
@@ -204,14 +230,6 @@ def knows_drawings_only(vlm_id: str) -> bool:
     return vlm_id.startswith(EMBEDDED)
 
 
-def fits(config: VlmConfig, gpu_gb: float) -> bool:
-    """Return whether a VLM fits into `gpu_gb` GB of GPU memory in half precision; the storybook always does."""
-    if config.world:
-        return True
-    need = config.memory_gb.get("float16", float("inf"))
-    return gpu_gb >= need
-
-
 def vlms_on_disk() -> tuple[VlmConfig, ...]:
-    """List the VLMs of `PREFERENCE` whose weights are on this disk, the first choice first."""
-    return tuple(c for c in map(find_config, PREFERENCE) if find_weights(c))
+    """List the VLMs for real photos whose weights are on this disk, the first choice first."""
+    return tuple(by_preference(c for c in list_configs() if not c.world and find_weights(c)))

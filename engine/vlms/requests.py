@@ -54,6 +54,8 @@ def caption_request(
         request += f" Write in {form.language}."
     if form.context:
         request = f"{form.context} {request}"
+    if not told and config.naming is not None:
+        return config.naming.plain.format(request=request)
     request = state_names(config, request, told)
     return insist(config.naming, request, told) if again else request
 

@@ -123,7 +123,9 @@ class Connections:
 
 
 def _headers() -> dict[str, str]:
-    key = os.environ.get(API_KEY)
+    key = os.environ.get(API_KEY, "")
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(f"{API_KEY} holds characters that cannot stand in a key", hint="Set it again.")
     headers = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
     return headers | {"Authorization": f"Bearer {key}"} if key else headers
 

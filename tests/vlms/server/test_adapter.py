@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from engine.core.errors import EnvironmentFault, PhotoError, UsageError
-from engine.vlms import generate
-from engine.vlms.config import find_config
+from engine.vlms import captions, generate
+from engine.vlms.find import find_config
 from engine.vlms.registry import connect_vlm
 from engine.vlms.server import client
 from tests.vlms.server.api_server import (
@@ -28,6 +28,9 @@ from tests.vlms.server.api_server import (
 
 def picture(colour: str, width: int = 64, height: int = 48) -> Image.Image:
     return Image.new("RGB", (width, height), COLOURS[colour])
+
+
+REQUEST = "Describe this photo in one or two sentences. Do not give any person or animal a name."
 
 
 @pytest.fixture
@@ -85,10 +88,8 @@ def test_features_of_some_photos_can_be_taken(vlm):
 
 
 def test_captions_come_through_the_same_door_as_those_of_other_vlms(vlm):
-    captions = generate.caption(vlm, [picture("red"), picture("blue")], [[], []])
-    assert [c.text for c in captions] == [
-        f"A 64 x 48 {colour} picture. Asked: Describe this photo in one or two sentences." for colour in ("red", "blue")
-    ]
+    said = captions.caption(vlm, [picture("red"), picture("blue")], [[], []])
+    assert [c.text for c in said] == [f"A 64 x 48 {colour} picture. Asked: {REQUEST}" for colour in ("red", "blue")]
     assert generate.ask_plain(vlm, [picture("green")], [["Who?", "Where?"]]) == [
         ["A 64 x 48 green picture. Asked: Who?", "A 64 x 48 green picture. Asked: Where?"]
     ]
@@ -234,6 +235,14 @@ def test_a_key_comes_from_the_environment_and_is_never_repeated(vlm, server, mon
         say(vlm, "red")
     assert "sk-secret" not in f"{caught.value} {caught.value.hint} {caught.value.__cause__}"
     assert "MYVLM_API_KEY" in caught.value.hint
+
+
+@pytest.mark.parametrize("key", ["sk-secret\nX-Other: 1", "schlüssel"])
+def test_a_malformed_key_is_refused(vlm, server, monkeypatch, key):
+    monkeypatch.setenv("MYVLM_API_KEY", key)
+    with pytest.raises(UsageError) as caught:
+        say(vlm, "red")
+    assert key not in str(caught.value) and server.chats == []
 
 
 def test_a_redirect_is_not_followed(vlm, server):

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from engine.core.errors import EnvironmentFault, UsageError
-from engine.vlms.config import find_config
+from engine.vlms.find import find_config
 from engine.vlms.server.address import ServerAddress, parse_address
 from engine.vlms.server.connection import Connections, is_loopback
 from tests.vlms.server.api_server import ApiServer

@@ -12,7 +12,10 @@ from PIL import Image
 
 from tests.vlms.server.api_server import COLOURS, MODEL, Answer, ApiServer, completion, error, free_port, wait_for
 
-CAPTION = "A {0} x {1} {2} picture. Asked: Describe this photo in one or two sentences."
+CAPTION = (
+    "A {0} x {1} {2} picture. Asked: Describe this photo in one or two sentences."
+    " Do not give any person or animal a name."
+)
 
 
 @pytest.fixture

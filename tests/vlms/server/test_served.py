@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from engine.core.errors import EnvironmentFault, UsageError
-from engine.vlms.config import VlmConfig, find_config
+from engine.vlms.config import VlmConfig
+from engine.vlms.find import find_config
 from engine.vlms.registry import check_vlm, connect_vlm, find_weights
 from engine.vlms.server import client
 from engine.vlms.server.served import find_ollama, is_cloud_name
