@@ -20,7 +20,7 @@ ABSENT_DOCUMENTS = 0
 LARGEST_ROOM = 0.17
 README_BYTES = 9_000
 PHOTO_MODULES = 132
-PHOTO_HOPS = 1_050
+PHOTO_HOPS = 1_100
 COUNTED = {
     "engine.store.concepts:ConceptStore.all": 1,
     "engine.recognition.enrolled:gallery_digest": 2,  # one a group of heads
