@@ -7,7 +7,7 @@ from engine.setup.parts import Part, parts_of_recogniser
 from engine.setup.speed import LIBRARY, Speed, duration_of_library, recognition_speed
 from engine.vision.config import RecogniserConfig
 from engine.vlms.config import VlmConfig
-from engine.vlms.memory import fits, least_format, may_be_default, memory_needed
+from engine.vlms.memory import default_quantisation, fits, least_format, may_be_default, memory_needed
 from engine.vlms.quantise import formats_installed
 
 
@@ -32,9 +32,11 @@ def reason_for_vlm(config: VlmConfig, machine: Machine, *, chosen: bool) -> str:
         slow = "too slow without a GPU" if machine.room.device == "cpu" else f"fits only in {precision}"
         return f"{on_disk}; {slow}" if on_disk else slow
     in_format = f" in {precision}" if precision in machine.room.quantised else ""
-    if chosen:
-        return f"{on_disk}{in_format and f'; fits{in_format}'}" or f"fits: needs {_need(config, machine, precision)}"
-    return f"{on_disk}; fits{in_format}, too" if on_disk else f"fits{in_format}, too"
+    if not chosen:
+        return f"{on_disk}; fits{in_format}, too" if on_disk else f"fits{in_format}, too"
+    if on_disk:
+        return f"{on_disk}; fits{in_format}" if in_format else on_disk
+    return f"fits: needs {_need(config, machine, precision)}"
 
 
 def _need(config: VlmConfig, machine: Machine, precision: str) -> str:
@@ -88,9 +90,12 @@ def remarks(
     if vlm is None and not any(may_be_default(c, room) for c in vlms):
         yield f"No sentences: {_why_no_vlm(machine, vlms)}. Photos get names."
     if vlm is not None and not fits(vlm, room):
-        yield f"{vlm.name} does not fit: it needs {_need(vlm, machine, least_format(vlm, room))}."
+        need = _need(vlm, machine, least_format(vlm, room)).replace(" GB ", " GB of ")
+        yield f"{vlm.name} does not fit: it needs {need}."
     elif vlm is not None and fits(vlm, room) in room.quantised and not formats_installed(room.device):
         yield f"{vlm.name} is loaded in {fits(vlm, room)}, which needs: pip install 'myvlm[quantise]'"
+    if vlm is not None and room.device == "mps":
+        yield f"{vlm.name} runs on Apple's GPU, on which myvlm was not tried."
     if vlm is not None and room.device == "cpu" and fits(vlm, room):
         yield f"{vlm.name} runs on the CPU, which is slow; how slow was not measured. `--vlm none` writes names only."
     if machine.overwritten_provider:
@@ -104,7 +109,7 @@ def _why_no_vlm(machine: Machine, vlms: Sequence[VlmConfig]) -> str:
     if machine.unusable_gpu:
         return "torch cannot use the NVIDIA GPU here; see myvlm doctor"
     room = machine.room
-    sizes = {c.name: memory_needed(c, least_format(c, room)) for c in vlms}
+    sizes = {c.name: memory_needed(c, least_format(c, room, default_quantisation(room))) for c in vlms}
     smallest = min((name for name, gb in sizes.items() if gb), key=lambda name: sizes[name], default="")
     least = f" ({smallest}, the smallest, needs {sizes[smallest]:g} GB)" if smallest else ""
     return f"no VLM fits into {room.usable_gb:.1f} GB, the share of {room.words} that it may use{least}"

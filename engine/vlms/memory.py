@@ -101,12 +101,17 @@ def fits(config: VlmConfig, room: Room, quantise: str = "auto") -> str:
     return next((f for f in formats if 0 < memory_needed(config, f) <= room.usable_gb), "")
 
 
+def default_quantisation(room: Room) -> str:
+    """Return how a VLM that nobody asked for may be quantised: "auto" or "none"."""
+    return "auto" if room.device == "cuda" else "none"
+
+
 def may_be_default(config: VlmConfig, room: Room) -> bool:
     """Return whether a VLM fits and is quick enough to be used without being asked for.
 
     Only on a CUDA GPU is it quantised for that: elsewhere quantised weights are slower, or were not tried.
     """
-    if not fits(config, room, "auto" if room.device == "cuda" else "none"):
+    if not fits(config, room, default_quantisation(room)):
         return False
     small = config.size is not None and config.size.parameters <= CPU_PARAMETERS
     return small or room.device != "cpu" or config.world is not None
@@ -122,11 +127,11 @@ def best_format(config: VlmConfig, room: Room, quantise: str = "auto") -> str:
     return next((f for f in formats if memory_needed(config, f, 1) <= room.gb), formats[0])
 
 
-def least_format(config: VlmConfig, room: Room) -> str:
+def least_format(config: VlmConfig, room: Room, quantise: str = "auto") -> str:
     """Return the number format in which a VLM needs least; for one whose size is not known, that of a CUDA GPU."""
     if config.size is None and not config.world:
         return "float16"
-    return min(room.formats(config), key=lambda f: memory_needed(config, f))
+    return min(room.formats(config, quantise), key=lambda f: memory_needed(config, f))
 
 
 def lack_of_memory(config: VlmConfig, room: Room) -> str:

@@ -12,7 +12,7 @@ from engine.core.errors import EnvironmentFault
 from engine.setup import machine as machines
 from engine.setup import repair
 from tests.setup.test_fetch import OTHER, REPO, llava
-from tests.setup.test_plan import GPU_8, GPU_24, LAPTOP, MAC_16
+from tests.setup.test_plan import GPU_8, GPU_24, LAPTOP, MAC_16, TINY
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_plan_changes_nothing(myvlm, on, home, cache, machine):
     rows = [line.split("\t") for line in result.out.splitlines()]
     assert {"llava-1.6", "blip-2", "dfn5b", "buffalo_l"} <= {r[1] for r in rows}
     made = myvlm("setup", "--plan", "--json").json
-    assert made["download_gb"] == {LAPTOP: 0, MAC_16: 0, GPU_8: 4.2, GPU_24: 18.3}[machine]
+    assert made["download_gb"] == {LAPTOP: 2.0, MAC_16: 4.3, GPU_8: 8.9, GPU_24: 21.7}[machine]
     assert not home.exists()
     assert not cache.exists()
 
@@ -85,8 +85,8 @@ def test_a_plan_is_a_table_of_80_columns(capsys, monkeypatch, machine):
     assert max(map(cell_len, lines)) <= 80
 
 
-def test_a_laptop_needs_nothing(myvlm, on, home, cache):
-    on(LAPTOP)
+def test_a_machine_for_which_no_vlm_is_small_enough_needs_nothing(myvlm, on, home, cache):
+    on(TINY)
     result = myvlm("setup")
     assert result.code == 0
     assert "Nothing needs fetching.\n" in result.err
@@ -99,8 +99,8 @@ def test_without_a_terminal_the_plan_is_printed_and_nothing_done(myvlm, on, home
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     result = myvlm("setup")
     assert result.code == 2
-    assert "get\tllava-1.6" in result.out
-    assert "Fetch llava-1.6, dfn5b, buffalo_l (18.3 GB)?" in result.err
+    assert "get\tqwen3-vl-8b" in result.out
+    assert "Fetch qwen3-vl-8b, dfn5b, buffalo_l (21.7 GB)?" in result.err
     assert "--yes" in result.err
     assert hub.requests == []
     assert not home.exists()
@@ -116,7 +116,7 @@ def test_no_is_no(myvlm, on, home, hub, answers):
 
 def test_yes_does_not_accept_a_licence_that_forbids_commercial_use(myvlm, on, home, tiny):
     on(GPU_24)
-    result = myvlm("setup", "--yes")
+    result = myvlm("setup", "--yes", "--vlm", "llava-1.6")
     assert result.code == 0, result.err
     assert "Licence of buffalo_l: InsightFace: non-commercial research only." in result.err
     assert "buffalo_l is left out" in result.err
@@ -133,7 +133,7 @@ def test_yes_does_not_accept_a_licence_that_forbids_commercial_use(myvlm, on, ho
 def test_a_licence_can_be_refused_on_a_terminal(myvlm, on, home, tiny, answers):
     on(GPU_24)
     answers("y", "n")
-    result = myvlm("setup")
+    result = myvlm("setup", "--vlm", "llava-1.6")
     assert result.code == 0, result.err
     assert "Do you accept the licence of buffalo_l (InsightFace: non-commercial research only)? [y/N]" in result.err
     assert "buffalo_l is left out" in result.err
@@ -149,7 +149,7 @@ def test_what_needs_a_refused_licence_is_refused(myvlm, on, hub):
 
 
 def test_a_default_of_the_user_is_not_replaced_without_a_question(myvlm, on, home, hub, monkeypatch):
-    on(LAPTOP)
+    on(TINY)
     home.mkdir()
     (home / "config.toml").write_text('recogniser = "dfn5b"\n')
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
@@ -165,7 +165,7 @@ def test_without_network_all_files_to_copy_are_told(myvlm, on, home, hub, cache,
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     result = myvlm("setup", "--yes", "--accept-license", "buffalo_l")
     assert result.code == 3
-    for part in ("models--llava-hf--llava-v1.6-vicuna-7b-hf", "models--apple--DFN5B-CLIP-ViT-H-14-378", "det_10g.onnx"):
+    for part in ("models--Qwen--Qwen3-VL-8B-Instruct", "models--apple--DFN5B-CLIP-ViT-H-14-378", "det_10g.onnx"):
         assert part in result.err
     assert str(cache) in result.err
     assert "myvlm setup --from FOLDER" in result.err
@@ -212,10 +212,10 @@ def test_an_overwritten_cuda_provider_is_repaired_after_a_question(myvlm, on, ho
     result = myvlm("setup", "--recogniser", "dfn5b", "--plan")
     assert "CPU build of onnxruntime has overwritten" in result.err
     answers("n")
-    assert myvlm("setup").code == 1
+    assert myvlm("setup", "--vlm", "none").code == 1
     assert commands == []
     answers("y", "n")
-    result = myvlm("setup")
+    result = myvlm("setup", "--vlm", "none")
     assert result.code == 0, result.err
     assert commands == [[sys.executable, "-m", "pip", "install", "--force-reinstall", "--no-deps", "onnxruntime-gpu"]]
 
@@ -244,10 +244,11 @@ def test_pull_tells_checks_and_prints_the_folder(myvlm, on, tiny):
 
 def test_pull_refuses_another_family(myvlm, on, hub):
     on(LAPTOP)
-    hub.repos[OTHER] = llava(**{"config.json": json.dumps({"model_type": "mllama"}).encode()})
+    hub.repos[OTHER] = llava(**{"config.json": json.dumps({"model_type": "qwen3"}).encode()})
     result = myvlm("models", "pull", OTHER)
-    assert result.code == 2
-    assert "Supported types: llava_next, llava, blip-2, minigpt_v2" in result.err
+    assert result.code == 3
+    assert "'qwen3' is a text model, not a VLM" in result.err
+    assert "myvlm models" in result.err
 
 
 def test_pull_asks_for_the_licence_of_the_face_pack(myvlm, on, hub, answers, monkeypatch):

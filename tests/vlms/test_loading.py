@@ -59,10 +59,10 @@ def test_shipped_weights_are_complete():
 def test_a_folder_of_another_family_says_which(tmp_path, monkeypatch):
     folder = save_tiny_blip2(tmp_path / "eyes")
     monkeypatch.setattr(registry, "find_weights", lambda config: folder)
-    with pytest.raises(EnvironmentFault, match="'blip-2' and cannot be loaded as llava-next"):
+    with pytest.raises(EnvironmentFault, match="'blip-2' and cannot be loaded as chat"):
         load_vlm(find_config("someone/else"), CPU, torch.float32)
-    (folder / "config.json").write_text('{"model_type": "mllama"}')
-    with pytest.raises(EnvironmentFault, match="'mllama'"):
+    (folder / "config.json").write_text('{"model_type": "qwen3"}')
+    with pytest.raises(EnvironmentFault, match="'qwen3'"):
         load_vlm(find_config("someone/else"), CPU, torch.float32)
 
 
@@ -93,6 +93,9 @@ def test_a_truncated_file_is_refused(tmp_path):
         ("someone/BLIP-2-thing", None, "blip-2"),
         ("someone/llava-v1.6-13b", None, "llava-next"),
         ("someone/plain", "blip-2", "blip-2"),
+        ("someone/plain", None, "chat"),
+        ("someone/plain", "mllama", "chat"),
+        ("someone/llava-like", "qwen3_vl", "chat"),
         ("someone/blip2", "llava_next", "llava-next"),
     ],
 )
@@ -109,7 +112,7 @@ def test_the_family_of_a_hub_id(tmp_path, monkeypatch, repo, model_type, backend
 
 
 def test_a_hub_id_of_an_unknown_family_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "config.json").write_text('{"model_type": "mllama"}')
+    (tmp_path / "config.json").write_text('{"model_type": "florence2"}')
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(tmp_path / "config.json"))
-    with pytest.raises(UsageError, match="mllama"):
+    with pytest.raises(EnvironmentFault, match="someone/else cannot be used: Florence-2 is an encoder-decoder"):
         find_config("someone/else")

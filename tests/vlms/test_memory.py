@@ -85,7 +85,7 @@ def test_every_command_says_so(myvlm, session, tmp_path, monkeypatch, place, com
         ("cpu", "float32", 32, "needs 37 GB of memory in float32, and this machine has 32 GB"),
         ("cpu", "bfloat16", 32, ""),
         ("cpu", "float32", 0, ""),  # the system does not tell
-        ("mps", "float32", 8, ""),
+        ("mps", "float32", 8, "needs 37 GB of memory in float32, and this machine has 8 GB"),
     ],
 )
 def test_a_vlm_that_cannot_fit_is_not_loaded(monkeypatch, device, dtype, gb, words):
@@ -96,15 +96,32 @@ def test_a_vlm_that_cannot_fit_is_not_loaded(monkeypatch, device, dtype, gb, wor
         return
     with pytest.raises(EnvironmentFault, match=words) as caught:
         check_room(find_config("llava-1.6"), device, dtype)
-    assert "blip-2 (10.5 GB)" in caught.value.hint
+    assert ("lfm2-vl-1.6b (5.7 GB)" if gb == 8 else "qwen3-vl-4b (12.3 GB)") in caught.value.hint
 
 
 @pytest.mark.parametrize(
     ("name", "dtype", "error", "gb", "words", "not_words"),
     [
-        ("llava-1.6", "float32", ERRORS[0], 24, ("--dtype float16 (19.5 GB)", "blip-2 (10.5 GB)", "--device cpu"), ()),
-        ("llava-1.6", "float16", ERRORS[0], 16, ("blip-2 (10.5 GB)", "16 GB"), ("--dtype float16 (", "minigpt")),
-        ("blip-2", "float16", ERRORS[0], 8, ("--vlm none", "--device cpu"), ("smaller VLM",)),
+        (
+            "llava-1.6",
+            "float32",
+            ERRORS[0],
+            24,
+            ("--dtype float16 (19.5 GB)", "qwen3-vl-4b (12.3 GB)", "--device cpu"),
+            (),
+        ),
+        (
+            "llava-1.6",
+            "float16",
+            ERRORS[0],
+            16,
+            ("qwen3-vl-4b (12.3 GB)", "16 GB"),
+            ("--dtype float16 (", "minigpt", "--quantise"),
+        ),
+        ("blip-2", "float16", ERRORS[0], 8, ("--vlm none", "--device cpu", "qwen3.5-2b (6.3 GB)"), ("--quantise",)),
+        ("smolvlm2-500m", "float16", ERRORS[2], 1, ("--vlm none",), ("smaller VLM",)),
+        ("qwen3-vl-8b", "bfloat16", ERRORS[0], 16, ("--quantise int8 (11 GB)", "--quantise int4 (7.3 GB)"), ()),
+        ("qwen3-vl-8b", "int8", ERRORS[0], 8, ("smaller VLM",), ("--quantise int8",)),
         ("llava-1.6", "float32", ERRORS[3], 32, ("--dtype bfloat16 (19.5 GB)", "32 GB"), ("--device cpu", "GPU")),
     ],
 )

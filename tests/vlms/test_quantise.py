@@ -50,10 +50,14 @@ def gradient(model):
     return row.grad.flatten()
 
 
-@pytest.mark.parametrize(("option", "package"), [("none", ""), ("int8", "torchao"), ("int4", "bitsandbytes")])
-def test_a_gradient_passes_through_frozen_layers_before_and_after_text_is_generated(checkpoint, option, package):
+@pytest.mark.parametrize(
+    ("option", "package"), [("none", ""), ("int8", "torchao"), ("int8", "bitsandbytes"), ("int4", "bitsandbytes")]
+)
+def test_a_gradient_passes_through_frozen_layers_before_and_after_text(checkpoint, monkeypatch, option, package):
     if package:
-        pytest.importorskip(package, reason=f"{package} comes with myvlm[quantise], which tests do not need otherwise")
+        pytest.importorskip(package, reason=f"{package} comes with myvlm[quantise]")
+        precision = "nf4" if option == "int4" else option
+        monkeypatch.setitem(quantise.PACKAGES, ("cpu", precision), package)  # int8 of bitsandbytes is for CUDA else
     reference = gradient(load(checkpoint, {}))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -25,6 +25,7 @@ from engine.vlms.chat.grids import Grid, map_grid
 from engine.vlms.chat.halving import in_halves
 from engine.vlms.chat.inputs import ProcessorInputs
 from engine.vlms.chat.loading import end_ids, load_checkpoint, slot_id_of
+from engine.vlms.chat.model import ChatModel
 from engine.vlms.chat.one_tile import OneTileInputs
 from engine.vlms.chat.pixels import working_edge
 from engine.vlms.chat.slots import ConceptSlots, text_norm
@@ -32,7 +33,6 @@ from engine.vlms.chat.values import ChatFeatures, ChatPhoto, ChatRows, EncodedPh
 from engine.vlms.config import VlmConfig
 from engine.vlms.injection import rescaled_rows
 from engine.vlms.llava_next import LlavaNext
-from engine.vlms.model_types import ChatModel
 from engine.vlms.prompt_config import Chat
 
 _THOUGHTS = re.compile(r"(?:<think>|\A)(?:(?!<think>).)*</think>|<think>.*\Z", re.DOTALL)

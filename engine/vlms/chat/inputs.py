@@ -13,9 +13,9 @@ from torch import Tensor
 from engine.core.boxes import Box
 from engine.core.errors import EnvironmentFault
 from engine.vlms.base import limit_aspect_ratio
+from engine.vlms.chat.model import ChatConfig
 from engine.vlms.chat.pixels import limit_pixels
 from engine.vlms.chat.values import ChatPhoto, Line
-from engine.vlms.model_types import ChatConfig
 
 _CLOSING = (
     "vision_end_token",  # Qwen, LFM3

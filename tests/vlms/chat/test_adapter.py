@@ -14,7 +14,7 @@ from engine.core.errors import ArtefactError, UsageError
 from engine.vlms.chat.halving import in_halves
 from engine.vlms.generate import ask_plain
 from engine.vlms.registry import load_vlm
-from tests.vlms.chat.tiny import FAMILIES, config_of, save_family
+from tests.vlms.chat.tiny import FAMILIES, config_of, save_family, skip_if_missing
 
 CPU = torch.device("cpu")
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -26,8 +26,7 @@ def loaded(tmp_path_factory):
     kept = {}
 
     def load(name):
-        if BY_NAME[name].needs:
-            pytest.importorskip(BY_NAME[name].needs)
+        skip_if_missing(BY_NAME[name])
         if name not in kept:
             folder = save_family(BY_NAME[name], tmp_path_factory.mktemp(name))
             kept[name] = load_vlm(config_of(BY_NAME[name], folder), CPU, torch.float32)

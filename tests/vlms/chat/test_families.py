@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from engine.vlms.chat.adapter import ChatVlm
 from engine.vlms.chat.batching import make_batch
 from engine.vlms.registry import load_vlm
-from tests.vlms.chat.tiny import FAMILIES, config_of, save_family
+from tests.vlms.chat.tiny import FAMILIES, config_of, save_family, skip_if_missing
 
 COUNTS = (0, 1, 3)
 REQUESTS = ["describe this photo.", "describe this photo of Rex.", "is Anna on the beach with Rex?"]
@@ -27,8 +27,7 @@ CPU = torch.device("cpu")
 def tiny(request, tmp_path_factory):
     """A family's checkpoint, the adapter on it, and its photos, encoded."""
     family = request.param
-    if family.needs:
-        pytest.importorskip(family.needs)
+    skip_if_missing(family)
     folder = save_family(family, tmp_path_factory.mktemp(family.name))
     vlm = load_vlm(config_of(family, folder), CPU, torch.float32)
     assert isinstance(vlm, ChatVlm)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import engine.core.device  # noqa: F401
 
+import pytest
 import torch
+import transformers
 
 from engine.vlms.config import Injection, VlmConfig
 from engine.vlms.prompt_config import Chat
@@ -15,11 +17,16 @@ from tests.vlms.chat import tiny_new, tiny_others, tiny_qwen, tiny_tiles
 
 @dataclass(frozen=True)
 class Family:
-    """One family: how its tiny checkpoint is made, and what its chat template is given."""
+    """One family: its name, how its tiny checkpoint is made, and what its chat template is given.
 
+    needs: a package that its processor imports; config: a class that older releases of transformers lack.
+    """
+
+    title: str
     build: Callable
     template_kwargs: dict = field(default_factory=dict)
     needs: str = ""
+    config: str = ""
 
     @property
     def name(self) -> str:
@@ -28,26 +35,34 @@ class Family:
 
 NOT_THINKING = {"enable_thinking": False}
 FAMILIES = [
-    Family(tiny_qwen.qwen3_vl),
-    Family(tiny_qwen.qwen2_5_vl),
-    Family(tiny_qwen.qwen3_5, NOT_THINKING),
-    Family(tiny_qwen.glm4v, NOT_THINKING),
-    Family(tiny_qwen.lfm3_vl),
-    Family(tiny_tiles.smolvlm, needs="num2words"),
-    Family(tiny_tiles.idefics3),
-    Family(tiny_tiles.internvl),
-    Family(tiny_tiles.lfm2_vl),
-    Family(tiny_tiles.llava_onevision),
-    Family(tiny_others.gemma3),
-    Family(tiny_others.llava),
-    Family(tiny_others.mistral3),
-    Family(tiny_new.gemma4_e),
-    Family(tiny_new.gemma4_dense),
-    Family(tiny_new.gemma4_unified),
-    Family(tiny_new.molmo2),
-    Family(tiny_new.minicpmv4_6, NOT_THINKING),
-    Family(tiny_new.granite4_vision),
+    Family("Qwen3-VL", tiny_qwen.qwen3_vl),
+    Family("Qwen2.5-VL", tiny_qwen.qwen2_5_vl),
+    Family("Qwen3.5", tiny_qwen.qwen3_5, NOT_THINKING),
+    Family("GLM-4V", tiny_qwen.glm4v, NOT_THINKING),
+    Family("LFM3-VL", tiny_qwen.lfm3_vl, config="Lfm3VlConfig"),
+    Family("SmolVLM2", tiny_tiles.smolvlm, needs="num2words"),
+    Family("Idefics3", tiny_tiles.idefics3),
+    Family("InternVL3.5", tiny_tiles.internvl),
+    Family("LFM2-VL", tiny_tiles.lfm2_vl),
+    Family("LLaVA-OneVision", tiny_tiles.llava_onevision),
+    Family("Gemma 3", tiny_others.gemma3),
+    Family("LLaVA-1.5", tiny_others.llava),
+    Family("Mistral Small 3", tiny_others.mistral3),
+    Family("Gemma 4 E2B, E4B", tiny_new.gemma4_e),
+    Family("Gemma 4 31B", tiny_new.gemma4_dense),
+    Family("Gemma 4 12B", tiny_new.gemma4_unified),
+    Family("Molmo2", tiny_new.molmo2, config="Molmo2Config"),
+    Family("MiniCPM-V 4.6", tiny_new.minicpmv4_6, NOT_THINKING),
+    Family("Granite Vision 4", tiny_new.granite4_vision),
 ]
+
+
+def skip_if_missing(family: Family) -> None:
+    """Skip a test whose family this machine lacks a package for."""
+    if family.needs:
+        pytest.importorskip(family.needs)
+    if family.config and not hasattr(transformers, family.config):
+        pytest.skip(f"transformers {transformers.__version__} has no {family.config}")
 
 
 def save_family(family: Family, folder: Path) -> Path:
