@@ -38,8 +38,10 @@ def _lines(
     return lines
 
 
-def _share(rows: _Rows, key: str, where: Callable[[dict[str, Any]], bool] = lambda row: True) -> Cell:
-    return measured_cell(proportion([row[key] for row in rows if where(row)]))
+def _share(rows: _Rows, key: str, **where: object) -> Cell:
+    """Make a cell with the share of hits among the rows that have these values."""
+    chosen = [row for row in rows if all(row[name] == value for name, value in where.items())]
+    return measured_cell(proportion([row[key] for row in chosen]))
 
 
 def _captions(measured: Mapping[str, Sequence[Measurement]]) -> Table:
@@ -52,8 +54,8 @@ def _captions(measured: Mapping[str, Sequence[Measurement]]) -> Table:
         yield measured_cell(min(map(proportion, by_split), key=lambda e: e.value or 0.0))
         yield _share(rows, "right")
         for split in SPLITS:
-            yield _share(rows, "right", lambda row, split=split: row["split"] == split)
-        yield _share(rows, "right", lambda row: row["same"])
+            yield _share(rows, "right", split=split)
+        yield _share(rows, "right", same=True)
         yield _share(rows, "context")
 
     lines = _lines(measured, "captions", cells) + _lines(measured, "class_word", cells, ", class word only")
@@ -86,7 +88,7 @@ def _crowds(measured: Mapping[str, Sequence[Measurement]]) -> Table:
 def _strangers(measured: Mapping[str, Sequence[Measurement]]) -> Table:
     def cells(rows: _Rows) -> Iterable[Cell]:
         for sort in STRANGERS:
-            yield _share(rows, "named", lambda row, sort=sort: row["split"] == sort)
+            yield _share(rows, "named", split=sort)
 
     lines = _lines(measured, "strangers", cells)
     notes = ("What the VLM does with a false recognition. It is no judge of that: recognition must be right.",)
@@ -98,7 +100,7 @@ def _answers(measured: Mapping[str, Sequence[Measurement]]) -> Table:
     def cells(rows: _Rows) -> Iterable[Cell]:
         yield _share(rows, "right")
         for split in SPLITS:
-            yield _share(rows, "right", lambda row, split=split: row["split"] == split)
+            yield _share(rows, "right", split=split)
 
     columns = ("VLM", "told by", "all", *_SPLIT_TITLES.values())
     notes = ("Two questions a photo, embeddings learned from captions only; right only word for word.",)
