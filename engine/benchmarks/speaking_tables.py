@@ -67,6 +67,8 @@ _NOTES = (
     "everybody else is still described as who they are, each with category and (hair) colour in one phrase; by split, "
     "and where somebody of the concept's class is in the photo.",
     "Class word only: one request, without telling what the concept looks like (`vlms/looks.py`).",
+    'The storybook learned to read "Rex is the striped red dog." in its training, and its VLM describes crops nearly '
+    "without fault: these figures compare the ways on one VLM, and promise nothing for VLMs of real photos.",
 )
 
 
