@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine.benchmarks.photo_evaluation import PhotoSettings
     from engine.benchmarks.recognition import RecognitionSettings
     from engine.benchmarks.settings import PaperSettings
+    from engine.benchmarks.speaking import SpeakingSettings
 
 
 def evaluate(
@@ -36,7 +37,7 @@ def evaluate(
 
     --data ROOT measures recognition in your own photos, by one recogniser or several (--recogniser A,B; default: all
     on this disk that know real photos), and loads no VLM. --recognition measures it in whole drawn libraries. --paper
-    measures captions.
+    measures captions. --speaking compares names as text with embeddings.
 
     Example: myvlm evaluate --data photos --strangers others --out evaluation
     """
@@ -50,6 +51,8 @@ def evaluate(
         _run_photos(_photo_settings(protocol, models, source, selection), as_json=json)
     elif evaluation is e.Evaluation.LIBRARIES:
         _run_recognition(_recognition_settings(sizes, protocol, models, source), as_json=json)
+    elif evaluation is e.Evaluation.SPEAKING:
+        _run_speaking(_speaking_settings(sizes, protocol, models), as_json=json)
     elif evaluation is e.Evaluation.PAPER:
         _run_paper(_paper_settings(sizes, protocol, models, source), as_json=json)
     else:
@@ -116,6 +119,22 @@ def _paper_settings(
     )
 
 
+def _speaking_settings(sizes: e.SizeChoice, protocol: e.ProtocolChoice, models: o.ModelChoice) -> "SpeakingSettings":
+    from engine.benchmarks.speaking import SpeakingSettings
+
+    device, dtype = _place(models)
+    return SpeakingSettings(
+        seeds=e.read_numbers(protocol.seeds, "--seeds"),
+        concepts=sizes.concepts or 12,
+        photos=sizes.photos or 3,
+        vlms=e.split(protocol.vlms or "storybook"),
+        steps=sizes.steps,
+        out=protocol.out_folder,
+        device=device,
+        dtype=dtype,
+    )
+
+
 def _place(models: o.ModelChoice) -> tuple[str, str]:
     """Return the device and the number format; the benchmarks' own data folders have no `config.toml`."""
     return str(default_of("device", models.device)), str(default_of("dtype", models.dtype))
@@ -148,6 +167,13 @@ def _run_recognition(settings: "RecognitionSettings", *, as_json: bool) -> None:
     from engine.benchmarks.recognition import evaluate_recognition
 
     document, tables = evaluate_recognition(settings, out.say)
+    _print(document, tables, as_json=as_json)
+
+
+def _run_speaking(settings: "SpeakingSettings", *, as_json: bool) -> None:
+    from engine.benchmarks.speaking import evaluate_speaking
+
+    document, tables = evaluate_speaking(settings, out.say)
     _print(document, tables, as_json=as_json)
 
 

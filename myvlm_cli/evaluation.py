@@ -10,7 +10,7 @@ import typer
 from engine.core.errors import UsageError
 
 _PAPER = "With --paper: "
-_SEVERAL = "With --paper, --recognition or --data: "
+_SEVERAL = "With --paper, --recognition, --speaking or --data: "
 _PHOTOS = "With --data: "
 _MODELS = ("device", "dtype", "json")
 
@@ -37,6 +37,7 @@ class Evaluation(Enum):
         ),
     )
     LIBRARIES = ("--recognition", ("photos", "recognition", "seeds", "out", "recogniser", "workers"))
+    SPEAKING = ("--speaking", ("concepts", "photos", "steps", "speaking", "seeds", "vlms", "out"))
     PHOTOS = (
         "--data",
         ("recognition", "seeds", "out", "recogniser", "data", "references", "strangers", "look-alikes", "only-concepts")
@@ -60,14 +61,16 @@ class SizeChoice:
     concepts: Annotated[
         int | None,
         typer.Option(
-            help="Number of individuals to learn. Default: 10; with --paper --data all.", min=1, show_default=False
+            help="Number of individuals to learn. Default: 10; with --speaking 12, with --paper --data all.",
+            min=1,
+            show_default=False,
         ),
     ] = None
     photos: Annotated[
         int | None,
         typer.Option(
-            help="Test photos per concept and split. Default: 5; with --paper 3, with --paper --data all. With"
-            " --recognition: photos in each library, 2000.",
+            help="Test photos per concept and split. Default: 5; with --paper or --speaking 3, with --paper --data all."
+            " With --recognition: photos in each library, 2000.",
             min=1,
             show_default=False,
         ),
@@ -93,11 +96,18 @@ class ProtocolChoice:
             "--recognition", help="Measure recognition alone, in drawn libraries: false names, recall, mix-ups."
         ),
     ] = False
+    speaking: Annotated[
+        bool,
+        typer.Option(
+            "--speaking", help="Measure names as text, embeddings and both, on drawings; see caption --speak."
+        ),
+    ] = False
     seeds: Annotated[str, typer.Option(help=f"{_SEVERAL}comma-separated seeds.")] = "0,1,2"
     vlms: Annotated[
         str | None,
         typer.Option(
-            help=f"{_PAPER}comma-separated VLMs. Default: the storybook's three; with --data the best on this disk."
+            help="With --paper or --speaking: comma-separated VLMs. Default: the storybook's three, with --speaking its"
+            " LLaVA; with --data the best on this disk."
             " With --data they stand for --paper.",
             show_default=False,
         ),
@@ -179,8 +189,12 @@ def choose_evaluation(protocol: ProtocolChoice, source: SourceChoice) -> Evaluat
     Raises:
         UsageError: two are.
     """
-    if protocol.paper and protocol.recognition:
-        raise UsageError("--paper and --recognition are two evaluations", hint="Give one of them.")
+    chosen = {"--paper": protocol.paper, "--recognition": protocol.recognition, "--speaking": protocol.speaking}
+    given = [option for option, is_given in chosen.items() if is_given]
+    if len(given) > 1:
+        raise UsageError(f"{given[0]} and {given[1]} are two evaluations", hint="Give one of them.")
+    if protocol.speaking:
+        return Evaluation.SPEAKING
     if protocol.paper or (source.data and protocol.vlms is not None and not protocol.recognition):
         return Evaluation.PAPER
     if source.data:

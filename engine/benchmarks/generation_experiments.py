@@ -91,7 +91,7 @@ def measure_answers(generator: CaptionGenerator, cases: Sequence[Case], vectors:
     for k, case in enumerate(cases):
         identifier = identifier_of(generator.config, case.kind)
         for number, item in enumerate(case.validation):
-            for question, answer in _draw_questions(item, (seed, k, number)):
+            for question, answer in draw_questions(item, (seed, k, number)):
                 request = question_request(generator.vlm, question.replace(CONCEPT, identifier))
                 requests.append(GenerationRequest(item.path, request, vectors[case.name]))
                 rows.append((item.truth, question.replace(CONCEPT, "X"), answer.replace(CONCEPT, identifier)))
@@ -102,7 +102,8 @@ def measure_answers(generator: CaptionGenerator, cases: Sequence[Case], vectors:
     return {"answers": answers}
 
 
-def _draw_questions(item: Item, seed: tuple[int, int, int]) -> list[tuple[str, str]]:
+def draw_questions(item: Item, seed: tuple[int, ...]) -> list[tuple[str, str]]:
+    """Draw two questions about a photo, with their answers."""
     rng = np.random.default_rng(seed)
     pairs = item.truth.questions
     return [pairs[int(i)] for i in rng.choice(len(pairs), min(_QUESTIONS, len(pairs)), replace=False)]

@@ -72,12 +72,17 @@ def _negatives(case: Case, others: Sequence[Case]) -> list[Path]:
     return [p for p in photos if sha256_of(read_bytes(p, LARGEST_FILE)) not in own_contents]
 
 
-def train_embedding(vlm: "Vlm", case: Case, setting: Setting, *, seed: int, steps: int | None) -> CaseEmbedding:
-    """Train a case's embedding under one setting, with the captions of its training photos."""
+def train_embedding(
+    vlm: "Vlm", case: Case, setting: Setting, *, seed: int, steps: int | None, identifier: str | None = None
+) -> CaseEmbedding:
+    """Train a case's embedding under one setting, with the captions of its training photos.
+
+    identifier: the word to learn it under, instead of the one that the paper uses for all concepts of its kind.
+    """
     from engine.training.augment import working_size
     from engine.training.optimiser import EmbeddingTrainer, TrainingExample
 
-    identifier, config = identifier_of(vlm.config, case.kind), vlm.config
+    identifier, config = identifier or identifier_of(vlm.config, case.kind), vlm.config
     paths = case.training[: setting.photos]
     images = [working_size(load_photo(p).image, _EDGES * vlm.image_edge) for p in paths]
     texts = [_captions(vlm, case, p, identifier) for p in paths]

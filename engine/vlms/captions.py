@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from engine.vlms.generate import ask_plain, encode, generate_texts
-from engine.vlms.looks import cut_out, find_unsure, with_look
+from engine.vlms.generate import encode, generate_texts, with_looks
+from engine.vlms.looks import find_unsure
 from engine.vlms.naming import NameRules, drop_sentences
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, unwrap
 from engine.vlms.requests import CaptionForm, caption_request, most_tokens
@@ -106,7 +106,7 @@ def _generate_with_looks(
     second = []
     for job, text in zip(jobs, texts, strict=True):
         unsure = find_unsure(text, job.concepts) if job.form.style != "keywords" and not job.form.language else []
-        described = _with_looks(vlm, images[job.number], job.concepts, unsure)
+        described = tuple(with_looks(vlm, images[job.number], job.concepts, unsure)) if unsure else job.concepts
         if described != job.concepts:
             second.append(replace(job, concepts=described))
     if second:
@@ -114,18 +114,6 @@ def _generate_with_looks(
             if job.faults(text) <= job.faults(best[job.number]):
                 best[job.number] = text
     return best
-
-
-def _with_looks(
-    vlm: Vlm, image: Image.Image, concepts: tuple[PersonalisedConcept, ...], unsure: Sequence[int]
-) -> tuple[PersonalisedConcept, ...]:
-    """Give the unsure ones of a photo's concepts the look that the VLM sees in their crops."""
-    described = list(concepts)
-    request = caption_request(vlm.config, ())
-    crops = [cut_out(image, concepts[i]) for i in unsure]
-    for i, (text,) in zip(unsure, ask_plain(vlm, crops, [[request]] * len(crops)), strict=True):
-        described[i] = with_look(concepts[i], text)
-    return tuple(described)
 
 
 def _replace_wrong(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[str]) -> list[str]:

@@ -19,11 +19,12 @@ from engine.vlms.chat.boxes import parse_boxes, sent_size
 from engine.vlms.clean_text import clean_text
 from engine.vlms.config import VlmConfig, list_configs
 from engine.vlms.generation import Generation
+from engine.vlms.looks import cut_out, with_look
 from engine.vlms.naming import NameRules, drop_sentences, state_names
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, speakable, unwrap
 from engine.vlms.prompt_config import BoxFormat
 from engine.vlms.requests import caption_request
-from engine.vlms.wording import replace_names, spell_identifiers, to_display_names
+from engine.vlms.wording import has_word, replace_names, spell_identifiers, to_display_names
 
 if TYPE_CHECKING:  # a VLM in a server needs no torch
     from engine.vlms.base import Encoded, Vlm
@@ -43,15 +44,18 @@ def answer(
 
     rules: which names answers may hold; sentences with other names are removed, unless the question has them.
 
+    A VLM that is told names by text is told what those look like that the question is about.
+
     Raises:
         UsageError: this VLM only captions.
     """
     check_answers(vlm.config)
-    told = [distinct(c) for c in concepts]
-    requests = []
-    for question, in_photo in zip(questions, told, strict=True):
+    told, requests = [], []
+    for image, in_photo, question in zip(images, map(distinct, concepts), questions, strict=True):
         named = replace_names(question, {c.name: c.identifier for c in unwrap(in_photo)})
-        requests.append(state_names(vlm.config, question_request(vlm, named), in_photo))
+        asked = [i for i, c in enumerate(in_photo) if c.box is not None and has_word(named, c.concept.identifier)]
+        told.append(with_looks(vlm, image, in_photo, asked))
+        requests.append(state_names(vlm.config, question_request(vlm, named), told[-1]))
     texts = generate_texts(vlm, encode(vlm, images), told, requests)
     return [_reply(text, c, q, rules) for text, c, q in zip(texts, told, questions, strict=True)]
 
@@ -68,6 +72,18 @@ def _reply(
 def question_request(vlm: Vlm, question: str) -> str:
     """Return a question in the form in which this VLM is asked questions."""
     return vlm.config.requests.get("question", "{question}").format(question=question)
+
+
+def with_looks(
+    vlm: Vlm, image: Image.Image, concepts: Sequence[PersonalisedConcept], chosen: Sequence[int]
+) -> list[PersonalisedConcept]:
+    """Give the chosen ones of a photo's concepts the look that the VLM sees in their crops (`vlms/looks.py`)."""
+    described = list(concepts)
+    request = caption_request(vlm.config, ())
+    crops = [cut_out(image, concepts[i]) for i in chosen]
+    for i, (text,) in zip(chosen, ask_plain(vlm, crops, [[request]] * len(crops)), strict=True):
+        described[i] = with_look(concepts[i], text)
+    return described
 
 
 def ask_plain(vlm: Vlm, images: Sequence[Image.Image], requests: Sequence[Sequence[str]]) -> list[list[str]]:

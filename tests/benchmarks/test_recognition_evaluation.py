@@ -249,6 +249,9 @@ def test_finished_libraries_are_not_measured_again(tmp_path, myvlm):
         (("--recognition", "--seeds", "one"), "--seeds takes whole numbers"),
         (("--recognition", "--recogniser", "eyes"), "no recogniser called 'eyes'"),
         (("--workers", "2"), "--workers is for --paper or --recognition"),
+        (("--speaking", "--paper"), "two evaluations"),
+        (("--speaking", "--tables", "1"), "--tables is not for --speaking"),
+        (("--speaking", "--recogniser", "eyes"), "--recogniser is not for --speaking"),
     ],
 )
 def test_requests_that_make_no_sense_are_refused(arguments, told, tmp_path, monkeypatch, myvlm):

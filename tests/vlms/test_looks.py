@@ -8,7 +8,7 @@ from PIL import Image
 
 from engine.core.boxes import Box
 from engine.core.types import Concept, Kind
-from engine.vlms import captions
+from engine.vlms import captions, generate
 from engine.vlms.looks import cut_out, find_unsure, with_look
 from engine.vlms.naming import NameRules
 from engine.vlms.personalised import PersonalisedConcept, tell_by_name
@@ -85,7 +85,7 @@ def say(monkeypatch):
 
         monkeypatch.setattr(captions, "encode", lambda vlm, images: script)
         monkeypatch.setattr(captions, "generate_texts", script.generate)
-        monkeypatch.setattr(captions, "ask_plain", describe)
+        monkeypatch.setattr(generate, "ask_plain", describe)
         photo = Image.new("RGB", (400, 200))
         rules = NameRules(("Rex", "Max"))
         (result,) = captions.caption(SimpleNamespace(config=CHAT), [photo], [[REX]], [form], [rules])
@@ -115,3 +115,20 @@ def test_a_crop_without_its_class_changes_nothing(say):
 def test_keywords_and_other_languages_are_not_compared(say, form):
     _, requests, asked = say("Rex, dog, sofa", form=form)
     assert len(requests) == 1 and not asked
+
+
+def test_a_question_is_asked_with_the_look_of_whom_it_is_about(monkeypatch):
+    script, sizes = Scripted("Rex is red."), []
+
+    def describe(vlm, images, requests):
+        sizes.extend(i.size for i in images)
+        return [["A striped red dog is asleep."] for _ in images]
+
+    monkeypatch.setattr(generate, "encode", lambda vlm, images: script)
+    monkeypatch.setattr(generate, "generate_texts", script.generate)
+    monkeypatch.setattr(generate, "ask_plain", describe)
+    vlm, photo = SimpleNamespace(config=CHAT), Image.new("RGB", (400, 200))
+    (reply,) = generate.answer(vlm, [photo], [[REX, MUG]], ["What color is Rex?"])
+    assert reply.text == "Rex is red."
+    assert "[1] Rex: the striped red dog in the middle" in script.requests[0]
+    assert "[2] Mug: the mug in the middle" in script.requests[0] and len(sizes) == 1
