@@ -154,7 +154,7 @@ class ModelChoice:
         str | None,
         typer.Option(
             "--vlm",
-            help="VLM to use: a name (storybook, llava-1.6, minigpt-v2, blip-2, optionally NAME+VARIANT), a hub id, a"
+            help="VLM to use: a name (qwen3-vl-4b, smolvlm2-500m, llava-1.6, …; `myvlm models` lists them), a hub id, a"
             " folder, or openai:URL#MODEL for a local server such as Ollama; none writes names only. Default: the best"
             " one for real photos on disk that fits this machine.",
             autocompletion=complete_vlm,

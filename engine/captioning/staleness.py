@@ -20,6 +20,7 @@ from engine.store.recognition_states import RecognitionState
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
 from engine.vlms.in_use import VlmInUse
+from engine.vlms.quantise import quantise_option
 from engine.vlms.registry import NO_VLM
 from engine.vlms.requests import CaptionForm
 
@@ -162,7 +163,7 @@ def _vlm_settings(vlm: VlmInUse, form: CaptionForm) -> str:
         config.max_new_tokens,
         config.injection,
     )
-    chat = (config.chat, config.naming, vlm.speak, vlm.precision) if config.chat else ()
+    chat = (config.chat, config.naming, vlm.speak, quantise_option(vlm.precision)) if config.chat else ()
     return _digest(*parts, *chat, *(() if form.is_plain else (form,)))
 
 

@@ -5,6 +5,7 @@ setting keeps it there.
 """
 
 import importlib
+import logging
 import re
 import sys
 
@@ -43,6 +44,9 @@ def _load_torchvision() -> None:
 
 
 _load_torchvision()
+for _name in ("torchao", "bitsandbytes", "torch.utils._pytree"):
+    # transformers imports torchao wherever it is installed; they tell of optional parts that are not needed here.
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 def pick_device(wanted: str = "auto") -> torch.device:

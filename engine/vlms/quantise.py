@@ -48,15 +48,21 @@ def quantise_option(precision: str) -> str:
 def load_options(config: VlmConfig, device: "torch.device", dtype: "torch.dtype", quantise: str) -> dict[str, Any]:
     """Return the arguments of `from_pretrained` that load a VLM with quantised weights; {} for "none".
 
-    A checkpoint that is quantised already brings its own settings, so that nothing is added for it. The output layer
-    stays as it is. Call `prepare` on the model afterwards.
+    A checkpoint that is quantised already brings its own settings, and is only loaded straight onto the device. The
+    output layer stays as it is. Call `prepare` on the model afterwards.
 
     quantise: "none", "int8" or "int4".
 
     Raises:
         EnvironmentFault: the package that loads the format is not installed, or there is none for the device.
     """
-    if quantise == "none" or (config.size and config.size.quantised_gb is not None):
+    if config.size and config.size.quantised_gb is not None:
+        if find_spec(_LOADER) is None:
+            raise EnvironmentFault(
+                f"to load {config.name}, the package {_LOADER} is needed", hint="Run: pip install 'myvlm[quantise]'"
+            )
+        return {"device_map": {"": device}}
+    if quantise == "none":
         return {}
     precision = "int8" if quantise == "int8" else "int4" if device.type == "mps" else "nf4"
     check_installed(config.name, device.type, precision)

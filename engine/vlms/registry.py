@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.core.errors import EnvironmentFault, UsageError, WeightsMissingError, first_line, is_out_of_memory
 from engine.core.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256_of
 from engine.core.paths import STORYBOOK, home
-from engine.vlms.config import VlmConfig, identifier_lists, list_configs
+from engine.vlms.config import VlmConfig, chat_families, identifier_lists, list_configs
 from engine.vlms.find import family_of, model_type_of, why_not_chat
 from engine.vlms.memory import AS_STORED, QUANTISED, check_room, memory_fault
 from engine.vlms.preference import by_preference
@@ -193,15 +193,21 @@ def _check_family(config: VlmConfig, folder: Path) -> None:
         EnvironmentFault: its `config.json` tells of another family.
     """
     model_type = model_type_of(folder / "config.json")
-    if config.backend == "chat":
-        _check_chat_family(config.name, folder, model_type)
+    if config.backend == "chat" and (model_type in chat_families()["supported"] or _one_tile(config)):
         return
     family = family_of(model_type)
-    if model_type and (family is None or family.backend != config.backend):
+    if config.backend == "chat" and not family:
+        _check_chat_family(config.name, folder, model_type)
+    elif model_type and (family is None or family.backend != config.backend):
         raise EnvironmentFault(
             f"{config.name} in {folder} is a model of type {model_type!r} and cannot be loaded as {config.backend}",
             hint="Give its folder as --vlm." if family else "See `myvlm models` for what can be used.",
         )
+
+
+def _one_tile(config: VlmConfig) -> bool:
+    """Whether the `chat` backend runs a LLaVA-NeXT, whose checkpoints have a backend of their own."""
+    return config.chat is not None and config.chat.one_tile
 
 
 def _check_chat_family(name: str, folder: Path, model_type: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from engine.core.boxes import Box
+from engine.core.errors import UsageError
 from engine.photos.drawing import draw_heat, ramp_colors
 from engine.vlms import generate
 from engine.vlms.personalised import PersonalisedConcept
@@ -146,6 +147,19 @@ def test_a_picture_that_cannot_be_written_is_a_note(myvlm, album, tmp_path, monk
     assert result.code == 0, result.err
     assert len(result.lines) == 2
     assert all("No space left on device" in p["notes"][0] and not p["pictures"] for p in result.lines)
+
+
+def test_a_vlm_without_maps_leaves_only_those_out(myvlm, album, tmp_path, monkeypatch):
+    """Not every chat family's image tokens form a grid over the photo."""
+
+    def refuse(*arguments):
+        raise UsageError("molmo2 shows no attention over the photo")
+
+    monkeypatch.setattr(generate, "attention", refuse)
+    result = myvlm("caption", album / "rex.jpg", "--explain", tmp_path / "why", "--jsonl")
+    assert result.code == 0, result.err
+    assert result.lines[0]["notes"] == ["no picture of attention: molmo2 shows no attention over the photo"]
+    assert set(contents(tmp_path / "why")) == {"rex-Rex-why.png"}
 
 
 def test_of_those_who_share_an_identifier_the_first_is_explained(session):

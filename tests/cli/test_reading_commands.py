@@ -232,7 +232,8 @@ def test_on_a_laptop_nothing_looks_like_a_problem(myvlm, laptop):
 def test_each_missing_part_has_its_own_licence_and_the_way_to_get_it(myvlm, laptop):
     checks = {c["name"]: c for c in myvlm("doctor", "--json").json["checks"]}
     missing = {n: c for n, c in checks.items() if c["advice"]}
-    assert set(missing) == {"VLM blip-2", "VLM llava-1.6", "VLM minigpt-v2", "encoder dfn5b", "face models buffalo_l"}
+    vlms = ("blip-2", "llava-1.6", "minigpt-v2", "qwen3-vl-2b", "qwen3-vl-4b", "qwen3-vl-8b", "smolvlm2-500m")
+    assert set(missing) == {*(f"VLM {n}" for n in vlms), "encoder dfn5b", "face models buffalo_l"}
     assert {c["state"] for c in missing.values()} == {"info"}
     encoder, faces = missing["encoder dfn5b"], missing["face models buffalo_l"]
     assert "Apple" in encoder["found"]

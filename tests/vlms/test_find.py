@@ -5,6 +5,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from engine.core.errors import EnvironmentFault, UsageError
@@ -161,6 +162,19 @@ def test_a_damaged_folder_exits_with_3_and_says_what_to_do(myvlm, tmp_path, file
     assert result.code == 3
     assert told in result.err
     assert hint in result.err
+
+
+def test_a_folder_that_does_not_fit_exits_with_3_and_says_what_would(myvlm, tmp_path):
+    folder = checkpoint(tmp_path / "huge", weights=False, model_type="qwen3_vl")
+    tensor = {"dtype": "BF16", "shape": [4_000_000, 1_000_000], "data_offsets": [0, 0]}
+    header = json.dumps({"model.layers.0.up.weight": tensor}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    Image.new("RGB", (64, 64), "red").save(folder.parent / "photo.png")
+    result = myvlm("caption", folder.parent / "photo.png", "--vlm", folder)
+    assert result.code == 3
+    assert "huge does not fit: it needs" in result.err
+    assert "What can help" in result.err
+    assert "smolvlm2" in result.err or "lfm2-vl" in result.err or "qwen3" in result.err
 
 
 def test_a_file_is_no_folder_of_a_vlm(tmp_path):

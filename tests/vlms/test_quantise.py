@@ -114,9 +114,10 @@ def test_a_device_without_such_weights_is_told():
         load_options(CONFIG, torch.device("xpu"), torch.bfloat16, "int4")
 
 
-def test_what_is_quantised_already_or_not_at_all_brings_its_own_settings():
+def test_what_is_quantised_already_or_not_at_all_brings_its_own_settings(monkeypatch):
     stored = VlmConfig("awq", "chat", "awq", size=Size(4.0, 3.5, 100.0, quantised_gb=2.5))
-    assert load_options(stored, CPU, torch.bfloat16, "int8") == {}
+    monkeypatch.setattr(quantise, "find_spec", lambda name: True)
+    assert load_options(stored, CPU, torch.bfloat16, "int8") == {"device_map": {"": CPU}}
     assert load_options(CONFIG, CPU, torch.bfloat16, "none") == {}
 
 

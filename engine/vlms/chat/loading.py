@@ -2,7 +2,6 @@
 
 import re
 from copy import deepcopy
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from engine.core.errors import EnvironmentFault, first_line
 from engine.vlms.base import check_complete
 from engine.vlms.chat.encoding import encodes_once
 from engine.vlms.config import VlmConfig
+from engine.vlms.quantise import load_options, prepare
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
 """The settings of a GenerationConfig that have a meaning for sampling only."""
@@ -43,9 +43,7 @@ def load_checkpoint(
 def _load_model(
     config: VlmConfig, folder: Path, device: torch.device, dtype: torch.dtype, quantise: str
 ) -> PreTrainedModel:
-    options: dict[str, Any] = {}
-    if quantise != "none":
-        options = import_module("engine.vlms.quantise").load_options(config, device, dtype, quantise)
+    options = load_options(config, device, dtype, quantise)
     model, loading_info = cast(
         tuple[PreTrainedModel, dict[str, Any]],
         AutoModelForImageTextToText.from_pretrained(
@@ -58,7 +56,7 @@ def _load_model(
         cast(torch.nn.Module, model).to(device)
     _check_model(config, folder, model)
     _never_sample(model)
-    return model.eval().requires_grad_(False)
+    return prepare(model.eval().requires_grad_(False))
 
 
 def _never_sample(model: Any) -> None:
