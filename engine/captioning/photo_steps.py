@@ -166,6 +166,6 @@ def _caption_key(run: CaptionRun, facts: PhotoFacts, matches: Sequence[Match]) -
 def _settings(run: CaptionRun, facts: PhotoFacts, matches: Sequence[Match]) -> CaptionSettings | None:
     """Return what the caption was asked to be like; None if that is what every version asks for."""
     form = run.form_for(facts)
-    told = tuple((m.name, way) for m in matches if (way := run.speaking.way_in(m, matches, run.enrolled_by_id)))
+    told = tuple((m.name, way) for m in matches if (way := run.speaking.way(m.concept_id)))
     asked = CaptionSettings(form.style, form.language, form.context, told)
     return None if form.is_plain and all(way == "embedding" for _, way in told) else asked

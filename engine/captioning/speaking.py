@@ -10,7 +10,6 @@ from engine.core.boxes import Box
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Match
 from engine.vlms.config import VlmConfig
-from engine.vlms.naming import class_word
 from engine.vlms.personalised import PersonalisedConcept, tell_by_name
 from engine.vlms.prompt_config import Speak
 
@@ -25,12 +24,11 @@ class Speaking:
     speak: Speak
     embeddings: Mapping[str, np.ndarray]
 
-    def way(self, concept_id: str, *, company: bool = False) -> Way | None:
+    def way(self, concept_id: str) -> Way | None:
         """Return how the VLM is told of a concept; None if it cannot be told.
 
-        company: whether somebody else of its class is in the photo. `auto` uses the embedding then, where there is one:
-        a text cannot tell two of a class apart as well (docs/experiments.md). Else it uses the name alone with chat
-        VLMs, and the embedding with those of the paper.
+        `auto` tells chat VLMs the name alone, which has measured best (benchmarks/speaking.md), and those of the paper
+        by the embedding, where there is one.
         """
         has_row, by_text = concept_id in self.embeddings, self.config.naming is not None
         match self.speak:
@@ -40,15 +38,9 @@ class Speaking:
                 return "names" if by_text else None
             case "both" if by_text:
                 return "both" if has_row else "names"
-        if has_row and (company or not by_text or self.config.chat is None):
+        if has_row and (not by_text or self.config.chat is None):
             return "embedding"
         return "names" if by_text else None
-
-    @property
-    def embeddings_first(self) -> bool:
-        """Whether the embedding of a concept that has one is used alone, whoever else is in the photo."""
-        only_way = self.speak == "embedding" or self.config.naming is None
-        return only_way or (self.speak == "auto" and self.config.chat is None)
 
     def tell(
         self, concepts: Mapping[str, Concept], matches: Sequence[Match], size: tuple[int, int]
@@ -58,17 +50,11 @@ class Speaking:
         concepts: by id; matches of others are left out. size: width and height of the upright photo in pixels.
         """
         told = [
-            self.tell_one(concepts[m.concept_id], self.way_in(m, matches, concepts), m.box, size)
+            self.tell_one(concepts[m.concept_id], self.way(m.concept_id), m.box, size)
             for m in matches
             if m.concept_id in concepts
         ]
         return [t for t in told if t is not None]
-
-    def way_in(self, match: Match, matches: Sequence[Match], concepts: Mapping[str, Concept]) -> Way | None:
-        """Return how the VLM is told of one of a photo's matches. concepts: by id."""
-        words = [class_word(concepts[m.concept_id]) for m in matches if m.concept_id in concepts]
-        concept = concepts.get(match.concept_id)
-        return self.way(concept.id, company=words.count(class_word(concept)) > 1) if concept else None
 
     def tell_one(
         self, concept: Concept, way: Way | None, box: Box, size: tuple[int, int]

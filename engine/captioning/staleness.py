@@ -169,11 +169,11 @@ def _vlm_settings(vlm: VlmInUse, form: CaptionForm) -> str:
 
 def _concept_key(store: ConceptStore, concept: Concept, vlm: VlmInUse, concepts: RequestedConcepts) -> str:
     """Return the digest of what decides the VLM's words for a concept: its names and embedding, and the wording with
-    which the VLM is told of it by text, unless its embedding is used in any case.
+    which the VLM is told of it by text, if it is.
     """
     key = store.caption_fingerprint(concept, vlm.id, vlm.revision)
     speaking = Speaking(vlm.config, vlm.speak, concepts.embeddings)
-    by_text = speaking.way(concept.id) in ("names", "both") or not speaking.embeddings_first
+    by_text = speaking.way(concept.id) in ("names", "both")
     return _digest(key, vlm.config.naming, vlm.speak) if by_text else key
 
 

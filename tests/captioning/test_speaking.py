@@ -31,32 +31,30 @@ def match(name, x0=0.0):
 
 
 @pytest.mark.parametrize(
-    ("config", "speak", "who", "company", "way"),
+    ("config", "speak", "who", "way"),
     [
-        (CHAT, "auto", "rex", False, "names"),
-        (CHAT, "auto", "rex", True, "embedding"),
-        (CHAT, "auto", "max", True, "names"),
-        (CHAT, "both", "rex", False, "both"),
-        (CHAT, "both", "max", False, "names"),
-        (CHAT, "embedding", "max", False, None),
-        (replace(PAPER, naming=None), "auto", "rex", True, "embedding"),
-        (replace(PAPER, naming=None), "auto", "max", False, None),
-        (replace(PAPER, naming=Naming()), "auto", "rex", False, "embedding"),
-        (replace(PAPER, naming=Naming()), "auto", "max", False, "names"),
+        (CHAT, "auto", "rex", "names"),
+        (CHAT, "auto", "max", "names"),
+        (CHAT, "both", "rex", "both"),
+        (CHAT, "both", "max", "names"),
+        (CHAT, "embedding", "rex", "embedding"),
+        (CHAT, "embedding", "max", None),
+        (replace(PAPER, naming=None), "auto", "rex", "embedding"),
+        (replace(PAPER, naming=None), "auto", "max", None),
+        (replace(PAPER, naming=Naming()), "auto", "rex", "embedding"),
+        (replace(PAPER, naming=Naming()), "auto", "max", "names"),
     ],
 )
-def test_the_way_by_what_there_is(config, speak, who, company, way):
-    assert Speaking(config, speak, LEARNED).way(who, company=company) == way
+def test_the_way_by_what_there_is(config, speak, who, way):
+    assert Speaking(config, speak, LEARNED).way(who) == way
 
 
-def test_somebody_of_the_same_class_beside_calls_for_the_embedding():
-    concepts = {c.id: c for c in (concept("Rex"), concept("Max"), concept("Tom", "cat"))}
-    speaking = Speaking(CHAT, "auto", LEARNED)
-    alone = speaking.tell(concepts, [match("Rex"), match("Tom", 50.0)], (100, 50))
-    assert [(t.vector is None, t.box is not None) for t in alone] == [(True, True), (True, True)]
-    assert alone[0].box == Box(0.0, 0.0, 0.1, 0.2)
-    beside = speaking.tell(concepts, [match("Rex"), match("Max", 50.0)], (100, 50))
-    assert [(t.vector is None, t.box is not None) for t in beside] == [(False, False), (True, True)]
+def test_places_are_told_in_parts_of_the_photo():
+    concepts = {c.id: c for c in (concept("Rex"), concept("Max"))}
+    told = Speaking(CHAT, "auto", LEARNED).tell(concepts, [match("Rex"), match("Max", 50.0)], (100, 50))
+    assert [(t.vector, t.box) for t in told] == [(None, Box(0.0, 0.0, 0.1, 0.2)), (None, Box(0.5, 0.0, 0.6, 0.2))]
+    (row, _) = Speaking(CHAT, "both", LEARNED).tell(concepts, [match("Rex"), match("Max", 50.0)], (100, 50))
+    assert row.vector is not None and row.box == Box(0.0, 0.0, 0.1, 0.2)
 
 
 def test_what_cannot_be_told_is_listed():
