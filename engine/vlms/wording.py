@@ -259,7 +259,7 @@ def complete(
     missing = {chr(_MARKS + i): concept for i, concept in enumerate(find_missing(text, concepts, endings))}
     for mark, concept in missing.items():
         spans = noun_phrases(text, *nouns_of(concept.kind, concept.category)) if english else []
-        also = f"Also here: {mark}." if english else f"({mark})"
+        also = f"{'Also here' if text.strip() else 'Here'}: {mark}." if english else f"({mark})"
         text = name_for_phrase(text, spans[0], mark) if len(spans) == 1 else f"{text.rstrip()} {also}".lstrip()
     text = to_display_names(text, concepts)
     for mark, concept in missing.items():

@@ -72,7 +72,7 @@ def test_a_name_that_was_not_recognised_never_stays(say):
 
 def test_when_nothing_right_is_left_the_names_stay(say):
     result, _ = say("Max runs.", "Max runs.", "Max runs.")
-    assert result.text == "Also here: Rex."
+    assert result.text == "Here: Rex."
 
 
 def test_a_wrong_name_in_a_photo_of_nobody_is_dropped(say):
