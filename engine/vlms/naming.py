@@ -106,9 +106,9 @@ class NameRules:
         concepts: those that were recognised; their identifiers and display names are right.
         """
         right = {c.identifier for c in concepts} | {c.name for c in concepts}
+        spans = find_names(text, right | set(self.enrolled))  # the longest name first: "Anna Maria" is not Anna
+        foreign = [name for start, _, name in spans if name not in right and _is_name(text, start, name)]
         rest = replace_words(text, dict.fromkeys(right, "_"))
-        others = [name for name in self.enrolled if name not in right]
-        foreign = [name for start, _, name in find_names(rest, others) if _is_name(rest, start, name)]
         made_up = [w for m in _NAMED.finditer(rest) for w in m.groups() if w] if self.strict else []
         known = self.allowed | set(foreign) | {part for name in right for part in name.split()}
         return tuple(dict.fromkeys([*foreign, *(w for w in made_up if w not in known)]))

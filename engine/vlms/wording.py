@@ -215,7 +215,18 @@ def find_missing(text: str, concepts: Sequence[Concept], endings: int = 0) -> li
     endings: as in `has_word`.
     """
     speakable = set(first_with_identifier(concepts))
-    return [c for i, c in enumerate(concepts) if i not in speakable or not has_word(text, c.identifier, endings)]
+    return [
+        c
+        for i, c in enumerate(concepts)
+        if i not in speakable or not has_word(_without_longer(text, c, concepts), c.identifier, endings)
+    ]
+
+
+def _without_longer(text: str, concept: Concept, concepts: Sequence[Concept]) -> str:
+    """Blank the longer identifiers that hold a concept's own: "Anna Maria" does not name Anna."""
+    word = concept.identifier
+    longer = [c.identifier for c in concepts if c.identifier != word and has_word(c.identifier, word)]
+    return replace_words(text, dict.fromkeys(longer, "_"))
 
 
 def count_repeated(text: str, concepts: Sequence[Concept]) -> int:
@@ -223,9 +234,12 @@ def count_repeated(text: str, concepts: Sequence[Concept]) -> int:
 
     The caption is then wrong about one of two individuals. A possessive does not count: "Rex on Rex's bed".
     """
-    sentences = re.split(r"[.!?](?:\s|$)", text)
-    patterns = [re.compile(rf"(?<!\w){re.escape(c.identifier)}(?![\w'’])") for c in concepts]
-    return sum(any(len(pattern.findall(sentence)) > 1 for sentence in sentences) for pattern in patterns)
+    return sum(_is_repeated(_without_longer(text, c, concepts), c.identifier) for c in concepts)
+
+
+def _is_repeated(text: str, identifier: str) -> bool:
+    pattern = re.compile(rf"(?<!\w){re.escape(identifier)}(?![\w'’])")
+    return any(len(pattern.findall(sentence)) > 1 for sentence in re.split(r"[.!?](?:\s|$)", text))
 
 
 def count_faults(text: str, concepts: Sequence[Concept], endings: int = 0) -> int:
@@ -234,9 +248,10 @@ def count_faults(text: str, concepts: Sequence[Concept], endings: int = 0) -> in
 
 
 def drop_listed_repeats(text: str, concepts: Sequence[Concept]) -> str:
-    """Remove identifiers that occur a second time in one list."""
+    """Remove identifiers that occur a second time in one list; those that are part of another one are left alone."""
     for concept in concepts:
-        text = drop_repeats(text, concept.identifier)
+        if _without_longer(text, concept, concepts) == text:
+            text = drop_repeats(text, concept.identifier)
     return text
 
 

@@ -88,6 +88,15 @@ def test_an_inflected_name_counts_in_other_languages(say):
     assert result.text == "Koira nukkuu. (Rex)"
 
 
+def test_a_longer_name_does_not_stand_for_a_shorter_one(say):
+    maria = Concept("m", "Anna Maria", Kind.PERSON, "girl", "Tom", 1)
+    result, _ = say("Anna Maria reads.", "Anna Maria reads.", concepts=(ANNA, maria))
+    assert (result.text, result.repaired) == ("Anna Maria reads. Also here: Anna.", ("Anna",))
+    result, script = say("Anna Maria reads to Anna.", concepts=(ANNA, maria))
+    assert (result.text, len(script.requests)) == ("Anna Maria reads to Anna.", 1)
+    assert say("Here with Anna Maria and Anna.", concepts=(ANNA, maria))[0].text == "Here with Anna Maria and Anna."
+
+
 def test_two_names_in_one_photo(say):
     result, script = say("Rex sits.", "Anna pets Rex.", concepts=(REX, ANNA))
     assert result.text == "Anna pets Rex."

@@ -104,6 +104,13 @@ def test_names_that_must_not_be_there(text, wrong):
     assert rules.wrong_names(text, [by_name(c, AT_LEFT).concept for c in (REX, ANNA)]) == wrong
 
 
+def test_a_longer_name_is_another_persons():
+    anna, rules = concept("Anna", Kind.PERSON, "girl"), NameRules(("Rex", "Anna", "Anna Maria"), strict=True)
+    told = [by_name(c, AT_LEFT).concept for c in (REX, anna)]
+    assert rules.wrong_names("Rex sits beside Anna Maria.", told) == ("Anna Maria",)
+    assert rules.wrong_names("Rex sits beside Anna.", told) == ()
+
+
 def test_the_place_of_the_photo_is_no_invented_name():
     text = "Rex sleeps while Lisbon and the sea lie behind."
     assert NameRules(("Rex",), strict=True).wrong_names(text, [REX]) == ("Lisbon",)
