@@ -61,7 +61,7 @@ def read_served(client: Client) -> Served:
     base = client.server.base
     status, listed = client.fact(f"{client.server.path}/models")
     if status in (404, 405, 501):  # a list of models is not part of every server
-        return Served("other", None)
+        return Served(_ollama(client), None)
     entries = listed.get("data", "") if isinstance(listed, dict) else ""
     if status != 200 or not isinstance(listed, dict) or not isinstance(entries, list | None):  # Ollama may list `null`
         raise EnvironmentFault(
@@ -69,7 +69,9 @@ def read_served(client: Client) -> Served:
             hint="The address of such a server ends with /v1, as in http://127.0.0.1:11434/v1.",
         )
     facts = [e for e in entries or () if isinstance(e, dict) and isinstance(e.get("id"), str)]
-    program = next((_OWNERS[o] for e in facts if (o := str(e.get("owned_by"))) in _OWNERS), None) or _ollama(client)
+    program = _ollama(client)  # asked first: what Ollama gives as owner is a namespace that anybody can choose
+    if program == "other":
+        program = next((_OWNERS[o] for e in facts if (o := str(e.get("owned_by"))) in _OWNERS), program)
     return Served(program, tuple(e["id"] for e in facts), _blind(listed))
 
 

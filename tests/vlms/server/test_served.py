@@ -46,6 +46,22 @@ def test_ollama_names_the_command_that_gets_a_model(server):
     assert caught.value.hint == "Its models: none.   Get it: ollama pull ears:4b"
 
 
+@pytest.mark.parametrize("owner", ["llamacpp", "vllm"])
+def test_a_namespace_does_not_hide_that_a_cloud_runs_the_model(server, owner):
+    server.shows = {"mine": CLOUD}
+    listed = [{"id": f"{owner}/x", "owned_by": owner}, {"id": "mine", "owned_by": "library"}]
+    server.listed = Answer({"object": "list", "data": listed})
+    with pytest.raises(UsageError, match="cloud model"):
+        check_vlm(config(server, "mine"))
+
+
+def test_ollama_is_asked_where_it_lists_no_models(server):
+    server.shows = {"mine": CLOUD}
+    server.listed = error(404, "not found")
+    with pytest.raises(UsageError, match="cloud model"):
+        check_vlm(config(server, "mine"))
+
+
 def test_the_tag_latest_may_be_left_out(server):
     server.listed = Answer({"object": "list", "data": [{"id": "eyes:latest"}]})
     check_vlm(config(server, "eyes"))
@@ -95,7 +111,7 @@ def test_llama_cpp_tells_whether_the_model_sees(server):
     data = [{"id": e["name"], "owned_by": "llamacpp"} for e in entries]
     server.listed = Answer({"models": entries, "object": "list", "data": data})
     assert connect_vlm(config(server, "sees"))._program == "llama.cpp"
-    assert "/api/version" not in paths(server)
+    assert "/api/show" not in paths(server)
     with pytest.raises(EnvironmentFault, match="cannot see pictures") as caught:
         check_vlm(config(server, "blind"))
     assert "--mmproj" in caught.value.hint
