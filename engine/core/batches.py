@@ -1,7 +1,7 @@
 """Process photos in batches; a few threads read and decode them ahead of the models."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
@@ -38,6 +38,9 @@ def in_parallel(tasks: Sequence[Callable[[], T]], workers: int, stop: Callable[[
     pool = ThreadPoolExecutor(workers)
     futures = [pool.submit(task) for task in tasks]
     try:
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)  # the first error in time, not in order
+        for future in done:
+            future.result()
         return [future.result() for future in futures]
     except BaseException:
         stop()
