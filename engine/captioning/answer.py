@@ -25,7 +25,7 @@ from engine.training.questions import Task
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
 from engine.vlms.in_use import VlmInUse
-from engine.vlms.naming import NameRules
+from engine.vlms.name_rules import NameRules
 from engine.vlms.personalised import PersonalisedConcept
 from engine.vlms.wording import find_names, has_word
 

@@ -29,7 +29,7 @@ from engine.recognition.gallery import build_gallery
 from engine.session import Session
 from engine.sidecars.locate import Namer
 from engine.sidecars.writer import Writer
-from engine.vlms.naming import words_of
+from engine.vlms.name_rules import words_of
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept
 
 

@@ -18,7 +18,7 @@ from engine.sidecars.writer import Writer
 from engine.store.concepts import ConceptStore
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse
-from engine.vlms.naming import NameRules
+from engine.vlms.name_rules import NameRules
 from engine.vlms.personalised import PersonalisedConcept
 from engine.vlms.requests import CaptionForm
 

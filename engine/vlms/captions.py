@@ -14,7 +14,7 @@ from PIL import Image
 
 from engine.vlms.generate import encode, generate_texts, with_looks
 from engine.vlms.looks import find_unsure
-from engine.vlms.naming import NameRules, drop_sentences
+from engine.vlms.name_rules import NameRules, drop_sentences
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, unwrap
 from engine.vlms.requests import CaptionForm, caption_request, most_tokens
 from engine.vlms.wording import complete, count_repeated, drop_listed_repeats

@@ -20,7 +20,8 @@ from engine.vlms.clean_text import clean_text
 from engine.vlms.config import VlmConfig, list_configs
 from engine.vlms.generation import Generation
 from engine.vlms.looks import cut_out, with_look
-from engine.vlms.naming import NameRules, drop_sentences, state_names
+from engine.vlms.name_rules import NameRules, drop_sentences
+from engine.vlms.naming import state_names
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, speakable, unwrap
 from engine.vlms.prompt_config import BoxFormat
 from engine.vlms.requests import caption_request

@@ -8,7 +8,7 @@ import pytest
 from engine.core.boxes import Box
 from engine.core.types import Concept, Kind
 from engine.vlms import captions
-from engine.vlms.naming import NameRules
+from engine.vlms.name_rules import NameRules
 from engine.vlms.personalised import tell_by_name
 from engine.vlms.prompt_config import Naming
 from engine.vlms.requests import CaptionForm

@@ -10,7 +10,7 @@ from engine.core.boxes import Box
 from engine.core.types import Concept, Kind
 from engine.vlms import captions, generate
 from engine.vlms.looks import cut_out, find_unsure, with_look
-from engine.vlms.naming import NameRules
+from engine.vlms.name_rules import NameRules
 from engine.vlms.personalised import PersonalisedConcept, tell_by_name
 from engine.vlms.prompt_config import Naming
 from engine.vlms.requests import CaptionForm

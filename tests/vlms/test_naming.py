@@ -9,7 +9,8 @@ from engine.core.boxes import Box
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind
 from engine.vlms.find import find_config
-from engine.vlms.naming import NameRules, drop_sentences, place_of, state_names
+from engine.vlms.name_rules import NameRules, drop_sentences
+from engine.vlms.naming import place_of, state_names
 from engine.vlms.personalised import PersonalisedConcept, distinct, name_for_prompt, tell_by_name
 from engine.vlms.prompt_config import Chat, Naming
 from engine.vlms.requests import CaptionForm, caption_request, check_form
