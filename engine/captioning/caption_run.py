@@ -22,9 +22,6 @@ from engine.vlms.name_rules import NameRules
 from engine.vlms.personalised import PersonalisedConcept
 from engine.vlms.requests import CaptionForm
 
-_ENDINGS = 3
-"""Letters that may follow a name in another language than English, such as the Finnish "Rexin"."""
-
 
 @dataclass(frozen=True)
 class CaptionRequest:
@@ -115,4 +112,4 @@ class CaptionRun:
         """Which names captions may hold."""
         names = tuple(c.name for c in self.concepts.enrolled.concepts)
         strict, other_language = self.vlm.config.follows_instructions, bool(self.request.forms.form.language)
-        return NameRules(names, strict=strict and not other_language, endings=_ENDINGS if other_language else 0)
+        return NameRules(names, strict=strict and not other_language, inflected=other_language)

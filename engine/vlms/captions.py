@@ -14,7 +14,7 @@ from PIL import Image
 
 from engine.vlms.generate import encode, generate_texts, with_looks
 from engine.vlms.looks import find_unsure
-from engine.vlms.name_rules import NameRules, drop_sentences
+from engine.vlms.name_rules import NameRules
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, unwrap
 from engine.vlms.requests import CaptionForm, caption_request, most_tokens
 from engine.vlms.wording import complete, count_repeated, drop_listed_repeats
@@ -37,6 +37,9 @@ class _Job:
 
     def wrong_names(self, text: str) -> tuple[str, ...]:
         return self.rules.wrong_names(text, unwrap(self.concepts))
+
+    def without_wrong(self, text: str) -> str:
+        return self.rules.without_wrong(text, unwrap(self.concepts), listed=self.form.style == "keywords")
 
 
 def caption(
@@ -127,11 +130,11 @@ def _replace_wrong(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], text
     if wrong:
         for job, text in zip(wrong, _generate(vlm, image_features, wrong, again=True), strict=True):
             kept[job.number] = text
-    return [drop_sentences(text, job.wrong_names(text)) for job, text in zip(jobs, kept, strict=True)]
+    return [job.without_wrong(text) for job, text in zip(jobs, kept, strict=True)]
 
 
 def _finish(job: _Job, final: str, raw: str) -> GeneratedCaption:
     """Put in the display names and those that are missing. raw: the VLM's own text, before it was replaced."""
     english = not job.form.language
-    text, repaired = complete(final, unwrap(job.concepts), english=english, endings=job.rules.endings)
+    text, repaired = complete(final, unwrap(job.concepts), english=english, inflected=job.rules.inflected)
     return GeneratedCaption(text.strip(), raw, repaired, job.wrong_names(raw))

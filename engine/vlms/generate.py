@@ -8,6 +8,7 @@ words that it knows. It generates a text, which is cleaned; display names take t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +21,12 @@ from engine.vlms.clean_text import clean_text
 from engine.vlms.config import VlmConfig, list_configs
 from engine.vlms.generation import Generation
 from engine.vlms.looks import cut_out, with_look
-from engine.vlms.name_rules import NameRules, drop_sentences
+from engine.vlms.name_rules import NameRules, words_of
 from engine.vlms.naming import state_names
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, speakable, unwrap
 from engine.vlms.prompt_config import BoxFormat
 from engine.vlms.requests import caption_request
-from engine.vlms.wording import has_word, replace_names, spell_identifiers, to_display_names
+from engine.vlms.wording import find_names, has_word, replace_names, spell_identifiers, to_display_names
 
 if TYPE_CHECKING:  # a VLM in a server needs no torch
     from engine.vlms.base import Encoded, Vlm
@@ -43,7 +44,8 @@ def answer(
 ) -> list[GeneratedCaption]:
     """Answer questions[i] about photo i; names of its recognised concepts become the VLM's words in the question.
 
-    rules: which names answers may hold; sentences with other names are removed, unless the question has them.
+    rules: which names answers may hold; sentences with other enrolled names are removed, unless the question has them.
+    Names that nobody enrolled may be the very answer ("What is the shop called?").
 
     A VLM that is told names by text is told what those look like that the question is about.
 
@@ -65,9 +67,12 @@ def _reply(
     text: str, concepts: Sequence[PersonalisedConcept], question: str, rules: NameRules | None
 ) -> GeneratedCaption:
     """Put display names into an answer, without sentences that hold a wrong name."""
-    wrong = rules.wrong_names(text, unwrap(concepts)) if rules else ()
-    wrong = tuple(name for name in wrong if name not in question)
-    return GeneratedCaption(to_display_names(drop_sentences(text, wrong), unwrap(concepts)), text, removed=wrong)
+    told = unwrap(concepts)
+    rules = rules or NameRules()
+    asked = {name for _, _, name in find_names(question, rules.enrolled)} | words_of([question])
+    own = replace(rules, strict=False, allowed=frozenset(asked))
+    kept = own.without_wrong(text, told)
+    return GeneratedCaption(to_display_names(kept, told), text, removed=own.wrong_names(text, told))
 
 
 def question_request(vlm: Vlm, question: str) -> str:

@@ -13,11 +13,15 @@ from engine.core.text import UNSPACED
 from engine.core.types import Concept
 
 _DETERMINER = r"\b(?:an?|the|one|two|three|some|any|each|every|his|her|its|their|my|our|your|this|that|these|those)"
-_ORDINARY = frozenset(
+ORDINARY = frozenset(
     """
-    angel bear bill boots buddy chip coco cookie daisy dusty duke frank ginger grace guy hazel honey hope hunter ivy
-    jack jade joy king lily lucky mark may misty olive oreo patch pearl penny pepper prince princess ray robin rocky
-    rose ruby rusty shadow sky smokey snow spot star sunny teddy tiger violet will willow
+    amber angel april ash august autumn basil bean bear bill biscuit blaze boots brook buddy button caramel cherry chip
+    christian cinder clay cliff coco cookie crystal daisy dawn destiny dusk dusty duke faith fern fluffy forest frank
+    ginger glen grace grant guy harmony hazel heather holly honey hope hunter iris ivy jack jade jasmine joy june king
+    lily lucky mark may melody misty mittens mocha muffin olive oreo patch peanut pearl penny pepper pickle poppy prince
+    princess pumpkin rain ray reed river robin rocky rose rosemary ruby rusty sage sandy shadow sky smokey snow snowy
+    socks sooty spot spotty spring star stone storm stormy summer sunny teddy tiger toffee violet whiskers will willow
+    winter
     """.split()
 )
 """Names that are also words: in lower case they are not read as identifiers."""
@@ -30,6 +34,11 @@ _MODIFIER = r"(?!(?:is|are|was|with|and|on|in|at|of|by|to|next|near|that|who|for
 _BEFORE = rf"(?<![^\W{UNSPACED.pattern[1:-1]}])"
 _AFTER = rf"(?![^\W{UNSPACED.pattern[1:-1]}])"
 """Borders of a word: beside it stands no letter, digit or underscore but those of scripts without spaces."""
+_ENDINGS = "|".join(
+    "lla llä lle lta ltä ssa ssä sta stä ban ben nak nek val vel iem owi ovi iä ia in en an es em om ou ie ta tä na nä"
+    " et at ot ów ra re ey s n a e i o u y ą ę ä t".split()
+)
+"""Endings of names in Germanic, Romance, Slavic, Baltic and Uralic languages, the longer ones first."""
 _MARKS = 0xE000
 """First of the private-use characters that stand for names until all identifiers are replaced."""
 
@@ -100,16 +109,17 @@ def mentions(text: str, name: str) -> bool:
     return bool(find_names(text, [name]))
 
 
-def find_names(text: str, names: Iterable[str]) -> list[tuple[int, int, str]]:
+def find_names(text: str, names: Iterable[str], *, inflected: bool = False) -> list[tuple[int, int, str]]:
     """Find names in a text: returns start and end in the composed text (NFC), and the name, for each occurrence.
 
     Where several names begin at one place, the longest is found: "Rex II" is not Rex. Case, Unicode form, the form of
-    apostrophes and the amount of white space are ignored; a possessive ("Rex's", "James'") holds the name.
+    apostrophes and the amount of white space are ignored; a possessive ("Rex's", "James'") holds the name. inflected:
+    names may have an ending, such as the Finnish "Rexin".
     """
     order = sorted((n for n in names if _folded(n)[0].strip()), key=lambda n: len(_folded(n)[0]), reverse=True)
     if not order:
         return []
-    pattern = "|".join(f"({_bounded(_folded(n)[0])})" for n in order)
+    pattern = "|".join(f"({_bounded(_folded(n)[0], inflected=inflected)})" for n in order)
     folded, places = _folded(text)
     return [
         (places[m.start()], places[m.end() - 1] + 1, order[(m.lastindex or 1) - 1])
@@ -117,12 +127,13 @@ def find_names(text: str, names: Iterable[str]) -> list[tuple[int, int, str]]:
     ]
 
 
-def _bounded(name: str) -> str:
+def _bounded(name: str, *, inflected: bool) -> str:
     """Return a pattern for a folded name as a whole word; in scripts without spaces between words, anywhere."""
     words = name.split()
     before = "" if UNSPACED.match(words[0][0]) else r"(?<!\w)"
     after = "" if UNSPACED.match(words[-1][-1]) else r"(?!\w)"
-    return before + r"\s+".join(map(re.escape, words)) + after
+    ending = f"(?:{_ENDINGS})?" if inflected and after else ""
+    return before + r"\s+".join(map(re.escape, words)) + ending + after
 
 
 _SAME = str.maketrans({"ı": "i", "’": "'", "‘": "'", "ʼ": "'"})
@@ -151,20 +162,20 @@ def spell_identifiers(text: str, identifiers: Iterable[str]) -> str:
         def spelled(match: re.Match[str], identifier: str = identifier) -> str:
             before, word = match[1] or "", match[2]
             is_name = identifier == identifier.lower() or word != word.lower()
-            is_name = is_name or not (before or word in _ORDINARY or len(word) < _SHORTEST)
+            is_name = is_name or not (before or word in ORDINARY or len(word) < _SHORTEST)
             return before + identifier if is_name else match[0]
 
         text = re.sub(pattern, spelled, text, flags=re.IGNORECASE)
     return text
 
 
-def has_word(text: str, word: str, endings: int = 0) -> bool:
+def has_word(text: str, word: str, *, inflected: bool = False) -> bool:
     """Return whether a text holds a whole word or name: as spelled, in upper case, or capitalised after a full stop.
 
-    endings: letters that may follow, for languages that inflect names ("Rexin", "Annas"). Characters of scripts without
-    spaces between words end a word of another script.
+    inflected: names may have an ending ("Rexin", "Annas"). Characters of scripts without spaces between words end a
+    word of another script.
     """
-    suffix = rf"\w{{0,{endings}}}" if endings else ""
+    suffix = f"(?:{_ENDINGS})?" if inflected else ""
     return re.search(rf"{_BEFORE}(?:{_pattern(word)}){suffix}{_AFTER}", text) is not None
 
 
@@ -209,23 +220,23 @@ def first_with_identifier(concepts: Sequence[Concept]) -> list[int]:
     return list(first.values())
 
 
-def find_missing(text: str, concepts: Sequence[Concept], endings: int = 0) -> list[Concept]:
+def find_missing(text: str, concepts: Sequence[Concept], *, inflected: bool = False) -> list[Concept]:
     """Return the concepts that a caption leaves out, and those that the VLM could not be told of.
 
-    endings: as in `has_word`.
+    inflected: as in `has_word`.
     """
     speakable = set(first_with_identifier(concepts))
     return [
         c
         for i, c in enumerate(concepts)
-        if i not in speakable or not has_word(_without_longer(text, c, concepts), c.identifier, endings)
+        if i not in speakable or not has_word(_without_longer(text, c, concepts), c.identifier, inflected=inflected)
     ]
 
 
 def _without_longer(text: str, concept: Concept, concepts: Sequence[Concept]) -> str:
-    """Blank the longer identifiers that hold a concept's own: "Anna Maria" does not name Anna."""
+    """Blank the longer identifiers that hold a concept's own: neither "Anna Maria" nor "Annas" names Anna."""
     word = concept.identifier
-    longer = [c.identifier for c in concepts if c.identifier != word and has_word(c.identifier, word)]
+    longer = [c.identifier for c in concepts if c.identifier != word and has_word(c.identifier, word, inflected=True)]
     return replace_words(text, dict.fromkeys(longer, "_"))
 
 
@@ -242,9 +253,9 @@ def _is_repeated(text: str, identifier: str) -> bool:
     return any(len(pattern.findall(sentence)) > 1 for sentence in re.split(r"[.!?](?:\s|$)", text))
 
 
-def count_faults(text: str, concepts: Sequence[Concept], endings: int = 0) -> int:
-    """Count the concepts that a caption leaves out or names twice in one sentence. endings: as in `has_word`."""
-    return len(find_missing(text, concepts, endings)) + count_repeated(text, concepts)
+def count_faults(text: str, concepts: Sequence[Concept], *, inflected: bool = False) -> int:
+    """Count the concepts that a caption leaves out or names twice in one sentence. inflected: as in `has_word`."""
+    return len(find_missing(text, concepts, inflected=inflected)) + count_repeated(text, concepts)
 
 
 def drop_listed_repeats(text: str, concepts: Sequence[Concept]) -> str:
@@ -263,15 +274,15 @@ def to_display_names(text: str, concepts: Sequence[Concept]) -> str:
 
 
 def complete(
-    text: str, concepts: Sequence[Concept], *, english: bool = True, endings: int = 0
+    text: str, concepts: Sequence[Concept], *, english: bool = True, inflected: bool = False
 ) -> tuple[str, tuple[str, ...]]:
     """Replace identifiers by display names and put missing names in; also returns the names that were put in.
 
     A missing name takes the place of the caption's only noun phrase with one of its class nouns ("a brown dog"). Where
-    there is none or there are several, "Also here: NAME." is appended, or in other languages "(NAME)". endings: as in
+    there is none or there are several, "Also here: NAME." is appended, or in other languages "(NAME)". inflected: as in
     `has_word`.
     """
-    missing = {chr(_MARKS + i): concept for i, concept in enumerate(find_missing(text, concepts, endings))}
+    missing = {chr(_MARKS + i): concept for i, concept in enumerate(find_missing(text, concepts, inflected=inflected))}
     for mark, concept in missing.items():
         spans = noun_phrases(text, *nouns_of(concept.kind, concept.category)) if english else []
         also = f"{'Also here' if text.strip() else 'Here'}: {mark}." if english else f"({mark})"

@@ -81,7 +81,7 @@ def test_a_wrong_name_in_a_photo_of_nobody_is_dropped(say):
 
 
 def test_an_inflected_name_counts_in_other_languages(say):
-    form, rules = CaptionForm(language="Finnish"), replace(RULES, strict=False, endings=3)
+    form, rules = CaptionForm(language="Finnish"), replace(RULES, strict=False, inflected=True)
     result, script = say("Koira Rexin sohvalla.", form=form, rules=rules)
     assert (result.text, len(script.requests)) == ("Koira Rexin sohvalla.", 1)
     result, _ = say("Koira nukkuu.", "Koira nukkuu.", form=form, rules=rules)

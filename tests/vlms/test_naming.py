@@ -9,7 +9,7 @@ from engine.core.boxes import Box
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind
 from engine.vlms.find import find_config
-from engine.vlms.name_rules import NameRules, drop_sentences
+from engine.vlms.name_rules import NameRules
 from engine.vlms.naming import place_of, state_names
 from engine.vlms.personalised import PersonalisedConcept, distinct, name_for_prompt, tell_by_name
 from engine.vlms.prompt_config import Chat, Naming
@@ -119,8 +119,9 @@ def test_the_place_of_the_photo_is_no_invented_name():
 
 
 def test_a_sentence_with_a_wrong_name_is_dropped_whole():
-    assert drop_sentences("Rex sleeps. Max barks! The sea is calm.", ("Max",)) == "Rex sleeps. The sea is calm."
-    assert drop_sentences("Rex sleeps...  here.", ()) == "Rex sleeps...  here."
+    rules = NameRules(("Max",))
+    assert rules.without_wrong("Rex sleeps. Max barks! The sea is calm.", []) == "Rex sleeps. The sea is calm."
+    assert rules.without_wrong("Rex sleeps...  here.", []) == "Rex sleeps...  here."
 
 
 @pytest.mark.parametrize(
