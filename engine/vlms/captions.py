@@ -16,8 +16,8 @@ from engine.vlms.generate import encode, generate_texts, with_looks
 from engine.vlms.looks import find_unsure
 from engine.vlms.name_rules import NameRules
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, unwrap
+from engine.vlms.repair import complete, count_repeated, drop_listed_repeats
 from engine.vlms.requests import CaptionForm, caption_request, most_tokens
-from engine.vlms.wording import complete, count_repeated, drop_listed_repeats
 
 if TYPE_CHECKING:  # a VLM in a server needs no torch
     from engine.vlms.base import Encoded, Vlm
@@ -56,7 +56,7 @@ def caption(
     A caption with wrong or missing names is generated once more: with a request that insists on the names, or, where
     they are told by embeddings, in reverse order. Of the two, the caption with fewer faults is used. A caption that
     names one concept twice in a sentence, or still holds a name that must not be there, is replaced by the plain one;
-    sentences of that which name anybody are removed. Names that are then missing are put in (`wording.complete`).
+    sentences of that which name anybody are removed. Names that are then missing are put in (`repair.complete`).
 
     Where a text does not tell apart who is named from another of their class, the VLM is told what they look like.
     """
@@ -135,6 +135,11 @@ def _replace_wrong(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], text
 
 def _finish(job: _Job, final: str, raw: str) -> GeneratedCaption:
     """Put in the display names and those that are missing. raw: the VLM's own text, before it was replaced."""
-    english = not job.form.language
-    text, repaired = complete(final, unwrap(job.concepts), english=english, inflected=job.rules.inflected)
+    text, repaired = complete(
+        final,
+        unwrap(job.concepts),
+        english=not job.form.language,
+        listed=job.form.style == "keywords",
+        inflected=job.rules.inflected,
+    )
     return GeneratedCaption(text.strip(), raw, repaired, job.wrong_names(raw))

@@ -7,6 +7,7 @@ words that it knows. It generates a text, which is cleaned; display names take t
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,9 @@ from engine.vlms.name_rules import NameRules, words_of
 from engine.vlms.naming import state_names
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, speakable, unwrap
 from engine.vlms.prompt_config import BoxFormat
+from engine.vlms.repair import to_display_names
 from engine.vlms.requests import caption_request
-from engine.vlms.wording import find_names, has_word, replace_names, spell_identifiers, to_display_names
+from engine.vlms.wording import find_names, has_word, replace_names, spell_identifiers
 
 if TYPE_CHECKING:  # a VLM in a server needs no torch
     from engine.vlms.base import Encoded, Vlm
@@ -220,9 +222,16 @@ def generate_texts(
 ) -> list[str]:
     """Generate one clean text a photo, with identifiers in their own spelling."""
     generations = _generate_raw(vlm, image_features, concepts, requests, max_new_tokens)
-    texts = [clean_text(g.text, capped=g.capped) for g in generations]
-    identifiers = [[c.identifier for c in unwrap(in_photo)] for in_photo in concepts]
-    return [spell_identifiers(text, words) for text, words in zip(texts, identifiers, strict=True)]
+    texts = [unicodedata.normalize("NFC", clean_text(g.text, capped=g.capped)) for g in generations]
+    return [_spell(vlm.config, text, in_photo) for text, in_photo in zip(texts, concepts, strict=True)]
+
+
+def _spell(config: VlmConfig, text: str, concepts: Sequence[PersonalisedConcept]) -> str:
+    """Give identifiers, and display names that the VLM was told, their own spelling."""
+    by_display_name = config.naming is not None and config.naming.word == "name"
+    told = [c.concept.identifier for c in concepts if by_display_name and c.vector is None]
+    others = [c.concept.identifier for c in concepts if not by_display_name or c.vector is not None]
+    return spell_identifiers(spell_identifiers(text, others), told, lower_case=False)
 
 
 def _generate_raw(

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from engine.core.class_words import ANIMALS, GENERIC, PEOPLE
 from engine.core.types import Concept
-from engine.vlms.wording import ORDINARY, count_faults, find_names, replace_words
+from engine.vlms.repair import count_faults
+from engine.vlms.wording import ORDINARY, find_names, replace_words
 
 _BEINGS = "|".join(sorted({*PEOPLE, *ANIMALS, "men", "women", "people", "children", "puppies", "kittens"}))
 _ACTS = "sits|holds|smiles|wears|walks|runs|plays|waves|sleeps|eats|drinks|laughs|jumps"

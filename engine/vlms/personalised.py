@@ -1,5 +1,6 @@
 """The concepts that a VLM is told of in one photo: by an embedding, by name in the prompt, or both."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,10 +8,10 @@ import numpy as np
 
 from engine.core.boxes import Box
 from engine.core.text import UNSPACED
-from engine.core.types import Concept
+from engine.core.types import Concept, Kind
 from engine.vlms.clean_text import clean_text
 from engine.vlms.prompt_config import Naming
-from engine.vlms.wording import first_with_identifier
+from engine.vlms.repair import first_with_identifier
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,18 @@ class GeneratedCaption:
 def tell_by_name(concept: Concept, box: Box, naming: Naming) -> PersonalisedConcept:
     """Tell the VLM of a concept by its name alone. box: with sides of the photo as 1.
 
-    A VLM with a small vocabulary is told the identifier; display names take its place after decoding.
+    A VLM with a small vocabulary is told the identifier; display names take its place after decoding. The name of a
+    person or pet is told with a capital, however the user spells it, so that "dawn" in the text is no Dawn.
     """
     word = name_for_prompt(concept.name) if naming.word == "name" else concept.identifier
+    if naming.word == "name" and concept.kind is not Kind.THING:
+        word = word[:1].upper() + word[1:]
     return PersonalisedConcept(replace(concept, identifier=word or concept.identifier), None, box)
 
 
 def name_for_prompt(name: str) -> str:
     """Return a display name without special tokens, control characters and braces, as one line."""
-    return clean_text(name.replace("{", " ").replace("}", " "))
+    return clean_text(unicodedata.normalize("NFC", name).replace("{", " ").replace("}", " "))
 
 
 def distinct(concepts: Sequence[PersonalisedConcept]) -> list[PersonalisedConcept]:

@@ -1,16 +1,13 @@
 """Find and replace names in text: identifiers by display names and back, and class nouns by names.
 
-A caption is generated with identifiers, words that the VLM knows. Its missing and repeated names are found and repaired
-here, too. Only texts are handled, no model.
+A caption is generated with identifiers, words that the VLM knows. Only texts are handled, no model.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from engine.core.class_words import nouns_of
 from engine.core.text import UNSPACED
-from engine.core.types import Concept
 
 _DETERMINER = r"\b(?:an?|the|one|two|three|some|any|each|every|his|her|its|their|my|our|your|this|that|these|those)"
 ORDINARY = frozenset(
@@ -39,8 +36,6 @@ _ENDINGS = "|".join(
     " et at ot ów ra re ey s n a e i o u y ą ę ä t".split()
 )
 """Endings of names in Germanic, Romance, Slavic, Baltic and Uralic languages, the longer ones first."""
-_MARKS = 0xE000
-"""First of the private-use characters that stand for names until all identifiers are replaced."""
 
 
 def replace_words(text: str, words: Mapping[str, str]) -> str:
@@ -150,19 +145,21 @@ def _folded(text: str) -> tuple[str, list[int]]:
     return "".join(f for f, _ in pairs).translate(_SAME), [i for _, i in pairs]
 
 
-def spell_identifiers(text: str, identifiers: Iterable[str]) -> str:
-    """Give identifiers in a VLM's text their own case: "SKS" and "Sks" become `sks`, "bob" becomes `Bob`.
+def spell_identifiers(text: str, identifiers: Iterable[str], *, lower_case: bool = True) -> str:
+    """Give identifiers in a VLM's text their own case and apostrophe: "SKS" becomes `sks`, "bob" becomes `Bob`.
 
     A lower-case word stays where it is an ordinary word, is shorter than 3 letters, or follows an article or another
-    determiner: "a bear" is a bear, not the identifier `Bear`.
+    determiner: "a bear" is a bear, not the identifier `Bear`. lower_case: False leaves all lower-case words as they
+    are, because the VLM was told a display name, and "dawn" is not Dawn.
     """
     for identifier in identifiers:
-        pattern = rf"({_DETERMINER}\s+)?(?<!\w)({re.escape(identifier)})(?!\w)"
+        spelling = re.sub("['’‘ʼ]", "['’‘ʼ]", re.escape(identifier))
+        pattern = rf"({_DETERMINER}\s+)?(?<!\w)({spelling})(?!\w)"
 
         def spelled(match: re.Match[str], identifier: str = identifier) -> str:
             before, word = match[1] or "", match[2]
             is_name = identifier == identifier.lower() or word != word.lower()
-            is_name = is_name or not (before or word in ORDINARY or len(word) < _SHORTEST)
+            is_name = is_name or (lower_case and not (before or word in ORDINARY or len(word) < _SHORTEST))
             return before + identifier if is_name else match[0]
 
         text = re.sub(pattern, spelled, text, flags=re.IGNORECASE)
@@ -197,98 +194,3 @@ def first_noun(text: str) -> str | None:
 def name_for_phrase(text: str, span: tuple[int, int], name: str) -> str:
     """Replace one phrase of a text by a name."""
     return text[: span[0]] + name + text[span[1] :]
-
-
-def drop_repeats(text: str, name: str) -> str:
-    """Remove the later mentions of a name in one list: "next to Rex and Anna and Rex" ends after Anna."""
-    listed = re.compile(
-        rf"((?:next to|beside|with|and) {re.escape(name)}(?!\w)[^.!?]*?),? and {re.escape(name)}(?![\w'’])"
-    )
-    while (shorter := listed.sub(r"\1", text)) != text:
-        text = shorter
-    return text
-
-
-def first_with_identifier(concepts: Sequence[Concept]) -> list[int]:
-    """Return the indices of the concepts that a VLM can be told of: the first one of each identifier.
-
-    Where there are more concepts than identifiers, two may share one, and the VLM could not tell them apart.
-    """
-    first: dict[str, int] = {}
-    for i, concept in enumerate(concepts):
-        first.setdefault(concept.identifier, i)
-    return list(first.values())
-
-
-def find_missing(text: str, concepts: Sequence[Concept], *, inflected: bool = False) -> list[Concept]:
-    """Return the concepts that a caption leaves out, and those that the VLM could not be told of.
-
-    inflected: as in `has_word`.
-    """
-    speakable = set(first_with_identifier(concepts))
-    return [
-        c
-        for i, c in enumerate(concepts)
-        if i not in speakable or not has_word(_without_longer(text, c, concepts), c.identifier, inflected=inflected)
-    ]
-
-
-def _without_longer(text: str, concept: Concept, concepts: Sequence[Concept]) -> str:
-    """Blank the longer identifiers that hold a concept's own: neither "Anna Maria" nor "Annas" names Anna."""
-    word = concept.identifier
-    longer = [c.identifier for c in concepts if c.identifier != word and has_word(c.identifier, word, inflected=True)]
-    return replace_words(text, dict.fromkeys(longer, "_"))
-
-
-def count_repeated(text: str, concepts: Sequence[Concept]) -> int:
-    """Count the concepts whose identifier occurs twice in one sentence: "Rex, next to Rex".
-
-    The caption is then wrong about one of two individuals. A possessive does not count: "Rex on Rex's bed".
-    """
-    return sum(_is_repeated(_without_longer(text, c, concepts), c.identifier) for c in concepts)
-
-
-def _is_repeated(text: str, identifier: str) -> bool:
-    pattern = re.compile(rf"(?<!\w){re.escape(identifier)}(?![\w'’])")
-    return any(len(pattern.findall(sentence)) > 1 for sentence in re.split(r"[.!?](?:\s|$)", text))
-
-
-def count_faults(text: str, concepts: Sequence[Concept], *, inflected: bool = False) -> int:
-    """Count the concepts that a caption leaves out or names twice in one sentence. inflected: as in `has_word`."""
-    return len(find_missing(text, concepts, inflected=inflected)) + count_repeated(text, concepts)
-
-
-def drop_listed_repeats(text: str, concepts: Sequence[Concept]) -> str:
-    """Remove identifiers that occur a second time in one list; those that are part of another one are left alone."""
-    for concept in concepts:
-        if _without_longer(text, concept, concepts) == text:
-            text = drop_repeats(text, concept.identifier)
-    return text
-
-
-def to_display_names(text: str, concepts: Sequence[Concept]) -> str:
-    """Replace identifiers by display names, capitalised at the start of a sentence."""
-    speakable = [concepts[i] for i in first_with_identifier(concepts)]
-    named = replace_words(text, {c.identifier: c.name for c in speakable})
-    return capitalise_openings(named, [c.name for c in speakable])
-
-
-def complete(
-    text: str, concepts: Sequence[Concept], *, english: bool = True, inflected: bool = False
-) -> tuple[str, tuple[str, ...]]:
-    """Replace identifiers by display names and put missing names in; also returns the names that were put in.
-
-    A missing name takes the place of the caption's only noun phrase with one of its class nouns ("a brown dog"). Where
-    there is none or there are several, "Also here: NAME." is appended, or in other languages "(NAME)". inflected: as in
-    `has_word`.
-    """
-    missing = {chr(_MARKS + i): concept for i, concept in enumerate(find_missing(text, concepts, inflected=inflected))}
-    for mark, concept in missing.items():
-        spans = noun_phrases(text, *nouns_of(concept.kind, concept.category)) if english else []
-        also = f"{'Also here' if text.strip() else 'Here'}: {mark}." if english else f"({mark})"
-        text = name_for_phrase(text, spans[0], mark) if len(spans) == 1 else f"{text.rstrip()} {also}".lstrip()
-    text = to_display_names(text, concepts)
-    for mark, concept in missing.items():
-        text = text.replace(mark, concept.name)
-    names = tuple(concept.name for concept in missing.values())
-    return capitalise_openings(text, names), names

@@ -101,3 +101,26 @@ def test_two_names_in_one_photo(say):
     result, script = say("Rex sits.", "Anna pets Rex.", concepts=(REX, ANNA))
     assert result.text == "Anna pets Rex."
     assert len(script.requests) == 2
+
+
+def test_a_true_caption_without_names_is_kept(say):
+    result, script = say("A golden Labrador is lying on the grass.", concepts=())
+    assert (result.text, result.removed, len(script.requests)) == (
+        "A golden Labrador is lying on the grass.",
+        (),
+        1,
+    )
+
+
+def test_keywords_take_a_name_as_an_item(say):
+    form = CaptionForm("keywords")
+    assert say("dog, beach", "dog, sea", form=form)[0].text == "dog, beach, Rex"
+    result, _ = say("Rex, Max, sea", "Rex, Max, sea", "dog, Max, sea", form=form)
+    assert (result.text, result.removed) == ("dog, sea, Rex", ("Max",))
+
+
+def test_a_name_in_lower_case_is_told_with_a_capital_and_written_as_the_user_spells_it(say):
+    rex = Concept("r", "rex", Kind.PET, "dog", "sks", 1)
+    result, script = say("On the sofa lies Rex.", concepts=(rex,), rules=NameRules(("rex",)))
+    assert (result.text, len(script.requests)) == ("On the sofa lies rex.", 1)
+    assert "[1] Rex: the dog" in script.requests[0]

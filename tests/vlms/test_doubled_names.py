@@ -10,7 +10,7 @@ from engine.vlms import captions
 from engine.vlms.base import ImageFeatures
 from engine.vlms.find import find_config
 from engine.vlms.personalised import PersonalisedConcept
-from engine.vlms.wording import drop_repeats
+from engine.vlms.repair import drop_repeats
 
 ANNA = Concept("a", "Anna", Kind.PERSON, "girl", "Bob", 1)
 

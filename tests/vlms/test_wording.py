@@ -1,7 +1,17 @@
 import pytest
 
+from engine.core.types import Concept, Kind
 from engine.vlms.config import join_names
-from engine.vlms.wording import has_word, mentions, name_for_phrase, noun_phrases, replace_names, replace_words
+from engine.vlms.repair import complete
+from engine.vlms.wording import (
+    has_word,
+    mentions,
+    name_for_phrase,
+    noun_phrases,
+    replace_names,
+    replace_words,
+    spell_identifiers,
+)
 
 
 def test_replacement_is_word_bounded_unlike_the_references(shared):
@@ -86,7 +96,7 @@ def test_two_concepts_with_one_identifier_keep_their_names():
     from types import SimpleNamespace
 
     from engine.core.types import Kind
-    from engine.vlms.wording import complete, find_missing
+    from engine.vlms.repair import complete, find_missing
 
     def concept(name, identifier, category="dog"):
         return SimpleNamespace(name=name, identifier=identifier, category=category, kind=Kind.PET)
@@ -95,3 +105,20 @@ def test_two_concepts_with_one_identifier_keep_their_names():
     assert find_missing("sks is with a cat.", [rex, luna]) == [luna]
     assert complete("sks is with a cat.", [rex, luna]) == ("Rex is with Luna.", ("Luna",))
     assert complete("sks sleeps.", [rex, luna]) == ("Rex sleeps. Also here: Luna.", ("Luna",))
+
+
+@pytest.mark.parametrize("text", ["Rex, a brown dog, lies on the grass.", "Rex is a brown dog on the grass."])
+def test_a_missing_name_does_not_take_what_is_said_of_another(text):
+    rex, max_ = (Concept(n, n, Kind.PET, "dog", n, 1) for n in ("Rex", "Max"))
+    assert complete(text, [rex, max_]) == (f"{text} Also here: Max.", ("Max",))
+    assert complete("Rex sits beside a brown dog.", [rex, max_]) == ("Rex sits beside Max.", ("Max",))
+
+
+def test_an_ordinary_word_does_not_become_the_name_that_the_vlm_was_told():
+    text = "Two friends walk along the beach at dawn."
+    assert spell_identifiers(text, ["Dawn"], lower_case=False) == text
+    assert spell_identifiers("DAWN waves.", ["Dawn"], lower_case=False) == "Dawn waves."
+
+
+def test_the_form_of_an_apostrophe_is_no_other_name():
+    assert spell_identifiers("O’Brien waves.", ["O'Brien"]) == "O'Brien waves."
