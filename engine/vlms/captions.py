@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from engine.core.errors import PhotoError
 from engine.vlms.generate import encode, generate_texts, with_looks
 from engine.vlms.looks import find_unsure
 from engine.vlms.name_rules import NameRules
@@ -94,11 +95,20 @@ def _generate_again(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], tex
         for job, text in zip(jobs, texts, strict=True)
         if job.faults(text) and (len(job.concepts) > 1 or any(c.box is not None for c in job.concepts))
     ]
-    if second:
-        for job, text in zip(second, _generate(vlm, image_features, second, again=True), strict=True):
-            if job.faults(text) < job.faults(best[job.number]):
-                best[job.number] = text
+    for job, other in zip(second, _try_again(vlm, image_features, second), strict=True):
+        if other is not None and job.faults(other) < job.faults(best[job.number]):
+            best[job.number] = other
     return best
+
+
+def _try_again(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job]) -> Sequence[str | None]:
+    """Generate captions for some jobs again; None where a server gives no answer, so that the first text serves."""
+    if not jobs:
+        return []
+    try:
+        return _generate(vlm, image_features, jobs, again=True)
+    except PhotoError:
+        return [None] * len(jobs)
 
 
 def _generate_with_looks(
@@ -112,24 +122,28 @@ def _generate_with_looks(
         described = tuple(with_looks(vlm, images[job.number], job.concepts, unsure)) if unsure else job.concepts
         if described != job.concepts:
             second.append(replace(job, concepts=described))
-    if second:
-        for job, text in zip(second, _generate(vlm, image_features, second, again=True), strict=True):
-            if job.faults(text) <= job.faults(best[job.number]):
-                best[job.number] = text
+    for job, other in zip(second, _try_again(vlm, image_features, second), strict=True):
+        if other is not None and job.faults(other) <= job.faults(best[job.number]):
+            best[job.number] = other
     return best
 
 
 def _replace_wrong(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[str]) -> list[str]:
-    """Replace captions that name one concept twice in a sentence, or hold a wrong name, by those of the plain VLM."""
+    """Replace captions that name one concept twice in a sentence, or hold a wrong name, by those of the plain VLM.
+
+    Sentences that still hold a wrong name are removed.
+    """
     kept = list(texts)
     wrong = [
         replace(job, concepts=())
         for job, text in zip(jobs, texts, strict=True)
         if count_repeated(text, unwrap(job.concepts)) or (job.concepts and job.wrong_names(text))
     ]
-    if wrong:
-        for job, text in zip(wrong, _generate(vlm, image_features, wrong, again=True), strict=True):
-            kept[job.number] = text
+    for job, plain in zip(wrong, _try_again(vlm, image_features, wrong), strict=True):
+        if plain is not None:
+            kept[job.number] = plain
+        elif count_repeated(kept[job.number], unwrap(jobs[job.number].concepts)):
+            kept[job.number] = ""  # a caption that gives one name to two is not used
     return [job.without_wrong(text) for job, text in zip(jobs, kept, strict=True)]
 
 

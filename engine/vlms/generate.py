@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from engine.core.boxes import Box
-from engine.core.errors import UsageError
+from engine.core.errors import PhotoError, UsageError
 from engine.vlms.chat.boxes import parse_boxes, sent_size
 from engine.vlms.clean_text import clean_text
 from engine.vlms.config import VlmConfig, list_configs
@@ -85,11 +85,17 @@ def question_request(vlm: Vlm, question: str) -> str:
 def with_looks(
     vlm: Vlm, image: Image.Image, concepts: Sequence[PersonalisedConcept], chosen: Sequence[int]
 ) -> list[PersonalisedConcept]:
-    """Give the chosen ones of a photo's concepts the look that the VLM sees in their crops (`vlms/looks.py`)."""
+    """Give the chosen ones of a photo's concepts the look that the VLM sees in their crops (`vlms/looks.py`).
+
+    Where a server gives no answer about a crop, the concept keeps its class word.
+    """
     described = list(concepts)
     request = caption_request(vlm.config, ())
-    crops = [cut_out(image, concepts[i]) for i in chosen]
-    for i, (text,) in zip(chosen, ask_plain(vlm, crops, [[request]] * len(crops)), strict=True):
+    for i in chosen:
+        try:
+            ((text,),) = ask_plain(vlm, [cut_out(image, concepts[i])], [[request]])
+        except PhotoError:
+            continue
         described[i] = with_look(concepts[i], text)
     return described
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from engine.core.boxes import Box
+from engine.core.errors import PhotoError
 from engine.core.types import Concept, Kind
 from engine.vlms import captions
 from engine.vlms.name_rules import NameRules
@@ -28,7 +29,10 @@ class Scripted:
 
     def generate(self, vlm, features, concepts, requests, limit=None):
         self.requests += requests
-        return [self.texts.pop(0) for _ in requests]
+        texts = [self.texts.pop(0) for _ in requests]
+        if any(text is None for text in texts):
+            raise PhotoError("the server gave no answer")
+        return texts
 
     def select(self, numbers):
         return self
@@ -124,3 +128,18 @@ def test_a_name_in_lower_case_is_told_with_a_capital_and_written_as_the_user_spe
     result, script = say("On the sofa lies Rex.", concepts=(rex,), rules=NameRules(("rex",)))
     assert (result.text, len(script.requests)) == ("On the sofa lies rex.", 1)
     assert "[1] Rex: the dog" in script.requests[0]
+
+
+def test_a_second_request_that_fails_leaves_the_first_text(say):
+    result, _ = say("A dog sleeps.", None)
+    assert (result.text, result.repaired) == ("Rex sleeps.", ("Rex",))
+
+
+def test_where_no_plain_caption_comes_the_names_stay(say):
+    result, _ = say("Rex plays with Max.", "Rex plays with Max.", None)
+    assert (result.text, result.removed) == ("Here: Rex.", ("Max",))
+
+
+def test_a_first_request_that_fails_fails_the_photo(say):
+    with pytest.raises(PhotoError):
+        say(None)
