@@ -26,7 +26,7 @@ from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
 from engine.vlms.in_use import VlmInUse
 from engine.vlms.name_rules import NameRules
-from engine.vlms.personalised import PersonalisedConcept
+from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept
 from engine.vlms.wording import find_names, has_word
 
 
@@ -197,7 +197,7 @@ def _answer(
     questions = [stand_ins[i].question(question.text) for i in open_ones]
     known = [told[i] for i in open_ones]
     spoken = generate.answer(vlm.model, images, known, questions, question.rules) if images else []
-    said = described | {i: s.text for i, s in zip(open_ones, spoken, strict=True)}
+    said = described | dict(zip(open_ones, spoken, strict=True))
     share = (time.monotonic() - began) / len(photos)
     return [
         replace(_reply(question, photo, own, told[i], stand_ins[i], said[i]), seconds=share)
@@ -207,19 +207,21 @@ def _answer(
 
 def _stand_ins(
     vlm: VlmInUse, photos: Sequence[Photo], matches: Sequence[Sequence[Match]], question: _Question
-) -> tuple[list[StandIns], dict[int, str]]:
+) -> tuple[list[StandIns], dict[int, GeneratedCaption]]:
     """Return the words that stand for names in the question about each photo, and descriptions of photos by index."""
     from engine.vlms import captions
 
     needed = [i for i, own in enumerate(matches) if question.absent(own) or question.unlearned(own)]
     images = [photos[i].image for i in needed]
     known = [question.tell(photos[i], matches[i]) for i in needed]
-    spoken = captions.caption(vlm.model, images, known) if needed else []
-    described = {i: s.text for i, s in zip(needed, spoken, strict=True)}
+    rules = [question.rules or NameRules()] * len(needed)
+    spoken = captions.caption(vlm.model, images, known, rules=rules) if needed else []
+    described = dict(zip(needed, spoken, strict=True))
     found = [StandIns({}) for _ in matches]
-    for i, text in described.items():
+    for i, description in described.items():
         names = [k.concept.name for k in question.prompted(photos[i], matches[i])]
-        found[i] = find_stand_ins(question.absent(matches[i]), question.unlearned(matches[i]), names, text)
+        absent, unlearned = question.absent(matches[i]), question.unlearned(matches[i])
+        found[i] = find_stand_ins(absent, unlearned, names, description.text)
     return found, described
 
 
@@ -229,16 +231,18 @@ def _reply(
     matches: tuple[Match, ...],
     told: Sequence[PersonalisedConcept],
     stand_ins: StandIns,
-    said: str,
+    said: GeneratedCaption,
 ) -> Answer:
     absent = stand_ins.absent
     notes = tuple(not_recognised([name]) for name in absent)
     untrained = tuple(c.name for c in question.unlearned(matches) if c.id not in question.mistakable)
     reply = Answer(photo.path, Status.OK, None, matches, notes=notes, absent=absent, untrained=untrained)
-    if not said.strip():
-        return replace(reply, status=Status.FAILED, reason="the VLM said nothing")
+    if not said.text.strip():
+        names = " and ".join(said.removed)
+        why = f"the answer is about {names}, not recognised here, and is left out" if names else "the VLM said nothing"
+        return replace(reply, status=Status.FAILED, reason=why)
     learned = [k.concept.id for k in told if k.vector is not None and not stand_ins.unnamed]
-    return replace(reply, answer=stand_ins.reply(said), tasks=tuple((i, question.tasks[i]) for i in learned))
+    return replace(reply, answer=stand_ins.reply(said.text), tasks=tuple((i, question.tasks[i]) for i in learned))
 
 
 def _load_embeddings(

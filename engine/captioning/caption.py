@@ -146,7 +146,11 @@ def _with_caption(
     caption: GeneratedCaption | PhotoError,
     drawing: ExplanationPictures,
 ) -> PhotoInRun:
-    """Add a generated caption to a photo; an empty one is a failure, as is an error in its place."""
+    """Add a generated caption to a photo.
+
+    An empty one is a failure, as is an error in its place; but where all of it was taken out, because it named somebody
+    who was not recognised, the photo gets names only.
+    """
     if isinstance(caption, PhotoError):
         failed = PhotoResult.failed(item.file.path, PhotoError(f"{item.file.path}: {caption}"))
         return replace(item, result=replace(failed, facts=photo.facts))
@@ -157,13 +161,13 @@ def _with_caption(
         pictures=drawing.pictures,
         explanations=drawing.explanations,
     )
-    if not caption.text.strip():
+    if not caption.text.strip() and not caption.removed:
         reason = f"{item.file.path}: the VLM said nothing"
         return replace(item, result=replace(result, status=Status.FAILED, facts=photo.facts, reason=reason))
     put_in = (Note(NoteCode.NAME_PUT_IN, (name,)) for name in caption.repaired)
     taken_out = (Note(NoteCode.NAME_TAKEN_OUT, (name,)) for name in caption.removed)
     notes = (*photo.notes, *put_in, *taken_out, *map(Note.parse, drawing.notes))
-    return replace(item, record=make_record(run, item, photo.facts, caption.text, notes), result=result)
+    return replace(item, record=make_record(run, item, photo.facts, caption.text.strip() or None, notes), result=result)
 
 
 def _explain_names_only(run: CaptionRun, items: list[PhotoInRun]) -> list[PhotoInRun]:

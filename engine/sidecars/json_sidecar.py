@@ -38,7 +38,8 @@ class CaptionSettings:
 class PhotoRecord:
     """What a run recorded about one photo: the content of its JSON sidecar.
 
-    caption: None if no VLM described the photo; `vlm` is `vlms.registry.NO_VLM` then, and `revision` is empty. key:
+    caption: None if no VLM described the photo; `vlm` is `vlms.registry.NO_VLM` then, and `revision` is empty. It is
+    None also if every sentence of the VLM's text was taken out, for naming somebody who was not recognised. key:
     digest of everything that the caption depends on; a later run has nothing to do if it is the same. recognition:
     digest of the enrolled concepts. settings: digest of prompt and settings. same_as: name of the JPEG with which a
     raw file was captioned. asked: what the caption was asked to be like; None for what versions before 0.3 asked for.

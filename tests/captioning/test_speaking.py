@@ -12,6 +12,7 @@ from engine.core.boxes import Box
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Match, PhotoFacts
 from engine.photos import places
+from engine.vlms.base import Generation
 from engine.vlms.find import find_config
 from engine.vlms.prompt_config import Chat, Naming
 from tests.captioning.test_names_only import states, words
@@ -113,6 +114,43 @@ def test_an_answer_names_concepts_without_training(myvlm, session, untrained):
     (reply,) = result.json["photos"]
     assert reply["answer"].startswith("Rex is")
     assert (reply["task"], "myvlm train" in result.err) == (None, False)
+
+
+def say(monkeypatch, session, *texts):
+    """Let the VLM write these texts in their order, and the last one from then on."""
+    waiting = list(texts)
+
+    def generate(self, rows, ids, limit=None):
+        return [Generation(waiting.pop(0) if len(waiting) > 1 else waiting[0], capped=False) for _ in ids]
+
+    monkeypatch.setattr(type(session.vlm), "generate", generate)
+
+
+def test_where_every_sentence_names_a_stranger_the_photo_gets_names_only(myvlm, session, untrained, monkeypatch):
+    say(monkeypatch, session, "Rex is in the snow.")
+    photo = untrained / "nobody.jpg"
+    result = myvlm("caption", photo)
+    assert result.code == 0, result.err
+    record = json.loads((untrained / "nobody.jpg.myvlm.json").read_text())
+    assert (record["caption"], record["concepts"]) == (None, [])
+    assert record["notes"] == ["the VLM wrote Rex, who was not recognised; that was taken out"]
+    assert "Nothing to do" in myvlm("caption", photo).err
+
+
+def test_an_answer_about_somebody_who_is_not_there_is_left_out(myvlm, session, untrained, monkeypatch):
+    say(monkeypatch, session, "Rex is in the snow.")
+    result = myvlm("ask", untrained / "nobody.jpg", "What is in the image?", "--json")
+    (reply,) = result.json["photos"]
+    assert (result.code, reply["answer"]) == (1, None)
+    assert reply["reason"] == "the answer is about Rex, not recognised here, and is left out"
+
+
+def test_a_description_in_place_of_an_answer_is_checked_too(myvlm, session, untrained, monkeypatch):
+    say(monkeypatch, session, "Anna is in the snow. A tree is there.")
+    (reply,) = myvlm("ask", untrained / "nobody.jpg", "What is Rex doing?", "--json").json["photos"]
+    assert reply["absent"] == ["Rex"]
+    assert "A tree is there." in reply["answer"]
+    assert "Anna" not in reply["answer"]
 
 
 def test_a_style_that_the_vlm_does_not_have_is_refused_before_work(myvlm, untrained):
