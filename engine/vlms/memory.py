@@ -98,7 +98,16 @@ def fits(config: VlmConfig, room: Room, quantise: str = "auto") -> str:
     formats = room.formats(config, quantise)
     if config.world:
         return formats[0]
-    return next((f for f in formats if 0 < memory_needed(config, f) <= room.usable_gb), "")
+    limit = _limit_gb(config, room)
+    return next((f for f in formats if 0 < memory_needed(config, f) <= limit), "")
+
+
+def _limit_gb(config: VlmConfig, room: Room) -> float:
+    """Return the GB that a VLM may need here by itself.
+
+    A need that a config states holds room for the system; a computed one does not.
+    """
+    return room.gb if room.device == "cuda" and config.memory_gb else room.usable_gb
 
 
 def default_quantisation(room: Room) -> str:
@@ -139,10 +148,13 @@ def lack_of_memory(config: VlmConfig, room: Room) -> str:
 
     A VLM that is too slow for a CPU lacks a GPU.
     """
+    device = room.device
     here = f"this {'GPU' if room.device == 'cuda' else 'machine'} has {room.gb:.0f} GB"
     if room.device == "cpu" and (config.size is None or config.size.parameters > CPU_PARAMETERS):
         room, here = Room("cuda", room.gb, quantised=QUANTISED["cuda"]), "no CUDA GPU is in use here"
     least = least_format(config, room)
+    if room.device == device and memory_needed(config, least) <= room.gb:
+        here += f", of which it may use {_limit_gb(config, room):.0f} GB"
     unusual = f" in {least}" if least in room.quantised else ""
     need = f"{memory_needed(config, least):g} GB of {room.words}{unusual}"
     return f"{config.name} is on this disk, but needs {need}, and {here}"

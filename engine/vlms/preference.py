@@ -31,6 +31,8 @@ PREFERENCE = (
 """The order in which VLMs on this disk are chosen: larger ones first, Qwen's before others of their size because they
 write boxes and their licence is free; BLIP-2 last, because it only captions. It is a judgement: these models were not
 compared on personal captions."""
+PAPER = ("llava-1.6", "minigpt-v2", "blip-2")
+"""The VLMs of the paper, the first choice first: by recall there (Table 1), and BLIP-2 last."""
 PROPOSED = ("qwen3-vl-8b", "qwen3-vl-4b", "qwen3-vl-2b", "smolvlm2-500m")
 """The VLMs that setup proposes to fetch: the first that fits the machine."""
 
@@ -38,6 +40,16 @@ PROPOSED = ("qwen3-vl-8b", "qwen3-vl-4b", "qwen3-vl-2b", "smolvlm2-500m")
 def by_preference(vlms: Iterable[VlmConfig]) -> list[VlmConfig]:
     """Sort VLMs, the first choice first; those that are not in `PREFERENCE` come last."""
     return sorted(vlms, key=lambda c: PREFERENCE.index(c.name) if c.name in PREFERENCE else len(PREFERENCE))
+
+
+def by_use(vlms: Iterable[VlmConfig]) -> list[VlmConfig]:
+    """Sort VLMs on this disk, the first that is used by itself first.
+
+    Those of the paper come first: earlier versions of myvlm used no others by themselves, and a library's captions and
+    embeddings were made with them. A checkpoint that another program fetched must not make all of them out of date.
+    """
+    ranked = by_preference(vlms)
+    return sorted(ranked, key=lambda c: PAPER.index(c.name) if c.name in PAPER else len(PAPER))
 
 
 def proposed(vlms: Iterable[VlmConfig], room: Room) -> list[VlmConfig]:

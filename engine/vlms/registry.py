@@ -11,7 +11,7 @@ from engine.core.paths import STORYBOOK, home
 from engine.vlms.config import VlmConfig, chat_families, identifier_lists, list_configs
 from engine.vlms.find import family_of, model_type_of, why_not_chat
 from engine.vlms.memory import AS_STORED, QUANTISED, check_room, memory_fault
-from engine.vlms.preference import by_preference
+from engine.vlms.preference import by_use
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +30,12 @@ EMBEDDED = "embedded:"
 """Prefix of a `repo_id` whose weights are shipped with myvlm."""
 CONVERTED = "converted:"
 """Prefix of a `repo_id` whose weights no hub repository holds completely; `myvlm models convert` makes their folder."""
-WEIGHT_FILES = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
-"""The files of a hub repository that are used: weights without code in them, configs and tokenizers."""
+WEIGHT_FILES = ["model*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
+"""The files of a hub repository that are used: weights without code in them, configs and tokenizers.
+
+transformers reads `model*.safetensors` only. Some repositories hold the same weights a second time, in
+`consolidated.safetensors`.
+"""
 HOW_TO_GET_A_VLM = "Run: myvlm setup"
 """What to do where there is no VLM for real photos."""
 NO_VLM = "none"
@@ -238,4 +242,4 @@ def knows_drawings_only(vlm_id: str) -> bool:
 
 def vlms_on_disk() -> tuple[VlmConfig, ...]:
     """List the VLMs for real photos whose weights are on this disk, the first choice first."""
-    return tuple(by_preference(c for c in list_configs() if not c.world and find_weights(c)))
+    return tuple(by_use(c for c in list_configs() if not c.world and find_weights(c)))

@@ -65,7 +65,8 @@ def count_size(folder: Path, image_tokens: int | None = None) -> Size | None:
     image_tokens: of its family, where known. None where there are no such files, or one is damaged; loading says which.
     """
     try:
-        shapes = [pair for file in sorted(folder.glob("*.safetensors")) for pair in _shapes(file)]
+        files = _weight_files(folder)
+        shapes = [pair for file in files for pair in _shapes(file)]
         facts = json.loads(read_text(folder / "config.json", LARGEST_DOCUMENT))
     except (OSError, ValueError, KeyError, AttributeError, TypeError, struct.error):
         return None
@@ -73,7 +74,7 @@ def count_size(folder: Path, image_tokens: int | None = None) -> Size | None:
         return None
     parameters = sum(math.prod(shape) for _, shape in shapes)
     linear = sum(math.prod(shape) for name, shape in shapes if _is_linear(name, shape))
-    stored = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+    stored = sum(file.stat().st_size for file in files)
     return Size(
         parameters / 1e9,
         linear / 1e9,
@@ -81,6 +82,17 @@ def count_size(folder: Path, image_tokens: int | None = None) -> Size | None:
         image_tokens or _OTHER_IMAGE_TOKENS,
         stored / 1e9 if is_quantised(facts) else None,
     )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """List the files that transformers reads: those of the index, or else `model.safetensors`; the folder may hold the
+    same weights in another layout, too.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = set(json.loads(read_text(index, LARGEST_DOCUMENT))["weight_map"].values())
+        return [folder / Path(name).name for name in sorted(names)]
+    return [file for file in (folder / "model.safetensors",) if file.is_file()]
 
 
 def is_quantised(facts: Mapping[str, object]) -> bool:

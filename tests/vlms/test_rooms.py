@@ -1,12 +1,15 @@
 """The memory that a VLM may use, the number format that follows from it, and which VLM is chosen by itself."""
 
+import json
 from dataclasses import replace
+from fnmatch import fnmatch
 
 import engine.core.device  # noqa: F401
 from engine.core.device import pick_device, pick_dtype
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from engine import chosen_models
 from engine.chosen_models import ChosenModels, ModelOptions, usual_room
@@ -18,7 +21,7 @@ from engine.vlms.find import find_config
 from engine.vlms.memory import Room, best_format, check_room, fits, lack_of_memory, may_be_default, memory_needed
 from engine.vlms.preference import PREFERENCE, PROPOSED, by_preference, proposed
 from engine.vlms.registry import load_vlm, precision_of
-from engine.vlms.size import Size
+from engine.vlms.size import Size, count_size
 
 GPU = Room("cuda", 25.3, True, ("int8", "nf4"))
 OLD_GPU = Room("cuda", 8.2, False, ("int8", "nf4"))
@@ -273,3 +276,38 @@ def test_whether_the_cpu_calculates_in_bfloat16(monkeypatch, tmp_path, flags, ex
     assert cpu.has_bfloat16() is expected
     monkeypatch.setattr(cpu, "_CPU_INFO", tmp_path / "nothing")
     assert not cpu.has_bfloat16()
+
+
+def test_a_card_that_held_llava_still_does():
+    card = Room("cuda", 21.2, True)  # 20 GiB
+    assert fits(find_config("llava-1.6"), card) == "bfloat16"
+    assert not fits(find_config("qwen3-vl-8b"), card)
+    assert fits(find_config("qwen3-vl-8b"), replace(card, gb=24.0))
+
+
+def test_what_is_said_of_a_vlm_that_is_a_little_too_large():
+    qwen = replace(QWEN, size=Size(parameters=9.0, linear=8.0, cache_kb=100.0))
+    assert lack_of_memory(qwen, Room("cuda", 21.2, True)).endswith("this GPU has 21 GB, of which it may use 19 GB")
+
+
+def test_a_vlm_of_the_paper_stays_the_default_beside_others(monkeypatch):
+    names = ("qwen3-vl-8b", "blip-2", "smolvlm2-500m", "llava-1.6")
+    monkeypatch.setattr(registry, "find_weights", lambda config: config.name in names)
+    assert [c.name for c in registry.vlms_on_disk()] == ["llava-1.6", "blip-2", "qwen3-vl-8b", "smolvlm2-500m"]
+
+
+def test_weights_that_a_folder_holds_twice_count_once(tmp_path):
+    weights = {"model.layers.0.q_proj.weight": torch.zeros(8, 8)}
+    save_file(weights, tmp_path / "model-00001-of-00001.safetensors")
+    save_file(weights, tmp_path / "consolidated.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    index = {"weight_map": dict.fromkeys(weights, "model-00001-of-00001.safetensors")}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    size = count_size(tmp_path)
+    assert size is not None
+    assert size.parameters == pytest.approx(64 / 1e9)
+
+
+def test_only_the_weights_that_transformers_reads_are_fetched():
+    files = ["model-00001-of-00002.safetensors", "consolidated.safetensors", "config.json", "tokenizer.model"]
+    assert [f for f in files if any(fnmatch(f, p) for p in registry.WEIGHT_FILES)] == [files[0], *files[2:]]
