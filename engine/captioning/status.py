@@ -163,7 +163,9 @@ def _stale(run: _StatusRun, record: PhotoRecord, file: PhotoFile, removed_names:
             return "no VLM on this machine can describe it, and the caption that it has does not hold"
         now, before = ({(m.concept_id, m.name) for m in some} for some in (matches, record.matches))
         return "" if now == before else "concepts changed: who is recognised, or what they are called"
-    context = run.forms.of(record.facts).context if described else ""
+    exif = exif_of(file.blocks)  # date and place may have been written into the photo since
+    facts = replace(record.facts, taken=exif.taken, place=exif.place)
+    context = run.forms.of(facts).context if described else ""
     if record.key == keys.caption_key(file.content_hash, matches, described=described, context=context):
         return ""
     same = {m.concept_id for m in matches} == {m.concept_id for m in record.matches}

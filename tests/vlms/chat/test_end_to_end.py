@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from PIL import Image
 
 from tests.captioning.test_names_only import words
 from tests.learned import draw_album
+from tests.photo_files import exif_bytes
 from tests.vlms.chat.tiny import FAMILIES, save_family
 
 
@@ -49,3 +51,26 @@ def test_an_embedding_that_was_trained_for_it_is_used(myvlm, session, album, che
     record = json.loads((album / "both.jpg.myvlm.json").read_text())
     assert record["request"]["told"] == {"Anna": "names", "Rex": "both"}
     assert "Rex" in record["caption"]
+
+
+def test_a_date_that_was_written_into_the_photo_since_is_told(myvlm, session, album, checkpoint):
+    photo = album / "nobody.jpg"
+    options = ("--vlm", checkpoint, "--recogniser", session.recogniser_config.name, "--context")
+    assert myvlm("caption", photo, *options).code == 0
+    assert myvlm("status", photo, *options, "--json").json["summary"] == {"current": 1}
+    add_date(photo, "2024:05:12 17:40:00")
+    assert myvlm("status", photo, *options, "--json").json["summary"] == {"stale": 1}
+    assert myvlm("caption", photo, *options).code == 0
+    record = json.loads((album / "nobody.jpg.myvlm.json").read_text())
+    assert "on Sunday, 12 May 2024, at 17:40" in record["request"]["context"]
+
+
+def add_date(photo, date):
+    """Replace a JPEG's EXIF by one with a date; the picture's own bytes stay."""
+    data = photo.read_bytes()
+    start = data.index(b"\xff\xe1")
+    end = start + 2 + int.from_bytes(data[start + 2 : start + 4])
+    with Image.open(photo) as opened:
+        turned = opened.getexif().get(0x0112)
+    exif = exif_bytes(turned, exif=((0x9003, date),))
+    photo.write_bytes(data[:start] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + data[end:])
