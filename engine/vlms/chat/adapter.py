@@ -282,6 +282,13 @@ class ChatVlm:
         ends = end_ids(self.model, self.tokenizer)
         texts = self.tokenizer.batch_decode(generated, skip_special_tokens=True)
         return [
-            Generation(_THOUGHTS.sub("", text).strip(), capped=ends.isdisjoint(ids.tolist()))
+            Generation(self._without_thoughts(text), capped=ends.isdisjoint(ids.tolist()))
             for text, ids in zip(texts, generated, strict=True)
         ]
+
+    def _without_thoughts(self, text: str) -> str:
+        """Remove what the VLM thinks; "" where it was cut off before it answered."""
+        opened_by_prompt = self.inputs.template("").rstrip().endswith("<think>")
+        if opened_by_prompt and "</think>" not in text:
+            return ""
+        return _THOUGHTS.sub("", text).strip()

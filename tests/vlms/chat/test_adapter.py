@@ -146,6 +146,14 @@ def test_thoughts_are_no_part_of_a_text(loaded, said, kept):
     assert generation.text == kept
 
 
+@pytest.mark.parametrize(("said", "kept"), [("a cat? let me see", ""), ("a cat? no</think> a dog.", "a dog.")])
+def test_thoughts_that_the_prompt_opens_are_no_part_of_a_text(loaded, monkeypatch, said, kept):
+    vlm = loaded("gemma3")
+    monkeypatch.setattr(vlm.inputs, "template", lambda request: f"{request}<|assistant|><think>\n")
+    (generation,) = vlm._decode(torch.tensor([vlm.tokenizer(said, add_special_tokens=False).input_ids]))
+    assert generation.text == kept
+
+
 def test_special_tokens_in_a_request_are_left_out(loaded):
     vlm = loaded("qwen3_vl")
     row = one_row(vlm)
