@@ -26,6 +26,8 @@ from engine.vlms.config import VlmConfig
 from engine.vlms.wording import has_word
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from engine.vlms.base import Vlm
     from engine.vlms.personalised import PersonalisedConcept
 
@@ -112,13 +114,20 @@ def _captions(vlm: "Vlm", way: Way, given: Sequence[_Given]) -> list[dict[str, A
     from engine.vlms import captions
 
     rows = []
+    for batch, images, told in _in_batches(vlm, way, given):
+        results = captions.caption(vlm, images, told)
+        rows += [_judge(way, g, result.raw) for g, result in zip(batch, results, strict=True)]
+    return rows
+
+
+def _in_batches(
+    vlm: "Vlm", way: Way, given: Sequence[_Given]
+) -> "Iterator[tuple[Sequence[_Given], list[Image], list[list[PersonalisedConcept]]]]":
+    """Yield batches of photos with their pictures, and how the VLM is told of the concept in each."""
     for start in range(0, len(given), BATCH):
         batch = given[start : start + BATCH]
         images = [load_photo(g.item.path).image for g in batch]
-        told = [[_tell(vlm, way, g.learned, g.box, i.size)] for g, i in zip(batch, images, strict=True)]
-        for g, result in zip(batch, captions.caption(vlm, images, told), strict=True):
-            rows.append(_judge(way, g, result.raw))
-    return rows
+        yield batch, images, [[_tell(vlm, way, g.learned, g.box, i.size)] for g, i in zip(batch, images, strict=True)]
 
 
 def _class_word_only(vlm: "Vlm", way: Way, given: Sequence[_Given]) -> list[dict[str, Any]]:
@@ -127,10 +136,7 @@ def _class_word_only(vlm: "Vlm", way: Way, given: Sequence[_Given]) -> list[dict
     from engine.vlms.requests import caption_request
 
     rows = []
-    for start in range(0, len(given), BATCH):
-        batch = given[start : start + BATCH]
-        images = [load_photo(g.item.path).image for g in batch]
-        told = [[_tell(vlm, way, g.learned, g.box, i.size)] for g, i in zip(batch, images, strict=True)]
+    for batch, images, told in _in_batches(vlm, way, given):
         texts = generate_texts(vlm, encode(vlm, images), told, [caption_request(vlm.config, t) for t in told])
         rows += [_judge(way, g, text) for g, text in zip(batch, texts, strict=True)]
     return rows

@@ -25,8 +25,8 @@ from engine.vlms.registry import NO_VLM
 from engine.vlms.requests import CaptionForm
 
 WORDING = 2
-"""Version of this program's own part in a caption (`vlms/generate.py`, `vlms/wording.py`); a change makes captions out
-of date.
+"""Version of this program's own part in a caption (`vlms/captions.py`, `vlms/repair.py`). It is raised, which makes
+captions out of date, where those that were written before should not stay.
 """
 
 
