@@ -204,7 +204,7 @@ def _lack(room: Room) -> str:
     """Say in a clause how much memory there is for a VLM that does not fit."""
     if room.device == "cuda":
         return f", and this GPU has {room.gb:.0f} GB"
-    return f", and there is no CUDA GPU here, and {room.usable_gb:.0f} GB of memory to use"
+    return f", and there is no CUDA GPU here; it may use {room.usable_gb:.0f} GB of memory"
 
 
 def _how_to_get(part: Part) -> str:

@@ -54,7 +54,7 @@ class CaptionChoice:
         """What captions should be like.
 
         Raises:
-            UsageError: that is no language.
+            UsageError: the language cannot be one.
         """
         from engine.captioning.context import CaptionForms
         from engine.core.languages import language_name

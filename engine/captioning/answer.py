@@ -239,7 +239,7 @@ def _reply(
     reply = Answer(photo.path, Status.OK, None, matches, notes=notes, absent=absent, untrained=untrained)
     if not said.text.strip():
         names = " and ".join(said.removed)
-        why = f"the answer is about {names}, not recognised here, and is left out" if names else "the VLM said nothing"
+        why = f"left out an answer about {names}: not recognised in this photo" if names else "the VLM said nothing"
         return replace(reply, status=Status.FAILED, reason=why)
     learned = [k.concept.id for k in told if k.vector is not None and not stand_ins.unnamed]
     return replace(reply, answer=stand_ins.reply(said.text), tasks=tuple((i, question.tasks[i]) for i in learned))

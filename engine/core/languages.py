@@ -30,5 +30,5 @@ def language_name(text: str) -> str:
     known = {name.casefold(): name for name in _NAMES.values()}
     name = _NAMES.get(code) or known.get(given.casefold()) or given
     if len(name) < 3 or not _NAME.fullmatch(name):
-        raise UsageError(f"{text!r} is no language", hint="Give a name or a code, such as German or de.")
+        raise UsageError(f"{text!r} is not a language", hint="Give a name or a code, such as German or de.")
     return "" if name == "English" else name

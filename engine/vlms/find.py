@@ -80,7 +80,7 @@ def _config_of(path: Path) -> VlmConfig:
     """Read the config of a folder: its `myvlm.json`, or else that of its family.
 
     Raises:
-        EnvironmentFault: it is no folder of a VLM, or is damaged.
+        EnvironmentFault: it is not the folder of a VLM, or is damaged.
     """
     if path.suffix == ".gguf" or (path.is_dir() and not (path / "config.json").is_file()):
         raise _no_checkpoint(path)
@@ -101,7 +101,7 @@ def _no_checkpoint(path: Path) -> EnvironmentFault:
         hint = "GGUF files run in a local server, such as llama.cpp's: --vlm openai:URL#MODEL"
         return EnvironmentFault(f"{path} is a GGUF model, which is not loaded here", hint=hint)
     hint = "Give the folder with config.json, *.safetensors and the tokenizer. " + _OTHERS
-    return EnvironmentFault(f"{path} is no folder of a VLM: it has no config.json", hint=hint)
+    return EnvironmentFault(f"{path} is not the folder of a VLM: it has no config.json", hint=hint)
 
 
 def _config_on_hub(repo_id: str) -> VlmConfig:

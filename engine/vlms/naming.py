@@ -14,8 +14,8 @@ from engine.vlms.personalised import PersonalisedConcept, unwrap
 from engine.vlms.prompt_config import BoxFormat, Naming
 
 _LEFT, _RIGHT, _UPPER, _LOWER = 0.36, 0.64, 0.3, 0.8
-"""Where the left and right thirds and the upper and lower edge begin, for the centre of a box in parts of a side. Most
-photos have their subject in the lower half of the middle, so that "lower" begins late."""
+"""Where the left and right thirds and the upper and lower edge begin, for the centre of a box in parts of a side. A
+judgement: the middle is wide, and "lower" begins late."""
 _BOX_FORMS: dict[BoxFormat, str] = {
     "xyxy-1000": ", bbox_2d [{x0}, {y0}, {x1}, {y1}]",
     "yxyx-1000": ", box_2d [{y0}, {x0}, {y1}, {x1}]",

@@ -18,8 +18,8 @@ _STYLES: dict[Style, str] = {
     ),
     "keywords": "List five to twelve keywords for this photo{of}, separated by commas, and write nothing else.",
 }
-"""Requests of the styles but "sentence", which each VLM's config has; {of} is "" or " of NAMES". 125 characters is the
-length up to which common screen readers read alternative text in one piece."""
+"""Requests of the styles but "sentence", which each VLM's config has; {of} is "" or " of NAMES". 125 characters are a
+common recommendation for alternative text."""
 _LONGER = 2.5
 """A detailed caption may have this many times the new tokens of a sentence."""
 

@@ -142,7 +142,7 @@ def test_an_answer_about_somebody_who_is_not_there_is_left_out(myvlm, session, u
     result = myvlm("ask", untrained / "nobody.jpg", "What is in the image?", "--json")
     (reply,) = result.json["photos"]
     assert (result.code, reply["answer"]) == (1, None)
-    assert reply["reason"] == "the answer is about Rex, not recognised here, and is left out"
+    assert reply["reason"] == "left out an answer about Rex: not recognised in this photo"
 
 
 def test_a_description_in_place_of_an_answer_is_checked_too(myvlm, session, untrained, monkeypatch):

@@ -84,7 +84,7 @@ def _check_processor(config: VlmConfig, folder: Path, processor: Any) -> None:
     one_tile = config.chat is not None and config.chat.one_tile
     if not one_tile and not getattr(processor, "chat_template", None):
         raise EnvironmentFault(
-            f"{where} has no chat template, so myvlm cannot tell how it is asked",
+            f"{where} has no chat template, which says how prompts are written",
             hint="Use an instruct or chat version of it; or fetch the files again: chat_template.jinja may be missing.",
         )
 

@@ -173,7 +173,7 @@ class ServerVlm:
 
 def _only_here(what: str) -> UsageError:
     return UsageError(
-        f"{what} needs the VLM's weights on this machine, and a server keeps them to itself",
+        f"{what} needs the VLM's weights on this machine, and a server does not give them",
         hint="Use a VLM on this disk: --vlm NAME. `myvlm models` lists them.",
     )
 

@@ -39,6 +39,9 @@ def test_names_are_right_whatever_the_words_are(myvlm, session, album, checkpoin
     assert nobody[1] == []
     assert not any(name in nobody[0] for name in keywords)
     assert "Nothing to do" in myvlm(*command).err
+    assert myvlm("status", *command[1:], "--json").json["summary"] == {"current": 3}
+    assert myvlm("status", *command[1:-2], "--json").json["summary"] == {"stale": 3}
+    assert myvlm("status", *command[1:], "--language", "de", "--json").json["summary"] == {"stale": 3}
     assert myvlm(*command[:-2], "--json").json["summary"] == {"ok": 3}
 
 
