@@ -139,7 +139,7 @@ def test_what_cannot_be_used_is_refused_by_name_with_the_reason(myvlm, tmp_path,
 @pytest.mark.parametrize(
     ("files", "told", "hint"),
     [
-        ({}, "no folder of a VLM: it has no config.json", "config.json, *.safetensors"),
+        ({}, "not the folder of a VLM: it has no config.json", "config.json, *.safetensors"),
         ({"config.json": ""}, "cannot be read", "fetch or copy them again"),
         ({"config.json": "{"}, "cannot be read", "fetch or copy them again"),
         ({"config.json": "[1]"}, "is no description of a model", "fetch or copy them again"),
