@@ -4,33 +4,22 @@ Nothing is computed twice: matches come from the JSON sidecar while no head chan
 caption comes from the JSON sidecar while it would be written the same way about the same concepts.
 """
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
-from engine.captioning.explain_pictures import Explainer, ExplanationPictures, Pictures
+from engine.captioning.explain_pictures import Pictures
 from engine.captioning.names_only import check_drawn
-from engine.captioning.photo_steps import PhotoInRun, make_record, read, recognise_photos
+from engine.captioning.pipeline import caption_files
 from engine.captioning.requested_concepts import RequestedConcepts, choose_requested
 from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import compute_cache_keys
-from engine.captioning.write import write_photos
-from engine.core.batches import in_batches, up_to
-from engine.core.errors import PhotoError
-from engine.core.files import finish_first
-from engine.core.notes import Note, NoteCode
-from engine.core.types import PhotoFacts, Status
-from engine.photos.decode import Photo
 from engine.photos.discovery import FoundFile
 from engine.recognition.gallery import build_gallery
 from engine.session import Session
 from engine.sidecars.locate import Namer
 from engine.sidecars.writer import Writer
-from engine.vlms.name_rules import words_of
-from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept
 
 
 def caption_photos(
@@ -60,7 +49,7 @@ def caption_photos(
         if writer and run.keys.state is not None:
             session.store.recognition_states.save(run.keys.recognition_key, run.keys.state)
         files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
-        yield from _caption_all(run, files, session.vlm_config.batch)
+        yield from caption_files(run, files, session.vlm_config.batch)
 
 
 def _prepare(
@@ -86,115 +75,5 @@ def _prepare(
         namer=Namer(request.naming),
         writer=writer,
         pictures=Pictures(request.explain) if request.explain else None,
+        sorts=session.has_vlm and session.uses_cuda,
     )
-
-
-def _caption_all(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Iterator[PhotoResult]:
-    """Caption files batch by batch, up to the limit of the request."""
-    remaining = run.request.limit
-    for batch in in_batches(files, lambda file: read(run, file), batch_size):
-        items = up_to(batch, remaining, lambda item: item.counts)
-        items = _describe(run, _explain_names_only(run, recognise_photos(run, items)))
-        with finish_first():  # what is written is also reported
-            yield from write_photos(run, items)
-        if remaining is not None:
-            remaining -= sum(i.counts for i in items)
-            if remaining <= 0:
-                return
-
-
-def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:
-    """Let the VLM caption the decoded photos that have no record yet."""
-    started = time.monotonic()
-    done = list(items)
-    pending = [(n, i, i.photo) for n, i in enumerate(done) if i.photo is not None and i.record is None]
-    if not pending:
-        return done
-    from engine.vlms import captions
-
-    photos = [photo for _, _, photo in pending]
-    known = run.personalised
-    concepts = [_tell(run, item, photo.facts) for _, item, photo in pending]
-    forms = [run.form_for(photo.facts) for photo in photos]
-    rules = [replace(run.name_rules, allowed=words_of([form.context])) for form in forms]
-
-    def ask(some: Sequence[int]) -> list[GeneratedCaption]:
-        images = [photos[i].image for i in some]
-        return captions.caption(
-            run.vlm.model, images, [concepts[i] for i in some], [forms[i] for i in some], [rules[i] for i in some]
-        )
-
-    generated = run.vlm.ask_by_photo(len(photos), ask)
-    drawings = _explain(run, [item for _, item, _ in pending], photos, known)
-    share = (time.monotonic() - started) / len(pending)
-    for (n, item, photo), caption, drawing in zip(pending, generated, drawings, strict=True):
-        done[n] = _with_caption(run, item, photo, caption, drawing)
-        if done[n].record is not None:
-            done[n] = replace(done[n], seconds=item.seconds + share)
-    return done
-
-
-def _tell(run: CaptionRun, item: PhotoInRun, facts: PhotoFacts) -> list[PersonalisedConcept]:
-    """Return the concepts of a photo that the VLM is told of, and how."""
-    return run.speaking.tell(run.enrolled_by_id, item.matches or (), (facts.width, facts.height))
-
-
-def _with_caption(
-    run: CaptionRun,
-    item: PhotoInRun,
-    photo: Photo,
-    caption: GeneratedCaption | PhotoError,
-    drawing: ExplanationPictures,
-) -> PhotoInRun:
-    """Add a generated caption to a photo.
-
-    An empty one is a failure, as is an error in its place; but where all of it was taken out, because it named somebody
-    who was not recognised, the photo gets names only.
-    """
-    if isinstance(caption, PhotoError):
-        failed = PhotoResult.failed(item.file.path, PhotoError(f"{item.file.path}: {caption}"))
-        return replace(item, result=replace(failed, facts=photo.facts))
-    result = PhotoResult(
-        item.file.path,
-        Status.OK,
-        repaired=caption.repaired,
-        pictures=drawing.pictures,
-        explanations=drawing.explanations,
-    )
-    if not caption.text.strip() and not caption.removed:
-        reason = f"{item.file.path}: the VLM said nothing"
-        return replace(item, result=replace(result, status=Status.FAILED, facts=photo.facts, reason=reason))
-    put_in = (Note(NoteCode.NAME_PUT_IN, (name,)) for name in caption.repaired)
-    taken_out = (Note(NoteCode.NAME_TAKEN_OUT, (name,)) for name in caption.removed)
-    notes = (*photo.notes, *put_in, *taken_out, *map(Note.parse, drawing.notes))
-    return replace(item, record=make_record(run, item, photo.facts, caption.text.strip() or None, notes), result=result)
-
-
-def _explain_names_only(run: CaptionRun, items: list[PhotoInRun]) -> list[PhotoInRun]:
-    """Add pictures of why concepts were recognised to the photos that no VLM describes, if the run explains."""
-    if run.pictures is None:
-        return items
-    done = []
-    for item in items:
-        if item.photo is not None and item.record is not None:
-            (drawing,) = _explain(run, [item], [item.photo], {})
-            result = item.result or PhotoResult(item.file.path, Status.OK)
-            result = replace(result, pictures=drawing.pictures, explanations=drawing.explanations)
-            item = replace(item, result=result)
-        done.append(item)
-    return done
-
-
-def _explain(
-    run: CaptionRun,
-    items: Sequence[PhotoInRun],
-    photos: Sequence[Photo],
-    known: Mapping[str, PersonalisedConcept],
-) -> list[ExplanationPictures]:
-    """Draw why the requested concepts were recognised in some photos, and what each attends to in the VLM."""
-    if run.pictures is None:
-        return [ExplanationPictures()] * len(photos)
-    requested = run.requested_by_id
-    recognised = [[requested[m.concept_id] for m in i.matches or () if m.concept_id in requested] for i in items]
-    explainer = Explainer(run.store, run.extractor, run.vlm, run.gallery, run.pictures)
-    return [explainer.explain(photo, concepts, known) for photo, concepts in zip(photos, recognised, strict=True)]

@@ -52,8 +52,10 @@ class CaptionRequest:
 
 @dataclass(frozen=True)
 class CaptionRun:
-    """The values that all photos of a run share. writer: None if nothing is written; pictures: None if the run does
-    not explain.
+    """The values that all photos of a run share.
+
+    writer: None if nothing is written. pictures: None if the run does not explain. sorts: whether photos with prompts
+    of like length are described together, which a fast device gains from; results then come later.
     """
 
     request: CaptionRequest
@@ -66,6 +68,7 @@ class CaptionRun:
     namer: Namer
     writer: Writer | None
     pictures: Pictures | None
+    sorts: bool = False
 
     @property
     def run_id(self) -> str:

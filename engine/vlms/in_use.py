@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from engine.core.batches import in_parallel
 from engine.core.errors import PhotoError
 from engine.vlms.config import VlmConfig
+from engine.vlms.halving import BatchLimit
 from engine.vlms.prompt_config import Speak
 from engine.vlms.registry import NO_VLM
 
@@ -46,6 +47,10 @@ class VlmInUse:
         """
         return self.find_precision()
 
+    @cached_property
+    def _batch_limit(self) -> BatchLimit:
+        return BatchLimit()
+
     @property
     def exists(self) -> bool:
         """Whether there is a VLM: the user may ask for names only."""
@@ -54,13 +59,13 @@ class VlmInUse:
     def ask_by_photo(self, count: int, ask: Callable[[Sequence[int]], Sequence[T]]) -> list[T | PhotoError]:
         """Ask about photos 0 to `count` - 1 of a batch; returns in order what was said of each, or why nothing.
 
-        A VLM that is loaded here takes the whole batch at once. One in a server gets each photo in a request of its
-        own, a few at a time, and a photo whose request fails does not stop the others.
+        A VLM that is loaded here takes the whole batch at once, or what of it fits into memory. One in a server gets
+        each photo in a request of its own, a few at a time, and a photo whose request fails does not stop the others.
 
         ask: asks about the photos of some indices.
         """
         if self.config.server is None:
-            return list(ask(range(count)))
+            return self._batch_limit.run(lambda some: list[T | PhotoError](ask(some)), list(range(count)))
         from engine.vlms.server.adapter import ServerVlm
 
         model = self.model  # connects once, before any thread does

@@ -22,7 +22,6 @@ from engine.vlms.chat.batching import Batch, make_batch
 from engine.vlms.chat.encoding import BESIDE, encode_photo, to_device
 from engine.vlms.chat.examples import example_line
 from engine.vlms.chat.grids import Grid, map_grid
-from engine.vlms.chat.halving import in_halves
 from engine.vlms.chat.inputs import ProcessorInputs
 from engine.vlms.chat.loading import end_ids, load_checkpoint, slot_id_of
 from engine.vlms.chat.model import ChatModel
@@ -31,6 +30,7 @@ from engine.vlms.chat.pixels import working_edge
 from engine.vlms.chat.slots import ConceptSlots, text_norm
 from engine.vlms.chat.values import ChatFeatures, ChatPhoto, ChatRows, EncodedPhoto, Line
 from engine.vlms.config import VlmConfig
+from engine.vlms.halving import in_halves
 from engine.vlms.injection import rescaled_rows
 from engine.vlms.llava_next import LlavaNext
 from engine.vlms.prompt_config import Chat

@@ -11,8 +11,8 @@ from PIL import Image
 
 from engine.core.boxes import Box
 from engine.core.errors import ArtefactError, UsageError
-from engine.vlms.chat.halving import in_halves
 from engine.vlms.generate import ask_plain
+from engine.vlms.halving import in_halves
 from engine.vlms.registry import load_vlm
 from tests.vlms.chat.tiny import FAMILIES, config_of, save_family, skip_if_missing
 
