@@ -13,6 +13,7 @@ from engine.vision.cache import FeatureCache
 from engine.vision.config import RecogniserConfig, list_recognisers
 from engine.vlms.config import VlmConfig
 from engine.vlms.in_use import VlmInUse
+from engine.vlms.memory import largest_batch
 from engine.vlms.prompt_config import Speak
 from engine.vlms.quantise import quantise_option
 from engine.vlms.registry import NO_VLM, connect_vlm, find_weights, load_vlm, revision_of
@@ -108,6 +109,13 @@ class Session:
         return VlmInUse(
             self.vlm_config, self.vlm_id, self.vlm_revision, lambda: self.vlm, speak, lambda: self.vlm_precision
         )
+
+    @property
+    def batch(self) -> int:
+        """How many photos are processed at a time."""
+        if not self.uses_cuda:
+            return self.vlm_config.batch
+        return largest_batch(self.vlm_config, self.models.room, self.vlm_precision)
 
     @cached_property
     def vlm_precision(self) -> str:

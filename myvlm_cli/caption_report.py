@@ -29,7 +29,8 @@ class Report:
     of the concepts that the VLM has not learned; unmentioned: the names of those among them that are in described
     photos. videos, live_halves: skipped files; conflicts: photos with more than one XMP sidecar; kept: descriptions
     that myvlm did not write; names_only: photos without a caption, unnamed: those among them without a name, too;
-    removed: captions that were removed. warned: whether the user was told of `why_no_vlm`.
+    removed: captions that were removed. cut: captions at whose token limit the VLM was not finished. warned: whether
+    the user was told of `why_no_vlm`.
     """
 
     output: OutputChoice
@@ -45,6 +46,7 @@ class Report:
     names_only: int = 0
     unnamed: int = 0
     removed: int = 0
+    cut: int = 0
     warned: bool = False
     displaced: "list[DisplacedConcept]" = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
@@ -83,6 +85,7 @@ class Report:
             out.warn(f"{path_text(result.path)}: {conflicts[0]} (shown once; -v shows it for every photo)")
         self.conflicts += bool(conflicts)
         if result.status is not Status.UNCHANGED:
+            self.cut += any(note.code is NoteCode.CUT_SHORT for note in result.notes)
             self.kept += any(note.code in KEPT_DESCRIPTION_NOTES for note in result.notes)
         if result.caption is not None:
             self.unmentioned |= {m.name for m in result.matches if m.concept_id in self.untrained}
@@ -121,6 +124,8 @@ class Report:
                 f"not trained yet for {vlm}, so written as keywords but not mentioned in sentences: {listed(names)}."
                 f" Run: myvlm train {' '.join(map(quote, names))}"
             )
+        if self.cut:
+            out.say(f"{count(self.cut, 'caption')} reached the token limit; unfinished ends were left out")
         if self.kept:
             out.say(f"Kept {count(self.kept, 'description')} that myvlm did not write (-v lists them)")
 

@@ -138,7 +138,7 @@ def _class_word_only(vlm: "Vlm", way: Way, given: Sequence[_Given]) -> list[dict
     rows = []
     for batch, images, told in _in_batches(vlm, way, given):
         texts = generate_texts(vlm, encode(vlm, images), told, [caption_request(vlm.config, t) for t in told])
-        rows += [_judge(way, g, text) for g, text in zip(batch, texts, strict=True)]
+        rows += [_judge(way, g, said.text) for g, said in zip(batch, texts, strict=True)]
     return rows
 
 

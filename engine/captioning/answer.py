@@ -13,6 +13,7 @@ from engine.captioning.speaking import Speaking
 from engine.captioning.stand_ins import StandIns, find_stand_ins, not_recognised
 from engine.core.batches import in_batches
 from engine.core.errors import NotTrainedError, PhotoError, UsageError
+from engine.core.notes import Note, NoteCode
 from engine.core.types import Concept, Match, Status
 from engine.photos.decode import Photo, load_photo
 from engine.recognition.enrolled import can_recognise, check_recognisable
@@ -241,6 +242,8 @@ def _reply(
         names = " and ".join(said.removed)
         why = f"left out an answer about {names}: not recognised in this photo" if names else "the VLM said nothing"
         return replace(reply, status=Status.FAILED, reason=why)
+    if said.capped:
+        reply = replace(reply, notes=(*notes, str(Note(NoteCode.CUT_SHORT))))
     learned = [k.concept.id for k in told if k.vector is not None and not stand_ins.unnamed]
     return replace(reply, answer=stand_ins.reply(said.text), tasks=tuple((i, question.tasks[i]) for i in learned))
 

@@ -49,7 +49,7 @@ def caption_photos(
         if writer and run.keys.state is not None:
             session.store.recognition_states.save(run.keys.recognition_key, run.keys.state)
         files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
-        yield from caption_files(run, files, session.vlm_config.batch)
+        yield from caption_files(run, files, session.batch)
 
 
 def _prepare(

@@ -113,7 +113,8 @@ def _with_caption(
         return replace(item, result=replace(result, status=Status.FAILED, facts=photo.facts, reason=reason))
     put_in = (Note(NoteCode.NAME_PUT_IN, (name,)) for name in caption.repaired)
     taken_out = (Note(NoteCode.NAME_TAKEN_OUT, (name,)) for name in caption.removed)
-    notes = (*photo.notes, *put_in, *taken_out, *map(Note.parse, drawing.notes))
+    cut = (Note(NoteCode.CUT_SHORT),) if caption.capped else ()
+    notes = (*photo.notes, *put_in, *taken_out, *cut, *map(Note.parse, drawing.notes))
     return replace(item, record=make_record(run, item, photo.facts, caption.text.strip() or None, notes), result=result)
 
 

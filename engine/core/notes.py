@@ -32,6 +32,7 @@ class NoteCode(StrEnum):
     DATA_BEHIND_PICTURE = "data-behind-picture"
     NAME_PUT_IN = "name-put-in"
     NAME_TAKEN_OUT = "name-taken-out"
+    CUT_SHORT = "cut-short"
     TWO_SIDECARS = "two-sidecars"
     FOREIGN_SIDECAR = "foreign-sidecar"
     NO_EXTENDED_XMP = "no-extended-xmp"
@@ -56,6 +57,7 @@ _TEXTS = {
     ),
     NoteCode.NAME_PUT_IN: "the VLM left out {}; the name was put in",
     NoteCode.NAME_TAKEN_OUT: "the VLM wrote {}, who was not recognised; that was taken out",
+    NoteCode.CUT_SHORT: "the VLM wrote more than its token limit; the unfinished end was left out",
     NoteCode.TWO_SIDECARS: "{} is there, too; {} is kept up to date",
     NoteCode.FOREIGN_SIDECAR: "{} is or may be another file's; {} is used",
     NoteCode.NO_EXTENDED_XMP: "the photo names Extended XMP that is not in the file",

@@ -14,6 +14,7 @@ from PIL import Image
 
 from engine.core.errors import PhotoError
 from engine.vlms.generate import encode, generate_texts, with_looks
+from engine.vlms.generation import Generation
 from engine.vlms.looks import find_unsure
 from engine.vlms.name_rules import NameRules
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept, distinct, unwrap
@@ -74,9 +75,9 @@ def caption(
     return [_finish(job, final, text) for job, final, text in zip(jobs, finals, texts, strict=True)]
 
 
-def _generate(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], *, again: bool = False) -> list[str]:
+def _generate(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], *, again: bool = False) -> list[Generation]:
     """Generate a caption for each job, without names that one list has twice."""
-    texts: dict[int, str] = {}
+    texts: dict[int, Generation] = {}
     for limit in sorted({most_tokens(vlm.config, job.form) or 0 for job in jobs}):
         same = [job for job in jobs if (most_tokens(vlm.config, job.form) or 0) == limit]
         whole_batch = [job.number for job in same] == list(range(len(jobs))) and not again
@@ -84,24 +85,27 @@ def _generate(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], *, again:
         requests = [caption_request(vlm.config, job.concepts, job.form, again=again) for job in same]
         generated = generate_texts(vlm, features, [job.concepts for job in same], requests, limit or None)
         texts |= {job.number: text for job, text in zip(same, generated, strict=True)}
-    return [drop_listed_repeats(texts[job.number], unwrap(job.concepts)) for job in jobs]
+    said = [texts[job.number] for job in jobs]
+    return [replace(t, text=drop_listed_repeats(t.text, unwrap(j.concepts))) for j, t in zip(jobs, said, strict=True)]
 
 
-def _generate_again(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[str]) -> list[str]:
+def _generate_again(
+    vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[Generation]
+) -> list[Generation]:
     """Generate captions with faulty names once more; returns the better texts."""
     best = list(texts)
     second = [
         replace(job, concepts=job.concepts[::-1])
         for job, text in zip(jobs, texts, strict=True)
-        if job.faults(text) and (len(job.concepts) > 1 or any(c.box is not None for c in job.concepts))
+        if job.faults(text.text) and (len(job.concepts) > 1 or any(c.box is not None for c in job.concepts))
     ]
     for job, other in zip(second, _try_again(vlm, image_features, second), strict=True):
-        if other is not None and job.faults(other) < job.faults(best[job.number]):
+        if other is not None and job.faults(other.text) < job.faults(best[job.number].text):
             best[job.number] = other
     return best
 
 
-def _try_again(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job]) -> Sequence[str | None]:
+def _try_again(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job]) -> Sequence[Generation | None]:
     """Generate captions for some jobs again; None where a server gives no answer, so that the first text serves."""
     if not jobs:
         return []
@@ -112,23 +116,25 @@ def _try_again(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job]) -> Seque
 
 
 def _generate_with_looks(
-    vlm: Vlm, images: Sequence[Image.Image], image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[str]
-) -> list[str]:
+    vlm: Vlm, images: Sequence[Image.Image], image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[Generation]
+) -> list[Generation]:
     """Generate captions once more where a name may be on another of its class, with what the named ones look like."""
     best = list(texts)
     second = []
     for job, text in zip(jobs, texts, strict=True):
-        unsure = find_unsure(text, job.concepts) if job.form.style != "keywords" and not job.form.language else []
+        unsure = find_unsure(text.text, job.concepts) if job.form.style != "keywords" and not job.form.language else []
         described = tuple(with_looks(vlm, images[job.number], job.concepts, unsure)) if unsure else job.concepts
         if described != job.concepts:
             second.append(replace(job, concepts=described))
     for job, other in zip(second, _try_again(vlm, image_features, second), strict=True):
-        if other is not None and job.faults(other) <= job.faults(best[job.number]):
+        if other is not None and job.faults(other.text) <= job.faults(best[job.number].text):
             best[job.number] = other
     return best
 
 
-def _replace_wrong(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[str]) -> list[str]:
+def _replace_wrong(
+    vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], texts: Sequence[Generation]
+) -> list[Generation]:
     """Replace captions that name one concept twice in a sentence, or hold a wrong name, by those of the plain VLM.
 
     Sentences that still hold a wrong name are removed.
@@ -137,23 +143,23 @@ def _replace_wrong(vlm: Vlm, image_features: Encoded, jobs: Sequence[_Job], text
     wrong = [
         replace(job, concepts=())
         for job, text in zip(jobs, texts, strict=True)
-        if count_repeated(text, unwrap(job.concepts)) or (job.concepts and job.wrong_names(text))
+        if count_repeated(text.text, unwrap(job.concepts)) or (job.concepts and job.wrong_names(text.text))
     ]
     for job, plain in zip(wrong, _try_again(vlm, image_features, wrong), strict=True):
         if plain is not None:
             kept[job.number] = plain
-        elif count_repeated(kept[job.number], unwrap(jobs[job.number].concepts)):
-            kept[job.number] = ""  # a caption that gives one name to two is not used
-    return [job.without_wrong(text) for job, text in zip(jobs, kept, strict=True)]
+        elif count_repeated(kept[job.number].text, unwrap(jobs[job.number].concepts)):
+            kept[job.number] = Generation("", capped=False)  # a caption that gives one name to two is not used
+    return [replace(text, text=job.without_wrong(text.text)) for job, text in zip(jobs, kept, strict=True)]
 
 
-def _finish(job: _Job, final: str, raw: str) -> GeneratedCaption:
+def _finish(job: _Job, final: Generation, raw: Generation) -> GeneratedCaption:
     """Put in the display names and those that are missing. raw: the VLM's own text, before it was replaced."""
     text, repaired = complete(
-        final,
+        final.text,
         unwrap(job.concepts),
         english=not job.form.language,
         listed=job.form.style == "keywords",
         inflected=job.rules.inflected,
     )
-    return GeneratedCaption(text.strip(), raw, repaired, job.wrong_names(raw))
+    return GeneratedCaption(text.strip(), raw.text, repaired, job.wrong_names(raw.text), final.capped)

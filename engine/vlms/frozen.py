@@ -14,6 +14,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel
 from engine.core.boxes import Box
 from engine.vlms.base import Generation, ImageFeatures, Tiles, check_complete
 from engine.vlms.config import VlmConfig
+from engine.vlms.decoding import Decoding
 from engine.vlms.injection import inject_rows
 from engine.vlms.model_types import AnyTokenizer, ImageProcessor, Model, Tokenizer
 
@@ -33,6 +34,7 @@ class FrozenVlm(Generic[M]):
         self.image_processor = cast(ImageProcessor, image_processor)
         self.tokenizer = cast(Tokenizer, tokenizer)
         self.config = config
+        self.decoding = Decoding()
 
     @property
     def width(self) -> int:

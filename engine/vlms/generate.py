@@ -66,15 +66,15 @@ def answer(
 
 
 def _reply(
-    text: str, concepts: Sequence[PersonalisedConcept], question: str, rules: NameRules | None
+    said: Generation, concepts: Sequence[PersonalisedConcept], question: str, rules: NameRules | None
 ) -> GeneratedCaption:
     """Put display names into an answer, without sentences that hold a wrong name."""
     told = unwrap(concepts)
     rules = rules or NameRules()
     asked = {name for _, _, name in find_names(question, rules.enrolled)} | words_of([question])
     own = replace(rules, strict=False, allowed=frozenset(asked))
-    kept = own.without_wrong(text, told)
-    return GeneratedCaption(to_display_names(kept, told), text, removed=own.wrong_names(text, told))
+    text, removed = to_display_names(own.without_wrong(said.text, told), told), own.wrong_names(said.text, told)
+    return GeneratedCaption(text, said.text, removed=removed, capped=said.capped)
 
 
 def question_request(vlm: Vlm, question: str) -> str:
@@ -225,11 +225,14 @@ def generate_texts(
     concepts: Sequence[Sequence[PersonalisedConcept]],
     requests: Sequence[str],
     max_new_tokens: int | None = None,
-) -> list[str]:
+) -> list[Generation]:
     """Generate one clean text a photo, with identifiers in their own spelling."""
     generations = _generate_raw(vlm, image_features, concepts, requests, max_new_tokens)
     texts = [unicodedata.normalize("NFC", clean_text(g.text, capped=g.capped)) for g in generations]
-    return [_spell(vlm.config, text, in_photo) for text, in_photo in zip(texts, concepts, strict=True)]
+    return [
+        replace(g, text=_spell(vlm.config, text, in_photo))
+        for g, text, in_photo in zip(generations, texts, concepts, strict=True)
+    ]
 
 
 def _spell(config: VlmConfig, text: str, concepts: Sequence[PersonalisedConcept]) -> str:

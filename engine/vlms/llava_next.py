@@ -216,19 +216,21 @@ class LlavaNext(FrozenVlm[LlavaModel]):
     @torch.inference_mode()
     def generate(self, rows: list[Tensor], ids: list[list[int]], max_new_tokens: int | None = None) -> list[Generation]:
         """Generate greedy answers to a left-padded batch of prompts; photos may have different numbers of rows."""
+        count, rows, ids = len(rows), self.decoding.fill(rows), self.decoding.fill(ids)
         expanded = [self._expand(i, len(r), i) for i, r in zip(ids, rows, strict=True)]
         longest = max(len(e) for e in expanded)
         lengths = torch.tensor([len(e) for e in expanded], device=self.device)  # (B,)
         mask = torch.arange(longest, device=self.device)[None] >= longest - lengths[:, None]  # (B, S)
-        generated = self.model.generate(
+        generated = self.decoding.generate(
+            self.model,
+            prompt=longest,
             input_ids=pad_lines(expanded, self.pad_id, self.device, left=True),
             attention_mask=mask.long(),
             mm_encoder_outputs=encoder_outputs(rows),
             max_new_tokens=max_new_tokens or self.config.max_new_tokens,
-            do_sample=False,
             pad_token_id=self.pad_id,
         )
-        return self.decode(generated[:, longest:])  # generate returns the prompt, too
+        return self.decode(generated[:count, longest:])  # generate returns the prompt, too
 
     def _expand(self, ids: list[int], count: int, values: list[int]) -> list[int]:
         """Repeat the value at the image placeholder `count` times; `values` are the ids or labels of `ids`."""

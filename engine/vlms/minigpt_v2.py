@@ -196,20 +196,22 @@ class MiniGptV2(SquashingVlm[MiniGpt]):
     @torch.inference_mode()
     def generate(self, rows: list[Tensor], ids: list[list[int]], max_new_tokens: int | None = None) -> list[Generation]:
         """Generate greedy answers to a left-padded batch of prompts; photos may have different numbers of rows."""
+        count, rows, ids = len(rows), self.decoding.fill(rows), self.decoding.fill(ids)
         sequences = [self._embed(i, r) for i, r in zip(ids, rows, strict=True)]
         inputs_embeds = pad_sequence(sequences, batch_first=True, padding_side="left")  # (B, S, D)
         longest = inputs_embeds.shape[1]
         lengths = torch.tensor([len(s) for s in sequences], device=self.device)  # (B,)
         mask = torch.arange(longest, device=self.device)[None] >= longest - lengths[:, None]  # (B, S)
-        generated = self.model.language_model.generate(
+        generated = self.decoding.generate(
+            self.model.language_model,
+            prompt=longest,
             inputs_embeds=inputs_embeds,
             attention_mask=mask.long(),
             max_new_tokens=max_new_tokens or self.config.max_new_tokens,
-            do_sample=False,
             eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.pad_id,
         )
-        return self.decode(generated)
+        return self.decode(generated[:count])
 
     @torch.inference_mode()
     def concept_attention(self, rows: list[Tensor], concepts: list[int], ids: list[list[int]]) -> list[Tensor]:

@@ -37,12 +37,14 @@ class GeneratedCaption:
     text: with display names. raw: the VLM's own text with identifiers, without names that one list has twice.
     repaired: the names that were put in, because the VLM left them out or gave them to two individuals.
     removed: the names that were taken out: those of concepts that were not recognised, and names that the VLM made up.
+    capped: whether the VLM reached the token limit, so that the unfinished end of its text was left out.
     """
 
     text: str
     raw: str
     repaired: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    capped: bool = False
 
 
 def tell_by_name(concept: Concept, box: Box, naming: Naming) -> PersonalisedConcept:

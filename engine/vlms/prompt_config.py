@@ -47,6 +47,7 @@ class Chat:
     template_kwargs: what the chat template is given, such as {"enable_thinking": false}.
     one_tile: whether a LLaVA-NeXT receives one base tile of a photo, as its own backend gives it without `anyres`.
     needs: packages that the checkpoint's processor imports and that are not installed with myvlm by themselves.
+    static_cache: whether the family's texts stay the same with a cache of fixed length (`vlms/decoding.py`).
     """
 
     boxes: BoxFormat = "none"
@@ -54,3 +55,4 @@ class Chat:
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     needs: list[str] = field(default_factory=list)
     one_tile: bool = False
+    static_cache: bool = True

@@ -9,6 +9,7 @@ from engine.core.boxes import Box
 from engine.core.errors import PhotoError
 from engine.core.types import Concept, Kind
 from engine.vlms import captions
+from engine.vlms.generation import Generation
 from engine.vlms.name_rules import NameRules
 from engine.vlms.personalised import tell_by_name
 from engine.vlms.prompt_config import Naming
@@ -32,7 +33,7 @@ class Scripted:
         texts = [self.texts.pop(0) for _ in requests]
         if any(text is None for text in texts):
             raise PhotoError("the server gave no answer")
-        return texts
+        return [Generation(text, capped=False) for text in texts]
 
     def select(self, numbers):
         return self
@@ -143,3 +144,12 @@ def test_where_no_plain_caption_comes_the_names_stay(say):
 def test_a_first_request_that_fails_fails_the_photo(say):
     with pytest.raises(PhotoError):
         say(None)
+
+
+def test_a_text_that_was_cut_at_the_token_limit_is_told(say, monkeypatch):
+    assert not say("Rex sleeps.")[0].capped
+    cut = [Generation("Rex sleeps on a sofa.", capped=True)]
+    monkeypatch.setattr(captions, "generate_texts", lambda *args: cut)
+    told = [tell_by_name(REX, Box(0.1, 0.1, 0.3, 0.3), Naming())]
+    (result,) = captions.caption(SimpleNamespace(config=CHAT), [None], [told], [SENTENCE], [RULES])
+    assert (result.text, result.capped) == ("Rex sleeps on a sofa.", True)

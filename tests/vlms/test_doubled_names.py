@@ -9,6 +9,7 @@ from engine.core.types import Concept, Kind
 from engine.vlms import captions
 from engine.vlms.base import ImageFeatures
 from engine.vlms.find import find_config
+from engine.vlms.generation import Generation
 from engine.vlms.personalised import PersonalisedConcept
 from engine.vlms.repair import drop_repeats
 
@@ -22,7 +23,7 @@ class Scripted:
         self.named, self.plain = named, plain
 
     def generate(self, vlm, seen, known, requests, limit):
-        return [self.named if own else self.plain for own in known]
+        return [Generation(self.named if own else self.plain, capped=False) for own in known]
 
 
 @pytest.fixture

@@ -18,7 +18,16 @@ from engine.core.errors import EnvironmentFault, UsageError
 from engine.vlms import memory, registry
 from engine.vlms.config import VlmConfig, list_configs
 from engine.vlms.find import find_config
-from engine.vlms.memory import Room, best_format, check_room, fits, lack_of_memory, may_be_default, memory_needed
+from engine.vlms.memory import (
+    Room,
+    best_format,
+    check_room,
+    fits,
+    lack_of_memory,
+    largest_batch,
+    may_be_default,
+    memory_needed,
+)
 from engine.vlms.preference import PREFERENCE, PROPOSED, by_preference, proposed
 from engine.vlms.registry import load_vlm, precision_of
 from engine.vlms.size import Size, count_size
@@ -311,3 +320,18 @@ def test_weights_that_a_folder_holds_twice_count_once(tmp_path):
 def test_only_the_weights_that_transformers_reads_are_fetched():
     files = ["model-00001-of-00002.safetensors", "consolidated.safetensors", "config.json", "tokenizer.model"]
     assert [f for f in files if any(fnmatch(f, p) for p in registry.WEIGHT_FILES)] == [files[0], *files[2:]]
+
+
+@pytest.mark.parametrize(
+    ("name", "gb", "batch"),
+    [
+        ("llava-1.6", 24.0, 8),  # 19.5 GB with 8 photos, 0.35 GB for each more
+        ("llava-1.6", 26.0, 16),
+        ("llava-1.6", 80.0, 32),
+        ("storybook", 80.0, 16),
+    ],
+)
+def test_a_gpu_with_room_describes_more_photos_at_a_time(name, gb, batch):
+    config = find_config(name)
+    assert largest_batch(config, Room("cuda", gb, bfloat16=True), "bfloat16") == batch
+    assert largest_batch(config, Room("cpu", gb), "float32") == config.batch

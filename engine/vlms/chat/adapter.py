@@ -30,6 +30,7 @@ from engine.vlms.chat.pixels import working_edge
 from engine.vlms.chat.slots import ConceptSlots, text_norm
 from engine.vlms.chat.values import ChatFeatures, ChatPhoto, ChatRows, EncodedPhoto, Line
 from engine.vlms.config import VlmConfig
+from engine.vlms.decoding import Decoding
 from engine.vlms.halving import in_halves
 from engine.vlms.injection import rescaled_rows
 from engine.vlms.llava_next import LlavaNext
@@ -52,6 +53,7 @@ class ChatVlm:
         self._text = model.config.get_text_config()
         self.inputs = self._make_inputs(model, processor)
         self.tokenizer: Any = self.inputs.tokenizer
+        self.decoding = Decoding() if self.chat.static_cache else Decoding(device_types=())
         self._records = recording.install(model, self._text)
         embedding = self.model.get_input_embeddings()
         self._slots = ConceptSlots(embedding)
@@ -270,12 +272,15 @@ class ChatVlm:
     @torch.inference_mode()
     def generate_ids(self, pairs: list[tuple[ChatRows, str]], most: int) -> Tensor:
         """Generate the ids of answers to a left-padded batch of photos and requests: (B, L), L at most `most`."""
+        count, pairs = len(pairs), self.decoding.fill(pairs)
         rows, requests = [row for row, _ in pairs], [request for _, request in pairs]
         batch = make_batch(rows, self._prompt_lines(rows, requests), self.pad_id, left=True)
         self._forget_positions()
         with self._slots.filled(batch.slots, batch.concepts):
-            generated = self.model.generate(**batch.inputs(), max_new_tokens=most, pad_token_id=self.pad_id)
-        return generated[:, batch.valid.shape[1] :]  # generate returns the prompt, too
+            generated = self.decoding.generate(
+                self.model, prompt=batch.valid.shape[1], max_new_tokens=most, pad_token_id=self.pad_id, **batch.inputs()
+            )
+        return generated[:count, batch.valid.shape[1] :]  # generate returns the prompt, too
 
     def _decode(self, generated: Tensor) -> list[Generation]:
         """Convert generated ids (B, L) to texts without thoughts."""

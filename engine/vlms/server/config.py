@@ -40,7 +40,7 @@ def server_config(vlm: str) -> VlmConfig:
         identifiers=identifier_lists()["common"],
         naming=Naming(),
         chat=Chat(boxes=boxes),
-        max_new_tokens=160,
+        max_new_tokens=96,
         batch=2 * server.parallel,  # a few at a time, so that little is lost where a run is stopped
     )
 

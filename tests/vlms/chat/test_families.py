@@ -13,6 +13,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from engine.vlms.chat.adapter import ChatVlm
 from engine.vlms.chat.batching import make_batch
+from engine.vlms.config import chat_families
+from engine.vlms.decoding import Decoding
 from engine.vlms.registry import load_vlm
 from tests.vlms.chat.tiny import FAMILIES, config_of, save_family, skip_if_missing
 
@@ -122,6 +124,23 @@ def test_the_gradient_reaches_the_rows_and_nothing_else(tiny):
     tiny.vlm.loss(rows_of(tiny, leaves), list(COUNTS), REQUESTS, ANSWERS).total.backward()
     assert all(leaf.grad.norm() > 0 for leaf in leaves[1:])
     assert all(p.grad is None for p in tiny.vlm.model.parameters())
+
+
+def test_fixed_shapes_change_nothing(tiny, monkeypatch):
+    """With a static cache of a round length, and batches filled up to one size, as long runs on a GPU have them."""
+    rows = rows_of(tiny)
+    dynamic = generate(tiny, rows, REQUESTS)
+    monkeypatch.setattr(tiny.vlm, "decoding", Decoding(after=1, device_types=("cpu",)))
+    static = generate(tiny, rows, REQUESTS)
+    facts = chat_families()["supported"].get(tiny.vlm.model.config.model_type, {})
+    if not facts.get("static_cache", True):
+        assert not torch.equal(static, dynamic)  # which is why this family does not get them
+        return
+    assert torch.equal(static, dynamic)
+    assert not tiny.vlm.decoding.why_not
+    two = generate(tiny, rows[:2], REQUESTS[:2])  # filled up with a copy of the second
+    assert tiny.vlm.decoding.fill(rows[:2]) == [*rows[:2], rows[1]]
+    assert torch.equal(two, dynamic[:2, : two.shape[1]])
 
 
 def test_the_cache_changes_nothing(tiny):

@@ -49,7 +49,7 @@ def test_the_server_gets_the_picture_and_the_request(vlm, server):
     assert request.body | {"messages": ...} == {
         "model": MODEL,
         "messages": ...,
-        "max_tokens": 160,
+        "max_tokens": 96,
         "temperature": 0,
         "seed": 0,
         "stream": False,
