@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from engine.benchmarks.recognition import RecognitionSettings
     from engine.benchmarks.settings import PaperSettings
     from engine.benchmarks.speaking import SpeakingSettings
+    from engine.benchmarks.speed.run import SpeedRequest
 
 
 def evaluate(
@@ -37,7 +38,7 @@ def evaluate(
 
     --data ROOT measures recognition in your own photos, by one recogniser or several (--recogniser A,B; default: all
     on this disk that know real photos), and loads no VLM. --recognition measures it in whole drawn libraries. --paper
-    measures captions. --speaking compares names as text with embeddings.
+    measures captions. --speaking compares names as text with embeddings. --speed times this program on this machine.
 
     Example: myvlm evaluate --data photos --strangers others --out evaluation
     """
@@ -53,6 +54,8 @@ def evaluate(
         _run_recognition(_recognition_settings(sizes, protocol, models, source), as_json=json)
     elif evaluation is e.Evaluation.SPEAKING:
         _run_speaking(_speaking_settings(sizes, protocol, models), as_json=json)
+    elif evaluation is e.Evaluation.SPEED:
+        _run_speed(_speed_request(sizes, protocol, seed), as_json=json)
     elif evaluation is e.Evaluation.PAPER:
         _run_paper(_paper_settings(sizes, protocol, models, source), as_json=json)
     else:
@@ -135,6 +138,13 @@ def _speaking_settings(sizes: e.SizeChoice, protocol: e.ProtocolChoice, models: 
     )
 
 
+def _speed_request(sizes: e.SizeChoice, protocol: e.ProtocolChoice, seed: int) -> "SpeedRequest":
+    from engine.benchmarks.speed.run import CASES, SpeedRequest
+
+    cases = e.split(protocol.cases) if protocol.cases is not None else tuple(CASES)
+    return SpeedRequest(cases, seed, sizes.photos, protocol.rounds, protocol.out_folder)
+
+
 def _place(models: o.ModelChoice) -> tuple[str, str]:
     """Return the device and the number format; the benchmarks' own data folders have no `config.toml`."""
     return str(default_of("device", models.device)), str(default_of("dtype", models.dtype))
@@ -174,6 +184,13 @@ def _run_speaking(settings: "SpeakingSettings", *, as_json: bool) -> None:
     from engine.benchmarks.speaking import evaluate_speaking
 
     document, tables = evaluate_speaking(settings, out.say)
+    _print(document, tables, as_json=as_json)
+
+
+def _run_speed(request: "SpeedRequest", *, as_json: bool) -> None:
+    from engine.benchmarks.speed.run import evaluate_speed
+
+    document, tables = evaluate_speed(request, out.say)
     _print(document, tables, as_json=as_json)
 
 

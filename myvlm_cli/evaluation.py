@@ -11,8 +11,9 @@ from engine.core.errors import UsageError
 
 _PAPER = "With --paper: "
 _SEVERAL = "With --paper, --recognition, --speaking or --data: "
+_OUT = "With --paper, --recognition, --speaking, --speed or --data: "
 _PHOTOS = "With --data: "
-_MODELS = ("device", "dtype", "json")
+_MODELS = ("device", "dtype")
 
 
 class Evaluation(Enum):
@@ -38,6 +39,7 @@ class Evaluation(Enum):
     )
     LIBRARIES = ("--recognition", ("photos", "recognition", "seeds", "out", "recogniser", "workers"))
     SPEAKING = ("--speaking", ("concepts", "photos", "steps", "speaking", "seeds", "vlms", "out"))
+    SPEED = ("--speed", ("speed", "seed", "photos", "out", "cases", "rounds"))
     PHOTOS = (
         "--data",
         ("recognition", "seeds", "out", "recogniser", "data", "references", "strangers", "look-alikes", "only-concepts")
@@ -51,7 +53,7 @@ class Evaluation(Enum):
 
     def takes(self, option: str) -> bool:
         """Return whether it takes an option, given by name without dashes."""
-        return option in (*self.value[1], *_MODELS)
+        return option in (*self.value[1], "json") or (option in _MODELS and self is not Evaluation.SPEED)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class SizeChoice:
         int | None,
         typer.Option(
             help="Test photos per concept and split. Default: 5; with --paper or --speaking 3, with --paper --data all."
-            " With --recognition: photos in each library, 2000.",
+            " With --recognition: photos in each library, 2000. With --speed: photos in each case; default: its own.",
             min=1,
             show_default=False,
         ),
@@ -102,6 +104,17 @@ class ProtocolChoice:
             "--speaking", help="Measure names as text, embeddings and both, on drawings; see caption --speak."
         ),
     ] = False
+    speed: Annotated[
+        bool,
+        typer.Option("--speed", help="Time scans, runs, captions and training against honest baselines, in turn."),
+    ] = False
+    cases: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="With --speed: comma-separated cases to time. Default: all.", show_default=False
+        ),
+    ] = None
+    rounds: Annotated[int, typer.Option(help="With --speed: times that each way is timed.", min=1)] = 5
     seeds: Annotated[str, typer.Option(help=f"{_SEVERAL}comma-separated seeds.")] = "0,1,2"
     vlms: Annotated[
         str | None,
@@ -113,9 +126,9 @@ class ProtocolChoice:
         ),
     ] = None
     tables: Annotated[str, typer.Option(help=f"{_PAPER}tables to measure, of 1,2,4,5,6,7,more.")] = "1,2,4,5,6,7,more"
-    out_folder: Annotated[
-        Path, typer.Option("--out", help=f"{_SEVERAL}folder for tables, plots and partial results.")
-    ] = Path("evaluation")
+    out_folder: Annotated[Path, typer.Option("--out", help=f"{_OUT}folder for tables, plots and partial results.")] = (
+        Path("evaluation")
+    )
 
 
 @dataclass(frozen=True)
@@ -189,10 +202,13 @@ def choose_evaluation(protocol: ProtocolChoice, source: SourceChoice) -> Evaluat
     Raises:
         UsageError: two are.
     """
-    chosen = {"--paper": protocol.paper, "--recognition": protocol.recognition, "--speaking": protocol.speaking}
+    chosen = {"--paper": protocol.paper, "--recognition": protocol.recognition}
+    chosen |= {"--speaking": protocol.speaking, "--speed": protocol.speed}
     given = [option for option, is_given in chosen.items() if is_given]
     if len(given) > 1:
         raise UsageError(f"{given[0]} and {given[1]} are two evaluations", hint="Give one of them.")
+    if protocol.speed:
+        return Evaluation.SPEED
     if protocol.speaking:
         return Evaluation.SPEAKING
     if protocol.paper or (source.data and protocol.vlms is not None and not protocol.recognition):

@@ -44,7 +44,7 @@ def caption_photos(
         if session.vlm_config.world:
             photos = check_drawn(session.vlm_in_use, photos)
     writer = Writer(session.folder, "caption") if request.write else None
-    run = _prepare(session, request, concepts, writer)
+    run = prepare_run(session, request, concepts, writer)
     with writer or nullcontext():
         if writer and run.keys.state is not None:
             session.store.recognition_states.save(run.keys.recognition_key, run.keys.state)
@@ -52,7 +52,7 @@ def caption_photos(
         yield from caption_files(run, files, session.batch)
 
 
-def _prepare(
+def prepare_run(
     session: Session, request: CaptionRequest, concepts: RequestedConcepts, writer: Writer | None
 ) -> CaptionRun:
     """Assemble what all photos of a run share."""

@@ -6,7 +6,7 @@ from shutil import copy
 
 import pytest
 
-from engine.captioning.caption import _prepare
+from engine.captioning.caption import prepare_run
 from engine.captioning.caption_run import CaptionRequest
 from engine.captioning.pipeline import caption_files, prepare_items
 from engine.captioning.requested_concepts import choose_requested
@@ -32,7 +32,7 @@ def run_of(session, writer=None, **options):
     chosen = choose_requested(
         session.store, session.recogniser_config, session.recognition, session.vlm_in_use, ("rex", "anna")
     )
-    return _prepare(session, CaptionRequest(("rex", "anna"), **options), chosen, writer)
+    return prepare_run(session, CaptionRequest(("rex", "anna"), **options), chosen, writer)
 
 
 def captioned(session, files, batch_size, *, sorts=False, **options):
