@@ -121,7 +121,8 @@ def _as_document(measured: Measurement) -> dict[str, Any]:
 def _page(machine: dict[str, Any], request: SpeedRequest, tables: list[Table]) -> str:
     head = (
         f"# Speed\n\n{MARK}; do not edit.\n\n{machine['system']}, {machine['processor']}, {machine['cores']} cores,"
-        f" seed {request.seed}. Both ways are timed in turn, {request.rounds} times each after one time that is not counted."
+        f" seed {request.seed}. Both ways are timed in turn, {request.rounds} times each, after one time that is not"
+        " counted."
         " Ratios hold; seconds are those of this machine.\n"
     )
     return f"{head}\n" + "\n".join(render_table(t) for t in tables)
