@@ -16,13 +16,17 @@ from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import Photos, tell_tally
 from myvlm_cli.output import out
 from myvlm_cli.remote import AllowRemote
+from myvlm_cli.run_memory import RunMemory
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.sidecar_choice import SidecarChoice
 from myvlm_cli.words import count, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from engine.captioning.caption_run import CaptionRequest
     from engine.captioning.requested_concepts import RequestedConcepts
+    from engine.photos.discovery import FoundFile
     from engine.session import Session
 
 
@@ -44,6 +48,14 @@ class RunControl:
     ] = False
     force: Annotated[
         bool, typer.Option("--force", help="Caption up-to-date photos again. Descriptions edited by people are kept.")
+    ] = False
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Read every file, also those whose size and time did not change.",
+            rich_help_panel=o.ADVANCED,
+        ),
     ] = False
 
 
@@ -73,6 +85,12 @@ def caption(
     names = concepts.names
     _check(concepts, names, explained_dry_run=bool(explain and run.dry_run))
     files = photos.find()  # refuses missing paths before the engine's modules load
+    quick = not (run.dry_run or run.force or run.verify or explain or sidecars.elsewhere)
+    choices = (names, concepts.only, form, sidecars, models, speak, allow_remote, files.folder)
+    memory, report = RunMemory(choices, files, usable=quick), Report(output, show_all=show_all)
+    rest = memory.tell_unchanged(report, whole=run.limit is None)
+    if rest is None:
+        raise typer.Exit(OK)
     from engine.captioning.caption_run import CaptionRequest
 
     request = CaptionRequest(
@@ -88,8 +106,8 @@ def caption(
         forms=form.forms,
     )
     session = models.open_session(create=not run.dry_run, names=names, speak=speak, allow_remote=allow_remote)
-    report = Report(output, show_all=show_all, why_no_vlm=session.models.why_no_vlm)
-    raise typer.Exit(_run(session, files, request, report))
+    report.why_no_vlm = session.models.why_no_vlm
+    raise typer.Exit(_run(session, files, rest, request, report, memory))
 
 
 def _check(concepts: o.ConceptChoice, names: tuple[str, ...] | None, *, explained_dry_run: bool) -> None:
@@ -105,14 +123,26 @@ def _check(concepts: o.ConceptChoice, names: tuple[str, ...] | None, *, explaine
         raise UsageError("--only needs --concepts", hint="Example: --concepts rex,anna --only")
 
 
-def _run(session: "Session", photos: Photos, request: "CaptionRequest", report: Report) -> int:
-    """Caption the photos, print the result of each and a summary, and return the exit code."""
+def _run(
+    session: "Session",
+    photos: Photos,
+    rest: "Iterable[FoundFile]",
+    request: "CaptionRequest",
+    report: Report,
+    memory: RunMemory,
+) -> int:
+    """Caption the photos, print the result of each and a summary, and return the exit code.
+
+    rest: those that are not reported yet.
+    """
     from engine.captioning.caption import caption_photos
 
-    concepts = _choose(session, photos, request, report)
+    concepts, told = _choose(session, photos, request, report)
+    unchanged = memory.after_choosing(session.folder, report, session.vlm_config.name, told)
     with out.progress("captioning", None) as bar:
         photos.count_onto(bar)
-        for result in caption_photos(session, photos, request, concepts):
+        bar.done = sum(report.counts.values())
+        for result in caption_photos(session, rest, request, concepts, unchanged):
             bar.advance()
             report.add(result)
     report.finish(session.vlm_config.name)
@@ -120,25 +150,31 @@ def _run(session: "Session", photos: Photos, request: "CaptionRequest", report: 
         name = session.recogniser_config.name
         out.say(f"The recogniser in use, {name}, recognises drawings only. Next: myvlm doctor")
     if request.limit is None:  # with a limit, the search of the folders stopped early
-        tell_tally(photos)
+        tell_tally(memory.search)
     return SOME_FAILED if report.counts[Status.FAILED] else OK
 
 
-def _choose(session: "Session", photos: Photos, request: "CaptionRequest", report: Report) -> "RequestedConcepts":
-    """Choose the concepts, say before anything is written what this run will not name, and calibrate if needed."""
+def _choose(
+    session: "Session", photos: Photos, request: "CaptionRequest", report: Report
+) -> "tuple[RequestedConcepts, list[tuple[str, str]]]":
+    """Choose the concepts, say before anything is written what this run will not name, and calibrate if needed.
+
+    Returns also what was said that holds for every run of this kind.
+    """
     from engine.captioning.requested_concepts import choose_requested
 
     concepts = choose_requested(
         session.store, session.recogniser_config, session.recognition, session.vlm_in_use, request.concepts
     )
-    warn_of_slow_faces(session, people=any(c.kind is Kind.PERSON for c in concepts.requested))
-    _warn_of_missing_heads(concepts)
     report.untrained = {c.id for c in _untold(session, concepts)}
     _check_vlm(session, photos)
-    _check_form(session, request)
-    _tell_same_pairs(concepts)
-    if not concepts.enrolled.concepts:
-        out.say("No concepts yet, so no names are written. Start with: myvlm add-concept NAME PHOTOS")
+    with out.keeping() as told:
+        warn_of_slow_faces(session, people=any(c.kind is Kind.PERSON for c in concepts.requested))
+        _warn_of_missing_heads(concepts)
+        _check_form(session, request)
+        _tell_same_pairs(concepts)
+        if not concepts.enrolled.concepts:
+            out.say("No concepts yet, so no names are written. Start with: myvlm add-concept NAME PHOTOS")
     if concepts.requested:
         calibrate_unseen(
             session,
@@ -150,7 +186,7 @@ def _choose(session: "Session", photos: Photos, request: "CaptionRequest", repor
         )
     if request.only or request.concepts == ():
         _warn_of_lost_names(concepts, photos, request)
-    return concepts
+    return concepts, told
 
 
 def _untold(session: "Session", concepts: "RequestedConcepts") -> "tuple[Concept, ...]":

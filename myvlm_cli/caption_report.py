@@ -114,10 +114,11 @@ class Report:
             return
         self._tell_counts()
         self._tell_names_only()
-        from engine.recognition.displaced import displaced_words
+        if self.displaced:
+            from engine.recognition.displaced import displaced_words  # loads numpy
 
-        for line in displaced_words(self.displaced):
-            out.warn(line)
+            for line in displaced_words(self.displaced):
+                out.warn(line)
         if self.unmentioned:
             names = sorted(self.unmentioned, key=str.casefold)
             out.say(

@@ -8,7 +8,7 @@ error.
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +44,10 @@ class Photos:
         self.tally.clear()
         return find_files(self.given, self.selection, self.tally)
 
+    def apart(self) -> "Photos":
+        """Return the same photos with a tally of their own, for a search beside others."""
+        return replace(self, tally=Tally())
+
     @property
     def are_folders(self) -> bool:
         """Whether only folders were given, without --include, --since and --until."""
@@ -52,7 +56,7 @@ class Photos:
     @property
     def folder(self) -> Path | None:
         """The deepest folder that holds all given paths; None if there is none."""
-        from engine.store.calibrations import common_folder
+        from engine.core.paths import common_folder
 
         return common_folder(self.given)
 

@@ -51,6 +51,7 @@ class Output:
     lost: str = ""
     _has_document: bool = False
     _progress: Progress | None = None
+    _kept: list[tuple[str, str]] | None = None
 
     def begin(self, arguments: Iterable[str]) -> None:
         """Start with a command line. Errors in its options are already printed as it asks for, such as in JSON."""
@@ -83,8 +84,20 @@ class Output:
 
         return Console(stderr=True, quiet=self.settings.quiet, highlight=False)
 
+    @contextmanager
+    def keeping(self) -> Iterator[list[tuple[str, str]]]:
+        """Keep what is said and warned of meanwhile: pairs of the method's name and the text."""
+        kept: list[tuple[str, str]] = []
+        self._kept = kept
+        try:
+            yield kept
+        finally:
+            self._kept = None
+
     def say(self, text: str) -> None:
         """Print a line for people, unless --quiet is set."""
+        if self._kept is not None:
+            self._kept.append(("say", text))
         if not self.settings.quiet:
             self._print(text, sys.stderr)
 
@@ -95,6 +108,8 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Print a warning, also with --quiet."""
+        if self._kept is not None:
+            self._kept.append(("warn", text))
         self._print(f"warning: {text}", sys.stderr)
 
     def fail(self, message: str, hint: str, code: int, kind: str) -> None:

@@ -2,9 +2,9 @@
 
 Builds a VLM of the paper from its published shapes with random bf16 weights (speed does not depend on their
 values), captions a folder of real photos and trains one concept, and prints one JSON document. `--published N`
-captions N of the photos as the published code does, too: one at a time, with eager attention. Its 4-bit weights are left
-out, which are slower than bfloat16 (measured by others), and it stops after as many tokens as ours. With `--tiny` the
-same code runs on a small model on any machine.
+captions N of the photos as the published code does, too: one at a time, with eager attention. Its 4-bit weights are
+left out, which are slower than bfloat16 (measured by others), and it stops after as many tokens as ours. With `--tiny`
+the same code runs on a small model on any machine.
 """
 
 import argparse

@@ -14,13 +14,13 @@ from engine.captioning.stand_ins import StandIns, find_stand_ins, not_recognised
 from engine.core.batches import in_batches
 from engine.core.errors import NotTrainedError, PhotoError, UsageError
 from engine.core.notes import Note, NoteCode
+from engine.core.paths import common_folder
 from engine.core.types import Concept, Match, Status
 from engine.photos.decode import Photo, load_photo
 from engine.recognition.enrolled import can_recognise, check_recognisable
 from engine.recognition.gallery import Gallery, load_gallery
 from engine.recognition.recognise import recognise
 from engine.session import Session
-from engine.store.calibrations import common_folder
 from engine.store.concepts import ConceptStore
 from engine.training.questions import Task
 from engine.vision.cached_extractor import CachedExtractor

@@ -6,6 +6,7 @@ caption comes from the JSON sidecar while it would be written the same way about
 
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
@@ -15,6 +16,7 @@ from engine.captioning.pipeline import caption_files
 from engine.captioning.requested_concepts import RequestedConcepts, choose_requested
 from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import compute_cache_keys
+from engine.captioning.unchanged import UnchangedPhotos
 from engine.photos.discovery import FoundFile
 from engine.recognition.gallery import build_gallery
 from engine.session import Session
@@ -27,11 +29,12 @@ def caption_photos(
     photos: Iterable[Path | FoundFile],
     request: CaptionRequest,
     concepts: RequestedConcepts | None = None,
+    unchanged: UnchangedPhotos | None = None,
 ) -> Iterator[PhotoResult]:
     """Caption photos, in order; every photo, raw companion and video yields exactly one result.
 
     concepts: those of the request, if the caller has chosen them already, and has checked that the VLM can describe
-    all photos (`check_drawn`).
+    all photos (`check_drawn`). unchanged: what earlier runs of the same kind saw.
 
     Raises:
         NoVlmError: the VLM knows the drawn world only, and a photo was not drawn; nothing is written.
@@ -44,7 +47,7 @@ def caption_photos(
         if session.vlm_config.world:
             photos = check_drawn(session.vlm_in_use, photos)
     writer = Writer(session.folder, "caption") if request.write else None
-    run = prepare_run(session, request, concepts, writer)
+    run = replace(prepare_run(session, request, concepts, writer), unchanged=unchanged)
     with writer or nullcontext():
         if writer and run.keys.state is not None:
             session.store.recognition_states.save(run.keys.recognition_key, run.keys.state)

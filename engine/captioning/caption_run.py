@@ -10,6 +10,7 @@ from engine.captioning.explain_pictures import Pictures
 from engine.captioning.requested_concepts import RequestedConcepts
 from engine.captioning.speaking import Speaking
 from engine.captioning.staleness import CacheKeys
+from engine.captioning.unchanged import UnchangedPhotos
 from engine.core.types import Concept, PhotoFacts
 from engine.recognition.gallery import Gallery
 from engine.sidecars.locate import Namer, Naming
@@ -55,7 +56,8 @@ class CaptionRun:
     """The values that all photos of a run share.
 
     writer: None if nothing is written. pictures: None if the run does not explain. sorts: whether photos with prompts
-    of like length are described together, which a fast device gains from; results then come later.
+    of like length are described together, which a fast device gains from; results then come later. unchanged: what
+    earlier runs of the same kind saw; None where every photo is read.
     """
 
     request: CaptionRequest
@@ -69,6 +71,7 @@ class CaptionRun:
     writer: Writer | None
     pictures: Pictures | None
     sorts: bool = False
+    unchanged: UnchangedPhotos | None = None
 
     @property
     def run_id(self) -> str:

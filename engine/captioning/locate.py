@@ -16,6 +16,7 @@ from engine.core.batches import in_batches
 from engine.core.boxes import Box
 from engine.core.errors import EngineError, NotTrainedError, PhotoError, UsageError
 from engine.core.files import read_bytes, write_atomically
+from engine.core.paths import common_folder
 from engine.core.types import Concept, Match, Status
 from engine.photos.decode import Photo, load_photo
 from engine.photos.drawing import draw_boxes
@@ -24,7 +25,6 @@ from engine.recognition.enrolled import check_recognisable
 from engine.recognition.gallery import Gallery, load_gallery
 from engine.recognition.recognise import recognise
 from engine.session import Session
-from engine.store.calibrations import common_folder
 from engine.store.concepts import ConceptStore
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse

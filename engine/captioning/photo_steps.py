@@ -8,6 +8,7 @@ from engine.captioning.caption_run import CaptionRun
 from engine.captioning.names_only import caption_holds, make_names_only_record, rename_in_caption
 from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import find_known_matches, finish_matches
+from engine.captioning.unchanged import Look
 from engine.core.errors import PhotoError, SidecarError
 from engine.core.notes import FILE_NOTES, Note, SkipReason
 from engine.core.types import Match, PhotoFacts, Status
@@ -30,7 +31,8 @@ class PhotoInRun:
     photo: decoded, where its record is not known without. earlier: the record in its JSON sidecar. embedded: the
     metadata in the file, if it was read without decoding. software: EXIF `Software`. removed_names: keys of the names
     that the user removed from the sidecar. matches: None until recognised. record: what its sidecars will hold, when
-    that is known. result: what to report, if not simply that the photo was captioned or is up to date.
+    that is known. result: what to report, if not simply that the photo was captioned or is up to date. look: how it
+    looked before it was read. known: the results of a photo that was not read, because nothing changed.
     """
 
     file: FoundFile
@@ -45,6 +47,8 @@ class PhotoInRun:
     displaced: tuple[DisplacedConcept, ...] = ()
     result: PhotoResult | None = None
     seconds: float = 0.0
+    look: Look | None = None
+    known: tuple[PhotoResult, ...] | None = None
 
     @property
     def counts(self) -> bool:
@@ -58,11 +62,16 @@ def read(run: CaptionRun, file: FoundFile) -> PhotoInRun:
     if file.kind == "video":
         skip = SkipReason.LIVE_PHOTO_VIDEO if file.live else SkipReason.VIDEO
         return PhotoInRun(file, result=PhotoResult.skipped(file.path, skip))
+    look = known = None
+    if run.unchanged is not None:
+        look, known = run.unchanged.look(file), run.unchanged.results(file)
+    if known is not None:
+        return PhotoInRun(file, known=known)
     try:
         data = read_photo(file.path)
         paths = run.namer.find(file.path)
         removed_names = load_removed_names(paths.xmp)
-        item = PhotoInRun(file, paths=paths, earlier=read_record(paths.json), removed_names=removed_names)
+        item = PhotoInRun(file, look=look, paths=paths, earlier=read_record(paths.json), removed_names=removed_names)
         if item.earlier is not None and run.request.may_reuse:
             item = _reuse(run, item, item.earlier, data)
         if item.record is None:

@@ -16,7 +16,7 @@ from engine.captioning.caption_run import CaptionRun
 from engine.captioning.describe import describe, explain_names_only
 from engine.captioning.photo_steps import PhotoInRun, read, recognise_photos
 from engine.captioning.results import PhotoResult
-from engine.captioning.write import write_photos
+from engine.captioning.write import remember, write_photos
 from engine.core.background import in_background
 from engine.core.batches import batched, in_batches, up_to
 from engine.core.files import finish_first
@@ -89,7 +89,9 @@ def write_behind(run: CaptionRun, batches: Iterable[list[PhotoInRun]]) -> Iterat
 
 
 def _write(run: CaptionRun, items: list[PhotoInRun]) -> list[PhotoResult]:
-    return list(write_photos(run, items))
+    results = list(write_photos(run, items))
+    remember(run, items, results)
+    return results
 
 
 def _is_done(writing: "Future[list[PhotoResult]]", seconds: float) -> bool:

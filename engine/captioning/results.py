@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.core.notes import Note, SkipReason
 from engine.core.types import Match, PhotoFacts, Status
-from engine.recognition.displaced import DisplacedConcept
-from engine.recognition.explain.explanation import Explanation
-from engine.sidecars.xmp import Change
+
+if TYPE_CHECKING:  # they load numpy and lxml, which a run in which nothing changed does not need
+    from engine.recognition.displaced import DisplacedConcept
+    from engine.recognition.explain.explanation import Explanation
+    from engine.sidecars.xmp import Change
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,10 @@ class PhotoResult:
     notes: tuple[Note, ...] = ()
     seconds: float = 0.0
     pictures: tuple[Path, ...] = ()
-    explanations: tuple[Explanation, ...] = ()
-    changes: tuple[Change, ...] = ()
+    explanations: "tuple[Explanation, ...]" = ()
+    changes: "tuple[Change, ...]" = ()
     removed: str | None = None
-    displaced: tuple[DisplacedConcept, ...] = ()
+    displaced: "tuple[DisplacedConcept, ...]" = ()
 
     @classmethod
     def skipped(cls, path: Path, skip: SkipReason) -> "PhotoResult":

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from engine.captioning.caption_run import CaptionRun
 from engine.captioning.photo_steps import PhotoInRun
 from engine.captioning.results import PhotoResult
+from engine.captioning.unchanged import Finished
 from engine.core.notes import KEPT_DESCRIPTION_NOTES, Note
 from engine.core.types import Status
 from engine.sidecars.json_sidecar import PhotoRecord
@@ -20,6 +22,9 @@ def write_photos(run: CaptionRun, items: Sequence[PhotoInRun]) -> Iterator[Photo
     flat = [edit for own in edits for edit in own]
     written = iter(run.writer.write(flat) if run.writer else [preview(edit) for edit in flat])
     for item, own in zip(items, edits, strict=True):
+        if item.known is not None:
+            yield from item.known
+            continue
         if item.record is None:
             yield _result_without_record(item)
             yield from (_skipped_companion(raw, item.file.path) for raw in item.file.companions)
@@ -30,6 +35,24 @@ def write_photos(run: CaptionRun, items: Sequence[PhotoInRun]) -> Iterator[Photo
             companion = replace(item, paths=None, seconds=0.0)
             result = _report(run, companion, item.record, edit, next(written), path=raw)
             yield replace(result, reason=result.reason or f"as {item.file.path.name}")
+
+
+def remember(run: CaptionRun, items: Sequence[PhotoInRun], results: Sequence[PhotoResult]) -> None:
+    """Record photos whose sidecars are beside them, so that the next run need not read them while nothing changes.
+
+    results: those of `write_photos`.
+    """
+    if run.unchanged is None:
+        return
+    rest, finished = iter(results), []
+    for item in items:
+        own = tuple(islice(rest, 1 + len(item.file.companions)))
+        if item.known is None and item.look is not None and item.paths is not None:
+            places = [item.paths, *map(run.namer.find, item.file.companions)]
+            sidecars = [path for place in places for path in (place.xmp, place.json)]
+            if all(path.parent == item.file.path.parent for path in sidecars):
+                finished.append(Finished(item.file, item.look, tuple(p.name for p in sidecars), own))
+    run.unchanged.record(finished)
 
 
 def _plan(run: CaptionRun, item: PhotoInRun) -> list[SidecarEdit]:

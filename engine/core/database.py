@@ -6,22 +6,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from sqlite_utils import Database, Migrations
+from typing import TYPE_CHECKING
 
 from engine.core.errors import StoreError, StoreLockedError
 from engine.core.files import make_private_folder
 
+if TYPE_CHECKING:
+    from sqlite_utils import Database, Migrations
+
 BUSY_SECONDS = 15.0
 
 
-def open_database(path: Path, migrations: Migrations) -> Database:
+def open_database(path: Path, migrations: "Migrations") -> "Database":
     """Open the database at `path`, creating it (0600) and bringing its schema up to date.
 
     Raises:
         StoreLockedError: another process kept it busy for 15 s.
         StoreError: the file is no store, or cannot be read or written.
     """
+    from sqlite_utils import Database
+
     try:
         db = Database(_connect(path))
         if migrations.pending(db):
@@ -31,8 +35,10 @@ def open_database(path: Path, migrations: Migrations) -> Database:
     return db
 
 
-def open_empty(migrations: Migrations) -> Database:
+def open_empty(migrations: "Migrations") -> "Database":
     """Return an empty database with this schema in memory, for commands that must not create one on disk."""
+    from sqlite_utils import Database
+
     db = Database(memory=True)
     migrations.apply(db)
     return db
@@ -78,7 +84,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def _migrate(path: Path, db: Database, migrations: Migrations) -> None:
+def _migrate(path: Path, db: "Database", migrations: "Migrations") -> None:
     from filelock import FileLock
 
     with FileLock(path.with_suffix(".lock"), timeout=BUSY_SECONDS, mode=0o600):

@@ -1,6 +1,7 @@
-"""Folders of myvlm, and the environment variables that it reads and sets."""
+"""Folders of myvlm and of photos, and the environment variables that it reads and sets."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 HOME_VARIABLE = "MYVLM_HOME"
@@ -34,3 +35,14 @@ def stay_offline() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # also the bars of transformers for loading weights
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+def common_folder(paths: Iterable[Path]) -> Path | None:
+    """Return the real path of the deepest folder that holds all these photos and folders; None without any."""
+    folders = [p if p.is_dir() else p.parent for p in (Path(os.path.realpath(p)) for p in paths)]
+    if not folders:
+        return None
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError:  # the paths are on different drives
+        return folders[0]

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,14 +147,3 @@ def _stored(row: dict, tensors: Mapping[str, np.ndarray]) -> StoredCalibration:
         tensors=tensors,
         made=row["made"],
     )
-
-
-def common_folder(paths: Iterable[Path]) -> Path | None:
-    """Return the real path of the deepest folder that holds all these photos and folders; None without any."""
-    folders = [p if p.is_dir() else p.parent for p in (Path(os.path.realpath(p)) for p in paths)]
-    if not folders:
-        return None
-    try:
-        return Path(os.path.commonpath(folders))
-    except ValueError:  # the paths are on different drives
-        return folders[0]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from engine.core.errors import UsageError
+from engine.core.paths import common_folder
 from engine.photos.discovery import find_files
 from engine.recognition.calibrate import calibrate, calibrated_on
 from engine.recognition.enrolled import gallery_digest, recognisable
 from engine.recognition.gallery import load_gallery
 from engine.recognition.thresholds import learn_from_decisions
 from engine.session import Session, SessionOptions
-from engine.store.calibrations import common_folder
 from engine.storybook.album import REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_category, draw_individual

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.core.boxes import Box
 from engine.core.errors import SidecarError, UsageError
+from engine.core.paths import common_folder
 from engine.core.types import Concept, Kind
 from engine.photos.decode import Photo, load_photo
 from engine.recognition.bodies import SOURCE
@@ -24,7 +25,6 @@ from engine.session import Session
 from engine.sidecars.locate import Namer
 from engine.sidecars.removed_names import load_removed_names
 from engine.sidecars.xmp import folded_name
-from engine.store.calibrations import common_folder
 from engine.store.concepts import ConceptStore
 from engine.vision.cached_extractor import CachedExtractor
 

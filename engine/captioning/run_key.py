@@ -1,0 +1,86 @@
+"""Tell by a digest whether two runs of a command depend on the same: options, store, models, program. Nothing heavy."""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+from engine import __version__
+from engine.core.config_file import config_path
+from engine.core.nvidia import has_nvidia_gpu
+from engine.store.known_files import Stamp, stamp_of
+
+_NOT_RUN_STATE = frozenset({"recognition_states", "variations"})
+"""Tables of the store on which no run depends: what runs write themselves, and training captions."""
+_NOT_DATA = ("cache", "store.db", "journal.db", "config.toml")
+"""Names in the data folder that are no state of a run, or are read otherwise; also with endings (`-wal`)."""
+_VARIABLES = ("MYVLM_", "HF_", "XDG_CACHE", "CUDA_VISIBLE")
+
+
+def run_key(home: Path, options: Sequence[object]) -> str:
+    """Return a digest of everything but the files that the results of a run depend on; "" where that cannot be told.
+
+    options: the command's, with values whose `repr` tells them apart. Beside them these count: the version of the
+    program, the environment, `config.toml`, everything in the store that runs read, and the models in the hub's cache.
+    """
+    digest = blake2b(digest_size=16)
+
+    def add(*parts: object) -> None:
+        digest.update(repr(parts).encode("utf-8", "surrogateescape"))
+
+    add(__version__, *options, has_nvidia_gpu())
+    add(sorted((k, v) for k, v in os.environ.items() if k.startswith(_VARIABLES)))
+    try:
+        config = config_path(home)
+        add(config.read_bytes() if config.exists() else b"")
+        for row in _store_rows(home / "store.db"):
+            add(row)
+        add(*_listing(home))
+        add(*_models_on_disk())
+    except (OSError, sqlite3.Error):
+        return ""
+    return digest.hexdigest()
+
+
+def _store_rows(path: Path) -> Iterator[tuple[object, ...]]:
+    """Yield all rows of the store on which runs depend, each with its table."""
+    if not path.exists():
+        return
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
+    try:
+        tables = db.execute("select name from sqlite_master where type = 'table' order by name").fetchall()
+        for (table,) in tables:
+            if table not in _NOT_RUN_STATE and not table.startswith(("sqlite_", "_sqlite")):
+                for row in db.execute(f'select * from "{table}" order by 1, 2'):  # a name of its own
+                    yield table, *row
+    finally:
+        db.close()
+
+
+def _listing(home: Path) -> Iterator[tuple[str, Stamp | None]]:
+    """Yield the files of the data folder, in which heads, embeddings and calibrations are, as they look."""
+    for folder, folders, names in os.walk(home):
+        if Path(folder) == home:
+            folders[:] = [f for f in folders if f not in _NOT_DATA]
+            names = [n for n in names if not n.startswith(_NOT_DATA) and not n.endswith(".lock")]
+        folders.sort()
+        for name in sorted(names):
+            path = f"{folder}{os.sep}{name}"
+            yield os.path.relpath(path, home), stamp_of(path)
+
+
+def _models_on_disk() -> Iterator[object]:
+    """Yield what tells which models are in the hub's cache: the repositories with their references and snapshots.
+
+    The place is that of huggingface_hub, which takes long to import: `HF_HUB_CACHE`, else `HF_HOME`, else the user's
+    cache folder.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    hub = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    place = Path(os.environ.get("HF_HUB_CACHE") or f"{hub}/hub").expanduser()
+    for repo in sorted(place.glob("models--*")) if place.is_dir() else ():
+        for part in ("refs", "snapshots", "blobs"):
+            folder = repo / part
+            if folder.is_dir():
+                yield repo.name, part, sorted((e.name, e.stat().st_mtime_ns) for e in os.scandir(folder))
