@@ -58,7 +58,7 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def in_batches(items: Iterable[S], read: Callable[[S], T], size: int) -> Iterator[list[T]]:
     """Yield `read(item)` of every item, in order, in lists of at most `size`."""
-    return batched(read_ahead(items, read, ahead=max(1, size // 2)), size)
+    return batched(read_ahead(items, read, ahead=size), size)
 
 
 def up_to(items: list[T], most: int | None, counts: Callable[[T], bool]) -> list[T]:

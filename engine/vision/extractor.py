@@ -1,6 +1,6 @@
 """Extract faces and region features from photos; the encoder, detector and face pack are loaded on first use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,8 +9,11 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from engine.core.boxes import Box
+from engine.photos.decode import Photo
 from engine.vision.config import RecogniserConfig
+from engine.vision.face_pixels import FacePixels
 from engine.vision.faces import Face, FaceAnalyser
+from engine.vision.picture_edge import encoder_edge
 from engine.vision.regions import Region, RegionFeatures, crop, grid_regions
 
 if TYPE_CHECKING:
@@ -68,27 +71,48 @@ class FeatureExtractor:
     def face_analyser(self) -> FaceAnalyser:
         """Load and return the face pack."""
         faces = self.config.faces
-        return FaceAnalyser(faces.folder, name=faces.name, det_size=faces.det_size, use_cuda=self._onnx_on_cuda)
+        return FaceAnalyser(
+            faces.folder,
+            name=faces.name,
+            det_size=faces.det_size,
+            use_cuda=self._onnx_on_cuda,
+            min_sharpness=faces.gate.min_sharpness,
+        )
 
-    def find_faces(self, image: Image.Image) -> list[Face]:
-        """Return the faces in an upright RGB photo, largest first."""
-        return self.face_analyser.find(image)
+    def find_faces(self, photos: Sequence[Photo]) -> list[list[Face]]:
+        """Return the faces in each photo, largest first, with boxes in pixels of its picture."""
+        pixels = (FacePixels(p.image, p.at_full_size if p.is_reduced else None) for p in photos)
+        return self.face_analyser.find_all(pixels)
 
-    def find_regions(self, images: list[Image.Image]) -> list[RegionFeatures]:
-        """Return the regions of upright RGB photos with their features; all photos are computed in one batch.
+    def find_regions(self, photos: Sequence[Photo]) -> list[RegionFeatures]:
+        """Return the regions of photos with their features, with boxes in pixels of the pictures.
+
+        The regions of all photos are computed together.
 
         The regions of a photo are its detected objects or, if there are none, the whole photo and grid cells. An
         encoder with a classifier guesses the class words of regions that were not detected.
         """
+        images = [p.image for p in photos]
         detected: list[list[Region]] = self.detector.find(images) if self.detector else [[] for _ in images]
         regions = [objects or grid_regions(*image.size) for objects, image in zip(detected, images, strict=True)]
-        crops = [crop(image, r.box) for in_photo, image in zip(regions, images, strict=True) for r in in_photo]
+        crops = [c for in_photo, photo in zip(regions, photos, strict=True) for c in self._crops(photo, in_photo)]
         encoding = self.encoder.describe(crops)  # of the regions of all photos
         words = iter(encoding.words)
         named = [tuple(replace(r, word=r.word or w) for r, w in zip(of, words, strict=False)) for of in regions]
         ends = np.cumsum([len(in_photo) for in_photo in regions])[:-1]
         by_photo = zip(named, np.split(encoding.features, ends), strict=True)
         return [RegionFeatures(in_photo, of_photo) for in_photo, of_photo in by_photo]
+
+    def _crops(self, photo: Photo, regions: Sequence[Region]) -> Iterator[Image.Image]:
+        """Return what the encoder sees of regions; small ones of a reduced photo come from all pixels of its file."""
+        full: Image.Image | None = None
+        for region in regions:
+            image, box = photo.image, region.box
+            if photo.is_reduced and max(box.x1 - box.x0, box.y1 - box.y0) < encoder_edge(self.config):
+                full = full or photo.at_full_size()
+                x, y = full.width / image.width, full.height / image.height
+                image, box = full, Box(box.x0 * x, box.y0 * y, box.x1 * x, box.y1 * y)
+            yield crop(image, box)
 
     def encode_views(self, image: Image.Image, box: Box, rng: np.random.Generator) -> np.ndarray:
         """Return unit features (1 + A, D) float32 of a region's plain crop and of A altered crops.

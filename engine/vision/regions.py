@@ -11,6 +11,8 @@ MARGIN = 1.15
 """Sides of a crop, in sides of its region; the margin keeps the object's edges (ears, tails) in the crop."""
 _GRID = ((1, 1.0), (2, 0.6), (3, 0.42))
 """Grid levels: number of cells in each direction, and side of a cell as a share of the photo's side."""
+SMALLEST_CELL = min(share for _, share in _GRID)
+"""Side of the smallest grid cells, as a share of the photo's side."""
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,9 @@ def count_calls(monkeypatch, module) -> Counter[str]:
     count: Counter[str] = Counter()
     decode = module.decode_photo
 
-    def counting(file):
+    def counting(file, **options):
         count[file.path.name] += 1
-        return decode(file)
+        return decode(file, **options)
 
     monkeypatch.setattr(module, "decode_photo", counting)
     return count
