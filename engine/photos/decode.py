@@ -68,18 +68,11 @@ class Photo:
 
     def in_photo(self, box: Box) -> Box:
         """Convert a box from pixels of the picture to pixels of the upright photo."""
-        return _scaled(box, self.image.size, (self.facts.width, self.facts.height))
+        return box.scaled(self.image.size, (self.facts.width, self.facts.height))
 
     def in_image(self, box: Box) -> Box:
         """Invert `in_photo`."""
-        return _scaled(box, (self.facts.width, self.facts.height), self.image.size)
-
-
-def _scaled(box: Box, size: tuple[int, int], target: tuple[int, int]) -> Box:
-    if size == target:
-        return box
-    x, y = target[0] / size[0], target[1] / size[1]
-    return Box(box.x0 * x, box.y0 * y, box.x1 * x, box.y1 * y)
+        return box.scaled((self.facts.width, self.facts.height), self.image.size)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from engine.photos.decode import Photo
 from engine.vision.config import RecogniserConfig
 from engine.vision.face_pixels import FacePixels
 from engine.vision.faces import Face, FaceAnalyser
-from engine.vision.picture_edge import encoder_edge
-from engine.vision.regions import Region, RegionFeatures, crop, grid_regions
+from engine.vision.picture_edge import detector_view_edge, encoder_edge, encoder_view_edge
+from engine.vision.regions import Region, RegionFeatures, crop, grid_regions, view
 
 if TYPE_CHECKING:
     import torch
@@ -92,9 +92,8 @@ class FeatureExtractor:
         The regions of a photo are its detected objects or, if there are none, the whole photo and grid cells. An
         encoder with a classifier guesses the class words of regions that were not detected.
         """
-        images = [p.image for p in photos]
-        detected: list[list[Region]] = self.detector.find(images) if self.detector else [[] for _ in images]
-        regions = [objects or grid_regions(*image.size) for objects, image in zip(detected, images, strict=True)]
+        detected: list[list[Region]] = self._detect(photos) if self.detector else [[] for _ in photos]
+        regions = [objects or grid_regions(*p.image.size) for objects, p in zip(detected, photos, strict=True)]
         crops = [c for in_photo, photo in zip(regions, photos, strict=True) for c in self._crops(photo, in_photo)]
         encoding = self.encoder.describe(crops)  # of the regions of all photos
         words = iter(encoding.words)
@@ -103,16 +102,27 @@ class FeatureExtractor:
         by_photo = zip(named, np.split(encoding.features, ends), strict=True)
         return [RegionFeatures(in_photo, of_photo) for in_photo, of_photo in by_photo]
 
+    def _detect(self, photos: Sequence[Photo]) -> list[list[Region]]:
+        """Return the objects in each photo, with boxes in pixels of its picture."""
+        edge = detector_view_edge(self.config)
+        views = [view(p.image, edge) if p.is_reduced else p.image for p in photos]
+        return self.detector.find(views, [p.image.size for p in photos]) if self.detector else []
+
     def _crops(self, photo: Photo, regions: Sequence[Region]) -> Iterator[Image.Image]:
-        """Return what the encoder sees of regions; small ones of a reduced photo come from all pixels of its file."""
+        """Return what the encoder sees of regions.
+
+        Regions of a reduced photo are cut from a view with as many pixels as the encoder needs of the cells of the
+        grid; a region that is smaller than the encoder's input, from all pixels of the file.
+        """
+        size = photo.image.size
+        picture = view(photo.image, encoder_view_edge(self.config)) if photo.is_reduced else photo.image
         full: Image.Image | None = None
-        for region in regions:
-            image, box = photo.image, region.box
+        for box in (r.box for r in regions):
             if photo.is_reduced and max(box.x1 - box.x0, box.y1 - box.y0) < encoder_edge(self.config):
                 full = full or photo.at_full_size()
-                x, y = full.width / image.width, full.height / image.height
-                image, box = full, Box(box.x0 * x, box.y0 * y, box.x1 * x, box.y1 * y)
-            yield crop(image, box)
+                yield crop(full, box.scaled(size, full.size))
+            else:
+                yield crop(picture, box.scaled(size, picture.size))
 
     def encode_views(self, image: Image.Image, box: Box, rng: np.random.Generator) -> np.ndarray:
         """Return unit features (1 + A, D) float32 of a region's plain crop and of A altered crops.

@@ -259,7 +259,7 @@ def _load(folder: Path, use_cuda: bool) -> _Pack:
 
         try:
             pack: _Pack = FaceAnalysis(name=str(folder), allowed_modules=list(MODULES), providers=providers)
-            _limit_threads(pack, providers)
+            _set_options(pack, providers)
             return pack
         except Exception as err:  # onnxruntime and onnx raise library-specific types for damaged files
             if is_out_of_memory(err):
@@ -267,12 +267,9 @@ def _load(folder: Path, use_cuda: bool) -> _Pack:
             raise EnvironmentFault(f"the face models in {folder} cannot be loaded: {err}") from err
 
 
-def _limit_threads(pack: _Pack, providers: list[str]) -> None:
-    """Give the models of a pack sessions with fewer threads where that is needed; insightface takes no options."""
-    options = session_options()
-    if options is None:
-        return
+def _set_options(pack: _Pack, providers: list[str]) -> None:
+    """Give the models of a pack sessions with our options (`session_options`); insightface takes none."""
     import onnxruntime
 
     for model in pack.models.values():
-        model.session = onnxruntime.InferenceSession(model.model_file, options, providers=providers)
+        model.session = onnxruntime.InferenceSession(model.model_file, session_options(), providers=providers)

@@ -5,7 +5,7 @@ import math
 from engine.vision.config import RecogniserConfig
 from engine.vision.regions import SMALLEST_CELL
 
-_MARGIN = 2
+MARGIN = 2
 """Pixels that are decoded for one that a model takes, along each side.
 
 JPEGs that were decoded so and then scaled have a peak signal-to-noise ratio of 50 to 52 dB against full decoding; with a
@@ -25,5 +25,14 @@ def decode_edge(config: RecogniserConfig) -> int | None:
     """
     if not encoder_edge(config):
         return None
-    cell = math.ceil(encoder_edge(config) / SMALLEST_CELL)
-    return _MARGIN * max(config.faces.det_size, config.detector_edge, cell)
+    return max(MARGIN * config.faces.det_size, detector_view_edge(config), encoder_view_edge(config))
+
+
+def detector_view_edge(config: RecogniserConfig) -> int:
+    """Return the longer side in pixels that the object detector needs of a photo; 0 where it is not known."""
+    return MARGIN * config.detector_edge
+
+
+def encoder_view_edge(config: RecogniserConfig) -> int:
+    """Return the longer side in pixels that the encoder needs of a photo to see each cell; 0 where it is not known."""
+    return MARGIN * math.ceil(encoder_edge(config) / SMALLEST_CELL)

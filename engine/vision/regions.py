@@ -50,6 +50,12 @@ def grid_regions(width: int, height: int) -> list[Region]:
     return regions
 
 
+def view(image: Image.Image, edge: int) -> Image.Image:
+    """Reduce a picture to 1/2, 1/3, … of its sides, as far as its longer side keeps at least `edge` pixels."""
+    factor = max(image.size) // edge if edge else 1
+    return image.reduce(factor) if factor > 1 else image
+
+
 def crop(image: Image.Image, box: Box) -> Image.Image:
     """Return a region with a margin, padded with grey to a square, so that the encoder does not distort it.
 
