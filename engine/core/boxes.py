@@ -32,8 +32,6 @@ class Box:
 
     def scaled(self, size: tuple[int, int], target: tuple[int, int]) -> "Box":
         """Convert the box from pixels of a picture of width and height `size` to those of one of `target`."""
-        if size == target:
-            return self
         x, y = target[0] / size[0], target[1] / size[1]
         return Box(self.x0 * x, self.y0 * y, self.x1 * x, self.y1 * y)
 

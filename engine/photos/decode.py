@@ -51,11 +51,6 @@ class Photo:
     notes: tuple[Note, ...] = ()
     full: Callable[[], Image.Image] | None = field(default=None, repr=False, compare=False)
 
-    @property
-    def is_reduced(self) -> bool:
-        """Whether it was decoded with fewer pixels than an exact decode gives."""
-        return self.full is not None
-
     def at_full_size(self) -> Image.Image:
         """Return the picture with all its pixels, for what is too small in `image`; a JPEG is decoded once more.
 
@@ -68,11 +63,13 @@ class Photo:
 
     def in_photo(self, box: Box) -> Box:
         """Convert a box from pixels of the picture to pixels of the upright photo."""
-        return box.scaled(self.image.size, (self.facts.width, self.facts.height))
+        size, target = self.image.size, (self.facts.width, self.facts.height)
+        return box if size == target else box.scaled(size, target)
 
     def in_image(self, box: Box) -> Box:
         """Invert `in_photo`."""
-        return box.scaled((self.facts.width, self.facts.height), self.image.size)
+        size, target = (self.facts.width, self.facts.height), self.image.size
+        return box if size == target else box.scaled(size, target)
 
 
 @dataclass(frozen=True)

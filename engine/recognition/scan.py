@@ -76,10 +76,10 @@ def scan(
     request = request or ScanRequest()
     _check(request)
     make_private_folder(session.folder)  # no other step of a scan creates it
-    session.cache.has("", ("",))  # opens the cache before the reader threads use it
+    session.cache.has_any("", ())  # opens the cache before the reader threads use it
     files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
     remaining = request.limit
-    for batch in in_batches(files, lambda f: _read(session.extractor, f, request), BATCH):
+    for batch in in_batches(files, lambda f: _read(session.extractor, f, request), BATCH, ahead=BATCH):
         items = up_to(batch, remaining, lambda item: item.photo is not None)
         for item, result in zip(items, _compute(session.extractor, request, items), strict=True):
             yield result

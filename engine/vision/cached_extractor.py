@@ -68,9 +68,7 @@ class CachedExtractor:
         """Return whether the cache has the faces, the regions or both of a photo. Creates no file."""
         wanted = ((faces, self.config.found_faces_id), (regions, self.config.regions_id))
         return all(
-            any(self.cache.has(content_hash, (model,)) for model in self._usable(exact_id))
-            for is_wanted, exact_id in wanted
-            if is_wanted
+            self.cache.has_any(content_hash, self._usable(exact_id)) for is_wanted, exact_id in wanted if is_wanted
         )
 
     def _usable(self, exact_id: str) -> tuple[str, ...]:
@@ -78,14 +76,13 @@ class CachedExtractor:
         return (exact_id,) if self.edge is None else (exact_id, _reduced_id(exact_id, self.edge))
 
     def _load(self, content_hash: str, exact_id: str) -> dict[str, np.ndarray] | None:
-        loaded = (self.cache.load(content_hash, model) for model in self._usable(exact_id))
-        return next((arrays for arrays in loaded if arrays is not None), None)
+        return self.cache.load(content_hash, *self._usable(exact_id))
 
     def _save(self, exact_id: str, new: Iterable[tuple[Photo, dict[str, np.ndarray]]]) -> None:
         """Write features to the cache, under the id of how each photo was decoded."""
         by_id: dict[str, list[tuple[str, dict[str, np.ndarray]]]] = {}
         for photo, arrays in new:
-            model = _reduced_id(exact_id, self.edge) if photo.is_reduced else exact_id
+            model = _reduced_id(exact_id, self.edge) if photo.full else exact_id
             by_id.setdefault(model, []).append((photo.facts.content_hash, arrays))
         for model, entries in by_id.items():
             self.cache.save(model, entries)

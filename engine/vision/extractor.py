@@ -81,7 +81,7 @@ class FeatureExtractor:
 
     def find_faces(self, photos: Sequence[Photo]) -> list[list[Face]]:
         """Return the faces in each photo, largest first, with boxes in pixels of its picture."""
-        pixels = (FacePixels(p.image, p.at_full_size if p.is_reduced else None) for p in photos)
+        pixels = (FacePixels(p.image, p.at_full_size if p.full else None) for p in photos)
         return self.face_analyser.find_all(pixels)
 
     def find_regions(self, photos: Sequence[Photo]) -> list[RegionFeatures]:
@@ -105,7 +105,7 @@ class FeatureExtractor:
     def _detect(self, photos: Sequence[Photo]) -> list[list[Region]]:
         """Return the objects in each photo, with boxes in pixels of its picture."""
         edge = detector_view_edge(self.config)
-        views = [view(p.image, edge) if p.is_reduced else p.image for p in photos]
+        views = [view(p.image, edge) if p.full else p.image for p in photos]
         return self.detector.find(views, [p.image.size for p in photos]) if self.detector else []
 
     def _crops(self, photo: Photo, regions: Sequence[Region]) -> Iterator[Image.Image]:
@@ -114,15 +114,17 @@ class FeatureExtractor:
         Regions of a reduced photo are cut from a view with as many pixels as the encoder needs of the cells of the
         grid; a region that is smaller than the encoder's input, from all pixels of the file.
         """
-        size = photo.image.size
-        picture = view(photo.image, encoder_view_edge(self.config)) if photo.is_reduced else photo.image
+        if photo.full is None:
+            yield from (crop(photo.image, r.box) for r in regions)
+            return
+        size, least = photo.image.size, encoder_edge(self.config)
+        picture = view(photo.image, encoder_view_edge(self.config))
         full: Image.Image | None = None
         for box in (r.box for r in regions):
-            if photo.is_reduced and max(box.x1 - box.x0, box.y1 - box.y0) < encoder_edge(self.config):
-                full = full or photo.at_full_size()
-                yield crop(full, box.scaled(size, full.size))
-            else:
-                yield crop(picture, box.scaled(size, picture.size))
+            source = picture
+            if max(box.x1 - box.x0, box.y1 - box.y0) < least:
+                full = source = full or photo.at_full_size()
+            yield crop(source, box.scaled(size, source.size))
 
     def encode_views(self, image: Image.Image, box: Box, rng: np.random.Generator) -> np.ndarray:
         """Return unit features (1 + A, D) float32 of a region's plain crop and of A altered crops.

@@ -158,12 +158,13 @@ class FaceAnalyser:
         if not len(boxes):
             return []
         sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)  # (F,)
-        small = {i for i, side in enumerate(sides) if photo.is_reduced and side < self._least_side}
+        reduced = photo.is_reduced
+        small = {i for i, side in enumerate(sides) if reduced and side < self._least_side}
         self._redetect_small(photo, boxes, landmarks, small)
         faces = []
         for i, (box, points) in enumerate(zip(boxes, landmarks, strict=True)):
             aligned = self._align(photo, box, points, at_full_size=i in small)
-            if photo.is_reduced and i not in small and _sharpness(aligned) < _DOUBTFUL * self._min_sharpness:
+            if reduced and i not in small and _sharpness(aligned) < _DOUBTFUL * self._min_sharpness:
                 aligned = self._align(photo, box, points, at_full_size=True)
             faces.append(_DetectedFace(Box(*map(float, box[:4])).clipped(*size), float(box[4]), points, aligned))
         return faces

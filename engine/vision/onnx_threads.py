@@ -12,8 +12,8 @@ def session_options() -> "onnxruntime.SessionOptions":
     """Return the options of a session: one thread for each core of this process, and idle threads sleep.
 
     By default there is one thread for each core of the machine, and idle ones wait busily, which takes the cores away
-    from the threads that decode photos and from other workers: on one of two cores, a photo took 0.64 s to scan with two
-    threads, and 0.33 s with one; on two busy cores, 16 images took two threads 343 ms of processor time, and 170 ms
+    from the threads that decode photos and from other workers: on one of two cores, a photo took 0.64 s to scan with
+    two threads, and 0.33 s with one; on two busy cores, 16 images took two threads 343 ms of processor time, and 170 ms
     when idle threads slept.
     """
     import onnxruntime

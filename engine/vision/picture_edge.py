@@ -8,8 +8,8 @@ from engine.vision.regions import SMALLEST_CELL
 MARGIN = 2
 """Pixels that are decoded for one that a model takes, along each side.
 
-JPEGs that were decoded so and then scaled have a peak signal-to-noise ratio of 50 to 52 dB against full decoding; with a
-margin of 1 it is 41 to 44 dB (docs/experiments.md#scaled-decoding).
+JPEGs that were decoded so and then scaled have a peak signal-to-noise ratio of 50 to 52 dB against full decoding; with
+a margin of 1 it is 41 to 44 dB (docs/experiments.md#scaled-decoding).
 """
 
 
