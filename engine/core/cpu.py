@@ -43,6 +43,15 @@ def available_cores() -> int:
     return max(1, allowed // max(1, int(workers) if workers.isdecimal() else 1))
 
 
+def let_idle_threads_sleep() -> None:
+    """Let torch's idle threads on Linux wait busily for microseconds, not milliseconds. Call it before torch loads.
+
+    They take the cores from the threads that decode photos: on two busy cores, a photo of 12 megapixels took 75 to 94
+    ms of processor time to scan without this, and 57 to 67 ms with it.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # libgomp's default is 300,000 rounds
+
+
 def thread_limits(workers: int) -> dict[str, str]:
     """Return the environment for one of `workers` processes on this machine, so that they do not fight for its cores.
 

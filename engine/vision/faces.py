@@ -1,7 +1,7 @@
 """Find faces with insightface: detect with SCRFD, align, embed with ArcFace (docs/recognition.md, Detections)."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,7 @@ from engine.core.batches import batched
 from engine.core.boxes import Box
 from engine.core.errors import EnvironmentFault, WeightsMissingError, is_out_of_memory
 from engine.vision.face_pixels import WINDOW, FacePixels, Window
-from engine.vision.onnx_threads import session_options
+from engine.vision.onnx_threads import open_session
 from engine.vision.regions import overlaps
 
 MODULES = ("detection", "recognition")
@@ -122,10 +122,22 @@ class FaceAnalyser:
                 hint=f"Put insightface's {name} pack there; its licence is for non-commercial research only.",
             )
         self.name, self._det_size, self._second_look = name, det_size, second_look
-        self._app = _load(folder, use_cuda)
+        providers = [CUDA, "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
+        self._app = _load(folder, providers)
+        self.replace_sessions(lambda file: open_session(file, providers))
         self._app.prepare(ctx_id=0 if use_cuda else -1, det_thresh=0.5, det_size=(det_size, det_size))
         self._min_sharpness = min_sharpness
         self._least_side = max(self._app.models["recognition"].input_size[0], det_size / WINDOW)
+
+    @property
+    def detector(self) -> _Detector:
+        """The detection model."""
+        return self._app.det_model
+
+    def replace_sessions(self, open_file: Callable[[str], object]) -> None:
+        """Replace the models' sessions by those that a function opens; insightface takes no options for its own."""
+        for model in self._app.models.values():
+            model.session = open_file(model.model_file)
 
     def find(self, image: Image.Image) -> list[Face]:
         """Return the faces in an upright RGB photo, largest first."""
@@ -154,7 +166,7 @@ class FaceAnalyser:
         size = photo.image.size
         if max(size) > self._det_size * min(size):
             return []  # the detector's scaled copy would be less than a pixel across
-        boxes, landmarks = self._app.det_model.detect(photo.whole)
+        boxes, landmarks = self.detector.detect(photo.whole)
         if not len(boxes):
             return []
         sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)  # (F,)
@@ -198,7 +210,7 @@ class FaceAnalyser:
             windows += 1
             pending.discard(i)
             window = photo.window(boxes[i, :4], at_full_size=i in small)
-            detected, points = self._app.det_model.detect(np.ascontiguousarray(window.pixels))
+            detected, points = self.detector.detect(np.ascontiguousarray(window.pixels))
             if not len(detected):
                 continue
             detected[:, :4] = window.to_picture(detected[:, :4].reshape(-1, 2, 2)).reshape(-1, 4)
@@ -243,7 +255,7 @@ def _turn(landmarks: np.ndarray) -> float:
     return float(abs((nose - (left + right) / 2) @ axis) / max(float(axis @ axis), 1e-6))
 
 
-def _load(folder: Path, use_cuda: bool) -> _Pack:
+def _load(folder: Path, providers: list[str]) -> _Pack:
     """Load the detection and recognition models of a pack.
 
     Raises:
@@ -251,8 +263,7 @@ def _load(folder: Path, use_cuda: bool) -> _Pack:
     """
     import onnxruntime
 
-    providers = [CUDA, "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
-    if use_cuda and hasattr(onnxruntime, "preload_dlls"):
+    if CUDA in providers and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -260,17 +271,8 @@ def _load(folder: Path, use_cuda: bool) -> _Pack:
 
         try:
             pack: _Pack = FaceAnalysis(name=str(folder), allowed_modules=list(MODULES), providers=providers)
-            _set_options(pack, providers)
             return pack
         except Exception as err:  # onnxruntime and onnx raise library-specific types for damaged files
             if is_out_of_memory(err):
                 raise
             raise EnvironmentFault(f"the face models in {folder} cannot be loaded: {err}") from err
-
-
-def _set_options(pack: _Pack, providers: list[str]) -> None:
-    """Give the models of a pack sessions with our options (`session_options`); insightface takes none."""
-    import onnxruntime
-
-    for model in pack.models.values():
-        model.session = onnxruntime.InferenceSession(model.model_file, session_options(), providers=providers)

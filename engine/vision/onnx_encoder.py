@@ -57,14 +57,14 @@ class OnnxEncoder:
         """Compute the features of N > 0 RGB images, and guess what they show."""
         features, logits = [], []
         for start in range(0, len(images), self._batch):
-            pixels = np.stack([_pixels(i, self._size) for i in images[start : start + self._batch]])  # (B, 3, S, S)
+            pixels = np.stack([to_input(i, self._size) for i in images[start : start + self._batch]])  # (B, 3, S, S)
             pooled, classes = self._session.run([FEATURES, LOGITS], {IMAGES: pixels})
             features.append(pooled / np.linalg.norm(pooled, axis=1, keepdims=True))
             logits.append(classes)
         return Encoding(np.concatenate(features), self._words.guess(np.concatenate(logits)))
 
 
-def _pixels(image: Image.Image, size: int) -> np.ndarray:
+def to_input(image: Image.Image, size: int) -> np.ndarray:
     """Scale an image to a square, without keeping its proportions: (3, S, S) float32, 0..255."""
     scaled = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(scaled, np.float32).transpose(2, 0, 1)

@@ -8,6 +8,13 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
+def open_session(file: str, providers: list[str]) -> "onnxruntime.InferenceSession":
+    """Open an ONNX file with `session_options`."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(file, session_options(), providers=providers)
+
+
 def session_options() -> "onnxruntime.SessionOptions":
     """Return the options of a session: one thread for each core of this process, and idle threads sleep.
 
