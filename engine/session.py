@@ -32,6 +32,7 @@ class SessionOptions(ModelOptions):
 
     heads: Literal["open-set", "paper"] = "open-set"
     allow_body: bool = False  # people whose face is not visible may be named by their body
+    decode: Literal["exact", "scaled"] = "scaled"  # with all pixels, or as many as the recogniser needs
 
 
 class Session:
@@ -151,7 +152,8 @@ class Session:
         """The recogniser's detections, cached; models load when first needed."""
         from engine.vision.cached_extractor import CachedExtractor
 
-        return CachedExtractor(self.recogniser_config, self.cache, lambda: self.recogniser)
+        exact = self.choices.decode == "exact"
+        return CachedExtractor(self.recogniser_config, self.cache, lambda: self.recogniser, exact=exact)
 
     def with_recogniser(self, name: str) -> "Session":
         """Return a session on the same open store and cache with another recogniser."""

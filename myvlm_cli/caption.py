@@ -70,7 +70,7 @@ def caption(
     form: CaptionChoice,
     sidecars: SidecarChoice,
     explain: o.Explain = None,
-    models: o.ModelChoice,
+    models: o.DecodingModelChoice,
     speak: Speak = None,
     allow_remote: AllowRemote = False,
     show_all: ShowAll = False,

@@ -11,6 +11,7 @@ from typer._click.exceptions import ClickException, NoArgsIsHelpError, NoSuchOpt
 from typer._click.exceptions import UsageError as CommandLineError
 
 from engine import __version__
+from engine.core.cpu import let_idle_threads_sleep
 from engine.core.errors import EngineError, is_out_of_memory
 from engine.core.paths import stay_offline
 from myvlm_cli import (
@@ -63,6 +64,7 @@ def common(
     """
     if context.invoked_subcommand not in ("models", "setup"):  # these use the network, and decide so themselves
         stay_offline()
+        let_idle_threads_sleep()
 
 
 _CONCEPTS, _PHOTOS, _SUGGESTIONS = "Concepts", "Photos", "Suggestions"

@@ -209,6 +209,11 @@ class ModelChoice:
         ),
     ] = None
 
+    @property
+    def decoding(self) -> Literal["scaled", "exact"]:
+        """How photos are decoded for the recogniser."""
+        return "scaled"
+
     def open_session(
         self,
         *,
@@ -230,8 +235,29 @@ class ModelChoice:
             heads=self.heads,
             allow_body=self.allow_body,
             allow_remote=allow_remote,
+            decode=self.decoding,
         )
         return open_session(options, create=create, names=names)
+
+
+@dataclass(frozen=True)
+class DecodingModelChoice(ModelChoice):
+    """The models to use, and how photos are decoded for the recogniser."""
+
+    decode: Annotated[
+        Literal["scaled", "exact"],
+        typer.Option(
+            "--decode",
+            help="scaled: decode large photos with as many pixels as the recogniser uses, which is several times as"
+            " fast. exact: with all their pixels.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = "scaled"
+
+    @property
+    def decoding(self) -> Literal["scaled", "exact"]:
+        """How photos are decoded for the recogniser."""
+        return self.decode
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

@@ -62,7 +62,7 @@ def scan(
     *,
     photos: o.PhotoSelection,
     choice: ScanChoice,
-    models: Annotated[o.ModelChoice, Without("heads", "allow_body", "quantise")],
+    models: Annotated[o.DecodingModelChoice, Without("heads", "allow_body", "quantise")],
     output: o.OutputChoice,
 ) -> None:
     """Index photos, so that new concepts are found without reading them again.

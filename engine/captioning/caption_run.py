@@ -79,6 +79,16 @@ class CaptionRun:
         return self.writer.run if self.writer else ""
 
     @cached_property
+    def decode_edge(self) -> int | None:
+        """The longer side, in pixels, to which photos may be reduced; None where something needs all their pixels.
+
+        It is the recogniser's, so that features are those of a scan, if the VLM takes at most half as many pixels.
+        """
+        edge, of_vlm = self.extractor.edge, self.vlm.config.photo_edge
+        is_enough = edge is not None and of_vlm is not None and edge >= 2 * of_vlm
+        return edge if is_enough and self.pictures is None else None
+
+    @cached_property
     def unrequested(self) -> UnrequestedConcepts:
         """The enrolled concepts whose names in sidecars stay."""
         enrolled = self.concepts.enrolled.concepts

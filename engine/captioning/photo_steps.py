@@ -75,7 +75,7 @@ def read(run: CaptionRun, file: FoundFile) -> PhotoInRun:
         if item.earlier is not None and run.request.may_reuse:
             item = _reuse(run, item, item.earlier, data)
         if item.record is None:
-            photo = decode_photo(data)
+            photo = decode_photo(data, edge=run.decode_edge)
             item = replace(item, photo=photo, software=photo.software)
     except (PhotoError, SidecarError) as err:
         item = PhotoInRun(file, result=PhotoResult.failed(file.path, err))

@@ -5,16 +5,21 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
+from engine.core.cpu import available_cores
+
 S = TypeVar("S")
 T = TypeVar("T")
-READERS = 2
-"""Threads that read ahead."""
+MOST_READERS = 8
+"""The largest number of threads that read ahead; eight decode more photos than one GPU describes."""
 
 
 def read_ahead(items: Iterable[S], read: Callable[[S], T], *, ahead: int) -> Iterator[T]:
-    """Yield `read(item)` of every item, in order; at most `ahead` results wait, so that memory use is bounded."""
+    """Yield `read(item)` of every item, in order, as read by a thread for each core of this process.
+
+    At most `ahead` results wait, so that memory use is bounded.
+    """
     source = iter(items)
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(min(MOST_READERS, available_cores())) as pool:
         waiting: list[Future[T]] = [pool.submit(read, item) for item in islice(source, ahead)]
         try:
             while waiting:
@@ -56,9 +61,12 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def in_batches(items: Iterable[S], read: Callable[[S], T], size: int) -> Iterator[list[T]]:
-    """Yield `read(item)` of every item, in order, in lists of at most `size`."""
-    return batched(read_ahead(items, read, ahead=max(1, size // 2)), size)
+def in_batches(items: Iterable[S], read: Callable[[S], T], size: int, *, ahead: int | None = None) -> Iterator[list[T]]:
+    """Yield `read(item)` of every item, in order, in lists of at most `size`.
+
+    ahead: the largest number of results that wait beside a list; half of `size` by default.
+    """
+    return batched(read_ahead(items, read, ahead=ahead or max(1, size // 2)), size)
 
 
 def up_to(items: list[T], most: int | None, counts: Callable[[T], bool]) -> list[T]:

@@ -30,6 +30,11 @@ class Box:
         dx, dy = (self.x1 - self.x0) * (factor - 1) / 2, (self.y1 - self.y0) * (factor - 1) / 2
         return Box(self.x0 - dx, self.y0 - dy, self.x1 + dx, self.y1 + dy).clipped(width, height)
 
+    def scaled(self, size: tuple[int, int], target: tuple[int, int]) -> "Box":
+        """Convert the box from pixels of a picture of width and height `size` to those of one of `target`."""
+        x, y = target[0] / size[0], target[1] / size[1]
+        return Box(self.x0 * x, self.y0 * y, self.x1 * x, self.y1 * y)
+
     def rounded(self) -> tuple[int, int, int, int]:
         """Round the corners to whole pixels, for printing and storing."""
         return round(self.x0), round(self.y0), round(self.x1), round(self.y1)

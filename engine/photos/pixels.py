@@ -84,6 +84,8 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         return _apply(image, _from_lab())
     transform = _transform(profile, mode) if profile and mode else None
     if transform is None:
+        if image.mode == "RGB":
+            return image  # `convert` would copy it
         return _apply(image, _from_lab()) if image.mode == "LAB" else image.convert("RGB")
     return _apply(image, transform)
 

@@ -39,6 +39,8 @@ class CompletedJpeg:
 
 def lacks_end(data: bytes) -> bool:
     """Return whether a file is a JPEG that ends in the data of its picture, without an end marker."""
+    if data.endswith(_END):
+        return False  # nothing follows the picture, and coded data ends at the first marker
     return _last_coded(_without_trailers(data)) is not None
 
 

@@ -18,7 +18,6 @@ from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.photos.discovery import FoundFile
 from engine.session import Session
 from engine.vision.cached_extractor import CachedExtractor
-from engine.vision.config import RecogniserConfig
 
 BATCH = 8
 """Number of photos in each call of the models and each write to the cache."""
@@ -75,12 +74,12 @@ def scan(
             full.
     """
     request = request or ScanRequest()
-    models = _models(session.recogniser_config, request)
+    _check(request)
     make_private_folder(session.folder)  # no other step of a scan creates it
-    session.cache.has("", models)  # opens the cache before the reader threads use it
+    session.cache.has_any("", ())  # opens the cache before the reader threads use it
     files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
     remaining = request.limit
-    for batch in in_batches(files, lambda f: _read(session.extractor, f, models), BATCH):
+    for batch in in_batches(files, lambda f: _read(session.extractor, f, request), BATCH, ahead=BATCH):
         items = up_to(batch, remaining, lambda item: item.photo is not None)
         for item, result in zip(items, _compute(session.extractor, request, items), strict=True):
             yield result
@@ -91,20 +90,17 @@ def scan(
                 return
 
 
-def _models(config: RecogniserConfig, request: ScanRequest) -> tuple[str, ...]:
-    """Return the ids under which the requested features are cached.
+def _check(request: ScanRequest) -> None:
+    """Check that something is to be found.
 
     Raises:
         UsageError: neither faces nor regions are requested.
     """
-    requested = ((request.faces, config.found_faces_id), (request.regions, config.regions_id))
-    models = tuple(model for is_requested, model in requested if is_requested)
-    if not models:
+    if not (request.faces or request.regions):
         raise UsageError("neither faces nor regions are wanted", hint="Ask for one of them, or for both.")
-    return models
 
 
-def _read(extractor: CachedExtractor, file: FoundFile, models: tuple[str, ...]) -> _FileToScan:
+def _read(extractor: CachedExtractor, file: FoundFile, request: ScanRequest) -> _FileToScan:
     """Read and hash a photo; decode it only if some of its features are not cached."""
     began = time.monotonic()
     if file.kind == "video":
@@ -113,10 +109,10 @@ def _read(extractor: CachedExtractor, file: FoundFile, models: tuple[str, ...]) 
     try:
         contents = read_photo(file.path)
         content_hash = contents.content_hash
-        if extractor.cache.has(content_hash, models):
+        if extractor.has(content_hash, faces=request.faces, regions=request.regions):
             unchanged = ScanResult(file.path, Status.UNCHANGED, reason="scanned already", content_hash=content_hash)
             return _FileToScan(file, result=replace(unchanged, seconds=time.monotonic() - began))
-        return _FileToScan(file, decode_photo(contents), seconds=time.monotonic() - began)
+        return _FileToScan(file, decode_photo(contents, edge=extractor.edge), seconds=time.monotonic() - began)
     except PhotoError as err:
         failed = ScanResult(file.path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
         return _FileToScan(file, result=failed)

@@ -44,8 +44,8 @@ class FeatureCache:
             self._delete()
             return open_cache(self._path, _SCHEMA)
 
-    def load(self, content_hash: str, model: str) -> dict[str, np.ndarray] | None:
-        """Return the arrays of a photo for a model, by name; None when there are none.
+    def load(self, content_hash: str, *models: str) -> dict[str, np.ndarray] | None:
+        """Return the arrays of a photo for the first of the models that it has any for, by name; None without any.
 
         Also returns None while another process holds the cache. Creates no file; a damaged cache is deleted.
         """
@@ -53,7 +53,8 @@ class FeatureCache:
             return None
         query = "select data from features where content_hash = ? and model = ?"
         try:
-            row = self._db.execute(query, [content_hash, model]).fetchone()
+            found = (self._db.execute(query, [content_hash, model]).fetchone() for model in models)
+            row = next((row for row in found if row), None)
             return load(row[0]) if row else None
         except sqlite3.OperationalError:  # another process holds it
             return None
@@ -61,8 +62,8 @@ class FeatureCache:
             self._discard()
             return None
 
-    def has(self, content_hash: str, models: Collection[str]) -> bool:
-        """Return whether a photo has arrays for all of `models`. Reads only the index, and creates no file."""
+    def has_any(self, content_hash: str, models: Collection[str]) -> bool:
+        """Return whether a photo has arrays for one of `models`. Reads only the index, and creates no file."""
         if not self._path.exists():
             return False
         marks = ", ".join("?" * len(models))
@@ -74,7 +75,7 @@ class FeatureCache:
         except sqlite3.DatabaseError:
             self._discard()
             return False
-        return bool(count == len(models))
+        return bool(count)
 
     def _discard(self) -> None:
         """Close and delete a damaged cache."""

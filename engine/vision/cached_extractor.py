@@ -1,6 +1,6 @@
 """Faces and regions of photos with their features: from the cache where they are known, else computed and kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from engine.photos.decode import Photo
 from engine.vision.cache import FeatureCache
 from engine.vision.config import RecogniserConfig
 from engine.vision.faces import Face
+from engine.vision.picture_edge import decode_edge
 from engine.vision.regions import Region, RegionFeatures
 
 if TYPE_CHECKING:
@@ -39,12 +40,22 @@ class CachedExtractor:
 
     Boxes of the `find_…` methods are in pixels of the decoded picture (`Photo.image`), which may be smaller than the
     photo; those of the `cached_…` methods are in pixels of the upright photo.
+
+    The features of a photo that was decoded at a reduced size are cached under ids of their own. They are used unless
+    `exact` is set; those of an exact decode are preferred, and always used (docs/decisions.md).
     """
 
     def __init__(
-        self, config: RecogniserConfig, cache: FeatureCache, load_models: Callable[[], "FeatureExtractor"]
+        self,
+        config: RecogniserConfig,
+        cache: FeatureCache,
+        load_models: Callable[[], "FeatureExtractor"],
+        *,
+        exact: bool = False,
     ) -> None:
+        """Use a recogniser. exact: photos are to be decoded with all their pixels."""
         self.config = config
+        self.edge = None if exact else decode_edge(config)
         self.cache = cache
         self._load_models = load_models
 
@@ -52,6 +63,29 @@ class CachedExtractor:
     def models(self) -> "FeatureExtractor":
         """The models, loaded when first needed."""
         return self._load_models()
+
+    def has(self, content_hash: str, *, faces: bool, regions: bool) -> bool:
+        """Return whether the cache has the faces, the regions or both of a photo. Creates no file."""
+        wanted = ((faces, self.config.found_faces_id), (regions, self.config.regions_id))
+        return all(
+            self.cache.has_any(content_hash, self._usable(exact_id)) for is_wanted, exact_id in wanted if is_wanted
+        )
+
+    def _usable(self, exact_id: str) -> tuple[str, ...]:
+        """Return the ids under which features may be cached, the preferred one first."""
+        return (exact_id,) if self.edge is None else (exact_id, _reduced_id(exact_id, self.edge))
+
+    def _load(self, content_hash: str, exact_id: str) -> dict[str, np.ndarray] | None:
+        return self.cache.load(content_hash, *self._usable(exact_id))
+
+    def _save(self, exact_id: str, new: Iterable[tuple[Photo, dict[str, np.ndarray]]]) -> None:
+        """Write features to the cache, under the id of how each photo was decoded."""
+        by_id: dict[str, list[tuple[str, dict[str, np.ndarray]]]] = {}
+        for photo, arrays in new:
+            model = _reduced_id(exact_id, self.edge) if photo.full else exact_id
+            by_id.setdefault(model, []).append((photo.facts.content_hash, arrays))
+        for model, entries in by_id.items():
+            self.cache.save(model, entries)
 
     def detect(self, photos: Sequence[Photo], *, faces: bool, regions: bool, keep: bool) -> list[Detections]:
         """Detect faces, regions or both in each photo; boxes are in pixels of the picture."""
@@ -70,23 +104,21 @@ class CachedExtractor:
 
     def find_faces(self, photos: Sequence[Photo], *, keep: bool) -> list[list[Face]]:
         """Find the faces of each photo. `keep` writes new ones to the cache."""
-        results: list[list[Face]] = []
-        new = []
-        for photo in photos:
-            faces = self.cached_faces(photo.facts.content_hash)
-            if faces is None:
-                faces = self.models.find_faces(photo.image)
-                new.append((photo.facts.content_hash, _pack_faces(photo, faces)))
-            else:
-                faces = [replace(f, box=photo.in_image(f.box)) for f in faces]
-            results.append(faces)
+        cached = [self.cached_faces(p.facts.content_hash) for p in photos]
+        missing = [i for i, faces in enumerate(cached) if faces is None]
+        found = self.models.find_faces([photos[i] for i in missing]) if missing else []
+        new = dict(zip(missing, found, strict=True))
         if keep and new:
-            self.cache.save(self.config.found_faces_id, new)
-        return results
+            packed = ((photos[i], _pack_faces(photos[i], faces)) for i, faces in new.items())
+            self._save(self.config.found_faces_id, packed)
+        return [
+            new[i] if faces is None else [replace(f, box=photos[i].in_image(f.box)) for f in faces]
+            for i, faces in enumerate(cached)
+        ]
 
     def cached_faces(self, content_hash: str) -> list[Face] | None:
         """Return the faces that the cache has of a photo, or None where it does not know the photo."""
-        arrays = self.cache.load(content_hash, self.config.found_faces_id)
+        arrays = self._load(content_hash, self.config.found_faces_id)
         if arrays is None:
             return None
         rows = zip(*(arrays[k] for k in ("boxes", "scores", "embeddings", "sharpness", "turn")), strict=True)
@@ -96,21 +128,26 @@ class CachedExtractor:
         """Find the regions of each photo with their features. `keep` writes new ones to the cache."""
         cached = [self.cached_regions(p.facts.content_hash) for p in photos]
         missing = [i for i, regions in enumerate(cached) if regions is None]
-        computed = self.models.find_regions([photos[i].image for i in missing]) if missing else []
+        computed = self.models.find_regions([photos[i] for i in missing]) if missing else []
         new = dict(zip(missing, computed, strict=True))
         if keep and new:
-            packed = ((photos[i].facts.content_hash, _pack_regions(photos[i], f)) for i, f in new.items())
-            self.cache.save(self.config.regions_id, packed)
+            packed = ((photos[i], _pack_regions(photos[i], f)) for i, f in new.items())
+            self._save(self.config.regions_id, packed)
         return [new[i] if regions is None else _in_image(photos[i], regions) for i, regions in enumerate(cached)]
 
     def cached_regions(self, content_hash: str) -> RegionFeatures | None:
         """Return the regions that the cache has of a photo, or None where it does not know the photo."""
-        arrays = self.cache.load(content_hash, self.config.regions_id)
+        arrays = self._load(content_hash, self.config.regions_id)
         return None if arrays is None else _unpack_regions(arrays)
 
     def encode_views(self, image: Image.Image, box: Box, rng: np.random.Generator) -> np.ndarray:
         """Compute unit features of a region and of altered views of it, (1 + A, D) float32; never cached."""
         return self.models.encode_views(image, box, rng)
+
+
+def _reduced_id(exact_id: str, edge: int | None) -> str:
+    """Return the id of features of photos that were decoded at a reduced size."""
+    return f"{exact_id}:edge-{edge}"
 
 
 def corners(box: Box) -> tuple[float, float, float, float]:

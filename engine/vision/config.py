@@ -109,6 +109,8 @@ class RecogniserConfig:
 
     encoder, pretrained: open_clip's names of the image encoder; or `onnx:` with a file.
     image_size: side in pixels to which an ONNX encoder scales regions.
+    encoder_edge, detector_edge: sides in pixels of the squares to which an encoder of open_clip scales regions, and the
+        object detector photos; 0 where that is not known.
     least_word: probability from which an ONNX encoder's guess of a class word is used, 0..1.
     detector: folder or hub id of a transformers object detector; None for a grid of regions.
     detector_threshold: least score of a detection, 0..1.
@@ -147,6 +149,8 @@ class RecogniserConfig:
     encoder_repo: str = ""
     encoder_license: str = ""
     image_size: int = 0
+    encoder_edge: int = 0
+    detector_edge: int = 0
     least_word: float = 1.0
     encoder_gb: float = 0.0
     encoder_memory_gb: float = 0.0

@@ -1,5 +1,6 @@
 """Find objects with an object detector of transformers (RT-DETR, D-FINE, YOLOS, …)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import engine.core.device  # noqa: F401
@@ -42,22 +43,22 @@ class ObjectDetector:
         self._threshold, self._device = threshold, device
 
     @torch.inference_mode()
-    def find(self, images: list[Image.Image]) -> list[list[Region]]:
-        """Find each image's objects, highest score first; boxes are in that image's pixels."""
-        inputs = self._processor(images, return_tensors="pt").to(self._device)
+    def find(self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]]) -> list[list[Region]]:
+        """Find each image's objects, highest score first; boxes are in pixels of a picture of that width and height."""
+        inputs = self._processor(list(images), return_tensors="pt").to(self._device)
         outputs = self._model(**inputs)
-        sizes = [(i.height, i.width) for i in images]
-        detections = self._processor.post_process_object_detection(outputs, self._threshold, target_sizes=sizes)
-        return [self._distinct(of_image, image) for of_image, image in zip(detections, images, strict=True)]
+        targets = [(height, width) for width, height in sizes]
+        detections = self._processor.post_process_object_detection(outputs, self._threshold, target_sizes=targets)
+        return [self._distinct(of_image, size) for of_image, size in zip(detections, sizes, strict=True)]
 
-    def _distinct(self, detections: dict[str, torch.Tensor], image: Image.Image) -> list[Region]:
+    def _distinct(self, detections: dict[str, torch.Tensor], size: tuple[int, int]) -> list[Region]:
         """Drop detections that are too small or repeat one with a higher score.
 
-        detections: scores (R,), labels (R,) and boxes (R, 4), xyxy in the image's pixels.
+        detections: scores (R,), labels (R,) and boxes (R, 4), xyxy in pixels of the picture of that size.
         """
         kept: list[Region] = []
         for i in torch.argsort(detections["scores"], descending=True, stable=True).tolist():
-            box = Box(*detections["boxes"][i].tolist()).clipped(*image.size)
+            box = Box(*detections["boxes"][i].tolist()).clipped(*size)
             if min(box.x1 - box.x0, box.y1 - box.y0) < _SMALLEST_SIDE:
                 continue
             if all(iou(box, region.box) <= _SAME_OBJECT for region in kept):

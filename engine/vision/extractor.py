@@ -1,6 +1,6 @@
 """Extract faces and region features from photos; the encoder, detector and face pack are loaded on first use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,9 +9,12 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from engine.core.boxes import Box
+from engine.photos.decode import Photo
 from engine.vision.config import RecogniserConfig
+from engine.vision.face_pixels import FacePixels
 from engine.vision.faces import Face, FaceAnalyser
-from engine.vision.regions import Region, RegionFeatures, crop, grid_regions
+from engine.vision.picture_edge import detector_view_edge, encoder_edge, encoder_view_edge
+from engine.vision.regions import Region, RegionFeatures, crop, grid_regions, view
 
 if TYPE_CHECKING:
     import torch
@@ -68,27 +71,60 @@ class FeatureExtractor:
     def face_analyser(self) -> FaceAnalyser:
         """Load and return the face pack."""
         faces = self.config.faces
-        return FaceAnalyser(faces.folder, name=faces.name, det_size=faces.det_size, use_cuda=self._onnx_on_cuda)
+        return FaceAnalyser(
+            faces.folder,
+            name=faces.name,
+            det_size=faces.det_size,
+            use_cuda=self._onnx_on_cuda,
+            min_sharpness=faces.gate.min_sharpness,
+        )
 
-    def find_faces(self, image: Image.Image) -> list[Face]:
-        """Return the faces in an upright RGB photo, largest first."""
-        return self.face_analyser.find(image)
+    def find_faces(self, photos: Sequence[Photo]) -> list[list[Face]]:
+        """Return the faces in each photo, largest first, with boxes in pixels of its picture."""
+        pixels = (FacePixels(p.image, p.at_full_size if p.full else None) for p in photos)
+        return self.face_analyser.find_all(pixels)
 
-    def find_regions(self, images: list[Image.Image]) -> list[RegionFeatures]:
-        """Return the regions of upright RGB photos with their features; all photos are computed in one batch.
+    def find_regions(self, photos: Sequence[Photo]) -> list[RegionFeatures]:
+        """Return the regions of photos with their features, with boxes in pixels of the pictures.
+
+        The regions of all photos are computed together.
 
         The regions of a photo are its detected objects or, if there are none, the whole photo and grid cells. An
         encoder with a classifier guesses the class words of regions that were not detected.
         """
-        detected: list[list[Region]] = self.detector.find(images) if self.detector else [[] for _ in images]
-        regions = [objects or grid_regions(*image.size) for objects, image in zip(detected, images, strict=True)]
-        crops = [crop(image, r.box) for in_photo, image in zip(regions, images, strict=True) for r in in_photo]
+        detected: list[list[Region]] = self._detect(photos) if self.detector else [[] for _ in photos]
+        regions = [objects or grid_regions(*p.image.size) for objects, p in zip(detected, photos, strict=True)]
+        crops = [c for in_photo, photo in zip(regions, photos, strict=True) for c in self._crops(photo, in_photo)]
         encoding = self.encoder.describe(crops)  # of the regions of all photos
         words = iter(encoding.words)
         named = [tuple(replace(r, word=r.word or w) for r, w in zip(of, words, strict=False)) for of in regions]
         ends = np.cumsum([len(in_photo) for in_photo in regions])[:-1]
         by_photo = zip(named, np.split(encoding.features, ends), strict=True)
         return [RegionFeatures(in_photo, of_photo) for in_photo, of_photo in by_photo]
+
+    def _detect(self, photos: Sequence[Photo]) -> list[list[Region]]:
+        """Return the objects in each photo, with boxes in pixels of its picture."""
+        edge = detector_view_edge(self.config)
+        views = [view(p.image, edge) if p.full else p.image for p in photos]
+        return self.detector.find(views, [p.image.size for p in photos]) if self.detector else []
+
+    def _crops(self, photo: Photo, regions: Sequence[Region]) -> Iterator[Image.Image]:
+        """Return what the encoder sees of regions.
+
+        Regions of a reduced photo are cut from a view with as many pixels as the encoder needs of the cells of the
+        grid; a region that is smaller than the encoder's input, from all pixels of the file.
+        """
+        if photo.full is None:
+            yield from (crop(photo.image, r.box) for r in regions)
+            return
+        size, least = photo.image.size, encoder_edge(self.config)
+        picture = view(photo.image, encoder_view_edge(self.config))
+        full: Image.Image | None = None
+        for box in (r.box for r in regions):
+            source = picture
+            if max(box.x1 - box.x0, box.y1 - box.y0) < least:
+                full = source = full or photo.at_full_size()
+            yield crop(source, box.scaled(size, source.size))
 
     def encode_views(self, image: Image.Image, box: Box, rng: np.random.Generator) -> np.ndarray:
         """Return unit features (1 + A, D) float32 of a region's plain crop and of A altered crops.

@@ -1,7 +1,7 @@
 """Find faces with insightface: detect with SCRFD, align, embed with ArcFace (docs/recognition.md, Detections)."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,27 +9,29 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from engine.core.batches import batched
 from engine.core.boxes import Box
 from engine.core.errors import EnvironmentFault, WeightsMissingError, is_out_of_memory
-from engine.vision.onnx_threads import session_options
+from engine.vision.face_pixels import WINDOW, FacePixels, Window
+from engine.vision.onnx_threads import open_session
 from engine.vision.regions import overlaps
 
 MODULES = ("detection", "recognition")
 """The models of a pack that are loaded; without this filter insightface runs four networks per face, not one."""
 CUDA = "CUDAExecutionProvider"
 """ONNX Runtime's name for running on a CUDA GPU."""
-_WINDOW = 5.0
-"""Side of the window for the second detection of a small face, in sides of the face.
-
-The landmarks of faces of 20 detector pixels are coarse, and a face that is aligned by them looks like another person.
-Of 23 such storybook faces, 2 were recognised after the first detection. After a second detection none were recognised
-with windows of 2.5 sides, 14 with windows of 3.5 and 20 with windows of 5
-(docs/experiments.md#second-look-at-small-faces).
-"""
 SECOND_LOOK = 48.0
 """Faces with a longer side below this are detected a second time; in pixels of the detector's input image."""
 _MOST_WINDOWS = 24
 """The largest number of windows in a photo."""
+_BATCH = 32
+"""Faces that are embedded at a time."""
+_DOUBTFUL = 4.0
+"""Faces of less than this many times the sharpness that a name needs are measured in all pixels of the file.
+
+Sharpness in pictures of half and a quarter of the sides was .3 to .9 of that in all pixels, for faces that are as large
+as the recognition model's input (docs/experiments.md#scaled-decoding).
+"""
 _SAME_FACE = 0.3
 """Intersection over union above which two detections are the same face."""
 
@@ -52,6 +54,16 @@ class Face:
     embedding: np.ndarray
     sharpness: float = np.inf
     turn: float = 0.0
+
+
+@dataclass(frozen=True)
+class _DetectedFace:
+    """A face before it is embedded. landmarks: (5, 2) in pixels of the picture; aligned: (S, S, 3) uint8 BGR."""
+
+    box: Box
+    score: float
+    landmarks: np.ndarray
+    aligned: np.ndarray
 
 
 class _Detector(Protocol):
@@ -86,7 +98,14 @@ class FaceAnalyser:
     """An insightface model pack: a folder with a detection and a recognition model in ONNX."""
 
     def __init__(
-        self, folder: Path, *, name: str, det_size: int, use_cuda: bool, second_look: float = SECOND_LOOK
+        self,
+        folder: Path,
+        *,
+        name: str,
+        det_size: int,
+        use_cuda: bool,
+        second_look: float = SECOND_LOOK,
+        min_sharpness: float = 0.0,
     ) -> None:
         """Load a pack.
 
@@ -103,71 +122,122 @@ class FaceAnalyser:
                 hint=f"Put insightface's {name} pack there; its licence is for non-commercial research only.",
             )
         self.name, self._det_size, self._second_look = name, det_size, second_look
-        self._app = _load(folder, use_cuda)
+        providers = [CUDA, "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
+        self._app = _load(folder, providers)
+        self.replace_sessions(lambda file: open_session(file, providers))
         self._app.prepare(ctx_id=0 if use_cuda else -1, det_thresh=0.5, det_size=(det_size, det_size))
+        self._min_sharpness = min_sharpness
+        self._least_side = max(self._app.models["recognition"].input_size[0], det_size / WINDOW)
+
+    @property
+    def detector(self) -> _Detector:
+        """The detection model."""
+        return self._app.det_model
+
+    def replace_sessions(self, open_file: Callable[[str], object]) -> None:
+        """Replace the models' sessions by those that a function opens; insightface takes no options for its own."""
+        for model in self._app.models.values():
+            model.session = open_file(model.model_file)
 
     def find(self, image: Image.Image) -> list[Face]:
-        """Return the faces in an upright RGB photo, largest first; all of them are embedded in one batch."""
-        from insightface.utils import face_align
+        """Return the faces in an upright RGB photo, largest first."""
+        return self.find_all([FacePixels(image, None)])[0]
 
-        if max(image.size) > self._det_size * min(image.size):
+    def find_all(self, photos: Iterable[FacePixels]) -> list[list[Face]]:
+        """Return the faces in each photo, largest first, with boxes in pixels of its picture.
+
+        The faces of all photos are embedded together. The detection models take one photo at a time.
+        """
+        detected = [self._detect(photo) for photo in photos]
+        aligned = [face.aligned for in_photo in detected for face in in_photo]
+        vectors = iter(self.embed(aligned) if aligned else ())
+        faces = [
+            [Face(f.box, f.score, next(vectors), _sharpness(f.aligned), _turn(f.landmarks)) for f in in_photo]
+            for in_photo in detected
+        ]
+        return [sorted(in_photo, key=lambda f: -f.box.area) for in_photo in faces]
+
+    def _detect(self, photo: FacePixels) -> list[_DetectedFace]:
+        """Detect and align the faces of a photo.
+
+        A face that is small in a reduced picture is aligned from all pixels of its file, as is one that may seem
+        blurred for want of them.
+        """
+        size = photo.image.size
+        if max(size) > self._det_size * min(size):
             return []  # the detector's scaled copy would be less than a pixel across
-        pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])  # insightface expects BGR
-        boxes, landmarks = self._app.det_model.detect(pixels)
+        boxes, landmarks = self.detector.detect(photo.whole)
         if not len(boxes):
             return []
-        self._redetect_small(pixels, boxes, landmarks)
+        sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)  # (F,)
+        reduced = photo.is_reduced
+        small = {i for i, side in enumerate(sides) if reduced and side < self._least_side}
+        self._redetect_small(photo, boxes, landmarks, small)
+        faces = []
+        for i, (box, points) in enumerate(zip(boxes, landmarks, strict=True)):
+            aligned = self._align(photo, box, points, at_full_size=i in small)
+            if reduced and i not in small and _sharpness(aligned) < _DOUBTFUL * self._min_sharpness:
+                aligned = self._align(photo, box, points, at_full_size=True)
+            faces.append(_DetectedFace(Box(*map(float, box[:4])).clipped(*size), float(box[4]), points, aligned))
+        return faces
+
+    def _align(self, photo: FacePixels, box: np.ndarray, landmarks: np.ndarray, *, at_full_size: bool) -> np.ndarray:
+        """Return the aligned face (S, S, 3) uint8 BGR, of the size that the recognition model takes."""
+        from insightface.utils import face_align
+
+        pixels = photo.whole
+        if at_full_size:
+            window = photo.window(box, at_full_size=True)
+            pixels, landmarks = window.pixels, window.to_window(landmarks)
         size = self._app.models["recognition"].input_size[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # insightface calls a deprecated function of scikit-image
-            aligned = [face_align.norm_crop(pixels, landmark=k, image_size=size) for k in landmarks]
-        faces = []
-        for box_and_score, points, crop, vector in zip(boxes, landmarks, aligned, self.embed(aligned), strict=True):
-            box = Box(*map(float, box_and_score[:4])).clipped(*image.size)
-            faces.append(Face(box, float(box_and_score[4]), vector, _sharpness(crop), _turn(points)))
-        return sorted(faces, key=lambda f: -f.box.area)
+            aligned: np.ndarray = face_align.norm_crop(pixels, landmark=landmarks, image_size=size)
+        return aligned
 
-    def _redetect_small(self, pixels: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray) -> None:
+    def _redetect_small(self, photo: FacePixels, boxes: np.ndarray, landmarks: np.ndarray, small: set[int]) -> None:
         """Detect small faces again, in windows around them, largest first.
 
-        pixels: (H, W, 3); boxes: (F, 5) and landmarks: (F, 5, 2) are changed in place.
+        boxes: (F, 5) and landmarks: (F, 5, 2) are changed in place. small: the faces whose windows are taken from all
+        pixels of the file.
         """
         sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)  # (F,)
-        pending = set(np.flatnonzero(sides * self._det_size / max(pixels.shape[:2]) < self._second_look).tolist())
+        pending = set(np.flatnonzero(sides * self._det_size / max(photo.image.size) < self._second_look).tolist())
         windows = 0
         for i in sorted(pending, key=lambda i: -sides[i]):
             if i not in pending or windows == _MOST_WINDOWS:
                 continue  # detected again in another face's window, or no window is left
             windows += 1
             pending.discard(i)
-            half, (x, y) = _WINDOW * sides[i] / 2, (boxes[i, :2] + boxes[i, 2:4]) / 2
-            x0, y0 = max(0, int(x - half)), max(0, int(y - half))
-            window = pixels[y0 : int(y + half) + 1, x0 : int(x + half) + 1]
-            detected, points = self._app.det_model.detect(np.ascontiguousarray(window))
+            window = photo.window(boxes[i, :4], at_full_size=i in small)
+            detected, points = self.detector.detect(np.ascontiguousarray(window.pixels))
             if not len(detected):
                 continue
-            detected[:, :4] += (x0, y0, x0, y0)
-            inside = [k for k in pending if sides[k] * 2 > sides[i] and _within(boxes[k], x0, y0, window.shape)]
+            detected[:, :4] = window.to_picture(detected[:, :4].reshape(-1, 2, 2)).reshape(-1, 4)
+            inside = [k for k in pending if sides[k] * 2 > sides[i] and _within(boxes[k], window)]
             faces = [i, *inside]
             shared = overlaps(np.concatenate([boxes[faces, :4], detected[:, :4]]))[: len(faces), len(faces) :]
             for row, k in enumerate(faces):
                 best = int(shared[row].argmax())
                 if shared[row, best] > _SAME_FACE:
-                    boxes[k], landmarks[k] = detected[best], points[best] + (x0, y0)
+                    boxes[k], landmarks[k] = detected[best], window.to_picture(points[best])
                     shared[:, best] = 0.0  # a detection belongs to one face
                     pending.discard(k)
 
     def embed(self, aligned: list[np.ndarray]) -> np.ndarray:
         """Return embeddings (N, D) float32 of unit length for aligned faces, each (112, 112, 3) uint8 BGR."""
-        vectors = self._app.models["recognition"].get_feat(aligned)
+        model = self._app.models["recognition"]
+        vectors = np.concatenate([model.get_feat(batch) for batch in batched(aligned, _BATCH)])
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _within(box: np.ndarray, x0: int, y0: int, shape: tuple[int, ...]) -> bool:
-    """Return whether a face, with half its size on each side around it, is within a window at (x0, y0)."""
+def _within(box: np.ndarray, window: Window) -> bool:
+    """Return whether a face, with half its size on each side around it, is within a window."""
     w, h = box[2] - box[0], box[3] - box[1]
     lows, highs = (box[0] - w / 2, box[1] - h / 2), (box[2] + w / 2, box[3] + h / 2)
-    return bool(min(lows[0] - x0, lows[1] - y0) >= 0 and highs[0] <= x0 + shape[1] and highs[1] <= y0 + shape[0])
+    width, height = window.size
+    inside = highs[0] <= window.x0 + width and highs[1] <= window.y0 + height
+    return bool(min(lows[0] - window.x0, lows[1] - window.y0) >= 0 and inside)
 
 
 def _sharpness(aligned: np.ndarray) -> float:
@@ -185,7 +255,7 @@ def _turn(landmarks: np.ndarray) -> float:
     return float(abs((nose - (left + right) / 2) @ axis) / max(float(axis @ axis), 1e-6))
 
 
-def _load(folder: Path, use_cuda: bool) -> _Pack:
+def _load(folder: Path, providers: list[str]) -> _Pack:
     """Load the detection and recognition models of a pack.
 
     Raises:
@@ -193,8 +263,7 @@ def _load(folder: Path, use_cuda: bool) -> _Pack:
     """
     import onnxruntime
 
-    providers = [CUDA, "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
-    if use_cuda and hasattr(onnxruntime, "preload_dlls"):
+    if CUDA in providers and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -202,20 +271,8 @@ def _load(folder: Path, use_cuda: bool) -> _Pack:
 
         try:
             pack: _Pack = FaceAnalysis(name=str(folder), allowed_modules=list(MODULES), providers=providers)
-            _limit_threads(pack, providers)
             return pack
         except Exception as err:  # onnxruntime and onnx raise library-specific types for damaged files
             if is_out_of_memory(err):
                 raise
             raise EnvironmentFault(f"the face models in {folder} cannot be loaded: {err}") from err
-
-
-def _limit_threads(pack: _Pack, providers: list[str]) -> None:
-    """Give the models of a pack sessions with fewer threads where that is needed; insightface takes no options."""
-    options = session_options()
-    if options is None:
-        return
-    import onnxruntime
-
-    for model in pack.models.values():
-        model.session = onnxruntime.InferenceSession(model.model_file, options, providers=providers)

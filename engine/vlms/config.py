@@ -132,6 +132,19 @@ class VlmConfig:
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
+    def photo_edge(self) -> int | None:
+        """The longer side in pixels of the largest input of the VLM; None where it is not known: it needs all pixels.
+
+        The image processors of BLIP-2 (224 or 364), LLaVA-1.6's base tile (336) and MiniGPT-v2 (448); the drawn world's
+        take 128.
+        """
+        if self.world is not None:
+            return 128
+        if self.backend == "none":
+            return 0
+        return 448 if self.backend in ("blip-2", "llava-next", "minigpt-v2") and not self.anyres else None
+
+    @property
     def follows_instructions(self) -> bool:
         """Whether the VLM writes what a request describes, such as another style or language."""
         return self.world is None and self.backend in ("chat", "openai", "llava-next")

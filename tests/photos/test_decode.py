@@ -151,3 +151,40 @@ def read_list_of(data):
     from pathlib import Path
 
     return [Path(os.fsdecode(line)) for line in data.split(b"\n") if line]
+
+
+@pytest.mark.parametrize(("kind", "size"), [("JPEG", (400, 200)), ("PNG", (267, 134)), ("WEBP", (267, 134))])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photo_is_decoded_as_small_as_is_enough(tmp_path, kind, size, orientation):
+    upright = Image.linear_gradient("L").resize((800, 400)).convert("RGB")
+    stored = upright.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else upright
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored.save(tmp_path / "photo", kind, quality=95, exif=exif)
+    exact = load_photo(tmp_path / "photo")
+    reduced = decode_photo(read_photo(tmp_path / "photo"), edge=260)
+    assert exact.full is None and exact.image.size == (800, 400)
+    assert reduced.image.size == size
+    assert reduced.facts == exact.facts
+    assert reduced.at_full_size() == exact.image
+    smaller = np.asarray(exact.image.resize(size, Image.Resampling.BOX), float)
+    assert np.abs(np.asarray(reduced.image, float) - smaller).mean() < 2.0
+
+
+def test_a_photo_that_is_hardly_larger_than_enough_is_decoded_exactly(tmp_path):
+    Image.linear_gradient("L").resize((511, 300)).save(tmp_path / "a.jpg")
+    photo = decode_photo(read_photo(tmp_path / "a.jpg"), edge=256)
+    assert photo.full is None and photo.image == load_photo(tmp_path / "a.jpg").image
+
+
+def test_a_photo_that_cannot_be_decoded_again_stays_reduced(tmp_path, monkeypatch):
+    from engine.photos import decode
+
+    Image.linear_gradient("L").resize((800, 400)).save(tmp_path / "a.jpg")
+    photo = decode_photo(read_photo(tmp_path / "a.jpg"), edge=256)
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(decode, "load_pixels", fail)
+    assert photo.at_full_size() is photo.image

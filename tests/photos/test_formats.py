@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from engine.core.boxes import Box
 from engine.core.errors import PhotoError
-from engine.photos import decode
+from engine.photos import decode, open_picture
 from engine.photos.decode import DATA_BEHIND, NO_END, load_photo
 from engine.photos.metadata.jpeg import iter_coded
 from engine.photos.pixels import _transform
@@ -403,7 +403,7 @@ def test_files_that_claim_to_be_huge_are_refused_unseen(tmp_path, kind):
 def test_other_very_large_pictures_are_given_smaller(tmp_path, monkeypatch, kind):
     upright = corners(400, 200)
     data = WRITERS[{"HEIF": "heic"}.get(kind, kind.lower())](as_stored(upright, 6), exif_bytes(6))
-    monkeypatch.setattr(decode, "MOST_AT_FULL_SIZE", 9_000)
+    monkeypatch.setattr(open_picture, "MOST_AT_FULL_SIZE", 9_000)
     photo = decoded(tmp_path, data)
     assert (photo.facts.width, photo.facts.height, photo.image.size) == (400, 200, (134, 67))
     assert difference(photo.image, upright.resize((134, 67), Image.Resampling.BOX)) < 6
@@ -414,7 +414,7 @@ def test_very_large_jpegs_are_decoded_smaller(tmp_path, monkeypatch, orientation
     upright = corners(800, 400)
     data = encoded(as_stored(upright, orientation), "JPEG", quality=95, exif=exif_bytes(orientation))
     for most, factor in ((400_000, 1), (100_000, 2), (20_000, 4), (6_000, 8)):
-        monkeypatch.setattr(decode, "MOST_AT_FULL_SIZE", most)
+        monkeypatch.setattr(open_picture, "MOST_AT_FULL_SIZE", most)
         photo = decoded(tmp_path, data)
         assert (photo.facts.width, photo.facts.height) == (800, 400)
         assert photo.image.size == (800 // factor, 400 // factor)
@@ -429,7 +429,7 @@ def test_a_120_megapixel_panorama(tmp_path):
 
 
 def test_progressive_files_with_endless_scans_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(decode, "_MOST_SCANNED", 96 * 64 * 100)
+    monkeypatch.setattr(open_picture, "_MOST_SCANNED", 96 * 64 * 100)
     data = encoded(corners(), "JPEG", progressive=True)
     assert decoded(tmp_path, data + b"\xff\xda" * 200).image.size == (96, 64)  # a video may be behind it
     at = data.rindex(b"\xff\xda")

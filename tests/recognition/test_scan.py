@@ -51,9 +51,9 @@ def count_calls(monkeypatch, module) -> Counter[str]:
     count: Counter[str] = Counter()
     decode = module.decode_photo
 
-    def counting(file):
+    def counting(file, **options):
         count[file.path.name] += 1
-        return decode(file)
+        return decode(file, **options)
 
     monkeypatch.setattr(module, "decode_photo", counting)
     return count
@@ -272,15 +272,16 @@ def test_two_scans_at_once_do_not_disturb_each_other(album, home):
 
 def test_the_index_says_what_the_cache_has(tmp_path):
     cache = FeatureCache(tmp_path / "cache")
-    assert not cache.has("a", ["m"])
+    assert not cache.has_any("a", ["m"])
     assert not (tmp_path / "cache").exists(), "looking creates nothing"
     cache.save("m", [("a", {"x": np.zeros(3, np.float32)}), ("b", {})])
     cache.save("n", [("a", {"x": np.zeros(3, np.float32)})])
-    assert cache.has("a", ["m"])
-    assert cache.has("a", ["m", "n"])
-    assert cache.has("b", ["m"])
-    assert not cache.has("b", ["m", "n"])
-    assert not cache.has("c", ["m"])
+    assert cache.has_any("a", ["m"])
+    assert cache.has_any("a", ["m", "n"])
+    assert cache.has_any("b", ["m"])
+    assert cache.has_any("b", ["n", "m"])
+    assert not cache.has_any("b", ["n"])
+    assert not cache.has_any("c", ["m"])
     with sqlite3.connect(tmp_path / "cache" / "features.db") as db:
         plan = db.execute(
             "explain query plan select count(*) from features where content_hash = 'a' and model in ('m')"
@@ -294,7 +295,7 @@ def test_a_damaged_cache_has_nothing(tmp_path):
     (tmp_path / "features.db").write_bytes(b"not a database, and longer than a header of one would be" * 100)
     for suffix in ("-wal", "-shm"):
         (tmp_path / f"features.db{suffix}").unlink(missing_ok=True)
-    assert not FeatureCache(tmp_path).has("a", ["m"])
+    assert not FeatureCache(tmp_path).has_any("a", ["m"])
 
 
 def test_overlaps_of_all_pairs_are_those_of_each():

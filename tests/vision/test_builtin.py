@@ -1,14 +1,14 @@
 """The built-in recogniser on real photos, the way a user meets it."""
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from engine.core.cpu import available_cores
 from engine.vision.config import find_recogniser
-from engine.vision.onnx_threads import available_cores, session_options
+from engine.vision.onnx_threads import session_options
 
 
 @pytest.fixture
@@ -83,8 +83,9 @@ def test_features_of_regions_of_another_size_have_another_id():
     assert replace(config, image_size=config.image_size + 16).regions_id != config.regions_id
 
 
-def test_threads_are_limited_only_where_fewer_cores_are_available(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: available_cores())
-    assert session_options() is None
-    monkeypatch.setattr(os, "cpu_count", lambda: available_cores() + 2)
-    assert session_options().intra_op_num_threads == available_cores()
+@pytest.mark.parametrize("workers", ["", "1", "1000", "many"])
+def test_sessions_have_a_thread_for_each_core_of_this_process(monkeypatch, workers):
+    monkeypatch.setenv("MYVLM_WORKERS", workers)
+    options = session_options()
+    assert options.intra_op_num_threads == available_cores() == (1 if workers == "1000" else available_cores())
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
