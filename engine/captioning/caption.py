@@ -5,10 +5,11 @@ caption comes from the JSON sidecar while it would be written the same way about
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
 from engine.captioning.explain_pictures import Explainer, ExplanationPictures, Pictures
@@ -32,17 +33,21 @@ from engine.sidecars.writer import Writer
 from engine.vlms.name_rules import words_of
 from engine.vlms.personalised import GeneratedCaption, PersonalisedConcept
 
+_Source = TypeVar("_Source")
+
 
 def caption_photos(
     session: Session,
     photos: Iterable[Path | FoundFile],
     request: CaptionRequest,
     concepts: RequestedConcepts | None = None,
+    *,
+    prepare: "Prepare | None" = None,
 ) -> Iterator[PhotoResult]:
     """Caption photos, in order; every photo, raw companion and video yields exactly one result.
 
     concepts: those of the request, if the caller has chosen them already, and has checked that the VLM can describe
-    all photos (`check_drawn`).
+    all photos (`check_drawn`). prepare: how photos are read, recognised and described; None for in this process.
 
     Raises:
         NoVlmError: the VLM knows the drawn world only, and a photo was not drawn; nothing is written.
@@ -60,7 +65,7 @@ def caption_photos(
         if writer and run.keys.state is not None:
             session.store.recognition_states.save(run.keys.recognition_key, run.keys.state)
         files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
-        yield from _caption_all(run, files, session.vlm_config.batch)
+        yield from caption_files(run, files, session.vlm_config.batch, prepare or prepare_items)
 
 
 def _prepare(
@@ -89,18 +94,45 @@ def _prepare(
     )
 
 
-def _caption_all(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Iterator[PhotoResult]:
-    """Caption files batch by batch, up to the limit of the request."""
+Prepare = Callable[[CaptionRun, Iterable[FoundFile], int], Iterator[list[PhotoInRun]]]
+"""Reads, recognises and describes files; yields them in order, in lists, ready to be written. The number is a VLM's
+batch."""
+
+
+def caption_files(
+    run: CaptionRun, files: Iterable[FoundFile], batch_size: int, prepare: Prepare
+) -> Iterator[PhotoResult]:
+    """Caption files, up to the limit of the request; every file and raw companion yields exactly one result."""
+    with closing(prepare(run, files, batch_size)) as prepared:  # type: ignore[type-var]  # it is a generator
+        for items in prepared:
+            with finish_first():  # what is written is also reported
+                yield from write_photos(run, items)
+
+
+def prepare_items(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Iterator[list[PhotoInRun]]:
+    """Read, recognise and describe files here; yield them in order, in lists, ready to be written."""
+    return prepare_read(run, files, batch_size, lambda file: read(run, file))
+
+
+def prepare_read(
+    run: CaptionRun, sources: Iterable[_Source], batch_size: int, read_source: Callable[[_Source], PhotoInRun]
+) -> Iterator[list[PhotoInRun]]:
+    """Prepare items as `prepare_items` does, of sources that `read_source` reads and decodes in threads."""
     remaining = run.request.limit
-    for batch in in_batches(files, lambda file: read(run, file), batch_size):
+    for batch in in_batches(sources, read_source, batch_size):
         items = up_to(batch, remaining, lambda item: item.counts)
+        counted = sum(i.counts for i in items)
         items = _describe(run, _explain_names_only(run, recognise_photos(run, items)))
-        with finish_first():  # what is written is also reported
-            yield from write_photos(run, items)
+        yield [_without_pixels(item) for item in items]
         if remaining is not None:
-            remaining -= sum(i.counts for i in items)
+            remaining -= counted
             if remaining <= 0:
                 return
+
+
+def _without_pixels(item: PhotoInRun) -> PhotoInRun:
+    """Return an item with what its sidecars need of the photo, so that the pixels can be freed."""
+    return item if item.photo is None else replace(item, photo=None, embedded=item.photo.embedded)
 
 
 def _describe(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoInRun]:

@@ -5,7 +5,7 @@ lock of runs that write sidecars is not taken: two simultaneous scans take more 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from engine.core.errors import PhotoError, UsageError
 from engine.core.files import make_private_folder
 from engine.core.notes import SkipReason
 from engine.core.types import Status
-from engine.photos.decode import Photo, decode_photo, read_photo
+from engine.photos.decode import Photo, PhotoFile, decode_photo, read_photo
 from engine.photos.discovery import FoundFile
 from engine.session import Session
+from engine.vision.cache import FeatureCache
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vision.config import RecogniserConfig
 
@@ -75,23 +76,47 @@ def scan(
             full.
     """
     request = request or ScanRequest()
-    models = _models(session.recogniser_config, request)
+    models = begin_scan(session, request)
+    files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
+    for file, result in scan_files(session.extractor, files, request, models):
+        yield from with_companions(file, result)
+
+
+def begin_scan(session: Session, request: ScanRequest) -> tuple[str, ...]:
+    """Prepare the cache, and return the ids under which the requested features are stored there.
+
+    Raises:
+        UsageError: neither faces nor regions are requested.
+    """
+    models = models_of(session.recogniser_config, request)
     make_private_folder(session.folder)  # no other step of a scan creates it
     session.cache.has("", models)  # opens the cache before the reader threads use it
-    files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
+    return models
+
+
+def scan_files(
+    extractor: CachedExtractor,
+    files: Iterable[FoundFile],
+    request: ScanRequest,
+    models: tuple[str, ...],
+    open_file: Callable[[FoundFile], PhotoFile] = lambda file: read_photo(file.path),
+) -> Iterator[tuple[FoundFile, ScanResult]]:
+    """Scan files, up to the limit of the request. open_file: reads a file's bytes, or raises PhotoError."""
+
+    def read(file: FoundFile) -> _FileToScan:
+        return _read(extractor, file, models, open_file)
+
     remaining = request.limit
-    for batch in in_batches(files, lambda f: _read(session.extractor, f, models), BATCH):
+    for batch in in_batches(files, read, BATCH):
         items = up_to(batch, remaining, lambda item: item.photo is not None)
-        for item, result in zip(items, _compute(session.extractor, request, items), strict=True):
-            yield result
-            yield from (_companion_result(raw, item.file, result) for raw in item.file.companions)
+        yield from zip((item.file for item in items), _compute(extractor, request, items), strict=True)
         if remaining is not None:
             remaining -= sum(item.photo is not None for item in items)
             if remaining <= 0:
                 return
 
 
-def _models(config: RecogniserConfig, request: ScanRequest) -> tuple[str, ...]:
+def models_of(config: RecogniserConfig, request: ScanRequest) -> tuple[str, ...]:
     """Return the ids under which the requested features are cached.
 
     Raises:
@@ -104,22 +129,47 @@ def _models(config: RecogniserConfig, request: ScanRequest) -> tuple[str, ...]:
     return models
 
 
-def _read(extractor: CachedExtractor, file: FoundFile, models: tuple[str, ...]) -> _FileToScan:
-    """Read and hash a photo; decode it only if some of its features are not cached."""
+def read_unscanned(
+    cache: FeatureCache,
+    file: FoundFile,
+    models: tuple[str, ...],
+    open_file: Callable[[FoundFile], PhotoFile] = lambda file: read_photo(file.path),
+) -> ScanResult | PhotoFile:
+    """Return the result for a file of which nothing has to be computed, else the file, read and hashed."""
     began = time.monotonic()
     if file.kind == "video":
         skip = SkipReason.LIVE_PHOTO_VIDEO if file.live else SkipReason.VIDEO
-        return _FileToScan(file, result=ScanResult(file.path, Status.SKIPPED, reason=skip.text, skip=skip))
+        return ScanResult(file.path, Status.SKIPPED, reason=skip.text, skip=skip)
     try:
-        contents = read_photo(file.path)
-        content_hash = contents.content_hash
-        if extractor.cache.has(content_hash, models):
-            unchanged = ScanResult(file.path, Status.UNCHANGED, reason="scanned already", content_hash=content_hash)
-            return _FileToScan(file, result=replace(unchanged, seconds=time.monotonic() - began))
+        contents = open_file(file)
+    except PhotoError as err:
+        return _failed(file, err, began)
+    if not cache.has(contents.content_hash, models):
+        return contents
+    return replace(scanned_already(file, contents.content_hash), seconds=time.monotonic() - began)
+
+
+def scanned_already(file: FoundFile, content_hash: str) -> ScanResult:
+    """Return the result for a photo whose features are in the cache."""
+    return ScanResult(file.path, Status.UNCHANGED, reason="scanned already", content_hash=content_hash)
+
+
+def _failed(file: FoundFile, error: PhotoError, began: float) -> ScanResult:
+    return ScanResult(file.path, Status.FAILED, reason=str(error), seconds=time.monotonic() - began)
+
+
+def _read(
+    extractor: CachedExtractor, file: FoundFile, models: tuple[str, ...], open_file: Callable[[FoundFile], PhotoFile]
+) -> _FileToScan:
+    """Read and hash a photo; decode it only if some of its features are not cached."""
+    began = time.monotonic()
+    contents = read_unscanned(extractor.cache, file, models, open_file)
+    if isinstance(contents, ScanResult):
+        return _FileToScan(file, result=contents)
+    try:
         return _FileToScan(file, decode_photo(contents), seconds=time.monotonic() - began)
     except PhotoError as err:
-        failed = ScanResult(file.path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
-        return _FileToScan(file, result=failed)
+        return _FileToScan(file, result=_failed(file, err, began))
 
 
 def _compute(extractor: CachedExtractor, request: ScanRequest, items: Sequence[_FileToScan]) -> list[ScanResult]:
@@ -140,6 +190,12 @@ def _compute(extractor: CachedExtractor, request: ScanRequest, items: Sequence[_
         elif item.result is not None:
             results.append(item.result)
     return results
+
+
+def with_companions(file: FoundFile, result: ScanResult) -> Iterator[ScanResult]:
+    """Yield the result for a file, and those for its RAW companions."""
+    yield result
+    yield from (_companion_result(raw, file, result) for raw in file.companions)
 
 
 def _companion_result(raw: Path, lead: FoundFile, result: ScanResult) -> ScanResult:

@@ -1,0 +1,144 @@
+"""Start Ray on this machine or join a cluster, and leave nothing behind.
+
+A Ray of our own listens on the loopback address only, takes a token that no other program has, sends no usage
+statistics, and keeps its files in a private folder that is deleted at the end.
+"""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+from engine.cluster.dispatch import MOST_BYTES
+from engine.cluster.options import ClusterOptions
+from engine.core.errors import EnvironmentFault, first_line
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+DEPTH = 2
+"""Shards that a worker holds: the one in work, and the next, so that it never waits for the driver."""
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # docs.ray.io, "Usage Stats Collection"
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of its future behaviour
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+}
+_LOCAL = {
+    # A token of this process: Ray reads it once.
+    "RAY_AUTH_MODE": "token",  # docs.ray.io, "Ray token authentication"
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    # Without clusters, Ray listens on the loopback address alone; it names the systems where that is its default.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_worker_niceness": "0",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The workers of a run. gpus: of each, which may be a fraction. threads: of each, 0 for all cores of a machine."""
+
+    workers: int
+    gpus: float
+    threads: int
+
+
+@contextmanager
+def ray_running(options: ClusterOptions, *, uses_gpu: bool) -> "Iterator[tuple[ModuleType, Plan]]":
+    """Start or join Ray, and yield the module with the plan of workers. A Ray that already runs here is used as it is.
+
+    Raises:
+        EnvironmentFault: Ray cannot be started, or there is no cluster at the address.
+    """
+    with _environment(_QUIET | _LOCAL if options.address is None else _QUIET):
+        import ray
+
+        if ray.is_initialized():
+            yield ray, _make_plan(ray, options, uses_gpu=uses_gpu)
+            return
+        folder = tempfile.mkdtemp(
+            prefix="mv-", dir="/tmp" if os.name == "posix" else None
+        )  # paths of sockets are short
+        try:
+            _start(ray, options, folder)
+            yield ray, _make_plan(ray, options, uses_gpu=uses_gpu)
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(ray: "ModuleType", options: ClusterOptions, folder: str) -> None:
+    workers = options.workers or 1
+    own = {
+        "address": "local",
+        "num_cpus": workers,
+        "include_dashboard": False,
+        "object_store_memory": MOST_BYTES * (2 * DEPTH * workers + 4),
+        "_temp_dir": folder,
+    }
+    chosen = own if options.address is None else {"address": options.address}
+    with _handlers_kept():
+        try:
+            ray.init(**chosen, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, OSError, ValueError) as err:
+            if options.address is None:
+                raise EnvironmentFault(
+                    f"Ray cannot be started: {first_line(err)}", hint="Leave out --workers."
+                ) from err
+            raise EnvironmentFault(
+                f"no Ray cluster can be joined at {options.address}: {why}",
+                hint="Run on the first machine: ray start --head   On the others: ray start --address=FIRST:6379",
+            ) from err
+
+
+def _make_plan(ray: "ModuleType", options: ClusterOptions, *, uses_gpu: bool) -> Plan:
+    """Plan one worker on each GPU, or else on each machine, unless a number was asked for."""
+    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
+    gpus = int(sum(n.get("GPU", 0) for n in nodes)) if uses_gpu else 0
+    workers = options.workers or gpus or max(1, len(nodes))
+    if options.address is None:
+        threads = max(1, _cores() // workers)
+    else:
+        on_each = ceil(workers / max(1, len(nodes)))
+        threads = 0 if on_each == 1 else max(1, int(sum(n["CPU"] for n in nodes)) // workers)
+    return Plan(workers, 1 / ceil(workers / gpus) if gpus else 0.0, options.threads or threads)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while: Ray's processes inherit them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ |= values
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Put the handlers of signals back, of which Ray replaces that of SIGTERM."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
