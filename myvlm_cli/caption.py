@@ -19,10 +19,13 @@ from myvlm_cli.remote import AllowRemote
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.sidecar_choice import SidecarChoice
 from myvlm_cli.words import count, listed
+from myvlm_cli.workers import WorkerChoice
 
 if TYPE_CHECKING:
+    from engine.captioning.caption import Prepare
     from engine.captioning.caption_run import CaptionRequest
     from engine.captioning.requested_concepts import RequestedConcepts
+    from engine.cluster.options import ClusterOptions
     from engine.session import Session
 
 
@@ -61,6 +64,7 @@ def caption(
     models: o.ModelChoice,
     speak: Speak = None,
     allow_remote: AllowRemote = False,
+    workers: WorkerChoice,
     show_all: ShowAll = False,
     output: o.OutputChoice,
 ) -> None:
@@ -72,6 +76,7 @@ def caption(
     """
     names = concepts.names
     _check(concepts, names, explained_dry_run=bool(explain and run.dry_run))
+    cluster = _open_workers(workers, explains=explain is not None)
     files = photos.find()  # refuses missing paths before the engine's modules load
     from engine.captioning.caption_run import CaptionRequest
 
@@ -89,7 +94,7 @@ def caption(
     )
     session = models.open_session(create=not run.dry_run, names=names, speak=speak, allow_remote=allow_remote)
     report = Report(output, show_all=show_all, why_no_vlm=session.models.why_no_vlm)
-    raise typer.Exit(_run(session, files, request, report))
+    raise typer.Exit(_run(session, files, request, report, cluster))
 
 
 def _check(concepts: o.ConceptChoice, names: tuple[str, ...] | None, *, explained_dry_run: bool) -> None:
@@ -105,14 +110,29 @@ def _check(concepts: o.ConceptChoice, names: tuple[str, ...] | None, *, explaine
         raise UsageError("--only needs --concepts", hint="Example: --concepts rex,anna --only")
 
 
-def _run(session: "Session", photos: Photos, request: "CaptionRequest", report: Report) -> int:
+def _open_workers(workers: WorkerChoice, *, explains: bool) -> "ClusterOptions | None":
+    """Return the options of workers, which draw no pictures; None for none."""
+    cluster = workers.open()
+    if cluster is not None and explains:
+        raise UsageError("--explain draws pictures in one process", hint="Leave out --workers and --cluster.")
+    return cluster
+
+
+def _run(
+    session: "Session",
+    photos: Photos,
+    request: "CaptionRequest",
+    report: Report,
+    cluster: "ClusterOptions | None",
+) -> int:
     """Caption the photos, print the result of each and a summary, and return the exit code."""
     from engine.captioning.caption import caption_photos
 
+    prepare = _prepare_on(session, cluster)
     concepts = _choose(session, photos, request, report)
     with out.progress("captioning", None) as bar:
         photos.count_onto(bar)
-        for result in caption_photos(session, photos, request, concepts):
+        for result in caption_photos(session, photos, request, concepts, prepare=prepare):
             bar.advance()
             report.add(result)
     report.finish(session.vlm_config.name)
@@ -122,6 +142,15 @@ def _run(session: "Session", photos: Photos, request: "CaptionRequest", report: 
     if request.limit is None:  # with a limit, the search of the folders stopped early
         tell_tally(photos)
     return SOME_FAILED if report.counts[Status.FAILED] else OK
+
+
+def _prepare_on(session: "Session", cluster: "ClusterOptions | None") -> "Prepare | None":
+    """Return how workers prepare photos; None for this process."""
+    if cluster is None:
+        return None
+    from engine.cluster.caption import caption_on
+
+    return caption_on(session, cluster)
 
 
 def _choose(session: "Session", photos: Photos, request: "CaptionRequest", report: Report) -> "RequestedConcepts":

@@ -88,10 +88,9 @@ def _start(ray: "ModuleType", options: ClusterOptions, folder: str) -> None:
         try:
             ray.init(**chosen, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, OSError, ValueError) as err:
+            why = first_line(err)
             if options.address is None:
-                raise EnvironmentFault(
-                    f"Ray cannot be started: {first_line(err)}", hint="Leave out --workers."
-                ) from err
+                raise EnvironmentFault(f"Ray cannot be started: {why}", hint="Leave out --workers.") from err
             raise EnvironmentFault(
                 f"no Ray cluster can be joined at {options.address}: {why}",
                 hint="Run on the first machine: ray start --head   On the others: ray start --address=FIRST:6379",
