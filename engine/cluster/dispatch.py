@@ -70,11 +70,11 @@ class Pool(Protocol[W, R]):
     def depth(self) -> int:
         """How many shards each holds at most, the one in work included."""
 
-    def has_room(self) -> bool:
-        """Whether a worker takes a shard now."""
+    def has_room(self, *, alone: bool = False) -> bool:
+        """Whether a worker takes a shard now. alone: one that has no other."""
 
-    def submit(self, shard: int, jobs: Sequence[Job[W]]) -> None:
-        """Give a shard to the worker that has the fewest."""
+    def submit(self, shard: int, jobs: Sequence[Job[W]], *, alone: bool = False) -> None:
+        """Give a shard to the worker that has the fewest. alone: it gets no other until this one is done."""
 
     def wait(self) -> Sequence[Done[R] | Lost]:
         """Wait until something happens; it may be that there is room now, which is no event."""
@@ -157,13 +157,18 @@ class Dispatcher(Generic[W, R]):
 
     def _submit(self) -> None:
         """Give shards to the workers that have room."""
-        while (self._retries or self._waiting) and self.pool.has_room():
+        while (self._retries or self._waiting) and self.pool.has_room(alone=self._suspects):
+            alone = self._suspects
             shard = self._retries.popleft() if self._retries else self._next_shard()
-            jobs = self._load(shard)
-            if jobs:
+            if jobs := self._load(shard):
                 number = next(self._numbers)
                 self._in_flight[number] = shard
-                self.pool.submit(number, jobs)
+                self.pool.submit(number, jobs, alone=alone)
+
+    @property
+    def _suspects(self) -> bool:
+        """Whether the next shard may have ended a worker: alone with one it is found out for sure."""
+        return bool(self._retries) and self._retries[0].deaths > 0
 
     def _next_shard(self) -> _Shard[W, R]:
         """Take the photos of a shard: fewer than `size` where that gives every worker some."""

@@ -23,11 +23,15 @@ _PATIENCE = 300.0
 
 @dataclass
 class _Actor:
-    """A worker. starting: what is awaited before it takes shards. shards: by reference, in the order of their turn."""
+    """A worker. starting: what is awaited before it takes shards. shards: by reference, in the order of their turn.
+
+    alone: the shard that it has stays alone with it.
+    """
 
     handle: Any  # Ray has no type for it that others could name
     starting: Any
     placed: bool = False
+    alone: bool = False
     shards: dict[Any, int] = field(default_factory=dict)
 
 
@@ -70,15 +74,17 @@ class RayPool(Generic[W, R]):
                 self._add()
         return self._ray
 
-    def has_room(self) -> bool:
-        """Whether a worker takes a shard now."""
+    def has_room(self, *, alone: bool = False) -> bool:
+        """Whether a worker takes a shard now. alone: one that has no other."""
         _ = self.ray
-        return any(len(a.shards) < self.depth for a in self._ready())
+        most = 0 if alone else self.depth - 1
+        return any(len(a.shards) <= most for a in self._ready())
 
-    def submit(self, shard: int, jobs: Sequence[Job[W]]) -> None:
-        """Give a shard to the worker that has the fewest."""
+    def submit(self, shard: int, jobs: Sequence[Job[W]], *, alone: bool = False) -> None:
+        """Give a shard to the worker that has the fewest. alone: it gets no other until this one is done."""
         actor = min(self._ready(), key=lambda a: len(a.shards))
         actor.shards[actor.handle.work.remote(jobs)] = shard
+        actor.alone = alone
 
     def wait(self) -> list[Done[R] | Lost]:
         """Wait until something happens; it may be that there is room now, which is no event.
@@ -97,7 +103,8 @@ class RayPool(Generic[W, R]):
             raise EnvironmentFault(f"Ray failed: {first_line(err)}", hint="Try again; or leave out --workers.") from err
 
     def _ready(self) -> list[_Actor]:
-        return [a for a in self._actors if a.starting is None]
+        """List the workers that take shards, if there is room."""
+        return [a for a in self._actors if a.starting is None and not (a.alone and a.shards)]
 
     def _add(self) -> None:
         """Start a worker."""

@@ -87,6 +87,8 @@ def _start(ray: "ModuleType", options: ClusterOptions, folder: str) -> None:
     with _handlers_kept():
         try:
             ray.init(**chosen, log_to_driver=False, logging_level=logging.ERROR)
+            # Else Ray prints to stdout that a worker ended; it has no option for that (checked with 2.60).
+            ray._private.worker._worker_logs_enabled = False
         except (ConnectionError, RuntimeError, OSError, ValueError) as err:
             why = first_line(err)
             if options.address is None:
