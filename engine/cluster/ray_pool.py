@@ -14,9 +14,10 @@ from engine.cluster.options import ClusterOptions
 from engine.cluster.ray_runtime import DEPTH, Plan, ray_running
 from engine.cluster.worker import Setup, Worker
 from engine.core.errors import EngineError, EnvironmentFault, first_line
+from engine.core.files import finish_first
 
 _LOOK = 0.5
-"""Seconds to wait for Ray at a time; signals are handled in between."""
+"""Seconds to wait for Ray at a time; Ctrl-C is handled in between."""
 _PATIENCE = 300.0
 """Seconds after which a run gives up if no worker has a process yet: the cluster has no free GPU or CPU."""
 
@@ -95,10 +96,11 @@ class RayPool(Generic[W, R]):
         ray = self.ray
         awaited = {ref: a for a in self._actors for ref in (*a.shards, *([a.starting] if a.starting else []))}
         try:
-            done, _ = ray.wait(list(awaited), num_returns=1, timeout=_LOOK)
-            if not done:
-                self._check_placed()
-            return [event for ref in done for event in self._take(awaited[ref], ref)]
+            with finish_first():  # Ray would make another exit code of a signal
+                done, _ = ray.wait(list(awaited), num_returns=1, timeout=_LOOK)
+                if not done:
+                    self._check_placed()
+                return [event for ref in done for event in self._take(awaited[ref], ref)]
         except ray.exceptions.RayError as err:
             raise EnvironmentFault(f"Ray failed: {first_line(err)}", hint="Try again; or leave out --workers.") from err
 

@@ -8,18 +8,18 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.cluster.dispatch import MOST_BYTES
 from engine.cluster.options import ClusterOptions
 from engine.core.errors import EnvironmentFault, first_line
+from engine.core.files import finish_first, is_running
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -74,6 +74,16 @@ def ray_running(options: ClusterOptions, *, uses_gpu: bool) -> "Iterator[tuple[M
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _make_folder() -> str:
+    """Make a private folder for Ray's files, with a short path because of its sockets; delete those of killed runs."""
+    base = Path("/tmp") if os.name == "posix" else Path(tempfile.gettempdir())
+    for left in base.glob("myvlm-ray-*"):
+        number = left.name.split("-")[2]
+        if number.isdecimal() and not is_running(int(number)):
+            shutil.rmtree(left, ignore_errors=True)  # does nothing to those of other users
+    return tempfile.mkdtemp(prefix=f"myvlm-ray-{os.getpid()}-", dir=base)
+
+
 def _start(ray: "ModuleType", options: ClusterOptions, folder: str) -> None:
     workers = options.workers or 1
     own = {
@@ -84,7 +94,7 @@ def _start(ray: "ModuleType", options: ClusterOptions, folder: str) -> None:
         "_temp_dir": folder,
     }
     chosen = own if options.address is None else {"address": options.address}
-    with _handlers_kept():
+    with finish_first():  # Ray sets a handler of its own for SIGTERM
         try:
             ray.init(**chosen, log_to_driver=False, logging_level=logging.ERROR)
             # Else Ray prints to stdout that a worker ended; it has no option for that (checked with 2.60).
@@ -129,17 +139,3 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Put the handlers of signals back, of which Ray replaces that of SIGTERM."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
