@@ -11,7 +11,7 @@ from engine.captioning.requested_concepts import RequestedConcepts
 from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import CacheKeys
 from engine.cluster.collecting_cache import CollectingCache
-from engine.cluster.dispatch import Dispatcher, Step
+from engine.cluster.dispatch import Dispatcher, Pool, Step
 from engine.cluster.jobs import Answer, Job, known_features
 from engine.cluster.options import ClusterOptions
 from engine.cluster.ray_pool import RayPool
@@ -48,15 +48,27 @@ def caption_on(session: Session, options: ClusterOptions) -> Prepare:
 
     def prepare(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Iterator[list[PhotoInRun]]:
         setup = CaptionSetup.of(session, run, batch_size)
-        task = _CaptionTask(run)
-        pool = RayPool[PhotoInRun, Described](setup, options, uses_gpu=may_use_gpu(session, options))
-        size = max(_SMALLEST_SHARD, 2 * batch_size)  # so that a worker reads one batch while it describes another
-        dispatcher = Dispatcher(pool, task, size, run.request.limit, options.ship_bytes)
-        with closing(read_ahead(files, task.begin, ahead=size)) as steps, pool:  # type: ignore[type-var]
-            for results in dispatcher.run(steps):
-                yield [described.item for described in results]
+        with RayPool[PhotoInRun, Described](setup, options, uses_gpu=may_use_gpu(session, options)) as pool:
+            yield from prepare_on(pool, run, files, batch_size, ship_bytes=options.ship_bytes)
 
     return prepare
+
+
+def prepare_on(
+    pool: Pool[PhotoInRun, Described],
+    run: CaptionRun,
+    files: Iterable[FoundFile],
+    batch_size: int,
+    *,
+    ship_bytes: bool = False,
+) -> Iterator[list[PhotoInRun]]:
+    """Prepare items as `prepare_items` does, with the workers of a pool."""
+    task = _CaptionTask(run)
+    size = max(_SMALLEST_SHARD, 2 * batch_size)  # so that a worker reads one batch while it describes another
+    dispatcher = Dispatcher(pool, task, size, run.request.limit, ship_bytes)
+    with closing(read_ahead(files, task.begin, ahead=size)) as steps:  # type: ignore[type-var]
+        for results in dispatcher.run(steps):
+            yield [described.item for described in results]
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,13 @@ _PATIENCE = 300.0
 
 @dataclass
 class _Actor:
-    """A worker. starting: what is awaited before it takes shards. shards: by reference, in the order of their turn.
+    """A worker.
 
-    alone: the shard that it has stays alone with it.
+    slot: its number among the workers of the run. starting: what is awaited before it takes shards. placed: whether it
+    has a process. shards: by reference, in the order of their turn. alone: the shard that it has stays alone with it.
     """
 
+    slot: int
     handle: Any  # Ray has no type for it that others could name
     starting: Any
     placed: bool = False
@@ -71,8 +73,8 @@ class RayPool(Generic[W, R]):
             self._ray, self._plan = self._stack.enter_context(running)
             self._shipped = self._ray.put(self._setup)
             self._since = time.monotonic()
-            for _ in range(self._plan.workers):
-                self._add()
+            for slot in range(self._plan.workers):
+                self._add(slot)
         return self._ray
 
     def has_room(self, *, alone: bool = False) -> bool:
@@ -108,12 +110,13 @@ class RayPool(Generic[W, R]):
         """List the workers that take shards, if there is room."""
         return [a for a in self._actors if a.starting is None and not (a.alone and a.shards)]
 
-    def _add(self) -> None:
-        """Start a worker."""
+    def _add(self, slot: int) -> None:
+        """Start a worker with the cores of a slot."""
         kind = self.ray.remote(Worker)
         options = {"num_cpus": 1, "num_gpus": self._plan.gpus, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
         handle = kind.options(**options).remote()
-        self._actors.append(_Actor(handle, handle.begin.remote(__version__, self._plan.threads)))
+        cores = self._plan.cores_of(slot)
+        self._actors.append(_Actor(slot, handle, handle.begin.remote(__version__, self._plan.threads, cores)))
 
     def _take(self, actor: _Actor, ref: Any) -> list[Done[R] | Lost]:
         """Take what a worker returned."""
@@ -155,7 +158,7 @@ class RayPool(Generic[W, R]):
             answers = self._answers(ref)
             events.append(Lost(shard, at_work) if answers is None else Done(shard, answers))
             at_work = at_work and answers is not None
-        self._add()
+        self._add(actor.slot)
         return events
 
     def _answers(self, ref: Any) -> list[Answer[R]] | None:

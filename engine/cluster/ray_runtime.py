@@ -43,11 +43,22 @@ _LOCAL = {
 
 @dataclass(frozen=True)
 class Plan:
-    """The workers of a run. gpus: of each, which may be a fraction. threads: of each, 0 for all cores of a machine."""
+    """The workers of a run.
+
+    gpus: of each, which may be a fraction. threads: of each, 0 for all cores of a machine. cores: of this machine,
+    which its workers share; () where they are not given out.
+    """
 
     workers: int
     gpus: float
     threads: int
+    cores: tuple[int, ...] = ()
+
+    def cores_of(self, slot: int) -> tuple[int, ...]:
+        """Return the cores for one of the workers, as many as it has threads; () for any."""
+        if self.workers * self.threads > len(self.cores):
+            return ()
+        return self.cores[slot * self.threads : (slot + 1) * self.threads]
 
 
 @contextmanager
@@ -114,16 +125,20 @@ def _make_plan(ray: "ModuleType", options: ClusterOptions, *, uses_gpu: bool) ->
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
     gpus = int(sum(n.get("GPU", 0) for n in nodes)) if uses_gpu else 0
     workers = options.workers or gpus or max(1, len(nodes))
+    gpus_each = 1 / ceil(workers / gpus) if gpus else 0.0
     if options.address is None:
-        threads = max(1, _cores() // workers)
-    else:
-        on_each = ceil(workers / max(1, len(nodes)))
-        threads = 0 if on_each == 1 else max(1, int(sum(n["CPU"] for n in nodes)) // workers)
-    return Plan(workers, 1 / ceil(workers / gpus) if gpus else 0.0, options.threads or threads)
+        cores = _cores()
+        threads = options.threads or max(1, len(cores) // workers)
+        return Plan(workers, gpus_each, threads, () if gpus else cores)
+    on_each = ceil(workers / max(1, len(nodes)))
+    threads = 0 if on_each == 1 else max(1, int(sum(n["CPU"] for n in nodes)) // workers)
+    return Plan(workers, gpus_each, options.threads or threads)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _cores() -> tuple[int, ...]:
+    """Return the numbers of the cores that this process may use."""
+    has_numbers = hasattr(os, "sched_getaffinity")  # Linux
+    return tuple(sorted(os.sched_getaffinity(0))) if has_numbers else tuple(range(os.cpu_count() or 1))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.cluster.collecting_cache import CollectingCache
-from engine.cluster.dispatch import Dispatcher, Step
+from engine.cluster.dispatch import Dispatcher, Pool, Step
 from engine.cluster.jobs import Answer, Job, R, W, known_features
 from engine.cluster.options import ClusterOptions
 from engine.cluster.ray_pool import RayPool
@@ -48,12 +48,24 @@ def scan_on(
         EngineError: those of `scan`, and of `ClusterOptions.check`.
     """
     options.check(session)
+    setup = ScanSetup.of(session, request)
+    with RayPool[None, Scanned](setup, options, uses_gpu=may_use_gpu(session, options)) as pool:
+        yield from scan_with(pool, session, photos, request, ship_bytes=options.ship_bytes)
+
+
+def scan_with(
+    pool: Pool[None, Scanned],
+    session: Session,
+    photos: Iterable[Path | FoundFile],
+    request: ScanRequest,
+    *,
+    ship_bytes: bool = False,
+) -> Iterator[ScanResult]:
+    """Scan as `scan` does, with the workers of a pool."""
     task = _ScanTask(session.cache, begin_scan(session, request))
-    setup = ScanSetup(options_for_workers(session), replace(request, limit=None), session.recogniser_config.id)
-    pool = RayPool[None, Scanned](setup, options, uses_gpu=may_use_gpu(session, options))
-    dispatcher = Dispatcher(pool, task, _SHARD, request.limit, options.ship_bytes)
+    dispatcher = Dispatcher(pool, task, _SHARD, request.limit, ship_bytes)
     files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
-    with closing(read_ahead(files, task.begin, ahead=_SHARD)) as steps, pool:  # type: ignore[type-var]
+    with closing(read_ahead(files, task.begin, ahead=_SHARD)) as steps:  # type: ignore[type-var]
         for results in dispatcher.run(steps):
             for file, result in results:
                 yield from with_companions(file, result)
@@ -113,6 +125,11 @@ class ScanSetup:
     options: SessionOptions
     request: ScanRequest
     recogniser: str
+
+    @classmethod
+    def of(cls, session: Session, request: ScanRequest) -> "ScanSetup":
+        """Make the setup of a run."""
+        return cls(options_for_workers(session), replace(request, limit=None), session.recogniser_config.id)
 
     def open(self) -> Work[None, Scanned]:
         """Choose the recogniser; its models load with the first photo.

@@ -30,10 +30,13 @@ class Setup(Protocol[W, R]):
 class Worker(Generic[W, R]):
     """A Ray actor. Errors that concern all photos are returned, not raised: Ray would wrap them into others."""
 
-    def begin(self, version: str, threads: int) -> EngineError | None:
-        """Prepare the process. version: of the driver's myvlm. threads: to use, 0 for one a core."""
+    def begin(self, version: str, threads: int, cores: Sequence[int]) -> EngineError | None:
+        """Prepare the process.
+
+        version: of the driver's myvlm. threads: to use, 0 for one a core. cores: to use, () for any.
+        """
         stay_offline()
-        bound_threads(threads or os.cpu_count() or 1)
+        bound_threads(threads or os.cpu_count() or 1, cores)
         if version != __version__:
             return EnvironmentFault(
                 f"{platform.node()} has myvlm {__version__}, and this machine has {version}",

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 from collections import Counter
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def ray():
         pytest.skip("Ray is not installed: pip install '.[cluster]'")
     from engine.cluster.ray_runtime import ray_running
 
-    with ray_running(TWO, uses_gpu=False) as (module, _):
+    with ray_running(ClusterOptions(workers=3), uses_gpu=False) as (module, _):
         yield module
 
 
@@ -143,3 +144,19 @@ def test_scan_sends_bytes_up_to_the_limit(ray, session, library, myvlm):
     assert [line["status"] for line in some.lines] == ["ok"] * 3 + ["unchanged"] + ["ok"] * 2
     plain = myvlm("scan", library, "--jsonl")
     assert Counter(line["status"] for line in plain.lines) == {"unchanged": 7, "ok": 13, "failed": 1, "skipped": 1}
+
+
+@pytest.mark.slow
+def test_the_benchmark_compares_the_same_work(ray, tmp_path):
+    from engine.benchmarks.speed import workers
+    from engine.benchmarks.speed.measurement import SpeedSettings
+
+    settings = SpeedSettings(tmp_path, photos=3, rounds=1)
+    workers.draw_photos(settings)
+    with ExitStack() as stack:
+        scans = [[(r.path, r.status, r.faces, r.regions) for r in way()] for way in workers.scan_ways(settings, stack)]
+    with ExitStack() as stack:
+        captions = [[describe(r) for r in way()] for way in workers.caption_ways(settings, stack)]
+    assert len(scans[0]) == len(captions[0]) == 3
+    assert scans[0] == scans[1] == scans[2]
+    assert captions[0] == captions[1] == captions[2]
