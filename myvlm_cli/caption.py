@@ -74,9 +74,7 @@ def caption(
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """
-    names = concepts.names
-    _check(concepts, names, explained_dry_run=bool(explain and run.dry_run))
-    cluster = _open_workers(workers, explains=explain is not None)
+    names = _check(concepts, explained_dry_run=bool(explain and run.dry_run))
     files = photos.find()  # refuses missing paths before the engine's modules load
     from engine.captioning.caption_run import CaptionRequest
 
@@ -94,11 +92,11 @@ def caption(
     )
     session = models.open_session(create=not run.dry_run, names=names, speak=speak, allow_remote=allow_remote)
     report = Report(output, show_all=show_all, why_no_vlm=session.models.why_no_vlm)
-    raise typer.Exit(_run(session, files, request, report, cluster))
+    raise typer.Exit(_run(session, files, request, report, workers.open(explains=bool(explain))))
 
 
-def _check(concepts: o.ConceptChoice, names: tuple[str, ...] | None, *, explained_dry_run: bool) -> None:
-    """Refuse options that exclude each other."""
+def _check(concepts: o.ConceptChoice, *, explained_dry_run: bool) -> tuple[str, ...] | None:
+    """Refuse options that exclude each other; return the names of the requested concepts."""
     if concepts.no_concepts and concepts.concepts is not None:
         raise UsageError("--concepts and --no-concepts exclude each other", hint="Use one of them.")
     if explained_dry_run:
@@ -106,16 +104,10 @@ def _check(concepts: o.ConceptChoice, names: tuple[str, ...] | None, *, explaine
             "--dry-run writes nothing, --explain writes pictures",
             hint="Use myvlm locate NAME PHOTOS --explain FOLDER: it writes pictures and nothing else.",
         )
+    names = concepts.names
     if concepts.only and not names:
         raise UsageError("--only needs --concepts", hint="Example: --concepts rex,anna --only")
-
-
-def _open_workers(workers: WorkerChoice, *, explains: bool) -> "ClusterOptions | None":
-    """Return the options of workers, which draw no pictures; None for none."""
-    cluster = workers.open()
-    if cluster is not None and explains:
-        raise UsageError("--explain draws pictures in one process", hint="Leave out --workers and --cluster.")
-    return cluster
+    return names
 
 
 def _run(

@@ -49,11 +49,13 @@ class WorkerChoice:
         ),
     ] = False
 
-    def open(self) -> "ClusterOptions | None":
+    def open(self, *, explains: bool = False) -> "ClusterOptions | None":
         """Return the engine's options, and warn where photos leave this machine; None for no workers.
 
+        explains: whether the run draws pictures, which workers do not.
+
         Raises:
-            UsageError: there are no workers to ship bytes to.
+            UsageError: there are no workers to ship bytes to, or the run draws pictures.
         """
         if self.cluster is None and self.workers in (None, 1):
             if self.ship_bytes:
@@ -61,6 +63,8 @@ class WorkerChoice:
             return None
         from engine.cluster.options import ClusterOptions
 
+        if explains:
+            raise UsageError("--explain draws pictures in one process", hint="Leave out --workers and --cluster.")
         if self.cluster is not None:
             out.warn(f"--cluster: photos and concepts are sent to the machines of the Ray cluster at {self.cluster}")
         return ClusterOptions(self.workers, self.cluster, self.ship_bytes)

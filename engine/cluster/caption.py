@@ -44,7 +44,7 @@ def caption_on(session: Session, options: ClusterOptions) -> Prepare:
     Raises:
         EngineError: those of `ClusterOptions.check`.
     """
-    options.check(session)
+    options.check(session, describes=True)
 
     def prepare(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Iterator[list[PhotoInRun]]:
         setup = CaptionSetup.of(session, run, batch_size)

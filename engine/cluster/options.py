@@ -20,8 +20,8 @@ class ClusterOptions:
     ship_bytes: bool = False
     threads: int | None = None
 
-    def check(self, session: Session) -> None:
-        """Check before other work that workers can run with these models.
+    def check(self, session: Session, *, describes: bool = False) -> None:
+        """Check before other work that workers can run with these models. describes: whether they load the VLM.
 
         Raises:
             EnvironmentFault: Ray is not installed, or the memory does not hold a VLM for each worker.
@@ -34,6 +34,8 @@ class ClusterOptions:
         device = str(session.models.setting("device").value)
         if ":" in device:
             raise UsageError(f"--device {device} is one GPU, and every worker has its own", hint="Use --device cuda.")
+        if not describes:
+            return
         if self.address is not None and session.vlm_config.server is not None:
             raise UsageError(
                 "--cluster needs a VLM whose weights are on its machines, and this one runs in a server",

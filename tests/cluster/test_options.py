@@ -50,16 +50,17 @@ def test_workers_do_not_share_one_gpu_by_its_number(with_ray, home):
 
 def test_a_vlm_in_a_server_is_not_for_a_cluster(with_ray, home):
     session = Session(SessionOptions("openai:http://127.0.0.1:9/v1#some"), home)
-    ClusterOptions(2).check(session)
+    ClusterOptions(2).check(session, describes=True)
     with pytest.raises(UsageError, match="server"):
-        ClusterOptions(address="auto").check(session)
+        ClusterOptions(address="auto").check(session, describes=True)
 
 
 def test_the_memory_must_hold_a_vlm_for_each_worker(with_ray, home):
     session = Session(SessionOptions("storybook", device="cpu"), home)
     session.__dict__["vlm_config"] = replace(session.vlm_config, memory_gb={"float32": 5.0})
     session.models.__dict__["room"] = Room("cpu", 16.0)
-    ClusterOptions(3).check(session)
+    ClusterOptions(3).check(session, describes=True)
+    ClusterOptions(4).check(session)  # a scan loads no VLM
     with pytest.raises(EnvironmentFault, match="20 GB") as caught:
-        ClusterOptions(4).check(session)
+        ClusterOptions(4).check(session, describes=True)
     assert "--workers 3" in caught.value.hint

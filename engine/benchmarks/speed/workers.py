@@ -84,7 +84,7 @@ def fresh_session(work: Path) -> tuple[Session, list[FoundFile]]:
 
 
 def scan_ways(settings: SpeedSettings, stack: ExitStack) -> tuple[Callable[[], list[ScanResult]], ...]:
-    """Return how to scan the photos with two workers, with one, and in this process; workers last as long as `stack`."""
+    """Return how to scan the photos with two workers, with one, and here; the workers last as long as `stack`."""
     request, setup = ScanRequest(), ScanSetup.of(Session(_CHOICES, settings.work / "home"), ScanRequest())
 
     def way(pool: "Pool | None") -> Callable[[], list[ScanResult]]:
