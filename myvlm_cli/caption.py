@@ -20,12 +20,15 @@ from myvlm_cli.run_memory import RunMemory
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.sidecar_choice import SidecarChoice
 from myvlm_cli.words import count, listed
+from myvlm_cli.workers import WorkerChoice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engine.captioning.caption_run import CaptionRequest
+    from engine.captioning.pipeline import Prepare
     from engine.captioning.requested_concepts import RequestedConcepts
+    from engine.cluster.options import ClusterOptions
     from engine.photos.discovery import FoundFile
     from engine.session import Session
 
@@ -73,6 +76,7 @@ def caption(
     models: o.DecodingModelChoice,
     speak: Speak = None,
     allow_remote: AllowRemote = False,
+    workers: WorkerChoice,
     show_all: ShowAll = False,
     output: o.OutputChoice,
 ) -> None:
@@ -82,8 +86,7 @@ def caption(
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
     """
-    names = concepts.names
-    _check(concepts, names, explained_dry_run=bool(explain and run.dry_run))
+    names = _check(concepts, explained_dry_run=bool(explain and run.dry_run))
     files = photos.find()  # refuses missing paths before the engine's modules load
     quick = not (run.dry_run or run.force or run.verify or explain or sidecars.elsewhere)
     choices = (names, concepts.only, form, sidecars, models, speak, allow_remote, files.folder)
@@ -107,11 +110,12 @@ def caption(
     )
     session = models.open_session(create=not run.dry_run, names=names, speak=speak, allow_remote=allow_remote)
     report.why_no_vlm = session.models.why_no_vlm
-    raise typer.Exit(_run(session, files, rest, request, report, memory))
+    prepare = _prepare_on(session, workers.open(explains=bool(explain)))
+    raise typer.Exit(_run(session, files, rest, request, report, memory, prepare))
 
 
-def _check(concepts: o.ConceptChoice, names: tuple[str, ...] | None, *, explained_dry_run: bool) -> None:
-    """Refuse options that exclude each other."""
+def _check(concepts: o.ConceptChoice, *, explained_dry_run: bool) -> tuple[str, ...] | None:
+    """Refuse options that exclude each other; return the names of the requested concepts."""
     if concepts.no_concepts and concepts.concepts is not None:
         raise UsageError("--concepts and --no-concepts exclude each other", hint="Use one of them.")
     if explained_dry_run:
@@ -119,8 +123,10 @@ def _check(concepts: o.ConceptChoice, names: tuple[str, ...] | None, *, explaine
             "--dry-run writes nothing, --explain writes pictures",
             hint="Use myvlm locate NAME PHOTOS --explain FOLDER: it writes pictures and nothing else.",
         )
+    names = concepts.names
     if concepts.only and not names:
         raise UsageError("--only needs --concepts", hint="Example: --concepts rex,anna --only")
+    return names
 
 
 def _run(
@@ -130,6 +136,7 @@ def _run(
     request: "CaptionRequest",
     report: Report,
     memory: RunMemory,
+    prepare: "Prepare | None",
 ) -> int:
     """Caption the photos, print the result of each and a summary, and return the exit code.
 
@@ -142,7 +149,7 @@ def _run(
     with out.progress("captioning", None) as bar:
         photos.count_onto(bar)
         bar.done = sum(report.counts.values())
-        for result in caption_photos(session, rest, request, concepts, unchanged):
+        for result in caption_photos(session, rest, request, concepts, unchanged, prepare=prepare):
             bar.advance()
             report.add(result)
     report.finish(session.vlm_config.name)
@@ -152,6 +159,15 @@ def _run(
     if request.limit is None:  # with a limit, the search of the folders stopped early
         tell_tally(memory.search)
     return SOME_FAILED if report.counts[Status.FAILED] else OK
+
+
+def _prepare_on(session: "Session", cluster: "ClusterOptions | None") -> "Prepare | None":
+    """Return how workers prepare photos; None for this process."""
+    if cluster is None:
+        return None
+    from engine.cluster.caption import caption_on
+
+    return caption_on(session, cluster)
 
 
 def _choose(

@@ -59,8 +59,8 @@ def common(
 ) -> None:
     """Captions, answers and boxes for your photos, with the names of your people, pets and things.
 
-    Everything stays on this machine, unless you type --allow-remote. Photo files are never changed; results go to
-    sidecar files.
+    Everything stays on this machine, unless you type --allow-remote or --cluster. Photo files are never changed;
+    results go to sidecar files.
     """
     if context.invoked_subcommand not in ("models", "setup"):  # these use the network, and decide so themselves
         stay_offline()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from engine.core.errors import UsageError
 from myvlm_cli.completion import complete_concept, complete_concepts, complete_vlm
 from myvlm_cli.given import Photos, find_photos, gather_photos, make_selection
 from myvlm_cli.sessions import open_session
@@ -270,7 +271,5 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
         return None
     names = tuple(n.strip() for n in text.split(",") if n.strip())
     if not names:
-        from engine.core.errors import UsageError
-
         raise UsageError("--concepts holds no name", hint="Leave it out for all concepts; --no-concepts for none.")
     return names

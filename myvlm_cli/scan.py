@@ -11,14 +11,19 @@ from engine.core.notes import SkipReason
 from engine.core.types import Status
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
-from myvlm_cli.given import NO_PHOTOS, tell_tally
+from myvlm_cli.given import NO_PHOTOS, Photos, tell_tally
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.parameters import Without
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.words import count
+from myvlm_cli.workers import WorkerChoice
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.cluster.options import ClusterOptions
     from engine.recognition.scan import ScanRequest, ScanResult
+    from engine.session import Session
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def scan(
     photos: o.PhotoSelection,
     choice: ScanChoice,
     models: Annotated[o.DecodingModelChoice, Without("heads", "allow_body", "quantise")],
+    workers: WorkerChoice,
     output: o.OutputChoice,
 ) -> None:
     """Index photos, so that new concepts are found without reading them again.
@@ -71,21 +77,33 @@ def scan(
 
     Example: myvlm scan ~/Pictures
     """
-    from engine.recognition.scan import scan as scan_photos
-
     request = choice.request
     files = photos.find()
+    cluster = workers.open()
     session = models.open_session()
     warn_of_slow_faces(session, people=request.faces)
     report = _Report(output)
     with out.progress("scanning", None) as bar:
         files.count_onto(bar)
-        for result in scan_photos(session, files, request):
+        for result in _scan(session, files, request, cluster):
             bar.advance()
             report.add(result)
     report.finish()
     tell_tally(files)
     raise typer.Exit(SOME_FAILED if report.counts[Status.FAILED] else OK)
+
+
+def _scan(
+    session: "Session", files: Photos, request: "ScanRequest", cluster: "ClusterOptions | None"
+) -> "Iterator[ScanResult]":
+    """Scan in this process, or with workers."""
+    if cluster is None:
+        from engine.recognition.scan import scan as scan_photos
+
+        return scan_photos(session, files, request)
+    from engine.cluster.scan import scan_on
+
+    return scan_on(session, files, request, cluster)
 
 
 @dataclass

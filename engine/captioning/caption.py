@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
 from engine.captioning.explain_pictures import Pictures
 from engine.captioning.names_only import check_drawn
-from engine.captioning.pipeline import caption_files
+from engine.captioning.pipeline import Prepare, caption_files, prepare_items
 from engine.captioning.requested_concepts import RequestedConcepts, choose_requested
 from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import compute_cache_keys
@@ -30,11 +30,14 @@ def caption_photos(
     request: CaptionRequest,
     concepts: RequestedConcepts | None = None,
     unchanged: UnchangedPhotos | None = None,
+    *,
+    prepare: Prepare | None = None,
 ) -> Iterator[PhotoResult]:
     """Caption photos, in order; every photo, raw companion and video yields exactly one result.
 
     concepts: those of the request, if the caller has chosen them already, and has checked that the VLM can describe
-    all photos (`check_drawn`). unchanged: what earlier runs of the same kind saw.
+    all photos (`check_drawn`). unchanged: what earlier runs of the same kind saw. prepare: how photos are read,
+    recognised and described; None for in this process.
 
     Raises:
         NoVlmError: the VLM knows the drawn world only, and a photo was not drawn; nothing is written.
@@ -52,7 +55,7 @@ def caption_photos(
         if writer and run.keys.state is not None:
             session.store.recognition_states.save(run.keys.recognition_key, run.keys.state)
         files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
-        yield from caption_files(run, files, session.batch)
+        yield from caption_files(run, files, session.batch, prepare or prepare_items)
 
 
 def prepare_run(

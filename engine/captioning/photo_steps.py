@@ -58,15 +58,21 @@ class PhotoInRun:
 
 def read(run: CaptionRun, file: FoundFile) -> PhotoInRun:
     """Read a photo; decode it only if its record is not known otherwise."""
+    item, data = read_undecoded(run, file)
+    return item if data is None else decode(run, item, data)
+
+
+def read_undecoded(run: CaptionRun, file: FoundFile) -> tuple[PhotoInRun, PhotoFile | None]:
+    """Read a photo and what an earlier run recorded; also return its bytes if it has to be decoded."""
     started = time.monotonic()
     if file.kind == "video":
         skip = SkipReason.LIVE_PHOTO_VIDEO if file.live else SkipReason.VIDEO
-        return PhotoInRun(file, result=PhotoResult.skipped(file.path, skip))
+        return PhotoInRun(file, result=PhotoResult.skipped(file.path, skip)), None
     look = known = None
     if run.unchanged is not None:
         look, known = run.unchanged.look(file), run.unchanged.results(file)
     if known is not None:
-        return PhotoInRun(file, known=known)
+        return PhotoInRun(file, known=known), None
     try:
         data = read_photo(file.path)
         paths = run.namer.find(file.path)
@@ -74,12 +80,25 @@ def read(run: CaptionRun, file: FoundFile) -> PhotoInRun:
         item = PhotoInRun(file, look=look, paths=paths, earlier=read_record(paths.json), removed_names=removed_names)
         if item.earlier is not None and run.request.may_reuse:
             item = _reuse(run, item, item.earlier, data)
-        if item.record is None:
-            photo = decode_photo(data, edge=run.decode_edge)
-            item = replace(item, photo=photo, software=photo.software)
     except (PhotoError, SidecarError) as err:
-        item = PhotoInRun(file, result=PhotoResult.failed(file.path, err))
-    return replace(item, seconds=time.monotonic() - started)
+        return _failed(file, err, started), None
+    item = replace(item, seconds=time.monotonic() - started)
+    return item, data if item.record is None else None
+
+
+def decode(run: CaptionRun, item: PhotoInRun, data: PhotoFile) -> PhotoInRun:
+    """Decode a photo whose record is not known."""
+    started = time.monotonic()
+    try:
+        photo = decode_photo(data, edge=run.decode_edge)
+    except PhotoError as err:
+        return _failed(item.file, err, started - item.seconds)
+    seconds = item.seconds + time.monotonic() - started
+    return replace(item, photo=photo, software=photo.software, seconds=seconds)
+
+
+def _failed(file: FoundFile, error: Exception, started: float) -> PhotoInRun:
+    return PhotoInRun(file, result=PhotoResult.failed(file.path, error), seconds=time.monotonic() - started)
 
 
 def _reuse(run: CaptionRun, item: PhotoInRun, earlier: PhotoRecord, data: PhotoFile) -> PhotoInRun:

@@ -5,12 +5,13 @@ that Ctrl-C stops it. A third kind of thread writes sidecars. Results come in th
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillWorkingError
 from contextlib import closing
 from dataclasses import replace
 from time import monotonic
+from typing import TypeVar
 
 from engine.captioning.caption_run import CaptionRun
 from engine.captioning.describe import describe, explain_names_only
@@ -22,6 +23,7 @@ from engine.core.batches import batched, in_batches, up_to
 from engine.core.files import finish_first
 from engine.photos.discovery import FoundFile
 
+_Source = TypeVar("_Source")
 _SORTED = 64
 """Photos among which those with prompts of like length are described together, where a run sorts them."""
 _PATIENCE = 0.02
@@ -29,15 +31,28 @@ _PATIENCE = 0.02
 and a fast one goes on."""
 
 
-def caption_files(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Iterator[PhotoResult]:
+def prepare_items(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Generator[list[PhotoInRun]]:
+    """Read, recognise and describe files; yield them in order, in lists, ready to be written and without pixels."""
+    return prepare_read(run, files, batch_size, lambda file: read(run, file))
+
+
+Prepare = Callable[[CaptionRun, Iterable[FoundFile], int], Generator[list[PhotoInRun]]]
+"""What `prepare_items` does, here or in workers. The number is a VLM's batch."""
+
+
+def caption_files(
+    run: CaptionRun, files: Iterable[FoundFile], batch_size: int, prepare: Prepare = prepare_items
+) -> Iterator[PhotoResult]:
     """Caption files, up to the limit of the request; every file and raw companion yields exactly one result."""
-    with closing(prepare_items(run, files, batch_size)) as prepared:
+    with closing(prepare(run, files, batch_size)) as prepared:
         yield from write_behind(run, prepared)
 
 
-def prepare_items(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Generator[list[PhotoInRun]]:
-    """Read, recognise and describe files; yield them in order, in lists, ready to be written and without pixels."""
-    batches = _recognised(run, files, batch_size)
+def prepare_read(
+    run: CaptionRun, sources: Iterable[_Source], batch_size: int, read_source: Callable[[_Source], PhotoInRun]
+) -> Generator[list[PhotoInRun]]:
+    """Prepare items as `prepare_items` does, of sources that `read_source` reads and decodes in threads."""
+    batches = _recognised(run, sources, batch_size, read_source)
     ahead = batches if run.pictures else in_background(batches)  # explaining uses the recogniser, too
     together = max(1, _SORTED // batch_size) if run.sorts else 1
     with closing(ahead):
@@ -46,10 +61,12 @@ def prepare_items(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) 
             yield [_without_pixels(item) for item in items]
 
 
-def _recognised(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Generator[list[PhotoInRun]]:
-    """Read files and recognise concepts in them batch by batch, up to the limit of the request."""
+def _recognised(
+    run: CaptionRun, sources: Iterable[_Source], batch_size: int, read_source: Callable[[_Source], PhotoInRun]
+) -> Generator[list[PhotoInRun]]:
+    """Read photos and recognise concepts in them batch by batch, up to the limit of the request."""
     remaining = run.request.limit
-    for batch in in_batches(files, lambda file: read(run, file), batch_size):
+    for batch in in_batches(sources, read_source, batch_size):
         items = recognise_photos(run, up_to(batch, remaining, lambda item: item.counts))
         yield items
         if remaining is not None:

@@ -198,7 +198,7 @@ def remove_leftovers(folder: Path) -> int:
 
 
 def _is_of_another(owner: str) -> bool:
-    return owner.isdecimal() and int(owner) != os.getpid() and _is_running(int(owner))
+    return owner.isdecimal() and int(owner) != os.getpid() and is_running(int(owner))
 
 
 def _is_old(path: Path) -> bool:
@@ -209,7 +209,8 @@ def _is_old(path: Path) -> bool:
         return False
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Return whether there is a process with this id."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -5,7 +5,7 @@ lock of runs that write sidecars is not taken: two simultaneous scans take more 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from engine.core.errors import PhotoError, UsageError
 from engine.core.files import make_private_folder
 from engine.core.notes import SkipReason
 from engine.core.types import Status
-from engine.photos.decode import Photo, decode_photo, read_photo
+from engine.photos.decode import Photo, PhotoFile, decode_photo, read_photo
 from engine.photos.discovery import FoundFile
 from engine.session import Session
 from engine.vision.cached_extractor import CachedExtractor
@@ -74,16 +74,38 @@ def scan(
             full.
     """
     request = request or ScanRequest()
+    begin_scan(session, request)
+    files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
+    for file, result in scan_files(session.extractor, files, request):
+        yield from with_companions(file, result)
+
+
+def begin_scan(session: Session, request: ScanRequest) -> None:
+    """Prepare the cache.
+
+    Raises:
+        UsageError: neither faces nor regions are requested.
+    """
     _check(request)
     make_private_folder(session.folder)  # no other step of a scan creates it
     session.cache.has_any("", ())  # opens the cache before the reader threads use it
-    files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
+
+
+def scan_files(
+    extractor: CachedExtractor,
+    files: Iterable[FoundFile],
+    request: ScanRequest,
+    open_file: Callable[[FoundFile], PhotoFile] = lambda file: read_photo(file.path),
+) -> Iterator[tuple[FoundFile, ScanResult]]:
+    """Scan files, up to the limit of the request. open_file: reads a file's bytes, or raises PhotoError."""
+
+    def read(file: FoundFile) -> _FileToScan:
+        return _read(extractor, file, request, open_file)
+
     remaining = request.limit
-    for batch in in_batches(files, lambda f: _read(session.extractor, f, request), BATCH, ahead=BATCH):
+    for batch in in_batches(files, read, BATCH, ahead=BATCH):
         items = up_to(batch, remaining, lambda item: item.photo is not None)
-        for item, result in zip(items, _compute(session.extractor, request, items), strict=True):
-            yield result
-            yield from (_companion_result(raw, item.file, result) for raw in item.file.companions)
+        yield from zip((item.file for item in items), _compute(extractor, request, items), strict=True)
         if remaining is not None:
             remaining -= sum(item.photo is not None for item in items)
             if remaining <= 0:
@@ -100,22 +122,47 @@ def _check(request: ScanRequest) -> None:
         raise UsageError("neither faces nor regions are wanted", hint="Ask for one of them, or for both.")
 
 
-def _read(extractor: CachedExtractor, file: FoundFile, request: ScanRequest) -> _FileToScan:
-    """Read and hash a photo; decode it only if some of its features are not cached."""
+def read_unscanned(
+    extractor: CachedExtractor,
+    file: FoundFile,
+    request: ScanRequest,
+    open_file: Callable[[FoundFile], PhotoFile] = lambda file: read_photo(file.path),
+) -> ScanResult | PhotoFile:
+    """Return the result for a file of which nothing has to be computed, else the file, read and hashed."""
     began = time.monotonic()
     if file.kind == "video":
         skip = SkipReason.LIVE_PHOTO_VIDEO if file.live else SkipReason.VIDEO
-        return _FileToScan(file, result=ScanResult(file.path, Status.SKIPPED, reason=skip.text, skip=skip))
+        return ScanResult(file.path, Status.SKIPPED, reason=skip.text, skip=skip)
     try:
-        contents = read_photo(file.path)
-        content_hash = contents.content_hash
-        if extractor.has(content_hash, faces=request.faces, regions=request.regions):
-            unchanged = ScanResult(file.path, Status.UNCHANGED, reason="scanned already", content_hash=content_hash)
-            return _FileToScan(file, result=replace(unchanged, seconds=time.monotonic() - began))
+        contents = open_file(file)
+    except PhotoError as err:
+        return _failed(file, err, began)
+    if not extractor.has(contents.content_hash, faces=request.faces, regions=request.regions):
+        return contents
+    return replace(scanned_already(file, contents.content_hash), seconds=time.monotonic() - began)
+
+
+def scanned_already(file: FoundFile, content_hash: str) -> ScanResult:
+    """Return the result for a photo whose features are in the cache."""
+    return ScanResult(file.path, Status.UNCHANGED, reason="scanned already", content_hash=content_hash)
+
+
+def _failed(file: FoundFile, error: PhotoError, began: float) -> ScanResult:
+    return ScanResult(file.path, Status.FAILED, reason=str(error), seconds=time.monotonic() - began)
+
+
+def _read(
+    extractor: CachedExtractor, file: FoundFile, request: ScanRequest, open_file: Callable[[FoundFile], PhotoFile]
+) -> _FileToScan:
+    """Read and hash a photo; decode it only if some of its features are not cached."""
+    began = time.monotonic()
+    contents = read_unscanned(extractor, file, request, open_file)
+    if isinstance(contents, ScanResult):
+        return _FileToScan(file, result=contents)
+    try:
         return _FileToScan(file, decode_photo(contents, edge=extractor.edge), seconds=time.monotonic() - began)
     except PhotoError as err:
-        failed = ScanResult(file.path, Status.FAILED, reason=str(err), seconds=time.monotonic() - began)
-        return _FileToScan(file, result=failed)
+        return _FileToScan(file, result=_failed(file, err, began))
 
 
 def _compute(extractor: CachedExtractor, request: ScanRequest, items: Sequence[_FileToScan]) -> list[ScanResult]:
@@ -136,6 +183,12 @@ def _compute(extractor: CachedExtractor, request: ScanRequest, items: Sequence[_
         elif item.result is not None:
             results.append(item.result)
     return results
+
+
+def with_companions(file: FoundFile, result: ScanResult) -> Iterator[ScanResult]:
+    """Yield the result for a file, and those for its RAW companions."""
+    yield result
+    yield from (_companion_result(raw, file, result) for raw in file.companions)
 
 
 def _companion_result(raw: Path, lead: FoundFile, result: ScanResult) -> ScanResult:

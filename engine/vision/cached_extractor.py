@@ -66,10 +66,15 @@ class CachedExtractor:
 
     def has(self, content_hash: str, *, faces: bool, regions: bool) -> bool:
         """Return whether the cache has the faces, the regions or both of a photo. Creates no file."""
-        wanted = ((faces, self.config.found_faces_id), (regions, self.config.regions_id))
-        return all(
-            self.cache.has_any(content_hash, self._usable(exact_id)) for is_wanted, exact_id in wanted if is_wanted
-        )
+        ids = self._exact_ids(faces=faces, regions=regions)
+        return all(self.cache.has_any(content_hash, self._usable(exact_id)) for exact_id in ids)
+
+    def cached_ids(self, *, faces: bool, regions: bool) -> tuple[str, ...]:
+        """Return all ids under which faces, regions or both may be cached."""
+        return tuple(i for exact_id in self._exact_ids(faces=faces, regions=regions) for i in self._usable(exact_id))
+
+    def _exact_ids(self, *, faces: bool, regions: bool) -> list[str]:
+        return [self.config.found_faces_id] * faces + [self.config.regions_id] * regions
 
     def _usable(self, exact_id: str) -> tuple[str, ...]:
         """Return the ids under which features may be cached, the preferred one first."""

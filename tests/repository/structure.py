@@ -15,6 +15,7 @@ JOBS = (
     "engine.session",
     "engine.benchmarks",
     "engine.diagnostics",
+    "engine.cluster",
     "engine.captioning.caption",
     "engine.captioning.answer",
     "engine.captioning.locate",
