@@ -89,6 +89,7 @@ class EmbeddingTrainer:
             [self.embedding], lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.step = 0
+        self._encoded: dict[tuple[str, str], tuple[Any, Any]] = {}
 
     def run(self) -> Iterator[Step]:
         """Train to the end, one step for each iteration; stop iterating to pause.
@@ -166,7 +167,10 @@ class EmbeddingTrainer:
     def _encode_turns(self, batch: Sequence[int], rng: np.random.Generator) -> tuple[list[Any], list[Any]]:
         """Draw a request and an answer for each photo; returns them in the form that the VLM's losses take."""
         turns = [draw_turn(self.examples[i], self.request, rng) for i in batch]
-        ids, labels = zip(*(self.vlm.encode_example(request, answer) for request, answer in turns), strict=True)
+        for turn in turns:
+            if turn not in self._encoded:
+                self._encoded[turn] = self.vlm.encode_example(*turn)
+        ids, labels = zip(*(self._encoded[turn] for turn in turns), strict=True)
         return list(ids), list(labels)
 
     def _check_finite(self, loss: Tensor, norm: Tensor, dtype: torch.dtype) -> None:

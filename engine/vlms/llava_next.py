@@ -18,9 +18,9 @@ from engine.vlms import attention
 from engine.vlms.attention import Layout, Recorder
 from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, Tiles, limit_aspect_ratio, pad_lines
 from engine.vlms.config import VlmConfig
+from engine.vlms.decoder_prefixes import DecoderPrefixes
 from engine.vlms.frozen import FrozenVlm, load_model, load_processors
 from engine.vlms.model_types import AnyTokenizer, ImageProcessor, LlavaModel
-from engine.vlms.prefix import DecoderPrefixes
 
 _NORMS = ("first-patch", "cls", "mean")
 

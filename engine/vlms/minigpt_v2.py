@@ -23,9 +23,9 @@ from engine.vlms import attention
 from engine.vlms.attention import Layout, Recorder
 from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, Tiles, pad_lines
 from engine.vlms.config import VlmConfig
+from engine.vlms.decoder_prefixes import DecoderPrefixes
 from engine.vlms.frozen import SquashingVlm, load_model, load_processors
 from engine.vlms.model_types import AnyTokenizer, ImageProcessor, MiniGpt
-from engine.vlms.prefix import DecoderPrefixes
 
 FINAL_EPS = 1e-5
 """Epsilon of the layer norm after the vision blocks; within them it is the config's (docs/method.md, section 4)."""

@@ -8,19 +8,17 @@ the text behind it. Losses and gradients equal those of the whole sequence up to
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import engine.core.device  # noqa: F401
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
-from engine.vlms.base import IGNORED, Encoded, Losses, pad_lines
-from engine.vlms.config import Injection, Penalty
-from engine.vlms.injection import rescaled_rows
+from engine.vlms.base import Losses
+from engine.vlms.config import Penalty
 
 _STRETCHED = ("dynamic", "longrope")
 """Rotary embeddings whose angles depend on the length of the sequence."""
@@ -79,15 +77,19 @@ class PrefixVlm(Protocol):
         """
 
 
-def has_causal_layers(text_config: Any) -> bool:
-    """Return whether every layer of a decoder looks at all earlier rows, at positions that do not depend on later ones.
+def has_causal_layers(text_config: Any, *, windows: bool = False) -> bool:
+    """Return whether a decoder's layers keep keys and values of earlier rows, at positions that no later row changes.
 
-    Not so with sliding windows, linear attention, and rotary embeddings that stretch with the sequence.
+    Not so with linear attention, and with rotary embeddings that stretch with the sequence.
+
+    windows: whether layers may look at the latest rows only.
     """
     kinds = set(getattr(text_config, "layer_types", None) or ())
     windowed = getattr(text_config, "sliding_window", None) and getattr(text_config, "use_sliding_window", True)
+    kinds |= {"sliding_attention"} if windowed and not kinds else set()
     rope = getattr(text_config, "rope_parameters", None) or {}
-    return kinds <= {"full_attention"} and not (windowed and not kinds) and rope.get("rope_type") not in _STRETCHED
+    allowed = {"full_attention", "sliding_attention"} if windows else {"full_attention"}
+    return kinds <= allowed and rope.get("rope_type") not in _STRETCHED
 
 
 @dataclass(frozen=True)
@@ -159,23 +161,39 @@ class PrefixAttention:
         """Return `total` divided by the number of photos."""
         return self.total() / len(self.lengths)
 
-    def record(self, query: Tensor, key: Tensor, scaling: float) -> None:
-        """Measure one layer; query: (B, H, S, d), key: (B, H, P + S, d), with rotary positions applied."""
-        self.per_layer.append((self._row if self.direction == "row" else self._column)(query, key, scaling))  # ()
+    def record(self, query: Tensor, key: Tensor, scaling: float, mask: Tensor | None = None) -> None:
+        """Measure one layer; query: (B, H, S, d), key: (B, H, P + S, d), with rotary positions applied.
 
-    def _row(self, query: Tensor, key: Tensor, scaling: float) -> Tensor:
+        mask: (B or 1, 1, S, P + S), what each query sees; None for all valid keys up to itself.
+        """
+        seen = self._causal() if mask is None else _is_seen(mask[:, 0])
+        self.per_layer.append((self._row if self.direction == "row" else self._column)(query, key, seen, scaling))  # ()
+
+    def _causal(self) -> Tensor:
+        """Return which keys each query sees: (B, S, P + S) bool."""
+        index = torch.arange(self.valid.shape[1], device=self.valid.device)
+        return self.valid[:, None] & (index[None] <= index[self.at :, None])
+
+    def _row(self, query: Tensor, key: Tensor, seen: Tensor, scaling: float) -> Tensor:
         keys = slice(self.at + 1)  # later ones are hidden from the concept row
         scores = torch.einsum("bhd,bhkd->bhk", query[:, :, 0], key[:, :, keys]).float() * scaling  # (B, H, P + 1)
-        attention = scores.masked_fill(~self.valid[:, None, keys], -torch.inf).softmax(-1)
+        attention = scores.masked_fill(~seen[:, None, 0, keys], -torch.inf).softmax(-1)
         return attention.square().sum() / (query.shape[1] * max(self.lengths))  # ()
 
-    def _column(self, query: Tensor, key: Tensor, scaling: float) -> Tensor:
-        index = torch.arange(key.shape[2], device=key.device)
-        causal = index[None] <= index[self.at :, None]  # (S, P + S)
+    def _column(self, query: Tensor, key: Tensor, seen: Tensor, scaling: float) -> Tensor:
         scores = torch.einsum("bhqd,bhkd->bhqk", query, key).float() * scaling  # (B, H, S, P + S)
-        attention = scores.masked_fill(~(self.valid[:, None, None] & causal), -torch.inf).softmax(-1)[..., self.at]
-        squares = (attention.square() * self.valid[:, None, self.at :]).sum((1, 2))  # (B,)
+        paying = (seen[..., self.at] & self.valid[:, self.at :])[:, None]  # (B, 1, S): the others pay the concept none
+        hidden = (
+            ~seen[:, None] & paying[..., None]
+        )  # rows of padding hide nothing: a softmax of nothing is not a number
+        attention = scores.masked_fill(hidden, -torch.inf).softmax(-1)[..., self.at]  # (B, H, S)
+        squares = (attention.square() * paying).sum((1, 2))  # (B,)
         return (squares / (query.shape[1] * torch.tensor(self.lengths, device=key.device))).sum()  # ()
+
+
+def _is_seen(mask: Tensor) -> Tensor:
+    """Convert a mask of bool, or of what is added to the scores, to bool."""
+    return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
 
 
 def cache_argument(decoder: Any) -> str:
@@ -185,101 +203,5 @@ def cache_argument(decoder: Any) -> str:
 
 def layers_of(cache: DynamicCache) -> tuple[tuple[Tensor, Tensor], ...]:
     """Return the keys and values that a decoder has put into a cache."""
-    return tuple((layer.keys, layer.values) for layer in cache.layers)
-
-
-@torch.no_grad()
-def run_prefix(decoder: Any, rows: Tensor, norm: Tensor) -> Prefix:
-    """Run a decoder over the rows (P, D) before a concept row."""
-    cache = DynamicCache()
-    decoder(inputs_embeds=rows[None], use_cache=True, **{cache_argument(decoder): cache})
-    return Prefix(layers_of(cache), norm)
-
-
-def run_behind(decoder: Any, layout: Continuation, rows: Sequence[Tensor], recorder: PrefixAttention | None) -> Tensor:
-    """Run a decoder over the rows (S_i, D) behind cached prefixes; returns its last hidden states (B, S, D)."""
-    hidden: Tensor = decoder(
-        inputs_embeds=pad_sequence(list(rows), batch_first=True),
-        attention_mask=layout.mask().long(),
-        position_ids=layout.positions(),
-        use_cache=True,
-        **{cache_argument(decoder): layout.cache()},
-        **({"concept_attention": recorder} if recorder else {}),
-    ).last_hidden_state
-    return hidden
-
-
-class DecoderPrefixes:
-    """Losses from prefixes for a VLM whose prompts are token ids with one placeholder for the photo's rows.
-
-    A family says what its decoder, its output layer and its placeholder are, and how it sums the penalty.
-    """
-
-    config: Any
-    averages_penalty = False
-    """Whether the penalty is a mean over photos (MiniGPT-v2), not a sum."""
-
-    @property
-    def decoder(self) -> Any:
-        """The language model without its output layer."""
-        raise NotImplementedError
-
-    @property
-    def output_layer(self) -> Any:
-        """Hidden states (T, D) to logits (T, V)."""
-        raise NotImplementedError
-
-    @property
-    def placeholder(self) -> int:
-        """The id that stands for the photo's rows."""
-        raise NotImplementedError
-
-    @property
-    def caches_prefixes(self) -> bool:
-        """Whether its losses from prefixes equal those of `Vlm.loss`."""
-        return has_causal_layers(self.decoder.config)
-
-    def head_of(self, image_features: Encoded, ids: list[int]) -> Hashable:
-        """Return the ids before the photo."""
-        return tuple(ids[: ids.index(self.placeholder)])
-
-    @torch.no_grad()
-    def prefix(self, image_features: Any, ids: list[int]) -> Prefix:
-        """Compute the prefix of one photo's features and a prompt."""
-        head = self._embed_text(ids[: ids.index(self.placeholder)])
-        (rows,), (norm,) = image_features.features, image_features.norms
-        return run_prefix(self.decoder, torch.cat([head, rows.to(head.dtype)]), norm)
-
-    def loss_behind(
-        self,
-        seen: Sequence[tuple[Any, Prefix]],
-        embedding: Tensor,
-        ids: Sequence[list[int]],
-        labels: Sequence[list[int]],
-        penalty_weight: float | None = None,
-    ) -> Losses:
-        """Compute the losses of `Vlm.loss`; see `PrefixVlm.loss_behind`."""
-        at = [i.index(self.placeholder) + 1 for i in ids]
-        prefixes = [prefix for _, prefix in seen]
-        texts = [self._embed_text(i[a:]) for i, a in zip(ids, at, strict=True)]
-        rows = [
-            torch.cat([rescaled_rows(embedding, p.norm).to(t.dtype), t]) for p, t in zip(prefixes, texts, strict=True)
-        ]
-        layout = Continuation(prefixes, [len(r) for r in rows])
-        injection: Injection = self.config.injection
-        recorder = layout.penalty(injection.penalty)
-        hidden = run_behind(self.decoder, layout, rows, recorder)  # (B, S, D)
-        targets = pad_lines([label[a:] for label, a in zip(labels, at, strict=True)], IGNORED, embedding.device)
-        supervised = targets != IGNORED  # (B, S - 1): the concept row itself is no target
-        logits = self.output_layer(hidden[:, :-1][supervised]).float()  # (T, V)
-        weight = injection.penalty_weight if penalty_weight is None else penalty_weight
-        penalty = logits.new_zeros(())
-        if recorder:
-            penalty = weight * (recorder.mean() if self.averages_penalty else recorder.total())
-        return Losses(F.cross_entropy(logits, targets[supervised]), penalty)
-
-    def _embed_text(self, ids: list[int]) -> Tensor:
-        """Return the embeddings of text: (L, D)."""
-        embedding = self.decoder.get_input_embeddings()
-        out: Tensor = embedding(torch.tensor(ids, dtype=torch.long, device=embedding.weight.device))
-        return out
+    layers = cast(Sequence[Any], cache.layers)  # their class has no keys in transformers' annotations
+    return tuple((layer.keys, layer.values) for layer in layers)

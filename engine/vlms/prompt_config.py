@@ -46,6 +46,8 @@ class Chat:
         processor has a fixed size.
     template_kwargs: what the chat template is given, such as {"enable_thinking": false}.
     one_tile: whether a LLaVA-NeXT receives one base tile of a photo, as its own backend gives it without `anyres`.
+    prefix: whether what stands before the slots is computed once in training (`chat/prefixes.py`); set for families
+        for which a test shows that nothing changes by it.
     needs: packages that the checkpoint's processor imports and that are not installed with myvlm by themselves.
     """
 
@@ -54,3 +56,4 @@ class Chat:
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     needs: list[str] = field(default_factory=list)
     one_tile: bool = False
+    prefix: bool = False

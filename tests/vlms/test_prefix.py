@@ -94,7 +94,8 @@ def test_a_prefix_depends_on_the_text_before_the_photo_only(vlm):
     first, second = (vlm.encode_example(*turn)[0] for turn in TURNS)
     assert vlm.head_of(features, first) == vlm.head_of(features, second)
     one, other = vlm.prefix(features, first), vlm.prefix(features, second)
-    assert all(torch.equal(a, b) for x, y in zip(one.layers, other.layers, strict=True) for a, b in zip(x, y))
+    pairs = [(a, b) for x, y in zip(one.layers, other.layers, strict=True) for a, b in zip(x, y, strict=True)]
+    assert all(torch.equal(a, b) for a, b in pairs)
     assert one.nbytes == sum(t.numel() * 4 for layer in one.layers for t in layer) > 0
     assert not any(t.requires_grad for layer in one.layers for t in layer)
 
