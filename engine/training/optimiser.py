@@ -1,7 +1,8 @@
 """Optimise one concept embedding for one frozen VLM (docs/method.md, section 1). Returns values and does no I/O."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import engine.core.device  # noqa: F401
 
@@ -10,12 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from engine.core.errors import DivergedError
+from engine.core.errors import DivergedError, is_out_of_memory
 from engine.training.augment import augment
 from engine.training.questions import Turn
-from engine.vlms.base import Vlm
+from engine.training.views import Views
+from engine.vlms.base import Losses, Vlm
 from engine.vlms.config import Training
+from engine.vlms.prefix import PrefixVlm
 
+_Compute = Callable[[], tuple[Losses, torch.dtype]]
+"""Computes the losses of one step; also returns the number format of the photos' features."""
 MOST_PHOTOS = 8
 """The largest number of photos in one step; of more photos, this many are drawn anew at each step."""
 
@@ -76,6 +81,7 @@ class EmbeddingTrainer:
         """
         self.vlm, self.examples, self.request, self.settings, self.seed = vlm, examples, request, settings, seed
         self.penalty_weight = penalty_weight
+        self.views = Views(vlm, [e.image for e in examples], settings, seed) if settings.views else None
         generator = torch.Generator().manual_seed(seed)
         initial = torch.rand(1, vlm.width, generator=generator)  # (1, D)
         self.embedding = torch.nn.Parameter((initial / initial.norm()).to(vlm.device))  # (1, D)
@@ -83,6 +89,7 @@ class EmbeddingTrainer:
             [self.embedding], lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.step = 0
+        self._encoded: dict[tuple[str, str], tuple[Any, Any]] = {}
 
     def run(self) -> Iterator[Step]:
         """Train to the end, one step for each iteration; stop iterating to pause.
@@ -97,22 +104,74 @@ class EmbeddingTrainer:
         """Take one optimisation step."""
         rng = np.random.default_rng((self.seed, self.step))
         batch = self._draw(rng)
-        images = [augment(e.image, rng) if self.settings.augment else e.image for e in batch]
-        turns = [draw_turn(e, self.request, rng) for e in batch]
-        image_features = self.vlm.encode(self.vlm.preprocess(images))
-        rows = self.vlm.inject(image_features, [self.embedding] * len(batch))  # B of (N + 1, D)
-        ids, labels = zip(*(self.vlm.encode_example(request, answer) for request, answer in turns), strict=True)
-        losses = self.vlm.loss(rows, [1] * len(batch), list(ids), list(labels), penalty_weight=self.penalty_weight)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+        losses, dtype = self._backward(self._fresh(batch, rng) if self.views is None else self._viewed(batch, rng))
         norm = torch.nn.utils.clip_grad_norm_([self.embedding], self.settings.clip)
-        self._check_finite(losses.total.detach(), norm, image_features.dtype)
+        self._check_finite(losses.total.detach(), norm, dtype)
         self._check_gradient(norm)
         self.optimizer.step()
         self.step += 1
         return Step(
             self.step, self.settings.steps, float(losses.cross_entropy.detach()), float(losses.penalty.detach())
         )
+
+    def _backward(self, compute: _Compute) -> tuple[Losses, torch.dtype]:
+        """Compute losses and the gradient; where memory runs out, fewer views are kept, and it is done again."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                losses, dtype = compute()
+                losses.total.backward()
+                return losses, dtype
+            except (RuntimeError, MemoryError) as err:
+                if self.views is None or not is_out_of_memory(err):
+                    raise
+                failed = err.with_traceback(None)  # the traceback would keep the step's tensors alive
+            if not self.views.keep_less():
+                raise failed
+
+    def _fresh(self, batch: Sequence[int], rng: np.random.Generator) -> _Compute:
+        """Draw a step with a new view of each photo; returns what computes its losses over the whole sequences."""
+        examples = [self.examples[i] for i in batch]
+        images = [augment(e.image, rng) if self.settings.augment else e.image for e in examples]
+        ids, labels = self._encode_turns(batch, rng)
+
+        def compute() -> tuple[Losses, torch.dtype]:
+            image_features = self.vlm.encode(self.vlm.preprocess(images))
+            rows = self.vlm.inject(image_features, [self.embedding] * len(batch))  # B of (N + 1, D)
+            losses = self.vlm.loss(rows, [1] * len(batch), ids, labels, penalty_weight=self.penalty_weight)
+            return losses, image_features.dtype
+
+        return compute
+
+    def _viewed(self, batch: Sequence[int], rng: np.random.Generator) -> _Compute:
+        """Draw a step with one of the photos' views; returns what computes its losses from what is kept of them."""
+        views = cast(Views, self.views)
+        view = views.view_at(self.step)
+        ids, labels = self._encode_turns(batch, rng)
+
+        def compute() -> tuple[Losses, torch.dtype]:
+            features = [views.features(photo, view) for photo in batch]
+            if views.have_prefixes:
+                prefixes = [views.prefix(photo, view, i) for photo, i in zip(batch, ids, strict=True)]
+                seen = list(zip(features, prefixes, strict=True))
+                losses = cast(PrefixVlm, self.vlm).loss_behind(
+                    seen, self.embedding, ids, labels, penalty_weight=self.penalty_weight
+                )
+            else:
+                rows = [row for f in features for row in self.vlm.inject(f, [self.embedding])]  # B of (N + 1, D)
+                losses = self.vlm.loss(rows, [1] * len(batch), ids, labels, penalty_weight=self.penalty_weight)
+            return losses, features[0].dtype
+
+        return compute
+
+    def _encode_turns(self, batch: Sequence[int], rng: np.random.Generator) -> tuple[list[Any], list[Any]]:
+        """Draw a request and an answer for each photo; returns them in the form that the VLM's losses take."""
+        turns = [draw_turn(self.examples[i], self.request, rng) for i in batch]
+        for turn in turns:
+            if turn not in self._encoded:
+                self._encoded[turn] = self.vlm.encode_example(*turn)
+        ids, labels = zip(*(self._encoded[turn] for turn in turns), strict=True)
+        return list(ids), list(labels)
 
     def _check_finite(self, loss: Tensor, norm: Tensor, dtype: torch.dtype) -> None:
         """Check that a step can be taken.
@@ -141,11 +200,11 @@ class EmbeddingTrainer:
                 hint="Train with --quantise none, or use a checkpoint that is not quantised.",
             )
 
-    def _draw(self, rng: np.random.Generator) -> Sequence[TrainingExample]:
-        """Return the examples of one step: all of them, or `MOST_PHOTOS` drawn without replacement."""
+    def _draw(self, rng: np.random.Generator) -> Sequence[int]:
+        """Return the examples of one step by their indices: all, or `MOST_PHOTOS` drawn without replacement."""
         if len(self.examples) <= MOST_PHOTOS:
-            return self.examples
-        return [self.examples[i] for i in rng.choice(len(self.examples), MOST_PHOTOS, replace=False)]
+            return range(len(self.examples))
+        return [int(i) for i in rng.choice(len(self.examples), MOST_PHOTOS, replace=False)]
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that `restore` needs: raw embedding (1, D), AdamW's moments and the step, on the CPU."""

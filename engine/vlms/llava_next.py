@@ -18,13 +18,14 @@ from engine.vlms import attention
 from engine.vlms.attention import Layout, Recorder
 from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, Tiles, limit_aspect_ratio, pad_lines
 from engine.vlms.config import VlmConfig
+from engine.vlms.decoder_prefixes import DecoderPrefixes
 from engine.vlms.frozen import FrozenVlm, load_model, load_processors
 from engine.vlms.model_types import AnyTokenizer, ImageProcessor, LlavaModel
 
 _NORMS = ("first-patch", "cls", "mean")
 
 
-class LlavaNext(FrozenVlm[LlavaModel]):
+class LlavaNext(DecoderPrefixes, FrozenVlm[LlavaModel]):
     """A frozen LLaVA-NeXT with MyVLM's injection and penalty.
 
     With `anyres` the vision tower receives what the checkpoint's own processor makes of a photo: the whole photo
@@ -65,6 +66,21 @@ class LlavaNext(FrozenVlm[LlavaModel]):
     def image_edge(self) -> int:
         """Return the side of the base tile in pixels."""
         return int(self.image_processor.crop_size["height"])
+
+    @property
+    def decoder(self) -> Any:
+        """The language model without its output layer."""
+        return self.model.model.language_model
+
+    @property
+    def output_layer(self) -> Any:
+        """Hidden states (T, D) to logits (T, V)."""
+        return self.model.lm_head
+
+    @property
+    def placeholder(self) -> int:
+        """The id that stands for the photo's rows."""
+        return self.model.config.image_token_id
 
     def view(self, image: Image.Image) -> Box:
         """Return the middle square of a photo, which the base tile shows; with `anyres` the whole photo."""

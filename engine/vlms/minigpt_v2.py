@@ -23,6 +23,7 @@ from engine.vlms import attention
 from engine.vlms.attention import Layout, Recorder
 from engine.vlms.base import IGNORED, Generation, ImageFeatures, Losses, Tiles, pad_lines
 from engine.vlms.config import VlmConfig
+from engine.vlms.decoder_prefixes import DecoderPrefixes
 from engine.vlms.frozen import SquashingVlm, load_model, load_processors
 from engine.vlms.model_types import AnyTokenizer, ImageProcessor, MiniGpt
 
@@ -88,8 +89,11 @@ class MiniGptModel(PreTrainedModel):
         return self.llama_proj(merged)  # (B, N, D)
 
 
-class MiniGptV2(SquashingVlm[MiniGpt]):
+class MiniGptV2(DecoderPrefixes, SquashingVlm[MiniGpt]):
     """A frozen MiniGPT-v2 with MyVLM's injection and penalty."""
+
+    averages_penalty = True
+    placeholder = IMAGE
 
     def __init__(
         self, model: MiniGptModel, image_processor: ImageProcessor | None, tokenizer: AnyTokenizer, config: VlmConfig
@@ -109,6 +113,16 @@ class MiniGptV2(SquashingVlm[MiniGpt]):
         """
         model = load_model(MiniGptModel, folder, device, dtype)
         return cls(model, *load_processors(folder, config=model.config.text_config), config)
+
+    @property
+    def decoder(self) -> Any:
+        """The language model without its output layer."""
+        return self.model.language_model.model
+
+    @property
+    def output_layer(self) -> Any:
+        """Hidden states (T, D) to logits (T, V)."""
+        return self.model.language_model.lm_head
 
     @torch.no_grad()
     def encode(self, pixel_values: Tensor | Tiles) -> ImageFeatures:

@@ -101,6 +101,7 @@ class LlavaBody(Transformer, Protocol):
     """A LLaVA-NeXT without its output layer."""
 
     vision_tower: Transformer
+    language_model: Transformer
     image_newline: Tensor  # (D,)
 
     def multi_modal_projector(self, image_features: Tensor) -> Tensor:

@@ -46,6 +46,8 @@ class Chat:
         processor has a fixed size.
     template_kwargs: what the chat template is given, such as {"enable_thinking": false}.
     one_tile: whether a LLaVA-NeXT receives one base tile of a photo, as its own backend gives it without `anyres`.
+    prefix: whether what stands before the slots is computed once in training (`chat/prefixes.py`); set for families
+        for which a test shows that nothing changes by it.
     needs: packages that the checkpoint's processor imports and that are not installed with myvlm by themselves.
     static_cache: whether the family's texts stay the same with a cache of fixed length (`vlms/decoding.py`).
     """
@@ -56,3 +58,4 @@ class Chat:
     needs: list[str] = field(default_factory=list)
     one_tile: bool = False
     static_cache: bool = True
+    prefix: bool = False

@@ -22,7 +22,7 @@ BACKENDS = {
     "llava-next": "engine.vlms.llava_next:LlavaNext",
     "blip-2": "engine.vlms.blip2:Blip2",
     "minigpt-v2": "engine.vlms.minigpt_v2:MiniGptV2",
-    "chat": "engine.vlms.chat.adapter:ChatVlm",
+    "chat": "engine.vlms.chat.prefixes:PrefixChatVlm",
     "openai": "engine.vlms.server.adapter:ServerVlm",
 }
 """The class of each family, which implements `base.Vlm`; its module is imported when a VLM is loaded."""

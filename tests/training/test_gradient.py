@@ -13,13 +13,13 @@ from tests.learned import train
 def test_a_gradient_of_zero_at_the_first_step_is_refused_and_nothing_is_stored(session, monkeypatch):
     concept = session.store.get("Rex")
     before = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
-    real = session.vlm.loss
+    real = session.vlm.loss_behind
 
-    def loss(rows, *rest, **options):
-        losses = real([r.detach().requires_grad_() for r in rows], *rest, **options)
-        return Losses(losses.cross_entropy + 0.0 * sum(r.sum() for r in rows), losses.penalty)
+    def loss(seen, embedding, *rest, **options):
+        losses = real(seen, embedding.detach(), *rest, **options)
+        return Losses(losses.cross_entropy + 0.0 * embedding.sum(), losses.penalty)
 
-    monkeypatch.setattr(session.vlm, "loss", loss)
+    monkeypatch.setattr(session.vlm, "loss_behind", loss)
     with pytest.raises(DivergedError, match="no gradient passes through the frozen layers of storybook") as caught:
         train(session, "Rex", steps=3)
     assert "--quantise none" in caught.value.hint

@@ -125,8 +125,9 @@ def test_a_store_of_the_first_release_is_brought_up_to_date(home):
     assert store.load_variations(store.get("Rex"), "h", "v", "r", "c") == ("t",)
 
 
+@pytest.mark.parametrize("views", [0, 2])
 @pytest.mark.parametrize("augment", [True, False])
-def test_photos_are_augmented_unless_the_settings_say_no(augment):
+def test_photos_are_augmented_unless_the_settings_say_no(augment, views):
     image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
     seen = []
 
@@ -137,8 +138,9 @@ def test_photos_are_augmented_unless_the_settings_say_no(augment):
         seen.extend(images)
         raise Stop
 
-    vlm = SimpleNamespace(width=4, device="cpu", preprocess=preprocess, encode=None)
-    trainer = EmbeddingTrainer(vlm, [TrainingExample(image, ("sks.",))], "say", Training(augment=augment), 0)
+    vlm = SimpleNamespace(width=4, device="cpu", preprocess=preprocess, encode=None, encode_example=lambda *turn: turn)
+    settings = Training(augment=augment, views=views)
+    trainer = EmbeddingTrainer(vlm, [TrainingExample(image, ("sks.",))], "say", settings, 0)
     with pytest.raises(Stop):
         next(trainer.run())
     assert (seen[0] is image) != augment

@@ -159,8 +159,10 @@ def test_questions_have_a_penalty_weight_and_a_wording_of_their_own(session, mon
     monkeypatch.setitem(session.__dict__, "vlm_config", own)
     session.vlm.config = own
     weights, asked = [], []
-    loss, encode = session.vlm.loss, session.vlm.encode_example
-    monkeypatch.setattr(session.vlm, "loss", lambda *a, penalty_weight=None: weights.append(penalty_weight) or loss(*a))
+    loss, encode = session.vlm.loss_behind, session.vlm.encode_example
+    monkeypatch.setattr(
+        session.vlm, "loss_behind", lambda *a, penalty_weight=None: weights.append(penalty_weight) or loss(*a)
+    )
     monkeypatch.setattr(session.vlm, "encode_example", lambda q, a: asked.append(q) or encode(q, a))
     train(session, "Rex", task="vqa", steps=4)
     assert weights == [10.0] * 4

@@ -23,7 +23,7 @@ from engine.vlms.chat.encoding import BESIDE, encode_photo, to_device
 from engine.vlms.chat.examples import example_line
 from engine.vlms.chat.grids import Grid, map_grid
 from engine.vlms.chat.inputs import ProcessorInputs
-from engine.vlms.chat.loading import end_ids, load_checkpoint, slot_id_of
+from engine.vlms.chat.loading import check_injection, end_ids, load_checkpoint, slot_id_of
 from engine.vlms.chat.model import ChatModel
 from engine.vlms.chat.one_tile import OneTileInputs
 from engine.vlms.chat.pixels import working_edge
@@ -58,7 +58,7 @@ class ChatVlm:
         embedding = self.model.get_input_embeddings()
         self._slots = ConceptSlots(embedding)
         self._norm = text_norm(embedding, min(len(self.tokenizer), self._text.vocab_size), self.device)
-        self._check_injection()
+        check_injection(config, self.chat)
 
     @classmethod
     def load(
@@ -77,20 +77,6 @@ class ChatVlm:
         if self.chat.one_tile:
             return OneTileInputs(LlavaNext.of_one_tile(model, processor, self.config))
         return ProcessorInputs(processor, self.model.config, self.chat.max_pixels, self.chat.template_kwargs)
-
-    def _check_injection(self) -> None:
-        """Check that the norm and the penalty of the config have a meaning here.
-
-        Raises:
-            UsageError: they have none.
-        """
-        injection = self.config.injection
-        if injection.norm != "text" and not self.chat.one_tile:
-            raise UsageError(f"{self.config.name} has no norm {injection.norm!r}", hint="Possible: text.")
-        if injection.penalty not in ("row", "column", "none"):
-            raise UsageError(
-                f"{self.config.name} has no penalty {injection.penalty!r}", hint="Possible: row, column, none."
-            )
 
     @property
     def width(self) -> int:
@@ -232,12 +218,20 @@ class ChatVlm:
         """Make a recorder of the concepts' attention; None where there is nothing to measure."""
         if not batch.positions or (direction == "none" and not maps):
             return None
+        self._check_records()
+        images = [line.image for line in batch.lines] if maps else None
+        return recording.ChatAttention(direction, batch.positions, batch.valid, images)
+
+    def _check_records(self) -> None:
+        """Check that the family's attention can be measured.
+
+        Raises:
+            UsageError: it cannot.
+        """
         if not self._records:
             raise UsageError(
                 f"the attention of {self.config.name} cannot be measured", hint='Set its "penalty" to "none".'
             )
-        images = [line.image for line in batch.lines] if maps else None
-        return recording.ChatAttention(direction, batch.positions, batch.valid, images)
 
     def _grids(self, batch: Batch) -> list[Grid]:
         name, config = self.config.name, self.model.config

@@ -11,10 +11,11 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
-from engine.core.errors import EnvironmentFault, first_line
+from engine.core.errors import EnvironmentFault, UsageError, first_line
 from engine.vlms.base import check_complete
 from engine.vlms.chat.encoding import encodes_once
 from engine.vlms.config import VlmConfig
+from engine.vlms.prompt_config import Chat
 from engine.vlms.quantise import load_options, prepare
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
@@ -113,6 +114,19 @@ def _missing_package(config: VlmConfig, err: ImportError) -> EnvironmentFault:
     return EnvironmentFault(
         f"{config.name} needs the package {name}, which is not installed", hint=f"Run: pip install {name}"
     )
+
+
+def check_injection(config: VlmConfig, chat: Chat) -> None:
+    """Check that the norm and the penalty of a config have a meaning for the `chat` backend.
+
+    Raises:
+        UsageError: they have none.
+    """
+    injection = config.injection
+    if injection.norm != "text" and not chat.one_tile:
+        raise UsageError(f"{config.name} has no norm {injection.norm!r}", hint="Possible: text.")
+    if injection.penalty not in ("row", "column", "none"):
+        raise UsageError(f"{config.name} has no penalty {injection.penalty!r}", hint="Possible: row, column, none.")
 
 
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -8,7 +8,7 @@ and padding on either side.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import engine.core.device  # noqa: F401
 
@@ -19,10 +19,32 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from engine.vlms.attention import register_attention
 from engine.vlms.config import Penalty
+from engine.vlms.prefix import Continuation, PrefixAttention
 
 IMPLEMENTATION = "myvlm_chat_attention"
-_RECORDING: "list[ChatAttention]" = []
+_RECORDING: "list[ChatRecorder]" = []
 """The recorders in use, the innermost last."""
+
+
+class ChatRecorder(Protocol):
+    """Receives the queries and keys of every layer while a model runs."""
+
+    def record(self, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
+        """Measure one layer; query, key: (B, H, S, d) with positions applied; mask: (B or 1, 1, S, S), else causal."""
+
+
+@dataclass(frozen=True)
+class BehindPrefixes:
+    """Hands the layers of the text's self-attention to a penalty behind prefixes."""
+
+    penalty: PrefixAttention
+    layout: Continuation
+
+    def record(self, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
+        """Measure one layer; query: (B, H, S, d), key: (B, H, P + S, d) with positions applied."""
+        rows = max(self.layout.counts)
+        if (query.shape[2], key.shape[2]) == (rows, self.layout.at + rows):
+            self.penalty.record(query, key, scaling, mask)
 
 
 @dataclass
@@ -114,7 +136,7 @@ def _column(query: Tensor, key: Tensor, seen: Tensor, valid: Tensor, i: int, sca
 
 
 @contextmanager
-def recording(recorder: ChatAttention | None) -> Iterator[None]:
+def recording(recorder: ChatRecorder | None) -> Iterator[None]:
     """Let a recorder measure the layers that run inside this block; None measures nothing."""
     if recorder is None:
         yield

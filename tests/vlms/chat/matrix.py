@@ -31,7 +31,7 @@ CHECKS = {
         checks.test_the_penalties_are_those_of_the_models_own_attention(tiny, left) for left in (False, True)
     ],
 }
-COLUMNS = ["family", "`model_type`", *CHECKS, "layers measured", "attention maps", "boxes"]
+COLUMNS = ["family", "`model_type`", *CHECKS, "layers measured", "attention maps", "prefix", "boxes"]
 
 
 def table() -> str:
@@ -58,8 +58,10 @@ def _row(family) -> list[str]:
     tiny = SimpleNamespace(family=family, folder=folder, vlm=vlm, features=features)
     found = [_outcome(check, tiny) for check in CHECKS.values()]
     model_type = vlm.model.config.model_type
-    boxes = chat_families()["supported"].get(model_type, {}).get("boxes", "none")
-    return [family.title, f"`{model_type}`", *found, _layers(tiny), _maps(tiny), boxes]
+    known = chat_families()["supported"].get(model_type, {})
+    prefix = "yes" if known.get("prefix") else "no"  # checked by `test_losses_behind_prefixes_are_those_of_…`
+    boxes = known.get("boxes", "none")
+    return [family.title, f"`{model_type}`", *found, _layers(tiny), _maps(tiny), prefix, boxes]
 
 
 def _outcome(check, tiny) -> str:

@@ -1,6 +1,7 @@
 """The same checks of every chat family, on tiny random checkpoints that the real adapter loads from a hub folder."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import engine.core.device  # noqa: F401
@@ -13,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from engine.vlms.chat.adapter import ChatVlm
 from engine.vlms.chat.batching import make_batch
-from engine.vlms.config import chat_families
+from engine.vlms.config import chat_facts, chat_families
 from engine.vlms.decoding import Decoding
 from engine.vlms.registry import load_vlm
 from tests.vlms.chat.tiny import FAMILIES, config_of, save_family, skip_if_missing
@@ -196,3 +197,26 @@ def row_penalty(layers, batch):
 
 def column_penalty(layers, batch):
     return sum(p[b, :, batch.valid[b], i].square().mean().item() for p in layers for b, i in batch.positions)
+
+
+@pytest.mark.parametrize("penalty", ["row", "column"])
+def test_losses_behind_prefixes_are_those_of_whole_sequences(tiny, monkeypatch, penalty):
+    """Photos of different sizes: their prefixes have different lengths. Families without the mark never come here."""
+    vlm = tiny.vlm
+    marked = chat_facts(vlm.model.config.model_type)["chat"].get("prefix", False)
+    monkeypatch.setattr(vlm, "chat", replace(vlm.chat, prefix=marked))
+    assert vlm.caches_prefixes == marked
+    if not marked:
+        return
+    injection = replace(vlm.config.injection, penalty=penalty, penalty_weight=0.5)
+    monkeypatch.setattr(vlm, "config", replace(vlm.config, injection=injection))
+    vectors = [torch.randn(1, vlm.width, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in range(2)]
+    whole = vlm.loss(vlm.inject(tiny.features, [vectors[0]] * 3), [1] * 3, REQUESTS, ANSWERS)
+    alone = [tiny.features.select([i]) for i in range(3)]
+    seen = [(f, vlm.prefix(f, request)) for f, request in zip(alone, REQUESTS, strict=True)]
+    behind = vlm.loss_behind(seen, vectors[1], REQUESTS, ANSWERS)
+    for losses in (whole, behind):
+        losses.total.backward()
+    assert behind.cross_entropy.item() == pytest.approx(whole.cross_entropy.item(), rel=1e-5)
+    assert behind.penalty.item() == pytest.approx(whole.penalty.item(), rel=1e-5)
+    assert (vectors[0].grad - vectors[1].grad).norm() <= 1e-5 * vectors[0].grad.norm()

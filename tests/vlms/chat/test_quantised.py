@@ -33,6 +33,15 @@ def gradient(vlm):
     return embedding.grad
 
 
+def gradient_behind(vlm):
+    """The same, from the cached prefix."""
+    embedding = torch.rand(1, vlm.width, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    features = vlm.encode(vlm.preprocess([Image.new("RGB", (64, 64), "red")]))
+    ids, labels = vlm.encode_example("Describe this photo of Rex.", "A photo of Rex.")
+    vlm.loss_behind([(features, vlm.prefix(features, ids))], embedding, [ids], [labels]).total.backward()
+    return embedding.grad
+
+
 def speak(vlm):
     rows = vlm.inject(vlm.encode(vlm.preprocess([Image.new("RGB", (64, 64), "red")])), [torch.zeros(0, vlm.width)])
     return vlm.generate(rows, [vlm.encode_prompt("Describe this photo.")], max_new_tokens=3)[0].text
@@ -48,8 +57,11 @@ def test_a_gradient_reaches_the_embedding_before_and_after_a_text(folder, option
         first = gradient(vlm)
         speak(vlm)
         again = gradient(vlm)
+        assert vlm.caches_prefixes
+        behind = gradient_behind(vlm)
     assert first.norm() > 0
     torch.testing.assert_close(again, first)
+    assert (behind - first).norm() < 0.05 * first.norm()  # bfloat16 keeps 8 bits
 
 
 def test_a_checkpoint_that_is_quantised_already_is_loaded_as_it_is(folder, tmp_path):
