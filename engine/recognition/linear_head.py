@@ -60,19 +60,20 @@ def train_head(positives: np.ndarray, negatives: np.ndarray, settings: HeadTrain
     if settings.balanced and len(negatives):
         draw_weights = np.where(is_concept, 0.5 / len(positives), 0.5 / len(negatives)).astype(np.float32)
     adamw = _AdamW(np.concatenate([weight, np.zeros((2, 1), np.float32)], axis=1), settings)
-    for drawn in draws.rows(draw_weights, settings.steps * settings.batch).reshape(settings.steps, settings.batch):
-        adamw.step(_gradient(adamw.weight, rows[drawn], is_concept[drawn]))
+    drawn = draws.rows(draw_weights, settings.steps * settings.batch).reshape(settings.steps, settings.batch)
+    for numbers, signs in zip(drawn, np.where(is_concept, 1.0, -1.0)[drawn], strict=True):
+        adamw.step(_gradient(adamw.weight, rows.take(numbers, axis=0), signs))
     return LinearHead(adamw.weight[:, :-1].copy(), adamw.weight[:, -1].copy(), settings.scale)
 
 
-def _gradient(weight: np.ndarray, rows: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+def _gradient(weight: np.ndarray, rows: np.ndarray, signs: np.ndarray) -> np.ndarray:
     """Return the gradient (D + 1,) of the mean cross entropy over rows (B, D + 1) by the first row of the weight.
 
-    That by the second row is its negative.
+    signs: (B,), 1 for rows of the concept and -1 for others. The gradient by the second row is the negative.
     """
     logits = rows @ weight.T  # (B, 2)
-    wrong = 1.0 / (1.0 + np.exp(np.where(is_concept, 1.0, -1.0) * (logits[:, 1] - logits[:, 0])))  # 1 - P(true class)
-    gradient: np.ndarray = (np.where(is_concept, wrong, -wrong).astype(np.float32) / len(rows)) @ rows
+    wrong = 1.0 / (1.0 + np.exp(signs * (logits[:, 1] - logits[:, 0])))  # 1 - P(true class)
+    gradient: np.ndarray = ((signs * wrong).astype(np.float32) / len(rows)) @ rows
     return gradient
 
 
