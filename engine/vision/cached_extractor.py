@@ -53,6 +53,11 @@ class CachedExtractor:
         """The models, loaded when first needed."""
         return self._load_models()
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the models were needed."""
+        return "models" in self.__dict__
+
     def detect(self, photos: Sequence[Photo], *, faces: bool, regions: bool, keep: bool) -> list[Detections]:
         """Detect faces, regions or both in each photo; boxes are in pixels of the picture."""
         none = [None] * len(photos)
