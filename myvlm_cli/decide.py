@@ -136,17 +136,21 @@ def decide_one(session: "Session", request: "DecisionRequest", output: o.OutputC
     if results[0].error is not None:
         raise results[0].error
     code = _report(results, output, before)
+    _tell_of_encoding(session, results)
     out.say(f"Next: myvlm caption {shlex.quote(path_text(request.photo))} writes it to the sidecar.")
     return code
 
 
 def _confidence_before(session: "Session", request: "DecisionRequest") -> str:
     """Return how certain the match was before the decision; "" if it was already decided, or not looked for."""
-    from engine.recognition.explain.explain import explain_photo
+    from engine.recognition.explain.explain import explain_known, explain_photo
     from engine.recognition.explain.words import scores_in_words
 
     try:
-        explanation = explain_photo(session, request.concept, request.photo)[1]
+        try:
+            explanation = explain_known(session, request.concept, request.photo)
+        except UsageError:  # the cache does not know the photo
+            explanation = explain_photo(session, request.concept, request.photo)[1]
     except EngineError:  # if it prevents the decision, too, the error is reported there
         return ""
     if explanation.score is None or explanation.outcome in ("confirmed", "rejected"):
@@ -155,12 +159,19 @@ def _confidence_before(session: "Session", request: "DecisionRequest") -> str:
     return f" ({label(explanation.scale)} before: {scores.score}; named from {scores.name})"
 
 
+def _tell_of_encoding(session: "Session", results: "Sequence[DecisionResult]") -> None:
+    """Say that models were loaded, which takes seconds: the cache did not hold what the heads learn from."""
+    if session.extractor.loaded and any(r.error is None for r in results):
+        out.say(f"The recogniser {session.recogniser_config.name} looked at the photos again, for the heads to learn.")
+
+
 def decide_many(session: "Session", requests: "Sequence[DecisionRequest | UsageError]", output: o.OutputChoice) -> int:
     """Record all decisions that can be recorded, print each and how many there were, and return the exit code."""
     from engine.concepts.decide import decide
 
     results = decide(session, requests)
     code = _report(results, output)
+    _tell_of_encoding(session, results)
     failed = sum(r.error is not None for r in results)
     out.say(f"{len(results) - failed} done, {failed} failed. Next: myvlm caption FOLDER writes them to sidecars.")
     return code

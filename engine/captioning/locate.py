@@ -1,39 +1,35 @@
 """Locate a concept: the box of the region in which it was recognised, or the VLM's own."""
 
-import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from PIL import Image, UnidentifiedImageError
-
-from engine.captioning.explain_pictures import Explainer, Pictures
-from engine.captioning.names_only import check_drawn
-from engine.captioning.speaking import Speaking
+from engine.captioning.located_copies import draw_copy, drawing_path
 from engine.core.batches import in_batches
 from engine.core.boxes import Box
-from engine.core.errors import EngineError, NotTrainedError, PhotoError, UsageError
-from engine.core.files import read_bytes, write_atomically
+from engine.core.errors import NotTrainedError, PhotoError
 from engine.core.paths import common_folder
 from engine.core.types import Concept, Match, Status
-from engine.photos.decode import Photo, load_photo
-from engine.photos.drawing import draw_boxes
-from engine.photos.photo_file import LARGEST_FILE
+from engine.photos.decode import Photo, PhotoFile, decode_photo, read_photo
+from engine.photos.picture_size import read_size
 from engine.recognition.enrolled import check_recognisable
 from engine.recognition.gallery import Gallery, load_gallery
-from engine.recognition.recognise import recognise
+from engine.recognition.recognise import look_up, recognise
 from engine.session import Session
 from engine.store.concepts import ConceptStore
 from engine.vision.cached_extractor import CachedExtractor
-from engine.vlms.in_use import VlmInUse
-from engine.vlms.personalised import PersonalisedConcept
 
+if TYPE_CHECKING:
+    from engine.captioning.explain_pictures import Explainer
+    from engine.vlms.in_use import VlmInUse
+    from engine.vlms.personalised import PersonalisedConcept
+
+_BATCH = 8
+"""Photos that are recognised at a time, where no VLM is asked."""
 Method = Literal["regions", "refer"]
 _WITHOUT_REFER = "Leave out --method refer: recognition gives a box without a VLM."
-_SOFTWARE, _MARK = 0x0131, "myvlm locate"
-"""EXIF tag `Software` of drawings; a file without this mark is never replaced by one."""
 
 
 @dataclass(frozen=True)
@@ -82,22 +78,38 @@ def locate_concept(
         check_vlm(session, paths)
     concept = session.store.get(name)
     check_recognisable(session.store, session.recogniser_config, concept)
-    vlm, options = session.vlm_in_use, session.recognition
-    gallery = load_gallery(session.store, session.recogniser_config, options, [concept], common_folder(paths))
-    known = _load_personalised(session.store, vlm, concept, method) if method == "refer" or explain else {}
-    pictures = Pictures(explain) if explain else None
-    explainer = Explainer(session.store, session.extractor, vlm, gallery, pictures) if pictures else None
-    refine = _Refinement(concept, known, vlm if method == "refer" else None, explainer)
+    gallery = load_gallery(
+        session.store, session.recogniser_config, session.recognition, [concept], common_folder(paths)
+    )
+    refine = _make_refinement(session, gallery, concept, method, explain)
+    needs_pixels = bool(draw) or method == "refer" or explain is not None
     drawn: set[Path] = set()
-    for batch in in_batches(paths, _read, session.vlm_config.batch):
-        located = refine.refine(batch, _locate(session.extractor, gallery, batch))
-        for photo, location in zip(batch, located, strict=True):
+    for batch in in_batches(paths, _read, session.vlm_config.batch if method == "refer" else _BATCH):
+        known = {} if needs_pixels else _look_up(session.extractor, gallery, batch)
+        items = [known.get(i) or _decode(item) for i, item in enumerate(batch)]
+        located = refine.refine(items, _locate(session.extractor, gallery, items))
+        for photo, location in zip(items, located, strict=True):
             if draw and isinstance(photo, Photo) and location.box and location.match:
-                target = _target(draw, photo.path, len(paths), drawn)
+                target = drawing_path(draw, photo.path, len(paths), drawn)
                 drawn.add(target)
-                _draw(photo, location.box, location.match.name, target)
+                draw_copy(photo, location.box, location.match.name, target)
                 location = replace(location, drawing=target)
             yield location
+
+
+def _make_refinement(
+    session: Session, gallery: Gallery, concept: Concept, method: Method, explain: Path | None
+) -> "_Refinement":
+    """Return what is added to each result; without the VLM's boxes and pictures no VLM is looked for."""
+    if method != "refer" and explain is None:
+        return _Refinement(concept, {}, None, None)
+    from engine.captioning.explain_pictures import Explainer, Pictures
+
+    vlm = session.vlm_in_use
+    known = _load_personalised(session.store, vlm, concept, method)
+    pictures = Pictures(explain) if explain else None
+    explainer = Explainer(session.store, session.extractor, vlm, gallery, pictures) if pictures else None
+    return _Refinement(concept, known, vlm if method == "refer" else None, explainer)
 
 
 def check_vlm(session: Session, paths: Sequence[Path]) -> None:
@@ -108,6 +120,8 @@ def check_vlm(session: Session, paths: Sequence[Path]) -> None:
         NoVlmError: there is none; or it knows the drawn world only, and a photo was not drawn.
         WeightsMissingError, EnvironmentFault: those of `ChosenModels.check_weights`.
     """
+    from engine.captioning.names_only import check_drawn
+
     session.models.check_has_vlm()
     session.models.check_weights()
     if session.vlm_config.world:
@@ -115,15 +129,17 @@ def check_vlm(session: Session, paths: Sequence[Path]) -> None:
 
 
 def _load_personalised(
-    store: ConceptStore, vlm: VlmInUse, concept: Concept, method: Method
-) -> dict[str, PersonalisedConcept]:
+    store: ConceptStore, vlm: "VlmInUse", concept: Concept, method: Method
+) -> "dict[str, PersonalisedConcept]":
     """Load the concept as the VLM has learned it, by its id; where it has not, pictures of attention are left out.
 
     Raises:
         NotTrainedError: the VLM has not learned it and cannot be told of it by name, and the VLM's own box is
             requested.
     """
+    from engine.captioning.speaking import Speaking
     from engine.vlms import generate
+    from engine.vlms.personalised import PersonalisedConcept
 
     if method == "refer":
         generate.check_refers(vlm.config)
@@ -146,9 +162,9 @@ class _Refinement:
     """
 
     concept: Concept
-    known: dict[str, PersonalisedConcept]
-    vlm: VlmInUse | None
-    explainer: Explainer | None
+    known: "dict[str, PersonalisedConcept]"
+    vlm: "VlmInUse | None"
+    explainer: "Explainer | None"
 
     def refine(self, batch: Sequence[Photo | LocateResult], located: Sequence[LocateResult]) -> list[LocateResult]:
         """Add the VLM's boxes and the pictures to the results of a batch."""
@@ -170,8 +186,10 @@ class _Refinement:
             results[i] = replace(results[i], seconds=results[i].seconds + share)
         return results
 
-    def _tell(self, vlm: VlmInUse, photo: Photo, match: Match) -> PersonalisedConcept:
+    def _tell(self, vlm: "VlmInUse", photo: Photo, match: Match) -> "PersonalisedConcept":
         """Tell the VLM of the concept: by its embedding where there is one, else by its name and rough place."""
+        from engine.captioning.speaking import Speaking
+
         known = self.known.get(self.concept.id)
         if known is not None and vlm.speak != "names":
             return known
@@ -182,7 +200,7 @@ class _Refinement:
         return told
 
     def _boxes(
-        self, vlm: VlmInUse, photos: Sequence[tuple[int, Photo]], matches: Sequence[Match]
+        self, vlm: "VlmInUse", photos: Sequence[tuple[int, Photo]], matches: Sequence[Match]
     ) -> Iterator[tuple[int, Box | PhotoError | None]]:
         """Yield the VLM's own box in pixels of each photo with the photo's number; None where it names no place."""
         from engine.vlms import generate
@@ -205,11 +223,36 @@ def _with_box(result: LocateResult, box: Box | PhotoError | None) -> LocateResul
     return replace(result, box=box, status=Status.OK)
 
 
-def _read(path: Path) -> Photo | LocateResult:
+def _read(path: Path) -> PhotoFile | LocateResult:
     try:
-        return load_photo(path)
+        return read_photo(path)
     except PhotoError as err:
         return LocateResult(path, Status.FAILED, reason=str(err))
+
+
+def _decode(item: PhotoFile | LocateResult) -> Photo | LocateResult:
+    if isinstance(item, LocateResult):
+        return item
+    try:
+        return decode_photo(item)
+    except PhotoError as err:
+        return LocateResult(item.path, Status.FAILED, reason=str(err))
+
+
+def _look_up(
+    extractor: CachedExtractor, gallery: Gallery, batch: Sequence[PhotoFile | LocateResult]
+) -> dict[int, LocateResult]:
+    """Find the region in each photo that the cache knows, by its place in the batch; no pixel is decoded."""
+    found: dict[int, LocateResult] = {}
+    for i, file in enumerate(batch):
+        started = time.monotonic()
+        size = read_size(file) if isinstance(file, PhotoFile) else None
+        if size is None or not isinstance(file, PhotoFile):
+            continue
+        recognition = look_up(extractor, file.content_hash, gallery, Box(0.0, 0.0, float(size[0]), float(size[1])))
+        if recognition is not None:
+            found[i] = _result(file.path, recognition.matches, size, time.monotonic() - started)
+    return found
 
 
 def _locate(extractor: CachedExtractor, gallery: Gallery, batch: Sequence[Photo | LocateResult]) -> list[LocateResult]:
@@ -218,50 +261,16 @@ def _locate(extractor: CachedExtractor, gallery: Gallery, batch: Sequence[Photo 
     photos = [p for p in batch if isinstance(p, Photo)]
     matches = iter(recognise(extractor, photos, gallery))
     share = (time.monotonic() - started) / max(1, len(photos))
-    results = []
-    for photo in batch:
-        if isinstance(photo, LocateResult):
-            results.append(photo)
-            continue
-        match = next(iter(next(matches)), None)
-        reason = None if match else "not recognised in this photo"
-        status = Status.OK if match else Status.SKIPPED
-        size = (photo.facts.width, photo.facts.height)
-        box = match.box if match else None
-        results.append(LocateResult(photo.path, status, match, box, size, reason=reason, seconds=share))
-    return results
+    return [
+        item
+        if isinstance(item, LocateResult)
+        else _result(item.path, next(matches), (item.facts.width, item.facts.height), share)
+        for item in batch
+    ]
 
 
-def _target(draw: Path, photo: Path, count: int, drawn: set[Path]) -> Path:
-    """Return where a drawing goes: never over a file that is not such a drawing, nor over one of this run."""
-    if count == 1 and draw.suffix and not draw.is_dir():
-        target = draw
-    else:
-        names = (f"{photo.name}.located{n}.png" for n in ("", *(f"-{k}" for k in range(2, len(drawn) + 3))))
-        target = next(t for n in names if (t := draw / n) not in drawn)
-    if target.exists() and not _is_drawing(target):
-        raise UsageError(
-            f"--draw would replace {target}, which is no drawing of myvlm's", hint="Give another file or a folder."
-        )
-    return target
-
-
-def _is_drawing(path: Path) -> bool:
-    try:
-        with Image.open(io.BytesIO(read_bytes(path, LARGEST_FILE))) as opened:
-            return opened.getexif().get(_SOFTWARE) == _MARK
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        return False
-
-
-def _draw(photo: Photo, box: Box, name: str, target: Path) -> None:
-    """Write a copy of a photo with a box, in pixels of the photo, drawn on it."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        page = draw_boxes(photo.image, [(photo.in_image(box), name)])
-        marks, data = Image.Exif(), io.BytesIO()
-        marks[_SOFTWARE] = _MARK
-        page.save(data, Image.registered_extensions().get(target.suffix.lower(), ""), exif=marks)
-        write_atomically(target, data.getvalue())
-    except (OSError, ValueError, KeyError) as err:
-        raise EngineError(f"{target} cannot be written: {err}", hint="Give --draw a folder or a .png file.") from err
+def _result(path: Path, matches: Sequence[Match], size: tuple[int, int], seconds: float) -> LocateResult:
+    match = next(iter(matches), None)
+    reason = None if match else "not recognised in this photo"
+    status = Status.OK if match else Status.SKIPPED
+    return LocateResult(path, status, match, match.box if match else None, size, reason=reason, seconds=seconds)

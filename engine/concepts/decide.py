@@ -14,7 +14,8 @@ from engine.concepts.object_heads import retrain_head
 from engine.core.boxes import Box
 from engine.core.errors import ConceptError, EngineError, PhotoError, UsageError
 from engine.core.types import Concept, Decision, Verdict
-from engine.photos.decode import load_photo, read_photo
+from engine.photos.decode import PhotoFile, decode_photo, read_photo
+from engine.photos.picture_size import read_size
 from engine.recognition.feedback_features import gather_feedback, rank_by_head
 from engine.session import Session
 from engine.store.concepts import ConceptStore
@@ -65,7 +66,7 @@ def decide(session: Session, requests: Iterable[DecisionRequest | UsageError]) -
             continue
         try:
             concept = session.store.get(request.concept)
-            results.append((_remove if request.undo else _record)(session.store, request, concept))
+            results.append((_remove if request.undo else _record)(session, request, concept))
             concepts[concept.id] = concept
         except (PhotoError, ConceptError, UsageError) as err:
             results.append(DecisionResult(request, error=err))
@@ -150,21 +151,36 @@ def check_validity(decision: Decision) -> DecisionValidity:
     return DecisionValidity.HOLDS if same else DecisionValidity.CHANGED
 
 
-def _record(store: ConceptStore, request: DecisionRequest, concept: Concept) -> DecisionResult:
-    photo = load_photo(request.photo)
-    box = request.box.clipped(photo.facts.width, photo.facts.height) if request.box else None
+def _record(session: Session, request: DecisionRequest, concept: Concept) -> DecisionResult:
+    file = read_photo(request.photo)
+    width, height = _size_of(session.extractor, file)
+    box = request.box.clipped(width, height) if request.box else None
     if box is not None and not (box.x0 < box.x1 and box.y0 < box.y1):
-        size = f"{photo.facts.width} x {photo.facts.height}"
+        size = f"{width} x {height}"
         raise UsageError(f"{request.photo}: the box lies outside of the photo ({size})", hint="Boxes are pixels.")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     path = request.photo.absolute()
-    decision = Decision(concept.id, photo.facts.content_hash, path, box, request.verdict, now)
-    return DecisionResult(request, decision, store.decisions.put(decision))
+    decision = Decision(concept.id, file.content_hash, path, box, request.verdict, now)
+    return DecisionResult(request, decision, session.store.decisions.put(decision))
 
 
-def _remove(store: ConceptStore, request: DecisionRequest, concept: Concept) -> DecisionResult:
+def _size_of(extractor: CachedExtractor, file: PhotoFile) -> tuple[int, int]:
+    """Return width and height of the upright photo. One that the cache knows is not decoded again.
+
+    Raises:
+        PhotoError: the photo is not known, and cannot be decoded.
+    """
+    is_known = extractor.cache.has_any(file.content_hash, extractor.cached_ids(faces=True, regions=True))
+    size = read_size(file) if is_known else None
+    if size is not None:
+        return size
+    facts = decode_photo(file).facts
+    return facts.width, facts.height
+
+
+def _remove(session: Session, request: DecisionRequest, concept: Concept) -> DecisionResult:
     """Remove the decision about this photo's content, or else about earlier content of the file."""
-    decisions, path = store.decisions, request.photo.absolute()
+    decisions, path = session.store.decisions, request.photo.absolute()
     about_concept = decisions.of(concept.id)
     try:
         content_hash = read_photo(request.photo).content_hash

@@ -1,6 +1,7 @@
 """Collect the negatives for an object head, without internet access (`docs/recognition.md`, "Negatives")."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +49,28 @@ def encode_folders(extractor: CachedExtractor, folders: Sequence[Path], width: i
     return np.concatenate(features)
 
 
-def other_concepts(store: ConceptStore, config: RecogniserConfig, same: Collection[str], width: int) -> np.ndarray:
-    """Return the features (M, D) of all pets and things but those in `same`: references and confirmed regions."""
-    features = [np.zeros((0, width), np.float32)]
-    for concept in store.all():
-        if concept.id not in same and concept.kind is not Kind.PERSON:
-            head = store.load_head(concept.id, config.head_id(concept.kind))
+@dataclass(frozen=True)
+class KnownViews:
+    """The features of all pets and things, references and confirmed regions, by concept id in the order of names."""
+
+    by_concept: Mapping[str, tuple[np.ndarray, ...]]
+
+    @classmethod
+    def read(cls, store: ConceptStore, config: RecogniserConfig) -> "KnownViews":
+        """Read every head of a recogniser once."""
+        found: dict[str, tuple[np.ndarray, ...]] = {}
+        for concept in store.all():
+            head = (
+                store.load_head(concept.id, config.head_id(concept.kind)) if concept.kind is not Kind.PERSON else None
+            )
             if head is not None:
-                features += [head.views, head.feedback.confirmed_rows(width)]
-    return np.concatenate(features)
+                found[concept.id] = (head.views, *(rows for _, rows in sorted(head.feedback.confirmed.items())))
+        return cls(found)
+
+    def without(self, same: Collection[str], width: int) -> np.ndarray:
+        """Return the features (M, width) of all concepts but those in `same`."""
+        others = [rows for concept_id, known in self.by_concept.items() if concept_id not in same for rows in known]
+        return np.concatenate([np.zeros((0, width), np.float32), *others])
 
 
 def draw_from_bank(bank: FeatureBank, views: np.ndarray, rng: np.random.Generator) -> np.ndarray:

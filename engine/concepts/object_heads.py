@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.concepts.negatives import NEAREST, RANDOM, draw_from_bank, other_concepts
+from engine.concepts.negatives import NEAREST, RANDOM, KnownViews, draw_from_bank
 from engine.core.types import Concept, Kind
 from engine.recognition.linear_head import HeadTraining, train_head
 from engine.store.concepts import ConceptStore
@@ -55,13 +55,22 @@ class Negatives:
 
 
 def train_object_head(
-    store: ConceptStore, config: RecogniserConfig, concept: Concept, examples: HeadExamples, seed: int
+    store: ConceptStore,
+    config: RecogniserConfig,
+    concept: Concept,
+    examples: HeadExamples,
+    seed: int,
+    known: KnownViews | None = None,
 ) -> ObjectHead:
-    """Return a newly trained head without storing it; its field `negatives` is the number of negatives used."""
+    """Return a newly trained head without storing it; its field `negatives` is the number of negatives used.
+
+    known: the features of all pets and things, where they were read.
+    """
+    known = known or KnownViews.read(store, config)
     views, width = examples.views, examples.views.shape[1]
     bank = load_bank(config)
     rng = np.random.default_rng(seed)
-    parts = [examples.background, other_concepts(store, config, (concept.id, *examples.same), views.shape[1])]
+    parts = [examples.background, known.without((concept.id, *examples.same), views.shape[1])]
     if len(bank.features):
         parts.append(draw_from_bank(bank, views, rng))
     negatives = np.concatenate([*parts, examples.feedback.rejected_rows(width)]).astype(np.float32)
@@ -94,23 +103,29 @@ def count_negatives(
     return Negatives(
         photos=len(examples.background) - given,
         given=given,
-        concepts=len(other_concepts(store, config, (concept.id, *examples.same), width)),
+        concepts=len(KnownViews.read(store, config).without((concept.id, *examples.same), width)),
         bank=min(len(load_bank(config).features), NEAREST + RANDOM),
         rejected=len(examples.feedback.rejected_rows(width)),
     )
 
 
 def retrain_head(
-    store: ConceptStore, config: RecogniserConfig, concept: Concept, head: ConceptHead, feedback: FeedbackFeatures
+    store: ConceptStore,
+    config: RecogniserConfig,
+    concept: Concept,
+    head: ConceptHead,
+    feedback: FeedbackFeatures,
+    known: KnownViews | None = None,
 ) -> ConceptHead:
     """Return a concept's head with the user's feedback, without storing it.
 
-    A linear head that was trained here is trained again; for any other head only the feedback is replaced.
+    A linear head that was trained here is trained again; for any other head only the feedback is replaced. known: the
+    features of all pets and things, where they were read.
     """
     if isinstance(head, ObjectHead) and not head.is_imported:
         numbers = head.photo_numbers(config.augmentations)
         examples = HeadExamples(head.views, numbers, head.background, feedback, (), head.background_of, head.references)
-        return train_object_head(store, config, concept, examples, head.seed)
+        return train_object_head(store, config, concept, examples, head.seed, known)
     return replace(head, feedback=feedback)
 
 
@@ -122,10 +137,11 @@ def retrain_rivals(store: ConceptStore, config: RecogniserConfig, concept: Conce
     rivals = [
         c for c in store.all() if c.id != concept.id and c.kind is not Kind.PERSON and c.category == concept.category
     ]
+    known = KnownViews.read(store, config) if rivals else None
     trained = []
     for rival in rivals:
         head = store.load_head(rival.id, config.head_id(rival.kind))
         if isinstance(head, ObjectHead) and not head.is_imported:  # an imported head has no training data
-            store.save_head(retrain_head(store, config, rival, head, head.feedback))
+            store.save_head(retrain_head(store, config, rival, head, head.feedback, known))
             trained.append(rival)
     return trained

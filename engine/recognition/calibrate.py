@@ -14,8 +14,8 @@ import numpy as np
 from engine.core.errors import UsageError
 from engine.core.types import Concept, Kind, Verdict
 from engine.photos.discovery import FoundFile
-from engine.recognition.classifier import decided_scores, make_reference_set, scorer_of
 from engine.recognition.enrolled import EnrolledHeads, HeadGroup, features_kind, groups_of, read_enrolled
+from engine.recognition.fits import decided_scores, make_reference_set, scorer_of
 from engine.recognition.gallery import Gallery, build_gallery
 from engine.recognition.pair_features import find_cohort
 from engine.recognition.scan import ScanRequest, ScanResult, scan
@@ -233,7 +233,7 @@ def _fit(
 
     shown: rows and columns of the photos that certainly show a concept, which are left out.
     """
-    scores, held_out = scorer.scores(photos.features), scorer.held_out()
+    scores, held_out = scorer.scores(photos.features), scorer.held_out
     prior = config.threshold_prior(features_kind(heads))
     names: np.ndarray | None = None
     for _ in range(_PASSES):

@@ -12,14 +12,13 @@ from engine.core.files import sha256_of
 from engine.core.types import Concept, Kind, Scale
 from engine.recognition.assignment import face_scores
 from engine.recognition.enrolled import METHOD, features_kind
+from engine.recognition.fits import fit_prior, make_reference_set
 from engine.recognition.linear_head import LinearHead
-from engine.recognition.pair_features import ReferenceSet, Template
-from engine.recognition.scoring import FEWEST_OTHERS, Scorer, make_scorer, restore
-from engine.recognition.thresholds import learn_from_decisions, prior_thresholds
-from engine.store.calibrations import StoredCalibration, Thresholds
+from engine.recognition.scoring import FEWEST_OTHERS, Scorer, restore
+from engine.store.calibrations import StoredCalibration
+from engine.store.fits import StoredFits
 from engine.store.heads import ConceptHead, FaceHead, ObjectHead
 from engine.vision.config import RecogniserConfig
-from engine.vision.feature_bank import load_bank, load_face_bank
 
 
 @dataclass(frozen=True)
@@ -113,87 +112,49 @@ def _linear_scores(heads: Sequence[ObjectHead]) -> Callable[[np.ndarray], np.nda
 
 
 def open_set_classifier(
-    config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], calibration: StoredCalibration | None
+    config: RecogniserConfig,
+    heads: Mapping[Concept, ConceptHead],
+    calibration: StoredCalibration | None,
+    fits: StoredFits | None = None,
 ) -> ConceptClassifier:
     """Return the open-set classifier with the thresholds of a calibration, or of the prior where there is none.
 
-    A concept that was imported without views is scored by its linear head, as in the paper.
+    A concept that was imported without views is scored by its linear head, as in the paper. fits: as in
+    `calibrated_classifier`.
     """
     known = {c: h for c, h in heads.items() if len(h.views)}
     if not known:
         return paper_classifier(heads)
-    classifier = calibrated_classifier(config, known, calibration)
+    classifier = calibrated_classifier(config, known, calibration, fits)
     rest = {c: h for c, h in heads.items() if c not in known}
     return _join(classifier, paper_classifier(rest)) if rest else classifier
 
 
 def calibrated_classifier(
-    config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], found: StoredCalibration | None
+    config: RecogniserConfig,
+    heads: Mapping[Concept, ConceptHead],
+    found: StoredCalibration | None,
+    fits: StoredFits | None = None,
 ) -> ConceptClassifier:
-    """Return the open-set classifier of concepts with views, with the thresholds of a calibration or of the prior."""
+    """Return the open-set classifier of concepts with views, with the thresholds of a calibration or of the prior.
+
+    fits: where what is fitted is kept; None fits anew.
+    """
     concepts = tuple(heads)
     strangers = found.tensors["strangers"].astype(np.float32) if found else np.zeros((0, 1), np.float32)
     gallery = make_reference_set(config, heads, strangers)
-    scorer = scorer_of(config, heads, gallery) if found is None else restore(gallery, found.tensors)
     known = dict(found.thresholds) if found else {}
-    if any(c.id not in known for c in concepts):  # enrolled since, or nothing was calibrated
-        known = _prior_thresholds(config, heads, scorer) | known
+    if found is not None and all(c.id in known for c in concepts):
+        scorer = restore(gallery, found.tensors)
+    else:  # nothing was calibrated, or a concept was enrolled since
+        scorer, prior = fit_prior(config, heads, gallery, found, fits)
+        known = prior | known
     own = [known[c.id] for c in concepts]
     names, suggestions = (np.array([getattr(t, k) for t in own]) for k in ("name", "suggestion"))
     separable = np.array([t.separable for t in own], bool)
     mark = sha256_of(repr((names.tolist(), strangers.tobytes())).encode())[:16]
     what = f"open-set {METHOD} {'faces' if features_kind(heads) is Kind.PERSON else 'regions'} {mark}"
     return ConceptClassifier(concepts, scorer.scores, names, suggestions, separable, what, found, scorer)
-
-
-def scorer_of(config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], gallery: ReferenceSet) -> Scorer:
-    """Return the logistic head of some enrolled concepts: with the recogniser's weights, or fitted to them."""
-    kind = features_kind(heads)
-    return make_scorer(gallery, config.threshold_prior(kind), config.scoring_weights(kind))
-
-
-def _prior_thresholds(
-    config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], scorer: Scorer
-) -> dict[str, Thresholds]:
-    """Return the thresholds without a calibration, by concept id."""
-    found = prior_thresholds(scorer.held_out(), config.threshold_prior(features_kind(heads)))
-    names = learn_from_decisions(*found[:2], decided_scores(scorer, heads))
-    own = zip(heads, names, *found[1:], strict=True)
-    return {c.id: Thresholds(float(name), float(maybe), bool(apart)) for c, name, maybe, apart in own}
-
-
-def make_reference_set(
-    config: RecogniserConfig, heads: Mapping[Concept, ConceptHead], library: np.ndarray | Sequence
-) -> ReferenceSet:
-    """Return the enrolled concepts as templates, and the cohort that shows none of them.
-
-    The cohort: the shipped bank, the background of the reference photos, and `library` (N, D), features of the library.
-    """
-    templates = tuple(make_template(h, config.augmentations) for h in heads.values())
-    people = features_kind(heads) is Kind.PERSON
-    bank = (load_face_bank if people else load_bank)(config).features
-    width = templates[0].views.shape[1]
-    parts = [bank, *(h.background for h in heads.values()), np.asarray(library)]
-    kept = [p.astype(np.float32) for p in parts if p.ndim == 2 and p.shape[1] == width]
-    return ReferenceSet(templates, np.concatenate([np.zeros((0, width), np.float32), *kept]))
-
-
-def make_template(head: ConceptHead, augmentations: int) -> Template:
-    """Return a head as a template; every confirmation counts as one more photo of the concept."""
-    views, photos = head.views, head.photo_numbers(augmentations)
-    confirmed, counts = head.feedback.confirmed_rows(head.width), head.feedback.confirmed_counts
-    later = np.repeat(np.arange(len(counts)), counts) + int(photos.max(initial=-1)) + 1
-    rejected = head.feedback.rejected_rows(head.width)
-    return Template(
-        np.concatenate([views, confirmed]), np.concatenate([photos, later]).astype(np.int64), rejected, len(counts)
-    )
-
-
-def decided_scores(scorer: Scorer, heads: Mapping[Concept, ConceptHead]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return for each concept the log-odds of confirmed regions, each left out of its score, and of rejected ones."""
-    counts = [len(h.feedback.confirmed) for h in heads.values()]
-    held_out = [h[len(h) - n :] for h, n in zip(scorer.held_out(), counts, strict=True)]
-    return list(zip(held_out, scorer.rejected(), strict=True))
 
 
 def _join(a: ConceptClassifier, b: ConceptClassifier) -> ConceptClassifier:

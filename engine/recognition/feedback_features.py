@@ -3,7 +3,7 @@
 They are stored with the head, so that it can be trained again without the photos and the cache.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +16,8 @@ from engine.recognition.feedback import nearest_region
 from engine.recognition.linear_head import LinearHead
 from engine.store.heads import ConceptHead, FeedbackFeatures, ObjectHead
 from engine.vision.cached_extractor import CachedExtractor
+from engine.vision.faces import Face
+from engine.vision.regions import RegionFeatures
 
 Rank: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """A function from the features (R, D) of regions to scores (R,): the higher, the more likely the concept."""
@@ -30,6 +32,10 @@ the concept that it was trained for.
 """
 _LEAST_OVERLAP = 0.1
 """IoU below which a decided box and a region show different things."""
+_SAME_BOX = 0.95
+"""IoU from which a decided box is a region's own, in whole pixels: the cached feature of the region is that of the box
+where a recogniser makes no altered views.
+"""
 
 
 def rank_by_views(views: np.ndarray) -> Rank:
@@ -49,7 +55,8 @@ def gather_feedback(
 ) -> tuple[FeedbackFeatures, tuple[Decision, ...]]:
     """Return the features of a concept's decisions, and the decisions without features.
 
-    The features (N, D) of a decision are those in `kept`, else those computed from the photo, else those in the cache.
+    The features (N, D) of a decision are those in `kept`, else those in the cache, or computed from the photo where
+    the recogniser makes altered views or the box is the user's own.
     A decision has none if its photo was moved or changed and is not cached, or if no face or region is at its box.
     """
     confirmed: dict[str, np.ndarray] = {}
@@ -74,25 +81,45 @@ def key_of(decision: Decision) -> str:
 
 
 def _find_features(extractor: CachedExtractor, concept: Concept, decision: Decision, rank: Rank) -> np.ndarray | None:
-    """Return the features (N, D) float32 of the region that a decision is about; None if there are none."""
-    photo = _load(decision)
+    """Return the features (N, D) float32 of the region that a decision is about; None if there are none.
+
+    The photo is only decoded where the cache does not hold them.
+    """
     if concept.kind is Kind.PERSON:
-        if photo is not None:
-            extractor.find_faces([photo], keep=True)
-        faces = extractor.cached_faces(decision.content_hash) or []
+        faces = _faces(extractor, decision)
         i = _choose([f.box for f in faces], np.array([f.embedding for f in faces]), decision.box, rank)
         return None if i is None else faces[i].embedding[None].astype(np.float32)
-    if photo is not None:
-        extractor.find_regions([photo], keep=True)
-    cached = extractor.cached_regions(decision.content_hash)
+    cached = _regions(extractor, decision)
     if cached is None:
         return None
     boxes = [r.box for r in cached.regions]
     i = _choose(boxes, cached.features, decision.box, rank)
-    if photo is None:
-        return None if i is None else cached.features[i : i + 1].astype(np.float32)
+    known = None if i is None else cached.features[i : i + 1].astype(np.float32)
     box = decision.box or (None if i is None else boxes[i])
-    return None if box is None else _encode(extractor, photo, photo.in_image(box))
+    if i is not None and box is not None and not extractor.config.augmentations and iou(box, boxes[i]) >= _SAME_BOX:
+        return known
+    photo = _load(decision)
+    if photo is None or box is None:
+        return None if photo is not None else known
+    return _encode(extractor, photo, photo.in_image(box))
+
+
+def _faces(extractor: CachedExtractor, decision: Decision) -> Sequence[Face]:
+    """Return the faces in the photo of a decision; boxes are in pixels of the photo."""
+    faces = extractor.cached_faces(decision.content_hash)
+    if faces is None and (photo := _load(decision)) is not None:
+        extractor.find_faces([photo], keep=True)
+        faces = extractor.cached_faces(decision.content_hash)
+    return faces or []
+
+
+def _regions(extractor: CachedExtractor, decision: Decision) -> RegionFeatures | None:
+    """Return the regions in the photo of a decision; None if it was moved or changed and is not in the cache."""
+    regions = extractor.cached_regions(decision.content_hash)
+    if regions is None and (photo := _load(decision)) is not None:
+        extractor.find_regions([photo], keep=True)
+        regions = extractor.cached_regions(decision.content_hash)
+    return regions
 
 
 def _encode(extractor: CachedExtractor, photo: Photo, box: Box) -> np.ndarray:

@@ -144,4 +144,4 @@ def _classifier(
         return paper_classifier(heads)
     known = {c: h for c, h in heads.items() if len(h.views)}
     calibration = calibrations.pick(enrolled.model_of(known), enrolled.digest_of(known), library) if known else None
-    return open_set_classifier(enrolled.config, heads, calibration)
+    return open_set_classifier(enrolled.config, heads, calibration, calibrations.fits)

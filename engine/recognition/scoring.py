@@ -8,7 +8,8 @@ Log-odds of different concepts are on one scale, as one-to-one assignment and a 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -30,6 +31,8 @@ _ALONE_WEIGHT = 20.0
 """Log-odds for one unit of cosine similarity where nothing is known that shows something else."""
 _FALLBACK = (10.0, 10.0, -4.0, -4.0, -4.0)
 """Weights of the pair features where no concept has two photos, so that nothing can be left out."""
+_OF_COHORT = [PAIR_FEATURES.index("crowd"), PAIR_FEATURES.index("twins")]
+"""The pair features that compare with the cohort."""
 _RIDGE = 0.05
 """Penalty of the squared weights."""
 _ROUNDS = 30
@@ -53,21 +56,24 @@ class Scorer:
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return log-odds (R, C) float32 that regions with unit features (R, D) show each concept; higher is surer."""
-        return self._odds(self.gallery.prepared.pair_features(features)) - rejection_penalty(
+        return self._odds(self._compared.prepared.pair_features(features)) - rejection_penalty(
             features, self.gallery.concepts
         )
 
+    @cached_property
     def held_out(self) -> list[np.ndarray]:
-        """Return per concept the log-odds of each reference photo's plain crop, scored without that photo."""
+        """The log-odds of each reference photo's plain crop, scored without that photo; a list of each concept's."""
         return [
-            np.array([self._odds(e)[0] for e in left_out_pairs(self.gallery, c, most=1)], np.float32)
+            np.array([self._odds(e)[0] for e in left_out_pairs(self._compared, c, most=1)], np.float32)
             for c in range(len(self.gallery.concepts))
         ]
 
     def rejected(self) -> list[np.ndarray]:
         """Return per concept the log-odds (K,) of its rejected regions, without the penalty for rejections."""
         return [
-            self._odds(self.gallery.prepared.pair_features(own.rejected))[:, c]
+            self._odds(self._compared.prepared.pair_features(own.rejected))[:, c]
+            if len(own.rejected)
+            else np.zeros(0, np.float32)
             for c, own in enumerate(self.gallery.concepts)
         ]
 
@@ -79,6 +85,13 @@ class Scorer:
             "centre": self.centre.astype(np.float32),
             "scale": self.scale.astype(np.float32),
         } | ({"rival": np.array([self.rival], np.float32)} if self.rival else {})
+
+    @cached_property
+    def _compared(self) -> ReferenceSet:
+        """What regions are compared with: without the cohort, whose pair features take most of the time, where their
+        weights are 0.
+        """
+        return self.gallery if self.weights[_OF_COHORT].any() else replace(self.gallery, cohort=self.gallery.cohort[:0])
 
     def _odds(self, features: np.ndarray) -> np.ndarray:
         found: np.ndarray = ((features - self.centre) / self.scale @ self.weights + self.bias).astype(np.float32)

@@ -14,6 +14,7 @@ from engine.core.database import transaction
 from engine.core.errors import ArtefactError
 from engine.core.files import sha256_of
 from engine.core.tensors import add_tensors, load_tensors
+from engine.store.fits import StoredFits
 
 _FOLDER = "calibrations"
 
@@ -56,6 +57,11 @@ class Calibrations:
 
     def __init__(self, db: Database, folder: Path) -> None:
         self._db, self._folder = db, folder
+
+    @property
+    def fits(self) -> StoredFits:
+        """What was fitted without a calibration."""
+        return StoredFits(self._folder)
 
     def save(self, calibration: StoredCalibration) -> None:
         """Store a calibration in place of those of its library and of the library's subfolders.
@@ -120,7 +126,7 @@ class Calibrations:
         return max(above)[2] if above else None
 
     def forget(self, identifies: Callable[[Path], bool] = lambda _: False) -> None:
-        """Delete the features and thresholds of all calibrations.
+        """Delete the features and thresholds of all calibrations, and what was fitted without them.
 
         The requested false-name rates of the libraries stay, except where `identifies` says that a library's path
         identifies a forgotten concept.
@@ -130,6 +136,7 @@ class Calibrations:
             identifying = [(root,) for root in roots if identifies(Path(os.fsdecode(root)))]
             db.executemany("delete from calibrations where root = ?", identifying)
             db.execute("update calibrations set gallery = '', thresholds = '{}', file = ''")
+        self.fits.clear()
         for path in (self._folder / _FOLDER).glob("*.safetensors"):
             path.unlink(missing_ok=True)
 

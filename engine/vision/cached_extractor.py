@@ -92,6 +92,11 @@ class CachedExtractor:
         for model, entries in by_id.items():
             self.cache.save(model, entries)
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the models were needed."""
+        return "models" in self.__dict__
+
     def detect(self, photos: Sequence[Photo], *, faces: bool, regions: bool, keep: bool) -> list[Detections]:
         """Detect faces, regions or both in each photo; boxes are in pixels of the picture."""
         none = [None] * len(photos)

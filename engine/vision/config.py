@@ -17,6 +17,8 @@ ENCODER_FILES = ("open_clip_pytorch_model.bin", "open_clip_model.safetensors")
 """Names of open_clip's weights in a hub repository; one of them is enough."""
 ONNX = "onnx:"
 """Prefix of an encoder that is an ONNX file and not one of open_clip."""
+_FINGERPRINTS = Path(__file__).parent / "weights" / "fingerprints.json"
+"""The fingerprints of shipped weights, by their paths in the configs."""
 _FACES_FOUND = 3
 """Version of the way in which faces are found. After a change, cached faces are found anew, and heads stay valid."""
 
@@ -215,12 +217,19 @@ class RecogniserConfig:
 def _version(source: str) -> str:
     """Return the version of a source of weights: a fingerprint of shipped files, else the name of folder or hub id.
 
-    The fingerprint does not depend on the place where myvlm is installed.
+    Fingerprints of shipped files are shipped, too, because hashing the weights delays each command; tests compare them.
     """
     folder = Path(source.removeprefix("local-dir:").removeprefix(ONNX))
-    if not any(folder.is_relative_to(shipped) for shipped in _shipped().values()):
-        return folder.name if folder.is_absolute() else source
-    files = [folder] if folder.is_file() else sorted(p for p in folder.glob("*") if p.is_file())
+    for prefix, shipped in _shipped().items():
+        if folder.is_relative_to(shipped):
+            known = json.loads(_FINGERPRINTS.read_text("utf-8"))
+            return str(known.get(f"{prefix}{folder.relative_to(shipped).as_posix()}") or fingerprint(folder))
+    return folder.name if folder.is_absolute() else source
+
+
+def fingerprint(weights: Path) -> str:
+    """Return a digest of a file, or of the files of a folder, that does not depend on where myvlm is installed."""
+    files = [weights] if weights.is_file() else sorted(p for p in weights.glob("*") if p.is_file())
     return sha256_of(b"".join(sha256_of(p.read_bytes()).encode() for p in files))[:12]
 
 

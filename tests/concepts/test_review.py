@@ -24,8 +24,8 @@ from engine.concepts.review_page import decision_line, render_page, write_page
 from engine.core.boxes import Box
 from engine.core.errors import EngineError
 from engine.core.types import Kind, Match, Verdict
-from engine.recognition.classifier import make_reference_set
 from engine.recognition.enrolled import HeadGroup, read_enrolled, recognisable
+from engine.recognition.fits import make_reference_set
 from engine.recognition.scoring import fit
 from engine.session import Session, SessionOptions
 from engine.store.calibrations import StoredCalibration, Thresholds

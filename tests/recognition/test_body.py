@@ -22,10 +22,10 @@ from engine.photos.decode import load_photo
 from engine.photos.discovery import find_files
 from engine.recognition.bodies import body_around, without_faces
 from engine.recognition.calibrate import calibrate, calibrated_on
-from engine.recognition.classifier import make_reference_set
 from engine.recognition.enrolled import HeadGroup, model_of, read_enrolled
 from engine.recognition.explain.explain import explain_recognition
 from engine.recognition.explain.explanation import RecognitionOutcome
+from engine.recognition.fits import make_reference_set
 from engine.recognition.gallery import load_gallery
 from engine.recognition.recognise import look_up_all, recognise
 from engine.recognition.scoring import fit

@@ -60,7 +60,7 @@ def test_given_weights_survive_being_stored_with_a_calibration():
 
 def test_where_nothing_of_others_is_known_only_the_likeness_of_the_prior_is_named():
     scorer = make_scorer(gallery(0, photos=3), PRIOR, None)
-    names, suggestions, _ = prior_thresholds(scorer.held_out(), PRIOR)
+    names, suggestions, _ = prior_thresholds(scorer.held_out, PRIOR)
     sure, unsure, unlike = scorer.scores(np.stack([at(0.91), at(0.89), at(0.5)]))[:, 0]
     assert unsure < names[0] <= sure
     assert unlike < suggestions[0] < unsure

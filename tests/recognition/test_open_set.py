@@ -78,7 +78,7 @@ def test_held_out_references_say_what_to_expect() -> None:
     scorer = fit(gallery)
     fresh = scorer.scores(np.concatenate([_near(np.random.default_rng(5), c, 40) for c in centres]))
     own = fresh.reshape(5, 40, 5)[np.arange(5), :, np.arange(5)].mean()
-    held = np.concatenate(scorer.held_out())
+    held = np.concatenate(scorer.held_out)
     assert len(held) == 20
     assert abs(held.mean() - own) < 1.0
 
@@ -105,7 +105,7 @@ def test_few_references(photos: int) -> None:
     scorer = fit(replace(gallery, concepts=few))
     scores = scorer.scores(centres)
     assert (scores.argmax(axis=1) == np.arange(5)).all()
-    assert all(len(h) == (photos if photos > 1 else 0) for h in scorer.held_out())
+    assert all(len(h) == (photos if photos > 1 else 0) for h in scorer.held_out)
 
 
 def test_no_strangers_and_one_concept() -> None:

@@ -10,7 +10,7 @@ from engine.core.boxes import Box
 from engine.core.errors import SidecarError, UsageError
 from engine.core.paths import common_folder
 from engine.core.types import Concept, Kind
-from engine.photos.decode import Photo, load_photo
+from engine.photos.decode import Photo, load_photo, read_photo
 from engine.recognition.bodies import SOURCE
 from engine.recognition.classifier import threshold_source
 from engine.recognition.enrolled import HeadGroup, check_recognisable, require_head
@@ -75,17 +75,31 @@ def explain_photo(session: Session, name: str, path: Path) -> tuple[Photo, Expla
         ConceptError: the concept is unknown, or has no head for the recogniser in use.
     """
     concept, photo = session.store.get(name), load_photo(path)
-    check_recognisable(session.store, session.recogniser_config, concept)
     try:
         removed_names = load_removed_names(Namer().find(path).xmp)
     except SidecarError:
         removed_names = frozenset()
+    return photo, _explain_one(session, concept, path, photo, removed_names)
+
+
+def explain_known(session: Session, name: str, path: Path) -> Explanation:
+    """Return why the concept of a name is or is not recognised in a photo that the cache knows; it is not decoded.
+
+    Raises:
+        PhotoError: the photo cannot be read.
+        UsageError: it is not in the cache.
+        ConceptError: the concept is unknown, or has no head for the recogniser in use.
+    """
+    return _explain_one(session, session.store.get(name), path, read_photo(path).content_hash)
+
+
+def _explain_one(
+    session: Session, concept: Concept, path: Path, photo: Photo | str, removed_names: frozenset[str] = frozenset()
+) -> Explanation:
+    check_recognisable(session.store, session.recogniser_config, concept)
     models = (session.store, session.recogniser_config, session.recognition)
     gallery = load_gallery(*models, [concept], common_folder([path]))
-    explanation = explain_recognition(
-        session.store, session.extractor, gallery, photo, concept, removed_names=removed_names
-    )
-    return photo, explanation
+    return explain_recognition(session.store, session.extractor, gallery, photo, concept, removed_names=removed_names)
 
 
 def _single(gallery: Gallery, concept: Concept) -> Gallery:
