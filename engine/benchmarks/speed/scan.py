@@ -15,7 +15,9 @@ from engine.benchmarks.speed.former_scan import FormerExtractor
 from engine.benchmarks.speed.large_photos import SIZE, draw_large_photos
 from engine.benchmarks.speed.measurement import Measurement, SpeedSettings, in_turn
 from engine.core.cpu import available_cores
+from engine.core.files import read_bytes
 from engine.core.types import Status
+from engine.photos.photo_file import LARGEST_FILE
 from engine.recognition.scan import scan
 from engine.session import Session, SessionOptions
 from engine.vision.config import find_recogniser
@@ -64,7 +66,7 @@ def decode_all(photos: Sequence[Path], edge: int) -> None:
     """Decode photos with Pillow alone, reduced by `draft` as far as both sides keep an edge, a thread for each core."""
 
     def decode(path: Path) -> None:
-        with Image.open(io.BytesIO(path.read_bytes())) as opened:
+        with Image.open(io.BytesIO(read_bytes(path, LARGEST_FILE))) as opened:
             width, height = opened.size
             opened.draft(None, (edge * width // max(width, height), edge * height // max(width, height)))
             opened.load()
@@ -178,7 +180,8 @@ def _peak_memory() -> float:
     """
     status = Path("/proc/self/status")
     if status.is_file():
-        line = next(line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM:"))
+        lines = read_bytes(status, LARGEST_FILE).decode().splitlines()
+        line = next(line for line in lines if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 2**10
     import resource
 
