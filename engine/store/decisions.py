@@ -24,7 +24,8 @@ class Decisions:
 
     def of(self, concept_id: str) -> tuple[Decision, ...]:
         """Return the decisions about one concept, ordered by time."""
-        return tuple(d for d in self.all() if d.concept_id == concept_id)
+        query = "select * from decisions where concept_id = ? order by decided, content_hash"
+        return tuple(map(_decision, self._db.query(query, [concept_id])))
 
     def put(self, decision: Decision) -> Decision | None:
         """Store a decision and return the one that it replaces."""

@@ -42,7 +42,7 @@ from engine.storybook.world.scenes import compose
 _SIZE = (4000, 3000)
 """Pixels of the photo: 12 megapixels."""
 _OURS = "from myvlm_cli.main import main; main()"
-_FORMER = "from engine.benchmarks.speed.decisions import former; import sys; former(*sys.argv[1:])"
+_FORMER = "from engine.benchmarks.speed.decisions import former; import sys; print(former(*sys.argv[1:]))"
 _TARGET = "<= .5 s"
 _COMPARED = {
     "locate": ("the photo decoded, scorers fitted anew, a VLM looked for", "2 to 3: imports of libraries stay"),
@@ -127,12 +127,12 @@ def _run(code: str, home: Path, *words: str) -> str:
     return done.stdout.decode()
 
 
-def former(command: str, name: str, photo: str) -> None:
-    """Locate or confirm a concept in a photo as versions up to 0.2 did, and print what came out as JSON."""
+def former(command: str, name: str, photo: str) -> str:
+    """Locate or confirm a concept in a photo as versions up to 0.2 did; return what came out as JSON."""
     session = Session(SessionOptions(recogniser="builtin"))
     concept = session.store.get(name)
     ways: Mapping[str, Callable[[Session, Concept, Path], object]] = {"locate": _locate, "confirm": _confirm}
-    print(json.dumps(ways[command](session, concept, Path(photo))))
+    return json.dumps(ways[command](session, concept, Path(photo)))
 
 
 def _former_gallery(session: Session, concept: Concept) -> Gallery:
