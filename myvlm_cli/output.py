@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from myvlm_cli.errors import ENVIRONMENT, OK, SOME_FAILED
 from myvlm_cli.progress import Progress, is_live
+from myvlm_cli.streams import write_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -134,6 +135,11 @@ class Output:
     def row(self, cells: Iterable[str]) -> None:
         """Print a line of tab-separated data; tabs in a cell become escapes."""
         self.text("\t".join(map(escaped, cells)))
+
+    def null_path(self, path: os.PathLike[str]) -> None:
+        """Print a path as it is, ended by NUL, for programs that read paths so."""
+        sys.stdout.flush()
+        write_bytes(sys.stdout, os.fsencode(path) + b"\0")
 
     def json_line(self, value: Mapping[str, object]) -> None:
         """Print one JSON object on one line."""
