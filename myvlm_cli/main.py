@@ -34,6 +34,7 @@ from myvlm_cli import (
     search,
     setup,
     status,
+    summary,
     train,
 )
 from myvlm_cli.commands import App
@@ -79,6 +80,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None] | typer.Typer, str], ...] =
     (_PHOTOS, "ask", ask.ask, "Ask a question about photos"),
     (_PHOTOS, "locate", locate.locate, "Find where a concept is in photos"),
     (_PHOTOS, "search", search.search, "Find photos by names, words and dates"),
+    (_PHOTOS, "summary", summary.summary, "Show what is known of a library"),
     (_PHOTOS, "scan", scan.scan, "Index photos for future concepts"),
     (_PHOTOS, "calibrate", calibrate.calibrate, "Calibrate thresholds on your own photos"),
     (_SUGGESTIONS, "review", review.review, "List suggestions to confirm or reject"),

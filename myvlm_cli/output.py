@@ -136,7 +136,7 @@ class Output:
         """Print a line of tab-separated data; tabs in a cell become escapes."""
         self.text("\t".join(map(escaped, cells)))
 
-    def null_path(self, path: os.PathLike[str]) -> None:
+    def null_path(self, path: str) -> None:
         """Print a path as it is, ended by NUL, for programs that read paths so."""
         sys.stdout.flush()
         write_bytes(sys.stdout, os.fsencode(path) + b"\0")
@@ -232,7 +232,7 @@ def _escaped_cell(cell: "RenderableType") -> "RenderableType":
     return escaped(cell) if isinstance(cell, str) else cell
 
 
-def path_text(path: os.PathLike[str]) -> str:
+def path_text(path: os.PathLike[str] | str) -> str:
     """Return a path for output; bytes that are not UTF-8 become escapes."""
     return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 

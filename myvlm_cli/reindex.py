@@ -10,13 +10,18 @@ from myvlm_cli.sidecar_choice import SidecarChoice
 from myvlm_cli.words import count
 
 if TYPE_CHECKING:
+    from engine.library.index import LibraryIndex
     from engine.library.update import Changes
 
 
 def reindex(photos: Photos, sidecars: SidecarChoice, output: o.OutputChoice) -> int:
     """Index the sidecars of some photos, print what changed, and return the exit code."""
+    from engine.core.paths import home
+    from engine.library.index import LibraryIndex
+
     missing = warn_of_missing(photos.given)
-    changes = read_sidecars(photos, sidecars)
+    with LibraryIndex(home()) as index:
+        changes = read_sidecars(index, photos, sidecars)
     for path, reason in changes.failed.items():
         out.warn(reason if reason.startswith(str(path.parent)) else f"{path_text(path)}: {reason}")
     figures = {"read": changes.read, "unchanged": changes.unchanged, "removed": changes.removed}
@@ -32,17 +37,13 @@ def reindex(photos: Photos, sidecars: SidecarChoice, output: o.OutputChoice) -> 
     return SOME_FAILED if missing or changes.failed else OK
 
 
-def read_sidecars(photos: Photos, sidecars: SidecarChoice) -> "Changes":
+def read_sidecars(index: "LibraryIndex", photos: Photos, sidecars: SidecarChoice) -> "Changes":
     """Bring the index up to date with the sidecars of some photos, and show the progress."""
-    from engine.core.paths import home
-    from engine.library.index import LibraryIndex
     from engine.library.update import update_index
     from engine.sidecars.locate import Namer
 
-    index = LibraryIndex(home())
-    folders = [p for p in photos.given if p.is_dir()] if not photos.selection.narrows else []
-    there = [p for p in photos.given if p not in photos.missing]
-    with index, out.progress("reading sidecars", None) as bar:
+    folders = [p for p in photos.given if p.is_dir()]
+    there = Photos(tuple(p for p in photos.given if p not in photos.missing), photos.selection, tally=photos.tally)
+    with out.progress("reading sidecars", None) as bar:
         photos.count_onto(bar)
-        found = Photos(tuple(there), photos.selection, tally=photos.tally)
-        return update_index(index, found, Namer(sidecars.naming), folders=folders, step=bar.advance)
+        return update_index(index, there, Namer(sidecars.naming), folders=folders, step=bar.advance)

@@ -182,17 +182,17 @@ def _print(photos: "Iterator[FoundPhoto]", listing: Listing, output: o.OutputCho
         if output.jsonl:
             out.json_line(_describe(photo))
         elif output.is_text and listing.null:
-            out.null_path(photo.path)
+            out.null_path(photo.file)
         elif output.is_text:
             words = (photo.caption or ", ".join(n.name for n in photo.names)) if with_captions else ""
-            out.text(f"{path_text(photo.path)}{f': {words}' if words else ''}")
+            out.text(f"{path_text(photo.file)}{f': {words}' if words else ''}")
         yield photo
 
 
 def _describe(photo: "FoundPhoto") -> Document:
     place = {"latitude": photo.place[0], "longitude": photo.place[1]} if photo.place else None
     return {
-        "file": path_text(photo.path),
+        "file": path_text(photo.file),
         "caption": photo.caption or None,
         "caption_by": photo.author or None,
         "names": [{"name": n.name, "kind": n.kind or None} for n in photo.names],

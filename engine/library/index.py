@@ -99,9 +99,12 @@ class IndexUpdate:
 class LibraryIndex:
     """Reads and writes the index of a data folder."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use a data folder; no file is created before the first write."""
+    def __init__(self, folder: Path, *, create: bool = True) -> None:
+        """Use a data folder; no file is created before it is needed, and with `create=False` never: a missing index is
+        empty then, and what is written to it is lost.
+        """
         self.path = folder / FILE
+        self._in_memory = not create and not self.path.exists()
 
     def __enter__(self) -> "LibraryIndex":
         return self
@@ -126,6 +129,10 @@ class LibraryIndex:
             return self._open()
 
     def _open(self) -> sqlite3.Connection:
+        if self._in_memory:
+            connection = sqlite3.connect(":memory:", isolation_level=None)
+            _create(connection)
+            return connection
         connection = open_cache(self.path, "pragma synchronous = normal")  # a power cut may cost the last rows
         if _version(connection) not in (0, _VERSION):
             connection.close()
@@ -138,10 +145,17 @@ class LibraryIndex:
         return connection
 
     def delete(self) -> None:
-        """Delete the file; `--reindex` makes it anew."""
+        """Delete the file; `--reindex` makes it anew.
+
+        Raises:
+            StoreError: it cannot be deleted.
+        """
         self.close()
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        except OSError as err:
+            raise StoreError(f"the search index {self.path} cannot be deleted: {err.strerror}") from err
 
     def close(self) -> None:
         """Close the database, if it was opened."""

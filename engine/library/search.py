@@ -5,8 +5,7 @@ import math
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from engine.core.errors import UsageError
 from engine.library.index import IndexedName, LibraryIndex
 from engine.library.paths import BELOW, bounds, stamp_of, unpack_paths
 from engine.library.query import Term, match_expression
+from engine.library.stored import read_stored
 from engine.library.text import fold_name
 
 _EARTH_KM = 6371.0088
@@ -24,6 +24,8 @@ _NUMBER = r"\d+(?:\.\d*)?"
 _NEAR = re.compile(rf"\s*([+-]?{_NUMBER})\s*,\s*([+-]?{_NUMBER})\s*(?:,\s*({_NUMBER})\s*(km|m)\s*)?", re.ASCII)
 _CHECKED = 500
 """Results of which it is checked whether their sidecars changed since they were indexed."""
+_READ_AT_ONCE = 200
+"""Rows that are read together."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,32 @@ class SearchRequest:
     limit: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FoundPhoto:
-    """A photo that was found, as it is in the index; see `index.IndexedPhoto`. km: distance from `Near`'s centre."""
+    """A photo that was found, as it is in the index; see `index.IndexedPhoto`.
 
-    path: Path
+    file: its path. stored_names: its names as the index stores them. km: distance from `Near`'s centre. suggestions:
+    how many concepts are suggested.
+    """
+
+    file: str
     caption: str
     author: str
-    names: tuple[IndexedName, ...]
+    stored_names: str
     taken: str | None
     place: tuple[float, float] | None
     km: float | None
     suggestions: int
+
+    @property
+    def path(self) -> Path:
+        """The photo's path."""
+        return Path(self.file)
+
+    @property
+    def names(self) -> tuple[IndexedName, ...]:
+        """The names in its sidecars."""
+        return tuple(IndexedName(name, kind) for name, kind in json.loads(self.stored_names))
 
 
 @dataclass
@@ -108,11 +124,10 @@ def search(folder: Path, request: SearchRequest, counts: SearchCounts) -> Iterat
         return
     with index, index.guarded() as db:
         counts.indexed = db.execute("select count(*) from photos").fetchone()[0]
-        ids = _select(db, request, _concepts(folder) if request.terms or request.names else {})
+        ids = _select(db, request, read_stored(folder).ids if request.terms or request.names else {})
         number = 0
-        for photo_id in ids:
-            photo = _read(db, photo_id, request.near)
-            if not os.path.lexists(photo.path):
+        for photo_id, photo in _read(db, ids, request.near):
+            if not os.path.lexists(photo.file):
                 counts.gone += 1
                 continue
             counts.changed += number < _CHECKED and _has_changed(db, photo_id)
@@ -122,19 +137,7 @@ def search(folder: Path, request: SearchRequest, counts: SearchCounts) -> Iterat
                 return
 
 
-def _concepts(folder: Path) -> dict[str, str]:
-    """Return the ids of the enrolled concepts by folded name, read without opening the concept store for writing."""
-    path = folder / "store.db"
-    if not path.is_file():
-        return {}
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.5)) as db:
-            return {fold_name(name): concept_id for concept_id, name in db.execute("select id, name from concepts")}
-    except sqlite3.Error:
-        return {}
-
-
-def _select(db: sqlite3.Connection, request: SearchRequest, concepts: dict[str, str]) -> list[int]:
+def _select(db: sqlite3.Connection, request: SearchRequest, concepts: Mapping[str, str]) -> list[int]:
     """Return the ids of the photos in the order of results."""
     wanted = [t for t in request.terms if not t.excluded]
     conditions, values = _conditions(request, concepts)
@@ -155,7 +158,7 @@ def _select(db: sqlite3.Connection, request: SearchRequest, concepts: dict[str, 
     return [row[0] for row in db.execute(query, values)]
 
 
-def _conditions(request: SearchRequest, concepts: dict[str, str]) -> tuple[list[str], list[object]]:
+def _conditions(request: SearchRequest, concepts: Mapping[str, str]) -> tuple[list[str], list[object]]:
     """Return the conditions besides the words, with their values."""
     conditions: list[str] = []
     values: list[object] = []
@@ -207,23 +210,21 @@ def distance_km(near: Near, latitude: float | None, longitude: float | None) -> 
     return 2 * _EARTH_KM * math.asin(min(1.0, math.sqrt(half)))
 
 
-def _read(db: sqlite3.Connection, photo_id: int, near: Near | None) -> FoundPhoto:
+def _read(db: sqlite3.Connection, ids: list[int], near: Near | None) -> Iterator[tuple[int, FoundPhoto]]:
+    """Yield the rows of photos in the order of their ids."""
     query = (
-        "select path, caption, author, names, taken, latitude, longitude,"
-        " (select count(*) from suggestions where photo = id) from photos where id = ?"
+        "select id, path, caption, author, names, taken, latitude, longitude,"
+        " (select count(*) from suggestions where photo = id) from photos"
+        " where id in (select value from json_each(?))"
     )
-    path, caption, author, names, taken, *place, suggestions = db.execute(query, [photo_id]).fetchone()
-    here = (place[0], place[1]) if place[0] is not None else None
-    return FoundPhoto(
-        Path(os.fsdecode(path)),
-        caption,
-        author,
-        tuple(IndexedName(name, kind) for name, kind in json.loads(names)),
-        taken,
-        here,
-        distance_km(near, place[0], place[1]) if near else None,
-        suggestions,
-    )
+    for start in range(0, len(ids), _READ_AT_ONCE):
+        batch = ids[start : start + _READ_AT_ONCE]
+        rows = {row[0]: row[1:] for row in db.execute(query, [json.dumps(batch)])}
+        for photo_id in batch:
+            path, caption, author, names, taken, latitude, longitude, suggestions = rows[photo_id]
+            place = None if latitude is None else (latitude, longitude)
+            km = distance_km(near, latitude, longitude) if near else None
+            yield photo_id, FoundPhoto(os.fsdecode(path), caption, author, names, taken, place, km, suggestions)
 
 
 def _has_changed(db: sqlite3.Connection, photo_id: int) -> bool:

@@ -35,13 +35,18 @@ class PhotoFiles:
 
 @dataclass
 class Changes:
-    """What an update did: the numbers of photos whose rows were read anew, stayed, or were removed, and failures."""
+    """What an update did.
+
+    read, unchanged, removed: rows that were read anew, stayed, or were removed. without: photos without sidecars.
+    failed: photos whose sidecars cannot be read, with the reasons. found: real paths of all photos.
+    """
 
     read: int = 0
     unchanged: int = 0
     removed: int = 0
     without: int = 0
     failed: dict[Path, str] = field(default_factory=dict)
+    found: set[bytes] = field(default_factory=set)
 
 
 def index_photos(index: LibraryIndex, photos: Sequence[PhotoFiles], asked: Collection[str] = ()) -> str:
@@ -51,14 +56,25 @@ def index_photos(index: LibraryIndex, photos: Sequence[PhotoFiles], asked: Colle
     it failed, "" if it did not: a caption is never lost because of the index.
     """
     try:
-        _update(index, photos, Changes(), asked)
+        _update(index, photos, Changes(), asked, captioned=True)
     except (EngineError, OSError) as err:
         return str(err)
     return ""
 
 
-def _update(index: LibraryIndex, photos: Sequence[PhotoFiles], changes: Changes, asked: Collection[str] = ()) -> None:
-    """Read the sidecars that changed, and write the rows of these photos in one transaction."""
+def _update(
+    index: LibraryIndex,
+    photos: Sequence[PhotoFiles],
+    changes: Changes,
+    asked: Collection[str] = (),
+    *,
+    captioned: bool = False,
+) -> None:
+    """Read the sidecars that changed, and write the rows of these photos in one transaction.
+
+    captioned: the photos were just captioned, so that those that did not fail are no failures any more. Otherwise only
+    those are whose sidecars changed.
+    """
     photos = [replace(p, path=real_path(p.path)) for p in photos]
     known, failed_before = index.known(p.path for p in photos)
     update = IndexUpdate(asked=tuple(asked))
@@ -71,14 +87,11 @@ def _update(index: LibraryIndex, photos: Sequence[PhotoFiles], changes: Changes,
         else:
             _update_one(photo, known.get(photo.path), update, changes)
     update.absent = [p for p in update.absent if p in known]
+    fine = {p.path for p in photos if not p.failure} if captioned else {row.path for row in update.photos}
+    update.succeeded = [p for p in failed_before if p in fine and p not in update.failures]
     update.failures = {p: why for p, why in update.failures.items() if failed_before.get(p) != why}
-    update.succeeded = [p.path for p in photos if p.path in failed_before and not _fails(p, update, changes)]
     changes.removed += len(update.absent)
     index.write(update)
-
-
-def _fails(photo: PhotoFiles, update: IndexUpdate, changes: Changes) -> bool:
-    return bool(photo.failure) or photo.path in update.failures or photo.path in changes.failed
 
 
 def _update_one(photo: PhotoFiles, known_stamp: str | None, update: IndexUpdate, changes: Changes) -> None:
@@ -109,24 +122,25 @@ def update_index(
 ) -> Changes:
     """Read the sidecars of photos that changed since they were indexed; no photo is decoded.
 
-    folders: whose rows are removed if their photos are not among the files. step: called for each photo.
+    folders: whose rows are removed if their photos do not exist any more. step: called for each photo.
 
     Raises:
         StoreError: the index cannot be written.
     """
-    changes, found = Changes(), set[bytes]()
+    changes = Changes()
     stills = (p for f in files if f.kind == "photo" for p in (f.path, *f.companions))
     for batch in batched(stills, _BATCH):
         photos = []
         for path in batch:
             step()
-            found.add(os.fsencode(real_path(path)))
+            changes.found.add(os.fsencode(real_path(path)))
             try:
                 photos.append(PhotoFiles(path, existing(namer.find(path))))
             except SidecarError as err:
                 changes.failed[path] = str(err)
         _update(index, photos, changes)
-    gone = [p for folder in folders for p in indexed_below(index, folder) if os.fsencode(p) not in found]
+    known = {p for folder in folders for p in indexed_below(index, folder) if os.fsencode(p) not in changes.found}
+    gone = sorted(p for p in known if not os.path.lexists(p))
     if gone:
         index.write(IndexUpdate(absent=gone))
         changes.removed += len(gone)
@@ -140,9 +154,10 @@ def existing(paths: SidecarPaths) -> tuple[Path, ...]:
 
 
 def indexed_below(index: LibraryIndex, folder: Path) -> list[Path]:
-    """Return the photos in the index that are in a folder or below it."""
+    """Return the photos that the index knows in a folder or below it, also those that failed."""
+    query = f"select path from photos where {BELOW} union select path from failures where {BELOW}"
     with index.guarded() as db:
-        rows = db.execute(f"select path from photos where {BELOW}", bounds(folder)).fetchall()
+        rows = db.execute(query, [*bounds(folder), *bounds(folder)]).fetchall()
     return [Path(os.fsdecode(row[0])) for row in rows]
 
 
