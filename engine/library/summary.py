@@ -61,8 +61,8 @@ def summarise(
 ) -> LibrarySummary:
     """Summarise the photos of a folder and those below it, or some photos by their real paths.
 
-    stored: suggestions of concepts that are not enrolled, and those that the user decided about, are left out; names are
-    those that concepts have now.
+    stored: suggestions of concepts that are not enrolled, and those that the user decided about, are left out; names
+    are those that concepts have now.
 
     Raises:
         StoreError: the index is damaged or in use.
