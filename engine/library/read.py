@@ -75,7 +75,7 @@ def _names_of_packet(packet: Packet | None) -> Iterator[IndexedName]:
     if packet is None:
         return
     yield from (IndexedName(name, str(Kind.PERSON)) for name in packet.items(*PEOPLE))
-    yield from (IndexedName(r.name, str(_KINDS.get(r.type, ""))) for r in read_regions(packet))
+    yield from (IndexedName(r.name, str(_KINDS.get(r.type, ""))) for r in read_regions(packet, ours=False))
     yield from map(IndexedName, packet.items(*SUBJECT))
     for target in (HIERARCHY, TAGS):
         yield from (IndexedName(part) for term in packet.items(*target) for part in term.split(SEPARATORS[target]))
