@@ -19,6 +19,7 @@ from myvlm_cli.remote import AllowRemote
 from myvlm_cli.run_memory import RunMemory
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.sidecar_choice import SidecarChoice
+from myvlm_cli.summary import tell_library
 from myvlm_cli.words import count, listed
 from myvlm_cli.workers import WorkerChoice
 
@@ -93,6 +94,7 @@ def caption(
     memory, report = RunMemory(choices, files, usable=quick), Report(output, show_all=show_all)
     rest = memory.tell_unchanged(report, whole=run.limit is None)
     if rest is None:
+        tell_library(files.folder)
         raise typer.Exit(OK)
     from engine.captioning.caption_run import CaptionRequest
 
@@ -158,6 +160,8 @@ def _run(
         out.say(f"The recogniser in use, {name}, recognises drawings only. Next: myvlm doctor")
     if request.limit is None:  # with a limit, the search of the folders stopped early
         tell_tally(memory.search)
+    if request.write:
+        tell_library(photos.folder)
     return SOME_FAILED if report.counts[Status.FAILED] else OK
 
 

@@ -47,6 +47,7 @@ class Report:
     unnamed: int = 0
     removed: int = 0
     cut: int = 0
+    unindexed: int = 0
     warned: bool = False
     displaced: "list[DisplacedConcept]" = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
@@ -84,6 +85,10 @@ class Report:
         if conflicts and not self.conflicts:
             out.warn(f"{path_text(result.path)}: {conflicts[0]} (shown once; -v shows it for every photo)")
         self.conflicts += bool(conflicts)
+        unindexed = [note for note in result.notes if note.code is NoteCode.NOT_INDEXED]
+        if unindexed and not self.unindexed:
+            out.warn(f"{unindexed[0]} (shown once; myvlm search --reindex FOLDER reads the sidecars)")
+        self.unindexed += bool(unindexed)
         if result.status is not Status.UNCHANGED:
             self.cut += any(note.code is NoteCode.CUT_SHORT for note in result.notes)
             self.kept += any(note.code in KEPT_DESCRIPTION_NOTES for note in result.notes)

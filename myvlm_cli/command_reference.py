@@ -20,6 +20,8 @@ OWN_EXIT_CODES: dict[str, dict[int, str]] = {
     "myvlm caption": {1: "some photos failed, or some of the given paths do not exist"},
     "myvlm ask": {1: "some photos failed, or some of the given paths do not exist"},
     "myvlm locate": {1: "some photos failed, or some of the given paths do not exist"},
+    "myvlm search": {1: "nothing was found; with `--reindex`, some sidecars could not be read"},
+    "myvlm summary": {1: "some sidecars could not be read, or some of the given paths do not exist"},
     "myvlm scan": {1: "some photos failed, or some of the given paths do not exist"},
     "myvlm calibrate": {1: "some photos failed, or some of the given paths do not exist"},
     "myvlm review": {1: "some photos could not be read, or some decisions of `--apply` could not be recorded"},

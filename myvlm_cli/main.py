@@ -31,8 +31,10 @@ from myvlm_cli import (
     review,
     runs,
     scan,
+    search,
     setup,
     status,
+    summary,
     train,
 )
 from myvlm_cli.commands import App
@@ -77,6 +79,8 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None] | typer.Typer, str], ...] =
     (_PHOTOS, "caption", caption.caption, "Caption photos and write sidecar files"),
     (_PHOTOS, "ask", ask.ask, "Ask a question about photos"),
     (_PHOTOS, "locate", locate.locate, "Find where a concept is in photos"),
+    (_PHOTOS, "search", search.search, "Find photos by names, words and dates"),
+    (_PHOTOS, "summary", summary.summary, "Show what is known of a library"),
     (_PHOTOS, "scan", scan.scan, "Index photos for future concepts"),
     (_PHOTOS, "calibrate", calibrate.calibrate, "Calibrate thresholds on your own photos"),
     (_SUGGESTIONS, "review", review.review, "List suggestions to confirm or reject"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from myvlm_cli.errors import ENVIRONMENT, OK, SOME_FAILED
 from myvlm_cli.progress import Progress, is_live
+from myvlm_cli.streams import write_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -135,6 +136,11 @@ class Output:
         """Print a line of tab-separated data; tabs in a cell become escapes."""
         self.text("\t".join(map(escaped, cells)))
 
+    def null_path(self, path: str) -> None:
+        """Print a path as it is, ended by NUL, for programs that read paths so."""
+        sys.stdout.flush()
+        write_bytes(sys.stdout, os.fsencode(path) + b"\0")
+
     def json_line(self, value: Mapping[str, object]) -> None:
         """Print one JSON object on one line."""
         self._write(_json(value, None) + "\n", sys.stdout)
@@ -226,7 +232,7 @@ def _escaped_cell(cell: "RenderableType") -> "RenderableType":
     return escaped(cell) if isinstance(cell, str) else cell
 
 
-def path_text(path: os.PathLike[str]) -> str:
+def path_text(path: os.PathLike[str] | str) -> str:
     """Return a path for output; bytes that are not UTF-8 become escapes."""
     return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 

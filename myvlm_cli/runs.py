@@ -3,6 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -128,13 +129,26 @@ def undo(*, run: RunId = None, yes: o.Yes = False, dry_run: DryRun = False, outp
     out.say(f"{'Would undo' if dry_run else 'Undoing'} {about}")
     counts: Counter[str] = Counter()
     documents: list[Document] = []
+    written: dict[Path, list[Path]] = {}
     for done in undo_run(home(), wanted.id, dry=dry_run)[1]:
         counts[done.outcome] += 1
+        written.setdefault(done.photo, []).append(done.path)
         documents.append(_report(done, output))
     if output.json:
         out.json_document({"run": wanted.id, "files": documents, "summary": dict(counts)})
+    _index(written)
     _tell_undone(wanted, counts, dry=dry_run)
     raise typer.Exit(SOME_FAILED if counts["failed"] or counts["later"] else OK)
+
+
+def _index(written: Mapping[Path, list[Path]]) -> None:
+    """Let `myvlm search` know what the sidecars say now."""
+    from engine.core.paths import home
+    from engine.library.update import index_undone
+
+    problem = index_undone(home(), written)
+    if problem:
+        out.warn(f"myvlm search does not know what was undone: {problem}")
 
 
 def _report(done: "Undone", output: o.OutputChoice) -> Document:

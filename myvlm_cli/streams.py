@@ -33,6 +33,16 @@ class GuardedStream:
             self._give_up(err)
         return len(text)
 
+    def write_bytes(self, data: bytes) -> None:
+        """Write bytes as they are; those that cannot be written are dropped."""
+        try:
+            if self._is_closed:
+                raise OSError(errno.EBADF, "it is closed")
+            self._stream.buffer.write(data)
+            self._stream.buffer.flush()
+        except OSError as err:
+            self._give_up(err)
+
     def flush(self) -> None:
         """Write out the buffer; what cannot be written is dropped."""
         try:
@@ -51,6 +61,11 @@ class GuardedStream:
     def __getattr__(self, name: str) -> object:
         attribute: object = getattr(self._stream, name)
         return attribute
+
+
+def write_bytes(stream: TextIO, data: bytes) -> None:
+    """Write bytes to a text stream as they are, past its encoding."""
+    (stream if isinstance(stream, GuardedStream) else GuardedStream(stream, lambda _: None)).write_bytes(data)
 
 
 @contextmanager

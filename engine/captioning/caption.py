@@ -17,6 +17,7 @@ from engine.captioning.requested_concepts import RequestedConcepts, choose_reque
 from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import compute_cache_keys
 from engine.captioning.unchanged import UnchangedPhotos
+from engine.library.index import LibraryIndex
 from engine.photos.discovery import FoundFile
 from engine.recognition.gallery import build_gallery
 from engine.session import Session
@@ -51,7 +52,7 @@ def caption_photos(
             photos = check_drawn(session.vlm_in_use, photos)
     writer = Writer(session.folder, "caption") if request.write else None
     run = replace(prepare_run(session, request, concepts, writer), unchanged=unchanged)
-    with writer or nullcontext():
+    with writer or nullcontext(), run.index or nullcontext():
         if writer and run.keys.state is not None:
             session.store.recognition_states.save(run.keys.recognition_key, run.keys.state)
         files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
@@ -82,4 +83,5 @@ def prepare_run(
         writer=writer,
         pictures=Pictures(request.explain) if request.explain else None,
         sorts=session.has_vlm and session.uses_cuda,
+        index=LibraryIndex(session.folder) if writer else None,
     )

@@ -12,6 +12,7 @@ from engine.captioning.speaking import Speaking
 from engine.captioning.staleness import CacheKeys
 from engine.captioning.unchanged import UnchangedPhotos
 from engine.core.types import Concept, PhotoFacts
+from engine.library.index import LibraryIndex
 from engine.recognition.gallery import Gallery
 from engine.sidecars.locate import Namer, Naming
 from engine.sidecars.plan import SidecarOptions, UnrequestedConcepts
@@ -57,7 +58,8 @@ class CaptionRun:
 
     writer: None if nothing is written. pictures: None if the run does not explain. sorts: whether photos with prompts
     of like length are described together, which a fast device gains from; results then come later. unchanged: what
-    earlier runs of the same kind saw; None where every photo is read.
+    earlier runs of the same kind saw; None where every photo is read. index: what `myvlm search` finds; None if nothing
+    is written.
     """
 
     request: CaptionRequest
@@ -72,6 +74,7 @@ class CaptionRun:
     pictures: Pictures | None
     sorts: bool = False
     unchanged: UnchangedPhotos | None = None
+    index: LibraryIndex | None = None
 
     @property
     def run_id(self) -> str:

@@ -30,9 +30,10 @@ class PhotoInRun:
 
     photo: decoded, where its record is not known without. earlier: the record in its JSON sidecar. embedded: the
     metadata in the file, if it was read without decoding. software: EXIF `Software`. removed_names: keys of the names
-    that the user removed from the sidecar. matches: None until recognised. record: what its sidecars will hold, when
-    that is known. result: what to report, if not simply that the photo was captioned or is up to date. look: how it
-    looked before it was read. known: the results of a photo that was not read, because nothing changed.
+    that the user removed from the sidecar. matches: None until recognised. suggestions: ids of the suggested concepts;
+    None if they are not known, as with matches from the JSON sidecar. record: what its sidecars will hold, when that is
+    known. result: what to report, if not simply that the photo was captioned or is up to date. look: how it looked
+    before it was read. known: the results of a photo that was not read, because nothing changed.
     """
 
     file: FoundFile
@@ -43,6 +44,7 @@ class PhotoInRun:
     software: str = ""
     removed_names: frozenset[str] = frozenset()
     matches: tuple[Match, ...] | None = None
+    suggestions: tuple[str, ...] | None = None
     record: PhotoRecord | None = None
     displaced: tuple[DisplacedConcept, ...] = ()
     result: PhotoResult | None = None
@@ -111,6 +113,8 @@ def _reuse(run: CaptionRun, item: PhotoInRun, earlier: PhotoRecord, data: PhotoF
     facts = replace(earlier.facts, content_hash=content_hash, taken=exif.taken, place=exif.place)
     embedded = embedded_of(data.blocks)
     item = replace(item, embedded=embedded, software=exif.software, displaced=recognition.displaced)
+    if earlier.recognition != run.keys.recognition(content_hash, removed_names):  # it was looked up, not recorded
+        item = replace(item, suggestions=_concept_ids(recognition.suggestions))
     return _settle(run, replace(item, matches=recognition.matches), facts)
 
 
@@ -123,9 +127,15 @@ def recognise_photos(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[Photo
         if item.matches is None and item.photo is not None:
             recognition, facts = next(recognitions), item.photo.facts
             names = finish_matches(run.keys, recognition.matches, item.earlier, facts.content_hash, item.removed_names)
-            item = _settle(run, replace(item, matches=names, displaced=recognition.displaced), facts)
+            ids = _concept_ids(recognition.suggestions)
+            item = replace(item, matches=names, suggestions=ids, displaced=recognition.displaced)
+            item = _settle(run, item, facts)
         done.append(item)
     return done
+
+
+def _concept_ids(matches: Iterable[Match]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(m.concept_id for m in matches))
 
 
 def _settle(run: CaptionRun, item: PhotoInRun, facts: PhotoFacts) -> PhotoInRun:

@@ -13,7 +13,7 @@ from engine.store.known_files import Stamp, stamp_of
 
 _NOT_RUN_STATE = frozenset({"recognition_states", "variations"})
 """Tables of the store on which no run depends: what runs write themselves, and training captions."""
-_NOT_DATA = ("cache", "store.db", "journal.db", "config.toml")
+_NOT_DATA = ("cache", "store.db", "journal.db", "library.db", "config.toml")
 """Names in the data folder that are no state of a run, or are read otherwise; also with endings (`-wal`)."""
 _VARIABLES = ("MYVLM_", "HF_", "XDG_CACHE", "CUDA_VISIBLE")
 

@@ -183,6 +183,8 @@ def _belongs(name: str, group: Sequence[str]) -> bool:
 
 def _may_stay(result: PhotoResult) -> bool:
     """Return whether the next run would find a photo unchanged, or would skip it again."""
+    if any(note.code is NoteCode.NOT_INDEXED for note in result.notes):
+        return False
     return result.status in (Status.OK, Status.UNCHANGED) or result.skip is SkipReason.NOTHING_TO_WRITE
 
 

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from engine.captioning.caption_run import CaptionRun
+from engine.captioning.indexing import index_results
 from engine.captioning.photo_steps import PhotoInRun
 from engine.captioning.results import PhotoResult
 from engine.captioning.unchanged import Finished
@@ -16,8 +17,12 @@ from engine.sidecars.plan import plan_companions, plan_sidecars
 from engine.sidecars.writer import SidecarEdit, Written, preview
 
 
-def write_photos(run: CaptionRun, items: Sequence[PhotoInRun]) -> Iterator[PhotoResult]:
-    """Write the sidecars of some photos together, and yield the result of each photo and of its raw companions."""
+def write_photos(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[PhotoResult]:
+    """Write the sidecars of some photos together, and return the result of each photo and of its raw companions."""
+    return index_results(run, list(_write_sidecars(run, items)), {i.file.path: i.suggestions for i in items})
+
+
+def _write_sidecars(run: CaptionRun, items: Sequence[PhotoInRun]) -> Iterator[PhotoResult]:
     edits = [_plan(run, item) for item in items]
     flat = [edit for own in edits for edit in own]
     written = iter(run.writer.write(flat) if run.writer else [preview(edit) for edit in flat])

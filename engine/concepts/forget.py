@@ -10,6 +10,7 @@ from engine.concepts.similarity import find_same
 from engine.core.errors import AmbiguousSidecarsError, SidecarError
 from engine.core.files import finish_first, read_bytes, remove_file, remove_leftovers, write_atomically
 from engine.core.types import Concept
+from engine.library.update import forget_in_index
 from engine.photos.discovery import find_files
 from engine.session import Session
 from engine.sidecars.journal import Journal
@@ -110,6 +111,7 @@ def forget(
         entries = journal.forget(sought.in_file, _identifies(session.store, sought, concept))
         journal.close()
         cached = session.cache.clear()
+        forget_in_index(session.folder, sought)
         session.store.calibrations.forget(_identifies(session.store, sought, concept))
         _delete(session, concept)
     return Forgotten(

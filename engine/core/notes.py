@@ -47,6 +47,7 @@ class NoteCode(StrEnum):
     REGIONS_IN_PIXELS = "regions-in-pixels"
     REGIONS_OTHER_SIZE = "regions-other-size"
     REGIONS_FULL = "regions-full"
+    NOT_INDEXED = "not-indexed"
 
 
 _TEXTS = {
@@ -76,6 +77,7 @@ _TEXTS = {
         "no region written for {}: the regions that are there belong to a picture of {} x {}, not {} x {}"
     ),
     NoteCode.REGIONS_FULL: "no region written for {}: a photo takes {} (darktable stops saving with more)",
+    NoteCode.NOT_INDEXED: "myvlm search does not know what was written: {}",
 }
 _CODES = {text: code for code, text in _TEXTS.items() if "{}" not in text}
 

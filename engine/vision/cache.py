@@ -1,5 +1,6 @@
 """Store the results of encoders and detectors in the feature cache, by content hash and model id."""
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterable
 from functools import cached_property
@@ -16,6 +17,9 @@ _SCHEMA = (
     "create table if not exists features"
     " (content_hash text, model text, data blob not null, primary key (content_hash, model))"
 )
+
+_HEADER = 4096
+"""Bytes that are read of an entry for the shapes of its arrays; the header of one with five arrays has 400."""
 
 
 class FeatureCache:
@@ -77,6 +81,23 @@ class FeatureCache:
             return False
         return bool(count)
 
+    def lengths(self, model: str, name: str) -> dict[str, int]:
+        """Return the lengths of the arrays of a name, by content hash; only headers are read, and no file is created.
+
+        Empty while another process holds the cache.
+        """
+        if not self._path.exists():
+            return {}
+        query = "select content_hash, substr(data, 1, ?) from features where model = ?"
+        try:
+            rows = self._db.execute(query, [_HEADER, model]).fetchall()
+        except sqlite3.OperationalError:  # another process holds it
+            return {}
+        except sqlite3.DatabaseError:
+            self._discard()
+            return {}
+        return {content: length for content, data in rows if (length := _length(data, name)) is not None}
+
     def _discard(self) -> None:
         """Close and delete a damaged cache."""
         self._db.close()
@@ -104,3 +125,14 @@ class FeatureCache:
         self._db.execute("vacuum")
         self._db.execute("pragma wal_checkpoint(truncate)")
         return int(count)
+
+
+def _length(data: bytes, name: str) -> int | None:
+    """Return the first number of an array's shape from the beginning of a safetensors file: 8 bytes with the size of
+    the header, little-endian, and the header as JSON.
+    """
+    size = int.from_bytes(data[:8], "little")
+    try:
+        return int(json.loads(data[8 : 8 + size])[name]["shape"][0])
+    except (ValueError, KeyError, IndexError, TypeError):
+        return None

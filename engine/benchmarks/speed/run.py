@@ -30,6 +30,7 @@ CASES = {
     "decisions": f"{_ROOM}.decisions",
     "many-concepts": f"{_ROOM}.many_concepts",
     "workers": f"{_ROOM}.workers",
+    "search": f"{_ROOM}.search",
 }
 """The modules of the cases, by name, in their order; each has `measure(settings) -> list[Measurement]`."""
 

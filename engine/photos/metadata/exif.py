@@ -56,16 +56,17 @@ def read_taken(path: Path) -> datetime | None:
 
     None if the file does not say, or cannot be read.
     """
-    exif = _read_file(path)
+    exif = read_file(path)
     return naive(exif.taken) if exif.taken else None
 
 
 def read_software(path: Path) -> str:
     """Read the program that made a photo; "" if the file does not say, or cannot be read. Only the metadata is read."""
-    return _read_file(path).software
+    return read_file(path).software
 
 
-def _read_file(path: Path) -> Exif:
+def read_file(path: Path) -> Exif:
+    """Read the facts from a photo file, of which only the metadata is read; none if it cannot be read."""
     try:
         with open_regular(path) as descriptor:
             return read_exif(FileSlices(descriptor))

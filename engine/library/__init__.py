@@ -1,0 +1,4 @@
+"""Index what the sidecars of a library say, so that photos are found by names, words, dates and places.
+
+May import `sidecars`, `store`, `vision`, `photos` and `core`. What `myvlm search` needs loads neither numpy nor lxml.
+"""

@@ -1,0 +1,229 @@
+"""`myvlm search`: find photos by what their sidecars say."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.core.errors import UsageError
+from engine.core.types import Kind
+from myvlm_cli import options as o
+from myvlm_cli.completion import complete_concept
+from myvlm_cli.errors import OK, SOME_FAILED
+from myvlm_cli.output import Document, out, path_text
+from myvlm_cli.parameters import Without
+from myvlm_cli.periods import read_since, read_until
+from myvlm_cli.sidecar_choice import SidecarChoice
+from myvlm_cli.viewer import open_photos
+from myvlm_cli.words import count
+
+if TYPE_CHECKING:
+    from engine.library.search import FoundPhoto, SearchCounts, SearchRequest
+
+OPENED = 8
+"""Photos that --open opens at most: each may open a window."""
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[WORDS]...",
+        help='Words and names that a photo must have: rex, "on the beach" in quotation marks, holi* for words that'
+        ' begin so, "rex -anna" for what must not be there. With --reindex: photos and folders.',
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What photos must fulfil besides the words."""
+
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--and", metavar="WORDS", help="More words, as above; may be repeated.", show_default=False),
+    ] = None
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--not", metavar="WORDS", help="Words that a photo must not have.", show_default=False),
+    ] = None
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name",
+            help="Only photos with exactly this name: a concept, person, pet or keyword; may be repeated.",
+            autocompletion=complete_concept,
+            show_default=False,
+        ),
+    ] = None
+    kinds: Annotated[
+        list[Kind] | None,
+        typer.Option("--kind", help="Only photos with a name of this kind; may be repeated.", show_default=False),
+    ] = None
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="DATE",
+            help="Only photos taken in or after this year, month or day: 2024, 2024-06, 2024-06-30.",
+            show_default=False,
+        ),
+    ] = None
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until", metavar="DATE", help="Only photos taken before the end of this one.", show_default=False
+        ),
+    ] = None
+    near: Annotated[
+        str | None,
+        typer.Option(
+            "--near",
+            metavar="PLACE",
+            help="Only photos taken near a place: latitude,longitude,distance, such as 54.3,10.1,5km.",
+            show_default=False,
+        ),
+    ] = None
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option("--in", metavar="FOLDER", help="Only photos in this folder; may be repeated.", show_default=False),
+    ] = None
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Print at most this many photos.", show_default=False)
+    ] = None
+
+    def request(self, words: list[str] | None) -> "SearchRequest":
+        """Make the engine's request.
+
+        Raises:
+            UsageError: a value cannot be read, or nothing at all is asked for.
+        """
+        from engine.library.query import parse_terms
+        from engine.library.search import SearchRequest, read_near
+
+        terms = parse_terms([*(words or ()), *(self.also or ())])
+        terms += tuple(replace(t, excluded=True) for t in parse_terms(self.without or ()))
+        if not terms and self == Conditions(limit=self.limit):
+            raise UsageError("nothing to search for", hint="Example: myvlm search rex beach --since 2024")
+        return SearchRequest(
+            terms,
+            tuple(self.names or ()),
+            tuple(str(k) for k in self.kinds or ()),
+            read_since(self.since) if self.since else None,
+            read_until(self.until) if self.until else None,
+            read_near(self.near) if self.near else None,
+            tuple(self.folders or ()),
+            self.limit,
+        )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How the photos are listed, besides JSON."""
+
+    captions: Annotated[bool, typer.Option("--captions", help="Print the caption or the names after each path.")] = (
+        False
+    )
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="End each path with NUL instead of a line end, for xargs -0.")
+    ] = False
+    open: Annotated[
+        bool, typer.Option("--open", help=f"Also show the photos in the desktop's viewer, at most {OPENED}.")
+    ] = False
+
+
+Reindex = Annotated[
+    bool,
+    typer.Option(
+        "--reindex",
+        help="Do not search: read the sidecars in the given folders, which other programs may have changed.",
+    ),
+]
+
+
+def search(
+    *,
+    words: Words = None,
+    conditions: Conditions,
+    listing: Listing,
+    reindex: Reindex = False,
+    sidecars: Annotated[SidecarChoice, Without("on_existing", "hierarchy", "regions")],
+    output: o.OutputChoice,
+) -> None:
+    """Find photos by names, words, dates and places in their sidecars.
+
+    Captions, keywords and people are searched, whether myvlm or a human wrote them. The best match comes first, without
+    words the newest photo. Photos are known once myvlm has captioned them, or after --reindex.
+
+    Example: myvlm search "rex beach" --since 2024
+    """
+    if reindex:
+        raise typer.Exit(_reindex(words, conditions, sidecars, output))
+    from engine.core.paths import home
+    from engine.library.search import SearchCounts
+    from engine.library.search import search as search_index
+
+    counts = SearchCounts()
+    found = list(_print(search_index(home(), conditions.request(words), counts), listing, output))
+    if output.json:
+        out.json_document({"photos": [_describe(photo) for photo in found], "indexed": counts.indexed})
+    _tell(counts, len(found))
+    if listing.open:
+        open_photos([photo.path for photo in found[:OPENED]])
+    raise typer.Exit(OK if found else SOME_FAILED)
+
+
+def _print(photos: "Iterator[FoundPhoto]", listing: Listing, output: o.OutputChoice) -> "Iterator[FoundPhoto]":
+    """Print photos as they come, and yield them."""
+    with_captions = listing.captions or (out.settings.verbose and sys.stdout.isatty())
+    for photo in photos:
+        if output.jsonl:
+            out.json_line(_describe(photo))
+        elif output.is_text and listing.null:
+            out.null_path(photo.file)
+        elif output.is_text:
+            words = (photo.caption or ", ".join(n.name for n in photo.names)) if with_captions else ""
+            out.text(f"{path_text(photo.file)}{f': {words}' if words else ''}")
+        yield photo
+
+
+def _describe(photo: "FoundPhoto") -> Document:
+    place = {"latitude": photo.place[0], "longitude": photo.place[1]} if photo.place else None
+    return {
+        "file": path_text(photo.file),
+        "caption": photo.caption or None,
+        "caption_by": photo.author or None,
+        "names": [{"name": n.name, "kind": n.kind or None} for n in photo.names],
+        "taken": photo.taken,
+        "place": place,
+        "km": None if photo.km is None else round(photo.km, 3),
+        "suggestions": photo.suggestions,
+    }
+
+
+def _tell(counts: "SearchCounts", found: int) -> None:
+    """Print how many photos were found, and what the index does not know."""
+    if not counts.indexed:
+        out.say("No photos are indexed yet. Next: myvlm caption FOLDER, or for sidecars that exist:")
+        out.say("  myvlm search --reindex FOLDER")
+        return
+    out.say(f"{count(found, 'photo')} found among {counts.indexed:,}")
+    if counts.gone:
+        there = "is not there now" if counts.gone == 1 else "are not there now"
+        out.say(f"{counts.gone:,} more {there}: moved, deleted, or on a disk that is not mounted")
+    if counts.changed:
+        out.say(f"{count(counts.changed, 'result')} changed since. To index the changes: myvlm search --reindex FOLDER")
+
+
+def _reindex(paths: list[str] | None, conditions: Conditions, sidecars: SidecarChoice, output: o.OutputChoice) -> int:
+    """Index the sidecars of photos and folders, print what changed, and return the exit code."""
+    from myvlm_cli.given import find_photos
+
+    if conditions != Conditions():
+        raise UsageError("--reindex takes no conditions", hint="Example: myvlm search --reindex ~/Pictures")
+    photos = find_photos([Path(p) for p in paths or ()], None, null=False)
+    from myvlm_cli.reindex import reindex
+
+    return reindex(photos, sidecars, output)
