@@ -1,6 +1,7 @@
 """`myvlm caption`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,10 +97,26 @@ def caption(
     if rest is None:
         tell_library(files.folder)
         raise typer.Exit(OK)
+    request = _make_request(concepts, run, form, sidecars, explain, files.folder)
+    session = models.open_session(create=not run.dry_run, names=names, speak=speak, allow_remote=allow_remote)
+    report.why_no_vlm = session.models.why_no_vlm
+    prepare = _prepare_on(session, workers.open(explains=bool(explain)))
+    raise typer.Exit(_run(session, files, rest, request, report, memory, prepare))
+
+
+def _make_request(
+    concepts: o.ConceptChoice,
+    run: RunControl,
+    form: CaptionChoice,
+    sidecars: SidecarChoice,
+    explain: Path | None,
+    library: Path | None,
+) -> "CaptionRequest":
+    """Make the engine's request."""
     from engine.captioning.caption_run import CaptionRequest
 
-    request = CaptionRequest(
-        names,
+    return CaptionRequest(
+        concepts.names,
         only=concepts.only,
         write=not run.dry_run,
         force=run.force,
@@ -107,13 +124,9 @@ def caption(
         naming=sidecars.naming,
         sidecars=sidecars.content,
         limit=run.limit,
-        library=files.folder,
+        library=library,
         forms=form.forms,
     )
-    session = models.open_session(create=not run.dry_run, names=names, speak=speak, allow_remote=allow_remote)
-    report.why_no_vlm = session.models.why_no_vlm
-    prepare = _prepare_on(session, workers.open(explains=bool(explain)))
-    raise typer.Exit(_run(session, files, rest, request, report, memory, prepare))
 
 
 def _check(concepts: o.ConceptChoice, *, explained_dry_run: bool) -> tuple[str, ...] | None:

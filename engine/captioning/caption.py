@@ -67,7 +67,7 @@ def prepare_run(
     gallery = build_gallery(
         concepts.enrolled,
         concepts.requested,
-        calibrations=store.calibrations,
+        calibrations=store.calibrations if request.write else store.calibrations.reading_only(),
         decisions=store.decisions.all(),
         library=request.library,
     )

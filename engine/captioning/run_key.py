@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine import __version__
 from engine.core.config_file import config_path
+from engine.core.files import LARGEST_DOCUMENT, read_bytes
 from engine.core.nvidia import has_nvidia_gpu
 from engine.store.known_files import Stamp, stamp_of
 
@@ -33,7 +34,7 @@ def run_key(home: Path, options: Sequence[object]) -> str:
     add(sorted((k, v) for k, v in os.environ.items() if k.startswith(_VARIABLES)))
     try:
         config = config_path(home)
-        add(config.read_bytes() if config.exists() else b"")
+        add(read_bytes(config, LARGEST_DOCUMENT) if config.exists() else b"")
         for row in _store_rows(home / "store.db"):
             add(row)
         add(*_listing(home))

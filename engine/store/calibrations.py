@@ -55,13 +55,17 @@ class StoredCalibration:
 class Calibrations:
     """Read and write the calibrations of a store."""
 
-    def __init__(self, db: Database, folder: Path) -> None:
-        self._db, self._folder = db, folder
+    def __init__(self, db: Database, folder: Path, *, keeps_fits: bool = True) -> None:
+        self._db, self._folder, self._keeps_fits = db, folder, keeps_fits
 
     @property
     def fits(self) -> StoredFits:
         """What was fitted without a calibration."""
-        return StoredFits(self._folder)
+        return StoredFits(self._folder, keeps=self._keeps_fits)
+
+    def reading_only(self) -> "Calibrations":
+        """Return the same for a run that writes nothing, not even what it fits."""
+        return Calibrations(self._db, self._folder, keeps_fits=False)
 
     def save(self, calibration: StoredCalibration) -> None:
         """Store a calibration in place of those of its library and of the library's subfolders.

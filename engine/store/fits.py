@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from engine.core.errors import ArtefactError, StoreError
-from engine.core.files import sha256_of
+from engine.core.files import read_bytes, sha256_of
 from engine.core.tensors import add_tensors, load_tensors
 
 _MOST = 500
 """Fits that are kept, the latest; a fit takes one kilobyte and some bytes for each concept."""
+_LARGEST = 2**24
+"""Largest size of a fit in bytes."""
 _CHECK = 12
 """Digits of the content's digest in a file's name (`add_tensors`)."""
 
@@ -19,20 +21,22 @@ _CHECK = 12
 class StoredFits:
     """The fits in the cache folder of a store, beside the feature cache: a file for each digest."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use a data folder; nothing is created before the first `save`."""
-        self._folder = folder / "cache" / "fits"
+    def __init__(self, folder: Path, *, keeps: bool = True) -> None:
+        """Use a data folder; nothing is created before the first `save`. keeps: whether `save` does anything."""
+        self._folder, self._keeps = folder / "cache" / "fits", keeps
 
     def load(self, digest: str) -> dict[str, np.ndarray] | None:
         """Return the arrays that were saved under a digest, by name; None if there are none, or they are damaged."""
         for path in self._folder.glob(f"{digest}-*.safetensors"):
             with suppress(OSError, ArtefactError):
-                if path.stem.endswith(f"-{sha256_of(path.read_bytes())[:_CHECK]}"):
+                if path.stem.endswith(f"-{sha256_of(read_bytes(path, _LARGEST))[:_CHECK]}"):
                     return load_tensors(path)
         return None
 
     def save(self, digest: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep arrays under a digest, and only the latest fits; where nothing can be written, nothing is kept."""
+        if not self._keeps:
+            return
         with suppress(OSError, StoreError):
             for damaged in self._folder.glob(f"{digest}-*.safetensors"):
                 damaged.unlink(missing_ok=True)

@@ -405,7 +405,7 @@ def nothing_of_others(monkeypatch):
     from engine.vision.feature_bank import FeatureBank
 
     empty = FeatureBank(np.zeros((0, 1), np.float32))
-    for module in ("concepts.enrol_crops", "concepts.object_heads", "recognition.classifier", "recognition.enrolled"):
+    for module in ("concepts.enrol_crops", "concepts.object_heads", "recognition.fits", "recognition.enrolled"):
         monkeypatch.setattr(f"engine.{module}.load_bank", lambda config: empty)
 
 

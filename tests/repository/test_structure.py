@@ -19,7 +19,7 @@ SESSION_FUNCTIONS = 0  # that take a session below the jobs
 ABSENT_DOCUMENTS = 0
 LARGEST_ROOM = 0.17
 README_BYTES = 9_000
-PHOTO_MODULES = 140
+PHOTO_MODULES = 145
 PHOTO_HOPS = 1_150
 COUNTED = {
     "engine.store.concepts:ConceptStore.all": 1,

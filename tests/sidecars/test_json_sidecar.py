@@ -180,7 +180,9 @@ def test_unknown_keys_are_ignored():
 
 @given(
     st.binary(max_size=200)
-    | st.recursive(st.none() | TEXT, lambda v: st.dictionaries(TEXT, v)).map(str).map(str.encode)
+    | st.recursive(st.none() | TEXT, lambda v: st.dictionaries(TEXT, v))
+    .map(str)
+    .map(lambda text: text.encode("utf-8", "surrogatepass"))
 )
 def test_any_bytes_are_read_without_a_crash(data):
     parse_record(data)
