@@ -85,12 +85,12 @@ def test_a_training_that_diverges_stores_nothing(session, monkeypatch, where):
     before = session.store.load_embedding(concept, session.vlm_id, session.vlm_revision).vector
     steps = iter(range(100))
 
-    def loss(rows, *_, **__):
-        value = rows[0].float().pow(2).sum()
+    def loss(seen, embedding, *_, **__):
+        value = embedding.pow(2).sum()
         bad = (value - value.detach()).sqrt() if where == "gradient" else value * torch.inf
         return Losses(bad if next(steps) == 2 else value, torch.zeros(()))
 
-    monkeypatch.setattr(session.vlm, "loss", loss)
+    monkeypatch.setattr(session.vlm, "loss_behind", loss)
     with pytest.raises(DivergedError, match=f"'Rex'.*{where} is (inf|nan) at step 3 of 5, in float32") as caught:
         train(session, "Rex", steps=5)
     assert "--dtype" in caught.value.hint

@@ -54,7 +54,7 @@ def test_loading_a_vlm(failing, monkeypatch):
         ("engine.vlms.llava_next.LlavaNext.generate", ("caption", "{album}")),
         ("engine.vlms.llava_next.LlavaNext.generate", ("ask", "{album}", "What is in the image?")),
         ("engine.vlms.llava_next.LlavaNext.encode", ("locate", "rex", "{album}", "--method", "refer")),
-        ("engine.vlms.llava_next.LlavaNext.loss", ("train", "rex", "--steps", "2")),
+        ("engine.vlms.llava_next.LlavaNext.loss_behind", ("train", "rex", "--steps", "2")),
         ("engine.vision.encoder.ImageEncoder.encode", ("caption", "{album}")),
         ("engine.vision.faces.FaceAnalyser.find", ("caption", "{album}")),
         ("engine.vision.detector.AutoModelForObjectDetection.from_pretrained", ("caption", "{album}")),
