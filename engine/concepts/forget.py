@@ -111,8 +111,7 @@ def forget(
         entries = journal.forget(sought.in_file, _identifies(session.store, sought, concept))
         journal.close()
         cached = session.cache.clear()
-        forget_in_index(session.folder, sought)
-        session.store.calibrations.forget(_identifies(session.store, sought, concept))
+        _forget_derived(session, sought, concept)
         _delete(session, concept)
     return Forgotten(
         display_name,
@@ -123,6 +122,12 @@ def forget(
         looked_at=scrubber.looked_at,
         sidecars=outcomes,
     )
+
+
+def _forget_derived(session: Session, sought: NameSearch, concept: Concept | None) -> None:
+    """Remove the concept from the search index and from the calibrations."""
+    forget_in_index(session.folder, sought)
+    session.store.calibrations.forget(_identifies(session.store, sought, concept))
 
 
 def _name_search(name: str, concept: Concept | None) -> NameSearch:

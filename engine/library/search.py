@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.core.errors import UsageError
 from engine.library.index import IndexedName, LibraryIndex
@@ -24,8 +25,10 @@ _NUMBER = r"\d+(?:\.\d*)?"
 _NEAR = re.compile(rf"\s*([+-]?{_NUMBER})\s*,\s*([+-]?{_NUMBER})\s*(?:,\s*({_NUMBER})\s*(km|m)\s*)?", re.ASCII)
 _CHECKED = 500
 """Results of which it is checked whether their sidecars changed since they were indexed."""
-_READ_AT_ONCE = 200
-"""Rows that are read together."""
+_COLUMNS = (
+    "photos.id, path, photos.caption, author, photos.names, taken, latitude, longitude,"
+    " (select count(*) from suggestions where photo = photos.id)"
+)
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,10 @@ def search(folder: Path, request: SearchRequest, counts: SearchCounts) -> Iterat
         return
     with index, index.guarded() as db:
         counts.indexed = db.execute("select count(*) from photos").fetchone()[0]
-        ids = _select(db, request, read_stored(folder).ids if request.terms or request.names else {})
+        rows = _select(db, request, read_stored(folder).ids if request.terms or request.names else {})
         number = 0
-        for photo_id, photo in _read(db, ids, request.near):
+        for photo_id, *row in rows:
+            photo = _read(tuple(row), request.near)
             if not os.path.lexists(photo.file):
                 counts.gone += 1
                 continue
@@ -137,8 +141,8 @@ def search(folder: Path, request: SearchRequest, counts: SearchCounts) -> Iterat
                 return
 
 
-def _select(db: sqlite3.Connection, request: SearchRequest, concepts: Mapping[str, str]) -> list[int]:
-    """Return the ids of the photos in the order of results."""
+def _select(db: sqlite3.Connection, request: SearchRequest, concepts: Mapping[str, str]) -> sqlite3.Cursor:
+    """Return the columns `_COLUMNS` of the photos in the order of results."""
     wanted = [t for t in request.terms if not t.excluded]
     conditions, values = _conditions(request, concepts)
     order = ["taken is null", "taken desc", "path"]
@@ -154,8 +158,7 @@ def _select(db: sqlite3.Connection, request: SearchRequest, concepts: Mapping[st
         near = request.near
         db.create_function("km", 2, lambda lat, lon: distance_km(near, lat, lon), deterministic=True)
     where = f" where {' and '.join(conditions)}" if conditions else ""
-    query = f"select photos.id from {source}{where} order by {', '.join(order)}"
-    return [row[0] for row in db.execute(query, values)]
+    return db.execute(f"select {_COLUMNS} from {source}{where} order by {', '.join(order)}", values)
 
 
 def _conditions(request: SearchRequest, concepts: Mapping[str, str]) -> tuple[list[str], list[object]]:
@@ -210,21 +213,12 @@ def distance_km(near: Near, latitude: float | None, longitude: float | None) -> 
     return 2 * _EARTH_KM * math.asin(min(1.0, math.sqrt(half)))
 
 
-def _read(db: sqlite3.Connection, ids: list[int], near: Near | None) -> Iterator[tuple[int, FoundPhoto]]:
-    """Yield the rows of photos in the order of their ids."""
-    query = (
-        "select id, path, caption, author, names, taken, latitude, longitude,"
-        " (select count(*) from suggestions where photo = id) from photos"
-        " where id in (select value from json_each(?))"
-    )
-    for start in range(0, len(ids), _READ_AT_ONCE):
-        batch = ids[start : start + _READ_AT_ONCE]
-        rows = {row[0]: row[1:] for row in db.execute(query, [json.dumps(batch)])}
-        for photo_id in batch:
-            path, caption, author, names, taken, latitude, longitude, suggestions = rows[photo_id]
-            place = None if latitude is None else (latitude, longitude)
-            km = distance_km(near, latitude, longitude) if near else None
-            yield photo_id, FoundPhoto(os.fsdecode(path), caption, author, names, taken, place, km, suggestions)
+def _read(row: tuple[Any, ...], near: Near | None) -> FoundPhoto:
+    """Make a result of the columns `_COLUMNS` after the id."""
+    path, caption, author, names, taken, latitude, longitude, suggestions = row
+    place = None if latitude is None else (latitude, longitude)
+    km = distance_km(near, latitude, longitude) if near else None
+    return FoundPhoto(os.fsdecode(path), caption, author, names, taken, place, km, suggestions)
 
 
 def _has_changed(db: sqlite3.Connection, photo_id: int) -> bool:
