@@ -178,7 +178,8 @@ def test_nothing_is_generated_while_training(vlm, monkeypatch):
 def test_the_variants_of_paper_and_reference_draw_a_new_view_at_each_step(vlm, monkeypatch):
     named = [f"{c.name}+{v}" for c in list_configs() for v in c.variants if v in ("paper", "reference")]
     assert len(named) == 9
-    assert {find_config(name).training.views for name in named} == {0}
+    assert {find_config(name).training.views for name in (*named, "blip-2", "storybook-blip2")} == {0}
+    assert find_config("llava-1.6").training.views == find_config("qwen3-vl-2b").training.views == 8
     drawn = []
     monkeypatch.setattr(optimiser, "augment", lambda image, rng: drawn.append(rng.random()) or image)
     run(trainer(vlm, views=0))

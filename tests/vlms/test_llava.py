@@ -134,7 +134,7 @@ def test_training_is_deterministic_by_seed_and_learns(vlm):
     assert run(second) == losses
     assert torch.equal(first.result(), second.result())
     assert run(other) != losses
-    assert np.mean(losses[-8:]) < np.mean(losses[:8])
+    assert np.mean(losses[-5:]) < losses[0]
     assert first.result().norm() == pytest.approx(1.0, abs=1e-5)
 
 
