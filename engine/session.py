@@ -21,6 +21,7 @@ from engine.vlms.registry import NO_VLM, connect_vlm, find_weights, load_vlm, re
 if TYPE_CHECKING:
     import torch
 
+    from engine.store.known_contents import KnownContents
     from engine.vision.cached_extractor import CachedExtractor
     from engine.vision.extractor import FeatureExtractor
     from engine.vlms.base import Vlm
@@ -55,6 +56,12 @@ class Session:
     def cache(self) -> FeatureCache:
         """The feature cache."""
         return FeatureCache(self.folder / "cache")
+
+    def contents(self, *, verify: bool = False) -> "KnownContents":
+        """Return the content hashes of photos that look as they did. verify: every photo is read."""
+        from engine.store.known_contents import KnownContents
+
+        return KnownContents(self.folder / "cache" if self.folder.is_dir() and not verify else None)
 
     @cached_property
     def models(self) -> ChosenModels:

@@ -54,14 +54,7 @@ class RunControl:
     force: Annotated[
         bool, typer.Option("--force", help="Caption up-to-date photos again. Descriptions edited by people are kept.")
     ] = False
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify",
-            help="Read every file, also those whose size and time did not change.",
-            rich_help_panel=o.ADVANCED,
-        ),
-    ] = False
+    verify: o.Verify = False
 
 
 ShowAll = Annotated[bool, typer.Option("--all", help="Print every caption, not only those that changed.")]

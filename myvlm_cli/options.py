@@ -23,6 +23,12 @@ ADVANCED = "Advanced"
 
 Name = Annotated[str, typer.Argument(help="The concept's name.", autocompletion=complete_concept, show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify", help="Read every file, also those whose size and time did not change.", rich_help_panel=ADVANCED
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Seed = Annotated[
     int, typer.Option("--seed", help="Random seed; the same seed gives the same result.", rich_help_panel=ADVANCED)

@@ -46,6 +46,7 @@ class ScanChoice:
         bool,
         typer.Option("--regions-only", help="Find no faces: enough for pets and things, and needs no face models."),
     ] = False
+    verify: o.Verify = False
 
     @property
     def request(self) -> "ScanRequest":
@@ -60,7 +61,9 @@ class ScanChoice:
             raise UsageError(
                 "--faces-only and --regions-only exclude each other", hint="Without either, both are found."
             )
-        return ScanRequest(faces=not self.regions_only, regions=not self.faces_only, limit=self.limit)
+        return ScanRequest(
+            faces=not self.regions_only, regions=not self.faces_only, limit=self.limit, verify=self.verify
+        )
 
 
 def scan(

@@ -38,6 +38,7 @@ def status(
     form: CaptionChoice,
     models: Annotated[o.ModelChoice, Without("device", "dtype")],
     speak: Speak = None,
+    verify: o.Verify = False,
     output: o.OutputChoice,
 ) -> None:
     """Show which photos need captioning, and which sidecars changed since.
@@ -48,7 +49,7 @@ def status(
     """
     files = photos.find()
     session = models.open_session(create=False, names=concepts.names, speak=speak)
-    results = _read_status(session, files, concepts.names, sidecars.naming, form.forms, output)
+    results = _read_status(session, files, concepts.names, sidecars.naming, form.forms, output, verify=verify)
     counts = Counter(str(r.state) for r in results)
     if output.json:
         out.json_document({"photos": [_describe(r) for r in results], "summary": dict(counts)})
@@ -66,14 +67,19 @@ def _read_status(
     naming: "Naming",
     forms: "CaptionForms",
     output: o.OutputChoice,
+    *,
+    verify: bool,
 ) -> "list[PhotoStatus]":
     """Read the sidecars of all photos; print JSON lines and notes as they come."""
     from engine.captioning.status import read_status
 
+    library = photos.folder
     results = []
     with out.progress("checking", None) as bar:
         photos.count_onto(bar)
-        for result in read_status(session, photos, names=names, naming=naming, library=photos.folder, forms=forms):
+        for result in read_status(
+            session, photos, names=names, naming=naming, library=library, forms=forms, verify=verify
+        ):
             bar.advance()
             results.append(result)
             if output.jsonl:

@@ -11,6 +11,7 @@ from engine.core.config_file import config_path
 from engine.core.files import LARGEST_DOCUMENT, read_bytes
 from engine.core.nvidia import has_nvidia_gpu
 from engine.store.known_files import Stamp, stamp_of
+from engine.vlms.hub_cache import hub_cache
 
 _NOT_RUN_STATE = frozenset({"recognition_states", "variations"})
 """Tables of the store on which no run depends: what runs write themselves, and training captions."""
@@ -72,14 +73,8 @@ def _listing(home: Path) -> Iterator[tuple[str, Stamp | None]]:
 
 
 def _models_on_disk() -> Iterator[object]:
-    """Yield what tells which models are in the hub's cache: the repositories with their references and snapshots.
-
-    The place is that of huggingface_hub, which takes long to import: `HF_HUB_CACHE`, else `HF_HOME`, else the user's
-    cache folder.
-    """
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    hub = os.environ.get("HF_HOME") or f"{cache}/huggingface"
-    place = Path(os.environ.get("HF_HUB_CACHE") or f"{hub}/hub").expanduser()
+    """Yield what tells which models are in the hub's cache: the repositories with their references and snapshots."""
+    place = hub_cache()
     for repo in sorted(place.glob("models--*")) if place.is_dir() else ():
         for part in ("refs", "snapshots", "blobs"):
             folder = repo / part

@@ -16,9 +16,9 @@ from engine.captioning.staleness import (
 )
 from engine.core.batches import read_ahead
 from engine.core.errors import PhotoError, SidecarError
-from engine.photos.decode import PhotoFile, read_photo
 from engine.photos.discovery import FoundFile
 from engine.photos.metadata.exif import exif_of
+from engine.photos.photo_file import PhotoFile, UnreadPhoto
 from engine.recognition.gallery import Gallery, build_gallery
 from engine.session import Session
 from engine.sidecars.json_sidecar import PhotoRecord, read_record
@@ -26,6 +26,7 @@ from engine.sidecars.locate import Namer, Naming, SidecarPaths
 from engine.sidecars.read import naming_file, read_sidecar
 from engine.sidecars.removed_names import load_removed_names
 from engine.sidecars.xmp import DescriptionStatus, XmpStatus, read_xmp_status
+from engine.store.known_contents import KnownContents
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse
 
@@ -64,6 +65,7 @@ class _StatusRun:
     extractor: CachedExtractor
     namer: Namer
     forms: CaptionForms
+    contents: KnownContents
 
 
 def read_status(
@@ -74,11 +76,12 @@ def read_status(
     naming: Naming,
     library: Path | None = None,
     forms: CaptionForms | None = None,
+    verify: bool = False,
 ) -> Iterator[PhotoStatus]:
     """Read the status of each photo's sidecars, in order; videos are left out.
 
     names: the requested concepts, as for captioning. library: the folder whose calibration to use. forms: of captions
-    that are up to date; None for a sentence in English.
+    that are up to date; None for a sentence in English. verify: read also photos that look as they did.
 
     Raises:
         EngineError: a concept is unknown, or cannot be recognised.
@@ -94,24 +97,27 @@ def read_status(
     )
     forms = forms or CaptionForms()
     keys = compute_cache_keys(store, config, vlm, concepts, gallery, form=forms.form)
-    run = _StatusRun(gallery, keys, vlm, session.extractor, Namer(naming), forms)
+    run = _StatusRun(gallery, keys, vlm, session.extractor, Namer(naming), forms, session.contents(verify=verify))
     stills = (f for f in photos if f.kind == "photo")
-    for group in read_ahead(stills, lambda f: _read_statuses(run, f), ahead=8):
-        yield from group
+    try:
+        for group in read_ahead(stills, lambda f: _read_statuses(run, f), ahead=8):
+            yield from group
+    finally:
+        run.contents.flush()
 
 
 def _read_statuses(run: _StatusRun, photo: FoundFile) -> list[PhotoStatus]:
     """Read the status of a photo and of its raw companions."""
     try:
-        file = read_photo(photo.path)
+        file = run.contents.open(photo.path)
+        statuses = [_status_of(run, p, file) for p in (photo.path, *photo.companions)]
     except PhotoError as err:
         return [PhotoStatus(photo.path, SidecarState.FAILED, str(err))]
     outdated = run.keys.labels.notes(photo.path, file.content_hash)
-    statuses = [_status_of(run, p, file) for p in (photo.path, *photo.companions)]
     return [replace(statuses[0], notes=outdated), *statuses[1:]]
 
 
-def _status_of(run: _StatusRun, photo: Path, file: PhotoFile) -> PhotoStatus:
+def _status_of(run: _StatusRun, photo: Path, file: PhotoFile | UnreadPhoto) -> PhotoStatus:
     try:
         paths = run.namer.find(photo)
         xmp, record = _read_xmp(paths), read_record(paths.json)
@@ -142,12 +148,13 @@ def _status_of(run: _StatusRun, photo: Path, file: PhotoFile) -> PhotoStatus:
     return status(SidecarState.CURRENT, "up to date; the description that was there stays" if kept else "up to date")
 
 
-def _stale(run: _StatusRun, record: PhotoRecord, file: PhotoFile, removed_names: frozenset[str]) -> str:
+def _stale(run: _StatusRun, record: PhotoRecord, file: PhotoFile | UnreadPhoto, removed_names: frozenset[str]) -> str:
     """Return why the next run would write a photo's sidecars again; "" if it would not."""
     if record.facts.content_hash != file.content_hash:
         return "the photo changed"
     keys, vlm = run.keys, run.vlm
-    software = exif_of(file.blocks).software if vlm.config.world or not vlm.exists else ""
+    asks_software = vlm.config.world or (not vlm.exists and record.caption is not None)
+    software = exif_of(file.blocks).software if asks_software else ""
     described = vlm.can_describe(software)
     if described and record.settings != keys.settings:
         names_only = record.settings == names_only_settings()
@@ -163,13 +170,19 @@ def _stale(run: _StatusRun, record: PhotoRecord, file: PhotoFile, removed_names:
             return "no VLM on this machine can describe it, and the caption that it has does not hold"
         now, before = ({(m.concept_id, m.name) for m in some} for some in (matches, record.matches))
         return "" if now == before else "concepts changed: who is recognised, or what they are called"
-    exif = exif_of(file.blocks)  # date and place may have been written into the photo since
-    facts = replace(record.facts, taken=exif.taken, place=exif.place)
-    context = run.forms.of(facts).context if described else ""
+    context = _context(run, record, file) if described else ""
     if record.key == keys.caption_key(file.content_hash, matches, described=described, context=context):
         return ""
     same = {m.concept_id for m in matches} == {m.concept_id for m in record.matches}
     return "a concept was trained again or renamed" if same else "concepts changed: different names are recognised"
+
+
+def _context(run: _StatusRun, record: PhotoRecord, file: PhotoFile | UnreadPhoto) -> str:
+    """Return what the VLM is told of date and place, which may have been written into the photo since."""
+    if not run.forms.context:
+        return ""
+    exif = exif_of(file.blocks)
+    return run.forms.of(replace(record.facts, taken=exif.taken, place=exif.place)).context
 
 
 def _read_xmp(paths: SidecarPaths) -> XmpStatus | None:

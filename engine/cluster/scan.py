@@ -30,6 +30,7 @@ from engine.recognition.scan import (
     with_companions,
 )
 from engine.session import Session, SessionOptions
+from engine.store.known_contents import KnownContents
 from engine.vision.cache import FeatureCache
 from engine.vision.cached_extractor import CachedExtractor
 
@@ -62,13 +63,17 @@ def scan_with(
 ) -> Iterator[ScanResult]:
     """Scan as `scan` does, with the workers of a pool."""
     begin_scan(session, request)
-    task = _ScanTask(session.extractor, request)
+    contents = session.contents(verify=request.verify)
+    task = _ScanTask(session.extractor, request, contents)
     dispatcher = Dispatcher(pool, task, _SHARD, request.limit, ship_bytes)
     files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
-    with closing(read_ahead(files, task.begin, ahead=_SHARD)) as steps:  # type: ignore[type-var]
-        for results in dispatcher.run(steps):
-            for file, result in results:
-                yield from with_companions(file, result)
+    try:
+        with closing(read_ahead(files, task.begin, ahead=_SHARD)) as steps:  # type: ignore[type-var]
+            for results in dispatcher.run(steps):
+                for file, result in results:
+                    yield from with_companions(file, result)
+    finally:
+        contents.flush()
 
 
 def may_use_gpu(session: Session, options: ClusterOptions) -> bool:
@@ -92,10 +97,11 @@ class _ScanTask:
 
     extractor: CachedExtractor
     request: ScanRequest
+    contents: KnownContents
 
     def begin(self, file: FoundFile) -> Step[None, Scanned]:
         """Read a file, and settle it here if its features are in the cache."""
-        found = read_unscanned(self.extractor, file, self.request)
+        found = read_unscanned(self.extractor, file, self.request, lambda file: self.contents.open(file.path))
         if isinstance(found, ScanResult):
             return Step((file, found))
         wanted = {"faces": self.request.faces, "regions": self.request.regions}

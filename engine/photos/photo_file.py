@@ -27,6 +27,23 @@ class PhotoFile:
         return read_blocks(self.data)
 
 
+@dataclass(frozen=True)
+class UnreadPhoto:
+    """A photo file whose content hash is known; it is read when its metadata are needed."""
+
+    path: Path
+    content_hash: str
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The metadata as stored.
+
+        Raises:
+            PhotoError: as `read_photo`.
+        """
+        return read_photo(self.path).blocks
+
+
 def read_photo(path: Path) -> PhotoFile:
     """Read and hash a photo file.
 

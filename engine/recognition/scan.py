@@ -16,9 +16,12 @@ from engine.core.notes import SkipReason
 from engine.core.types import Status
 from engine.photos.decode import Photo, PhotoFile, decode_photo, read_photo
 from engine.photos.discovery import FoundFile
+from engine.photos.photo_file import UnreadPhoto
 from engine.session import Session
 from engine.vision.cached_extractor import CachedExtractor
 
+OpenFile = Callable[[FoundFile], PhotoFile | UnreadPhoto]
+"""Reads a file's bytes, or tells its content hash, or raises PhotoError."""
 BATCH = 8
 """Number of photos in each call of the models and each write to the cache."""
 
@@ -27,12 +30,14 @@ BATCH = 8
 class ScanRequest:
     """The features to compute.
 
-    limit: the largest number of photos to compute features for. Photos with cached features do not count.
+    limit: the largest number of photos to compute features for. Photos with cached features do not count. verify: read
+    also the photos that look as they did.
     """
 
     faces: bool = True
     regions: bool = True
     limit: int | None = None
+    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,12 @@ def scan(
     request = request or ScanRequest()
     begin_scan(session, request)
     files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
-    for file, result in scan_files(session.extractor, files, request):
-        yield from with_companions(file, result)
+    contents = session.contents(verify=request.verify)
+    try:
+        for file, result in scan_files(session.extractor, files, request, lambda file: contents.open(file.path)):
+            yield from with_companions(file, result)
+    finally:
+        contents.flush()
 
 
 def begin_scan(session: Session, request: ScanRequest) -> None:
@@ -95,9 +104,9 @@ def scan_files(
     extractor: CachedExtractor,
     files: Iterable[FoundFile],
     request: ScanRequest,
-    open_file: Callable[[FoundFile], PhotoFile] = lambda file: read_photo(file.path),
+    open_file: OpenFile,
 ) -> Iterator[tuple[FoundFile, ScanResult]]:
-    """Scan files, up to the limit of the request. open_file: reads a file's bytes, or raises PhotoError."""
+    """Scan files, up to the limit of the request."""
 
     def read(file: FoundFile) -> _FileToScan:
         return _read(extractor, file, request, open_file)
@@ -126,7 +135,7 @@ def read_unscanned(
     extractor: CachedExtractor,
     file: FoundFile,
     request: ScanRequest,
-    open_file: Callable[[FoundFile], PhotoFile] = lambda file: read_photo(file.path),
+    open_file: OpenFile,
 ) -> ScanResult | PhotoFile:
     """Return the result for a file of which nothing has to be computed, else the file, read and hashed."""
     began = time.monotonic()
@@ -137,9 +146,12 @@ def read_unscanned(
         contents = open_file(file)
     except PhotoError as err:
         return _failed(file, err, began)
-    if not extractor.has(contents.content_hash, faces=request.faces, regions=request.regions):
-        return contents
-    return replace(scanned_already(file, contents.content_hash), seconds=time.monotonic() - began)
+    if extractor.has(contents.content_hash, faces=request.faces, regions=request.regions):
+        return replace(scanned_already(file, contents.content_hash), seconds=time.monotonic() - began)
+    try:
+        return contents if isinstance(contents, PhotoFile) else read_photo(file.path)
+    except PhotoError as err:
+        return _failed(file, err, began)
 
 
 def scanned_already(file: FoundFile, content_hash: str) -> ScanResult:
@@ -151,9 +163,7 @@ def _failed(file: FoundFile, error: PhotoError, began: float) -> ScanResult:
     return ScanResult(file.path, Status.FAILED, reason=str(error), seconds=time.monotonic() - began)
 
 
-def _read(
-    extractor: CachedExtractor, file: FoundFile, request: ScanRequest, open_file: Callable[[FoundFile], PhotoFile]
-) -> _FileToScan:
+def _read(extractor: CachedExtractor, file: FoundFile, request: ScanRequest, open_file: OpenFile) -> _FileToScan:
     """Read and hash a photo; decode it only if some of its features are not cached."""
     began = time.monotonic()
     contents = read_unscanned(extractor, file, request, open_file)

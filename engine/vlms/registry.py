@@ -10,6 +10,7 @@ from engine.core.files import LARGEST_DOCUMENT, open_regular, read_bytes, sha256
 from engine.core.paths import STORYBOOK, home
 from engine.vlms.config import VlmConfig, chat_families, identifier_lists, list_configs
 from engine.vlms.find import family_of, model_type_of, why_not_chat
+from engine.vlms.hub_cache import repository_folder
 from engine.vlms.memory import AS_STORED, QUANTISED, check_room, memory_fault
 from engine.vlms.preference import by_use
 
@@ -54,6 +55,8 @@ def find_weights(config: VlmConfig) -> Path | None:
         return folder if (folder / "config.json").is_file() else None
     if Path(config.repo_id).is_absolute():
         return Path(config.repo_id)
+    if not repository_folder(config.repo_id).is_dir():
+        return None
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

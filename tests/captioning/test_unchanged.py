@@ -242,7 +242,7 @@ def test_a_damaged_table_costs_only_time(myvlm, session, album, read):
 def test_one_query_finds_the_rows_of_a_folder(session, album):
     files = KnownFiles(session.folder / "cache")
     assert sorted(files.of_folder(str(album))) == ["both.jpg", "nobody.jpg", "rex.jpg"]
-    plan = files._db.execute("explain query plan select name from files where folder = ?", [b"x"]).fetchall()
+    plan = files._file._db.execute("explain query plan select name from files where folder = ?", [b"x"]).fetchall()
     assert "USING PRIMARY KEY" in plan[0][3] and "SCAN" not in plan[0][3]
 
 

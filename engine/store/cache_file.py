@@ -1,0 +1,60 @@
+"""Keep rows in an SQLite file of the cache folder, opened without sqlite_utils. Losing it costs only time."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+
+class CacheFile:
+    """A file with tables. Errors of the database count as not knowing: a damaged file is deleted."""
+
+    def __init__(self, path: Path, tables: Sequence[str]) -> None:
+        """Use a file; it is not created before the first `write`. tables: the statements that create them."""
+        self._path, self._tables = path, tables
+
+    @cached_property
+    def _db(self) -> sqlite3.Connection:
+        from engine.core.database import open_cache
+
+        db = open_cache(self._path, self._tables[0])
+        for table in self._tables[1:]:
+            db.execute(table)
+        return db
+
+    def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        if not self._path.exists():
+            return []
+        from engine.core.errors import StoreError
+
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.OperationalError:  # another process holds it
+            return []
+        except (sqlite3.DatabaseError, StoreError):
+            self._delete()
+            return []
+
+    def write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Write rows in one transaction; what cannot be written is not known."""
+        from engine.core.errors import StoreError
+
+        with suppress(sqlite3.Error, StoreError, OSError):
+            self._db.execute("begin immediate")
+            try:
+                self._db.executemany(query, rows)
+                self._db.execute("commit")
+            except BaseException:
+                self._db.execute("rollback")
+                raise
+
+    def _delete(self) -> None:
+        opened = self.__dict__.pop("_db", None)
+        if opened is not None:
+            opened.close()
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
