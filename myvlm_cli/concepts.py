@@ -103,15 +103,18 @@ app.command("forget", help=cleandoc(forget.__doc__ or "").replace("myvlm forget"
 
 @app.command("clear-cache")
 def clear_cache(json: o.Json = False) -> None:
-    """Delete the feature cache and the calibrations. Both may hold faces of bystanders.
+    """Delete the feature cache, the calibrations, and what is known of files. They may hold faces of bystanders.
 
     The next run takes longer.
 
     Example: myvlm concepts clear-cache
     """
+    from engine.store.cache_file import forget_files
+
     session = open_session(create=False)
     entries = session.cache.clear()
     session.store.calibrations.forget()
+    forget_files(session.folder / "cache")
     if json:
         out.json_document({"cleared": entries})
     else:

@@ -21,6 +21,7 @@ from engine.sidecars.name_search import NameSearch
 from engine.sidecars.rdf.forms import MYVLM
 from engine.sidecars.read import LARGEST
 from engine.sidecars.writer import clear_up
+from engine.store.cache_file import forget_files
 from engine.store.concepts import ConceptStore
 
 _TRIES = 3
@@ -125,9 +126,11 @@ def forget(
 
 
 def _forget_derived(session: Session, sought: NameSearch, concept: Concept | None) -> None:
-    """Remove the concept from the search index and from the calibrations."""
-    forget_in_index(session.folder, sought)
-    session.store.calibrations.forget(_identifies(session.store, sought, concept))
+    """Remove the concept from the search index, from what is known of files, and from the calibrations."""
+    identifies = _identifies(session.store, sought, concept)
+    forget_in_index(session.folder, sought, identifies)
+    forget_files(session.folder / "cache")
+    session.store.calibrations.forget(identifies)
 
 
 def _name_search(name: str, concept: Concept | None) -> NameSearch:

@@ -182,8 +182,11 @@ def _still_there(index: LibraryIndex, photo: Path, written: Sequence[Path]) -> t
     return tuple(sorted((p for p in paths if p.exists()), key=lambda p: p.name.endswith(JSON_ENDING)))
 
 
-def forget_in_index(folder: Path, sought: NameSearch) -> None:
+def forget_in_index(folder: Path, sought: NameSearch, identifies: Callable[[Path], bool]) -> None:
     """Remove the rows that name a concept, and read those of photos whose sidecars do not name it any more.
+
+    identifies: tells of a path whether it would give the concept away, such as that of a photo with a decision about
+    it. The rows of such photos come back with the next run.
 
     Raises:
         StoreError: the index is in use.
@@ -200,9 +203,10 @@ def forget_in_index(folder: Path, sought: NameSearch) -> None:
             (Path(os.fsdecode(path)), unpack_paths(sidecars))
             for number, path, sidecars, caption in rows
             if _names(sought, Path(os.fsdecode(path)), caption, names.get(number, []))
+            or identifies(Path(os.fsdecode(path)))
         ]
         index.write(IndexUpdate(absent=[path for path, _ in named], succeeded=failed))
-        rows_again = [_read_again(sought, path, sidecars) for path, sidecars in named]
+        rows_again = [_read_again(sought, path, sidecars) for path, sidecars in named if not identifies(path)]
         index.write(IndexUpdate([row for row in rows_again if row is not None]))
         index.erase()
 

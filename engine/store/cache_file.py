@@ -7,6 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+NAMES = ("files.db", "contents.db")
+"""The files of `known_files` and of `known_contents`."""
+
 
 class CacheFile:
     """A file with tables. Errors of the database count as not knowing: a damaged file is deleted."""
@@ -55,6 +58,16 @@ class CacheFile:
         opened = self.__dict__.pop("_db", None)
         if opened is not None:
             opened.close()
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(OSError):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        with suppress(OSError):
+            _delete_file(self._path)
+
+
+def forget_files(folder: Path) -> None:
+    """Delete all that is known of files, with the results of runs that name concepts."""
+    for name in NAMES:
+        _delete_file(folder / name)
+
+
+def _delete_file(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
