@@ -96,7 +96,7 @@ class Namer:
         if self._naming.folder is None:
             xmp, source, notes = _choose(here, self._naming.style)
             return SidecarPaths(xmp, here.path(photo.name, JSON_ENDING), source, notes)
-        folder = self._mirrored(photo.parent, self._naming.folder)
+        folder = self.sidecar_folder(photo.parent)
         there = _Place(photo, folder, self._listing(folder), beside)
         xmp, renamed, notes = _choose(there, self._naming.style)
         xmp_beside, _, more = _choose(here, "auto")
@@ -104,8 +104,13 @@ class Namer:
         notes = tuple(dict.fromkeys((*notes, *more)))
         return SidecarPaths(xmp, there.path(photo.name, JSON_ENDING), source, notes, make_folder=True)
 
-    def _mirrored(self, folder: Path, base: Path) -> Path:
-        """Return `mirrored(folder, base)`, in the spelling of the folders below `base`."""
+    def sidecar_folder(self, folder: Path) -> Path:
+        """Return where the sidecars of a folder's photos are: the folder itself, or its mirror in --sidecar-dir in the
+        spelling of the folders there.
+        """
+        base = self._naming.folder
+        if base is None:
+            return folder
         last = self._mirror  # one read: several threads look for sidecars
         if last is None or last[0] != folder:
             mirror = base
