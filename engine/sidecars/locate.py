@@ -105,13 +105,10 @@ class Namer:
         return SidecarPaths(xmp, there.path(photo.name, JSON_ENDING), source, notes, make_folder=True)
 
     def sidecar_folder(self, folder: Path) -> Path:
-        """Return where the sidecars of a folder's photos are: the folder itself, or its mirror in --sidecar-dir in the
-        spelling of the folders there.
-        """
-        base = self._naming.folder
+        """Return the folder itself, or its mirror in --sidecar-dir, in the spelling of the folders there."""
+        base, last = self._naming.folder, self._mirror  # one read: several threads look for sidecars
         if base is None:
             return folder
-        last = self._mirror  # one read: several threads look for sidecars
         if last is None or last[0] != folder:
             mirror = base
             for part in mirrored(folder, base).relative_to(base).parts:
@@ -120,8 +117,7 @@ class Namer:
         return last[1]
 
     def _listing(self, folder: Path) -> "_Listing":
-        listing = self._listings.pop(folder, None) or _Listing(folder)
-        self._listings[folder] = listing
+        self._listings[folder] = listing = self._listings.pop(folder, None) or _Listing(folder)
         if len(self._listings) > _FOLDERS:
             self._listings.popitem(last=False)
         return listing
