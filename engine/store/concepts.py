@@ -17,7 +17,6 @@ from engine.store.decisions import Decisions
 from engine.store.embedding_table import Embedding, EmbeddingTable, StoredEmbedding
 from engine.store.head_table import HeadTable, StoredHead
 from engine.store.heads import ConceptHead
-from engine.store.known_files import KnownFiles
 from engine.store.migrations import migrations
 from engine.store.names import check_name, name_key
 from engine.store.recognition_states import RecognitionStates, forget_in_states
@@ -213,11 +212,10 @@ class ConceptStore:
         return self.get(kept.name)
 
     def _erase(self, concept: Concept) -> None:
-        """Delete the concept's files, calibrations and what runs know of photos, then VACUUM so that nothing can be
-        recovered from the database.
+        """Delete the concept's files and calibrations, then VACUUM so that nothing can be recovered from the
+        database.
         """
         shutil.rmtree(self.folder / "concepts" / concept.id, ignore_errors=True)
-        KnownFiles(self.folder / "cache").delete()
         self.calibrations.forget()
         self._db.conn.execute("vacuum")
         self._db.conn.execute("pragma wal_checkpoint(truncate)")

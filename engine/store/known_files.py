@@ -96,10 +96,6 @@ class KnownFiles:
         if gone := [(where, n) for n in known - present]:
             self._file.write("delete from results where folder = ? and name = ?", gone)
 
-    def delete(self) -> None:
-        """Delete everything."""
-        self._file.delete()
-
     def save_facts(self, run: str, facts: str) -> None:
         """Write what is known of runs of a kind."""
         self._file.write("insert or replace into runs values (?, ?, ?)", [(run, facts, time.time())])
