@@ -1,5 +1,6 @@
 """Calibrate on a library: for `myvlm calibrate`, and before other commands look at a library for the first time."""
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from engine.recognition.scan import ScanResult
     from engine.session import Session
 
+ANY_NUMBER = range(sys.maxsize)
 _GROWN = 2
 """A library is calibrated again when it has this many times as many photos as it was calibrated on."""
 _WHOLE = 1.95
@@ -51,8 +53,11 @@ def calibrate_unseen(
     enrolled: "EnrolledHeads | None" = None,
     kept: bool = True,
     some: bool = False,
-) -> None:
+) -> range | None:
     """Calibrate on a library if there is no calibration of it, or if it has grown much since.
+
+    Returns with how many photos the next run with the same concepts and calibrations would say the same and calibrate
+    nothing; None if this one calibrated.
 
     concepts: those that will be looked for; None for all. kept: False if nothing may be written. some: only some of the
     photos are wanted; then nothing is calibrated, because only whole folders are libraries.
@@ -61,20 +66,21 @@ def calibrate_unseen(
     from engine.recognition.enrolled import read_enrolled
 
     if photos.folder is None:
-        return
+        return ANY_NUMBER
     enrolled = enrolled or read_enrolled(session.store, session.recogniser_config, session.recognition)
     kinds = _kinds_of(enrolled, concepts)
     if not kinds:
-        return
+        return ANY_NUMBER
     calibrated = calibrated_on(session, photos.folder, kinds, enrolled=enrolled)
     if calibrated >= MOST:
-        return
+        return ANY_NUMBER
     why_not = "nothing may be written" if not kept else "only some are wanted" if some or not photos.are_folders else ""
     if not why_not:
-        _calibrate_grown(session, photos, calibrated, kinds, enrolled)
-    elif not calibrated:
+        return _calibrate_grown(session, photos, int(calibrated), kinds, enrolled)
+    if not calibrated:
         tell = out.say if some else out.detail
         tell(f"Not calibrated on these photos, because {why_not}. Earlier or built-in thresholds are used.")
+    return ANY_NUMBER
 
 
 def _kinds_of(enrolled: "EnrolledHeads", concepts: "Iterable[Concept] | None") -> list[Kind]:
@@ -85,18 +91,24 @@ def _kinds_of(enrolled: "EnrolledHeads", concepts: "Iterable[Concept] | None") -
 
 
 def _calibrate_grown(
-    session: "Session", photos: Photos, calibrated: float, kinds: Collection[Kind], enrolled: "EnrolledHeads"
-) -> None:
-    """Calibrate if there are enough photos, and enough more than the number of photos `calibrated` before."""
+    session: "Session", photos: Photos, calibrated: int, kinds: Collection[Kind], enrolled: "EnrolledHeads"
+) -> range | None:
+    """Calibrate if there are enough photos, and enough more than the number of photos `calibrated` before.
+
+    Returns the same as `calibrate_unseen`.
+    """
     from engine.recognition.calibrate import FEWEST
 
     files = list(photos)
-    stills = sum(f.kind == "photo" for f in files)
+    stills, grown = sum(f.kind == "photo" for f in files), max(FEWEST, _GROWN * calibrated)
     if stills < FEWEST:
         out.detail("Too few photos to calibrate on. Thresholds of another library or the built-in ones are used.")
-    elif stills >= _GROWN * calibrated:
-        reports, _ = calibrate_library(session, files, photos.folder, None, kinds, enrolled=enrolled)
-        tell_reports(reports)
+        return range(FEWEST)
+    if stills < grown:
+        return range(FEWEST, grown)
+    reports, _ = calibrate_library(session, files, photos.folder, None, kinds, enrolled=enrolled)
+    tell_reports(reports)
+    return None
 
 
 def calibrate_library(

@@ -87,31 +87,36 @@ class Output:
 
     @contextmanager
     def keeping(self) -> Iterator[list[tuple[str, str]]]:
-        """Keep what is said and warned of meanwhile: pairs of the method's name and the text."""
-        kept: list[tuple[str, str]] = []
-        self._kept = kept
+        """Keep what is said to people meanwhile, whether it is printed or not: for `repeat`."""
+        outer, self._kept = self._kept, []
         try:
-            yield kept
+            yield self._kept
         finally:
-            self._kept = None
+            self._kept = outer
+
+    def repeat(self, kept: Iterable[tuple[str, str]]) -> None:
+        """Print what was kept, as far as this run's options ask for it."""
+        methods = {"say": self.say, "detail": self.detail, "warn": self.warn}
+        for method, text in kept:
+            methods[method](text)
 
     def say(self, text: str) -> None:
         """Print a line for people, unless --quiet is set."""
-        if self._kept is not None:
-            self._kept.append(("say", text))
-        if not self.settings.quiet:
-            self._print(text, sys.stderr)
+        self._tell("say", text, shown=not self.settings.quiet)
 
     def detail(self, text: str) -> None:
         """Print a line for people if --verbose is set."""
-        if self.settings.verbose:
-            self.say(text)
+        self._tell("detail", text, shown=self.settings.verbose and not self.settings.quiet)
 
     def warn(self, text: str) -> None:
         """Print a warning, also with --quiet."""
+        self._tell("warn", text, shown=True)
+
+    def _tell(self, method: str, text: str, *, shown: bool) -> None:
         if self._kept is not None:
-            self._kept.append(("warn", text))
-        self._print(f"warning: {text}", sys.stderr)
+            self._kept.append((method, text))
+        if shown:
+            self._print(f"warning: {text}" if method == "warn" else text, sys.stderr)
 
     def fail(self, message: str, hint: str, code: int, kind: str) -> None:
         """Print why the command failed and what to do about it, and the same as JSON if the user asked for JSON.

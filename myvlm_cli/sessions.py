@@ -83,17 +83,19 @@ def _check_bodies(session: "Session") -> None:
         )
 
 
-def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> None:
-    """Warn if faces will run on the CPU although there is a GPU, and say how to repair ONNX Runtime.
+def warn_of_slow_faces(session: "Session", *, people: bool | None = None) -> bool:
+    """Warn if faces will run on the CPU although there is a GPU, and say how to repair ONNX Runtime; return whether so.
 
     people: whether faces will be looked for; None means if any person is enrolled.
     """
     if people is None:
         people = any(c.kind is Kind.PERSON for c in session.store.all())
     if not people or not session.uses_cuda:
-        return
+        return False
     from engine.session import onnx_can_use_cuda
     from engine.setup.repair import ONNX_REPAIR
 
-    if not onnx_can_use_cuda():
+    slow = not onnx_can_use_cuda()
+    if slow:
         out.warn(f"faces run on the CPU: ONNX Runtime has no CUDA provider. Run: myvlm setup, or {ONNX_REPAIR}")
+    return slow

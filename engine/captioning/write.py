@@ -9,8 +9,7 @@ from engine.captioning.caption_run import CaptionRun
 from engine.captioning.indexing import index_results
 from engine.captioning.photo_steps import PhotoInRun
 from engine.captioning.results import PhotoResult
-from engine.captioning.unchanged import Finished
-from engine.core.notes import KEPT_DESCRIPTION_NOTES, Note
+from engine.core.notes import KEPT_DESCRIPTION_NOTES, Note, NoteCode
 from engine.core.types import Status
 from engine.sidecars.json_sidecar import PhotoRecord
 from engine.sidecars.plan import plan_companions, plan_sidecars
@@ -43,21 +42,26 @@ def _write_sidecars(run: CaptionRun, items: Sequence[PhotoInRun]) -> Iterator[Ph
 
 
 def remember(run: CaptionRun, items: Sequence[PhotoInRun], results: Sequence[PhotoResult]) -> None:
-    """Record photos whose sidecars are beside them, so that the next run need not read them while nothing changes.
+    """Keep what the next run would report of photos, so that it need not read them while nothing changes.
 
     results: those of `write_photos`.
     """
-    if run.unchanged is None:
+    if run.written is None:
         return
-    rest, finished = iter(results), []
+    rest, found = iter(results), []
     for item in items:
-        own = tuple(islice(rest, 1 + len(item.file.companions)))
-        if item.known is None and item.look is not None and item.paths is not None:
-            places = [item.paths, *map(run.namer.find, item.file.companions)]
-            sidecars = [path for place in places for path in (place.xmp, place.json)]
-            if all(path.parent == item.file.path.parent for path in sidecars):
-                finished.append(Finished(item.file, item.look, tuple(p.name for p in sidecars), own))
-    run.unchanged.record(finished)
+        own = tuple(islice(rest, len(item.known or (item.file, *item.file.companions))))
+        if item.look is None or item.known is not None:
+            continue
+        if any(n.code is NoteCode.NOT_INDEXED for r in own for n in r.notes):
+            continue
+        if any(r.status is Status.OK for r in own):
+            facts = own[0].facts
+            if facts is not None:
+                run.written.add(run, item.look, facts.content_hash)
+        else:
+            found.append((item.look, own))
+    run.written.unchanged.keep_results(found)
 
 
 def _plan(run: CaptionRun, item: PhotoInRun) -> list[SidecarEdit]:

@@ -1,13 +1,16 @@
 """Read a photo file: its bytes, the hash of its picture, its metadata."""
 
+import os
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from engine.core.errors import PhotoError
-from engine.core.files import UnsuitableFileError, read_bytes
+from engine.core.files import UnsuitableFileError, open_regular, read_bytes
 from engine.photos.content_hash import hash_content
 from engine.photos.metadata.containers import Blocks, read_blocks
+from engine.photos.metadata.stored import FileSlices
 
 LARGEST_FILE = 2 * 2**30
 """Largest size in bytes. A raw file of 150 megapixels has 0.3 GiB; TIFF and JPEG are limited to 4 GiB."""
@@ -29,7 +32,7 @@ class PhotoFile:
 
 @dataclass(frozen=True)
 class UnreadPhoto:
-    """A photo file whose content hash is known; it is read when its metadata are needed."""
+    """A photo file whose content hash is known; only its metadata are read, when they are needed."""
 
     path: Path
     content_hash: str
@@ -39,9 +42,25 @@ class UnreadPhoto:
         """The metadata as stored.
 
         Raises:
-            PhotoError: as `read_photo`.
+            PhotoError: the file cannot be opened.
         """
-        return read_photo(self.path).blocks
+        try:
+            with open_regular(self.path) as opened:
+                descriptor = os.dup(opened)
+        except OSError as err:
+            raise PhotoError(f"{self.path}: {err.strerror or err}", hint="Check the path and its permissions.") from err
+        blocks = read_blocks(FileSlices(descriptor))
+        weakref.finalize(blocks, os.close, descriptor)  # they read parts of it later
+        return blocks
+
+
+def whole(photo: "PhotoFile | UnreadPhoto") -> PhotoFile:
+    """Return a photo with its bytes.
+
+    Raises:
+        PhotoError: as `read_photo`.
+    """
+    return photo if isinstance(photo, PhotoFile) else read_photo(photo.path)
 
 
 def read_photo(path: Path) -> PhotoFile:

@@ -96,7 +96,7 @@ class Namer:
         if self._naming.folder is None:
             xmp, source, notes = _choose(here, self._naming.style)
             return SidecarPaths(xmp, here.path(photo.name, JSON_ENDING), source, notes)
-        folder = self._mirrored(photo.parent, self._naming.folder)
+        folder = self.sidecar_folder(photo.parent)
         there = _Place(photo, folder, self._listing(folder), beside)
         xmp, renamed, notes = _choose(there, self._naming.style)
         xmp_beside, _, more = _choose(here, "auto")
@@ -104,9 +104,11 @@ class Namer:
         notes = tuple(dict.fromkeys((*notes, *more)))
         return SidecarPaths(xmp, there.path(photo.name, JSON_ENDING), source, notes, make_folder=True)
 
-    def _mirrored(self, folder: Path, base: Path) -> Path:
-        """Return `mirrored(folder, base)`, in the spelling of the folders below `base`."""
-        last = self._mirror  # one read: several threads look for sidecars
+    def sidecar_folder(self, folder: Path) -> Path:
+        """Return the folder itself, or its mirror in --sidecar-dir, in the spelling of the folders there."""
+        base, last = self._naming.folder, self._mirror  # one read: several threads look for sidecars
+        if base is None:
+            return folder
         if last is None or last[0] != folder:
             mirror = base
             for part in mirrored(folder, base).relative_to(base).parts:
@@ -115,8 +117,7 @@ class Namer:
         return last[1]
 
     def _listing(self, folder: Path) -> "_Listing":
-        listing = self._listings.pop(folder, None) or _Listing(folder)
-        self._listings[folder] = listing
+        self._listings[folder] = listing = self._listings.pop(folder, None) or _Listing(folder)
         if len(self._listings) > _FOLDERS:
             self._listings.popitem(last=False)
         return listing

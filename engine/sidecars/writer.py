@@ -163,6 +163,18 @@ class Writer:
         raise SidecarError(f"{step.path}: another program keeps changing it", hint="It was left as it is. Try again.")
 
 
+class Preview(Writer):
+    """A writer that writes nothing: its results are those that another one would have."""
+
+    def __init__(self, writer: Writer) -> None:
+        """Stand in for a writer, for the same run."""
+        self.run = writer.run
+
+    def write(self, photos: Sequence[SidecarEdit]) -> list[Written]:
+        """Return what would be done."""
+        return [preview(p) for p in photos]
+
+
 def preview(photo: SidecarEdit) -> Written:
     """Return what `Writer.write` would do for a photo; nothing is written."""
     steps = _plan(photo)

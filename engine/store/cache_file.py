@@ -38,7 +38,7 @@ class CacheFile:
         except sqlite3.OperationalError:  # another process holds it
             return []
         except (sqlite3.DatabaseError, StoreError):
-            self._delete()
+            self.delete()
             return []
 
     def write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
@@ -54,7 +54,8 @@ class CacheFile:
                 self._db.execute("rollback")
                 raise
 
-    def _delete(self) -> None:
+    def delete(self) -> None:
+        """Delete the file."""
         opened = self.__dict__.pop("_db", None)
         if opened is not None:
             opened.close()

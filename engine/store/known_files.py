@@ -3,11 +3,10 @@
 It is a file of its own beside the feature cache: a run in which nothing changed reads little else.
 """
 
-import json
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +14,14 @@ from typing import NamedTuple
 from engine.store.cache_file import CacheFile
 
 _SCHEMA = (
-    "create table if not exists files (folder blob not null, name blob not null, files text not null, around text not"
-    " null, content_hash text not null, run text not null, results text not null, primary key (folder, name)) without"
-    " rowid"
+    "create table if not exists results (folder blob not null, name blob not null, run text not null, state blob not"
+    " null, contents blob, results text not null, primary key (folder, name)) without rowid"
 )
 _RUNS = "create table if not exists runs (run text primary key, facts text not null, at real not null)"
+OF_FOLDER = "select name, run, state, contents, results from results where folder = ?"
+"""The query that a run makes, once a folder; a test checks that it uses the primary key."""
 _MOST_RUNS = 100
 """Kinds of runs whose facts are kept, the latest."""
-_BUSY_SECONDS = 2.0
 RACY_NS = 2_000_000_000
 """A photo that was modified within this time before it was recorded is not recorded: a second change within the same
 tick of the clock would not show. FAT has the coarsest clock, 2 s; git treats its index in the same way."""
@@ -53,61 +52,52 @@ def stamp_of(path: str | Path) -> Stamp | None:
 
 
 @dataclass(frozen=True)
-class KnownFile:
-    """A row: a photo as one run left it.
+class KnownResult:
+    """The results for a photo and its raw companions.
 
-    files: stamps by name of the photo, its raw companions, and the sidecars of all of them, in the photo's folder; None
-    where there is no such file. The photo is the first. around: a digest of other names that could be of its sidecars.
-    run: what the results depend on beside the files (`captioning/unchanged.py`); "" for a photo that was scanned only.
-    results: as JSON.
+    run: what they depend on beside the files (`captioning/run_key.py`). state: digest of what the file system says of
+    the files (`sidecars/file_states.py`). contents: digest of the bytes of files that had just been written; None where
+    the state is enough. results: as JSON.
     """
 
-    files: Mapping[str, Stamp | None]
-    around: str
-    content_hash: str
-    run: str = ""
-    results: str = "[]"
-
-    def looks_the_same(self, folder: str) -> bool:
-        """Return whether all files look as they did."""
-        return all(stamp_of(f"{folder}{os.sep}{name}") == stamp for name, stamp in self.files.items())
+    run: str
+    state: bytes
+    contents: bytes | None
+    results: str
 
 
 class KnownFiles:
-    """The tables of files, and of what runs of a kind have in common."""
+    """The tables of results, and of what runs of a kind have in common."""
 
     def __init__(self, folder: Path) -> None:
         """Use a folder for caches; no file is created before the first `save`."""
         self._file = CacheFile(folder / "files.db", (_SCHEMA, _RUNS))
 
-    def of_folder(self, folder: str) -> dict[str, KnownFile]:
-        """Return the rows of the photos in a folder, by name."""
-        query = "select name, files, around, content_hash, run, results from files where folder = ?"
-        rows = self._file.read(query, os.fsencode(folder))
-        return {os.fsdecode(name): KnownFile(_parse(files), *rest) for name, files, *rest in rows}
+    def of_folder(self, folder: str) -> dict[str, KnownResult]:
+        """Return the results for the photos in a folder, by name."""
+        return {
+            os.fsdecode(name): KnownResult(*rest) for name, *rest in self._file.read(OF_FOLDER, os.fsencode(folder))
+        }
 
     def facts_of(self, run: str) -> str | None:
         """Return what is known of runs of a kind, as JSON; None where nothing is."""
         return next((facts for (facts,) in self._file.read("select facts from runs where run = ?", run)), None)
 
-    def save(self, folder: str, rows: Iterable[tuple[str, KnownFile]]) -> None:
-        """Write the rows of photos in a folder, by name. Photos that were modified just now are left out."""
-        recent = time.time_ns() - RACY_NS
-        packed = [
-            (os.fsencode(folder), os.fsencode(name), json.dumps(row.files), row.around, row.content_hash)
-            + (row.run, row.results)
-            for name, row in rows
-            if all(stamp is None or stamp.mtime_ns < recent for stamp in list(row.files.values())[:1])
-        ]
+    def save(self, folder: str, rows: Iterable[tuple[str, KnownResult]]) -> None:
+        """Write the results for photos in a folder, by name."""
+        packed = [(os.fsencode(folder), os.fsencode(n), r.run, r.state, r.contents, r.results) for n, r in rows]
         if packed:
-            self._file.write("insert or replace into files values (?, ?, ?, ?, ?, ?, ?)", packed)
+            self._file.write("insert or replace into results values (?, ?, ?, ?, ?, ?)", packed)
+
+    def forget_missing(self, folder: str, names: Iterable[str]) -> None:
+        """Delete what is known of photos of a folder that are not among these names."""
+        present, where = {os.fsencode(n) for n in names}, os.fsencode(folder)
+        known = {n for (n,) in self._file.read("select name from results where folder = ?", where)}
+        if gone := [(where, n) for n in known - present]:
+            self._file.write("delete from results where folder = ? and name = ?", gone)
 
     def save_facts(self, run: str, facts: str) -> None:
         """Write what is known of runs of a kind."""
         self._file.write("insert or replace into runs values (?, ?, ?)", [(run, facts, time.time())])
         oldest = "select run from runs order by at desc limit -1 offset ?"
         self._file.write(f"delete from runs where run in ({oldest})", [(_MOST_RUNS,)])
-
-
-def _parse(files: str) -> dict[str, Stamp | None]:
-    return {name: Stamp(*stamp) if stamp else None for name, stamp in json.loads(files).items()}

@@ -4,15 +4,24 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
+from dataclasses import replace
 from shutil import copy, copytree
 
 import pytest
 
+from engine.captioning.caption import caption_photos
+from engine.captioning.caption_run import CaptionRequest
 from engine.captioning.run_key import run_key
 from engine.captioning.unchanged import UnchangedPhotos
+from engine.core.types import Decision, Verdict
 from engine.photos import photo_file
-from engine.store.known_files import KnownFiles, stamp_of
+from engine.photos.content_hash import hash_content
+from engine.photos.discovery import FoundFile, find_files
+from engine.sidecars import file_states
+from engine.store.concepts import ConceptStore
+from engine.store.known_files import OF_FOLDER, KnownFiles
 from tests.learned import draw_album, train
 
 AN_HOUR_AGO = 1_700_000_000
@@ -77,13 +86,30 @@ def touch(session, album):
 
 
 def replace_with_the_same_size_and_time(session, album):
-    before = stamp_of(album / "rex.jpg")
+    before = (album / "rex.jpg").stat()
     data = bytearray((album / "rex.jpg").read_bytes())
     data[-3] ^= 1
     (album / "new").write_bytes(data)
     os.utime(album / "new", (AN_HOUR_AGO, AN_HOUR_AGO))
     os.replace(album / "new", album / "rex.jpg")
-    assert stamp_of(album / "rex.jpg")[:2] == before[:2]
+    after = (album / "rex.jpg").stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def edit_and_set_the_time_back(session, album):
+    before = (album / "rex.jpg").stat()
+    data = bytearray((album / "rex.jpg").read_bytes())
+    data[-3] ^= 1
+    (album / "rex.jpg").write_bytes(data)
+    os.utime(album / "rex.jpg", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def edit_sidecar_and_set_the_time_back(session, album):
+    path = album / "rex.jpg.xmp"
+    before = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"Rex</rdf:li>", b"Dog</rdf:li>", 1))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
 
 
 def edit_sidecar(session, album):
@@ -116,6 +142,8 @@ def add_raw_companion(session, album):
     [
         touch,
         replace_with_the_same_size_and_time,
+        edit_and_set_the_time_back,
+        edit_sidecar_and_set_the_time_back,
         edit_sidecar,
         delete_sidecar,
         delete_json,
@@ -161,7 +189,7 @@ def test_a_change_of_what_is_known_is_noticed(myvlm, session, album, read, chang
 
 
 @pytest.mark.parametrize(
-    "options", [("--concepts", "rex"), ("--vlm", "none"), ("--regions", "people"), ("--force",), ("--dry-run",)]
+    "options", [("--concepts", "rex"), ("--vlm", "none"), ("--regions", "people"), ("--force",), ("--verify",)]
 )
 def test_other_options_look_again(myvlm, album, read, options):
     read.clear()
@@ -178,12 +206,76 @@ def test_a_new_photo_is_captioned_and_the_others_are_not_read(myvlm, album, read
     assert result.json["photos"][0]["file"].endswith("a-new-one.jpg")
 
 
-def test_a_photo_that_is_being_written_is_not_trusted(myvlm, album, read):
-    os.utime(album / "rex.jpg")
+def test_files_that_changed_just_now_are_compared_by_their_bytes(myvlm, album, monkeypatch):
+    """A clock may be too coarse to show a second change. Once the first is long ago, how the files look is enough."""
+    asked = []
+    hash_bytes = file_states.FileState.hash_bytes
+
+    def note(state, **options):
+        asked.append(options["with_photos"])
+        return hash_bytes(state, **options)
+
+    monkeypatch.setattr(file_states.FileState, "hash_bytes", note)
+    assert myvlm("caption", album, "--json").json["summary"] == {"unchanged": 3}
+    assert asked, "the sidecars were written just now"
+    now = time.time_ns()
+    monkeypatch.setattr(file_states.time, "time_ns", lambda: now + 3600 * 10**9)
     myvlm("caption", album)
-    read.clear()
+    asked.clear()
     myvlm("caption", album)
-    assert read == ["rex.jpg"]
+    assert asked == []
+
+
+def test_a_sidecar_that_changes_at_the_same_time_of_the_clock_is_noticed(session, album):
+    """As on a disk whose clock has not moved on: the folder was listed once, so it looks as before."""
+    unchanged, file = UnchangedPhotos(session.folder, "key"), FoundFile(album / "rex.jpg", "photo")
+    look = unchanged.look(file)
+    unchanged.keep([(look, "[]")])
+    assert unchanged.find(file) == "[]"
+    path = album / "rex.jpg.xmp"
+    path.write_bytes(path.read_bytes().replace(b"Rex", b"Max"))
+    assert unchanged._states.of(file).digest == look.state.digest
+    assert unchanged.find(file) is None
+    unchanged.finish()
+
+
+def test_a_sidecar_that_changes_during_the_run_is_not_taken_for_known(session, album):
+    """Another program edits what a run has just written, before the run has remembered how it looks."""
+    options = ("during",)
+    request = CaptionRequest(force=True)
+    unchanged = UnchangedPhotos(session.folder, run_key(session.folder, options))
+    for result in caption_photos(session, find_files([album]), request, unchanged=unchanged):
+        if result.path.name == "rex.jpg":
+            edit_sidecar(session, album)
+    again = UnchangedPhotos(session.folder, run_key(session.folder, options))
+    found = {f.path.name: again.results(f) for f in find_files([album])}
+    assert found["both.jpg"] is not None
+    edited = found["rex.jpg"]
+    checked = list(caption_photos(session, [album / "rex.jpg"], CaptionRequest()))
+    assert edited is None or [replace(r, seconds=0.0) for r in checked] == list(edited)
+
+
+def test_nothing_is_kept_of_a_run_whose_concepts_changed(myvlm, session, album, read, monkeypatch):
+    """Another process decides between the reading of the concepts and the first photo."""
+    from myvlm_cli import caption_concepts
+
+    calibrate = caption_concepts.calibrate_unseen
+    decided = []
+
+    def decide_meanwhile(*arguments, **options):
+        if not decided:
+            decided.append(True)
+            store = ConceptStore(session.folder)
+            rex, content = store.get("rex"), hash_content((album / "rex.jpg").read_bytes())
+            store.decisions.put(Decision(rex.id, content, album / "rex.jpg", None, Verdict.REJECT, "2026-01-01"))
+            store.close()
+        return calibrate(*arguments, **options)
+
+    monkeypatch.setattr(caption_concepts, "calibrate_unseen", decide_meanwhile)
+    os.utime(album / "nobody.jpg", (AN_HOUR_AGO + 1, AN_HOUR_AGO + 1))
+    assert myvlm("caption", album, "--json").json["summary"] == {"ok": 1, "unchanged": 2}
+    assert b"Rex" not in (album / "rex.jpg.myvlm.json").read_bytes()
+    assert myvlm("caption", album, "--json").json["summary"] == {"unchanged": 3}
 
 
 def test_a_photo_that_failed_is_tried_again(myvlm, album, read):
@@ -241,8 +333,8 @@ def test_a_damaged_table_costs_only_time(myvlm, session, album, read):
 
 def test_one_query_finds_the_rows_of_a_folder(session, album):
     files = KnownFiles(session.folder / "cache")
-    assert sorted(files.of_folder(str(album))) == ["both.jpg", "nobody.jpg", "rex.jpg"]
-    plan = files._file._db.execute("explain query plan select name from files where folder = ?", [b"x"]).fetchall()
+    assert sorted(files.of_folder(str(album.resolve()))) == ["both.jpg", "nobody.jpg", "rex.jpg"]
+    plan = files._file._db.execute(f"explain query plan {OF_FOLDER}", ["f"]).fetchall()
     assert "USING PRIMARY KEY" in plan[0][3] and "SCAN" not in plan[0][3]
 
 
@@ -254,7 +346,53 @@ def test_the_key_tells_options_and_models_on_disk_apart(session, tmp_path, monke
     assert run_key(session.folder, ("caption",)) != key
 
 
-def test_nothing_is_known_without_a_key(session):
+def test_nothing_is_known_without_a_key(session, album):
     unchanged = UnchangedPhotos(session.folder, "")
     unchanged.save_facts({"untrained": []})
-    assert unchanged.facts is None
+    assert unchanged.facts() is None
+    assert unchanged.look(FoundFile(album / "rex.jpg", "photo")) is None
+
+
+def test_the_files_of_a_vlm_in_a_folder_count(session, tmp_path):
+    folder = tmp_path / "my-vlm"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    key = run_key(session.folder, ("caption",), str(folder))
+    (folder / "model.safetensors").write_bytes(b"WEIGHTS")
+    assert run_key(session.folder, ("caption",), str(folder)) != key
+    (session.folder / "config.toml").write_text(f'vlm = "{folder}"\n')
+    key = run_key(session.folder, ("caption",))
+    (folder / "model.safetensors").write_bytes(b"other weights")
+    assert run_key(session.folder, ("caption",)) != key
+
+
+def test_nothing_of_a_forgotten_concept_stays(myvlm, session, album):
+    myvlm("forget", "rex", "--yes")
+    stored = b"".join(p.read_bytes() for p in (session.folder / "cache").glob("files.db*"))
+    assert b"Rex" not in stored and b"rex.jpg" not in stored
+
+
+def test_files_that_are_gone_are_forgotten(myvlm, session, album):
+    (album / "both.jpg").unlink()
+    os.utime(album / "rex.jpg")
+    myvlm("caption", album)
+    files = KnownFiles(session.folder / "cache")
+    assert sorted(files.of_folder(str(album.resolve()))) == ["nobody.jpg", "rex.jpg"]
+
+
+def test_a_folder_of_names_with_dots_is_looked_at_in_linear_time(tmp_path, monkeypatch):
+    """Each photo looks at its own files only, whatever the names have in common."""
+    looked = []
+    at = file_states._Look.at
+    monkeypatch.setattr(
+        file_states._Look,
+        "at",
+        lambda self, folder, photo, files: (at(self, folder, photo, files), looked.append(len(self.parts))),
+    )
+    for number in range(50):
+        for ending in (".jpg", ".jpg.xmp", ".jpg.myvlm.json"):
+            (tmp_path / f"2024.01.01 {number}{ending}").touch()
+    unchanged = UnchangedPhotos(tmp_path, "key")
+    for file in find_files([tmp_path]):
+        unchanged.look(file)
+    assert looked == [6] * 50  # name and status of three files
