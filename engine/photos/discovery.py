@@ -62,6 +62,7 @@ UNREAD_SUFFIXES = frozenset(
 documents (SVG, ICO, EPS, PDF) are not counted: they need no captions.
 """
 MEDIA_SUFFIXES = SUFFIXES | RAW_SUFFIXES | VIDEO_SUFFIXES
+_COUNTED_SUFFIXES = MEDIA_SUFFIXES | UNREAD_SUFFIXES
 MOVING_SUFFIXES = frozenset({".mov", ".mp4", ".mp"})
 """Endings of the moving half of a Live Photo (Apple) or motion photo (older Pixels)."""
 SKIPPED_FOLDERS = frozenset(
@@ -81,7 +82,7 @@ LARGEST_LIST = 256 * 2**20
 """Largest size in bytes of a list of paths: some millions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FoundFile:
     """A file to caption, or a video to count and skip.
 
@@ -131,7 +132,7 @@ class _Visited:
     def __init__(self) -> None:
         self._folders: set[tuple[int, int]] = set()
         self._files: set[bytes] = set()
-        self._last: tuple[Path | None, str] = (None, "")  # a folder and its real path
+        self._last: tuple[str | None, str] = (None, "")  # a folder and its real path
 
     def is_new_folder(self, folder: Path) -> bool:
         """Return whether a folder was not visited before, and remember it; one that cannot be followed is new."""
@@ -142,10 +143,13 @@ class _Visited:
             self._folders.add(number)
         return is_new
 
-    def is_new_file(self, path: Path) -> bool:
-        """Return whether a file was not visited before, by this path or a link, and remember it."""
+    def is_new_file(self, path: Path, entry: os.DirEntry[str] | None = None) -> bool:
+        """Return whether a file was not visited before, by this path or a link, and remember it.
+
+        entry: of the file, if its folder was listed.
+        """
         try:
-            real = self._real(path)
+            real = self._real(path, is_link=path.is_symlink() if entry is None else entry.is_symlink())
         except (OSError, ValueError):  # a name with NUL
             real = os.fspath(path)
         digest = hashlib.blake2b(os.fsencode(real), digest_size=16).digest()
@@ -153,12 +157,13 @@ class _Visited:
         self._files.add(digest)
         return is_new
 
-    def _real(self, path: Path) -> str:
-        if path.is_symlink() or path.name in ("", ".."):
+    def _real(self, path: Path, *, is_link: bool) -> str:
+        folder, name = os.path.split(path)
+        if is_link or name in ("", ".."):
             return os.path.realpath(path)
-        if path.parent != self._last[0]:
-            self._last = (path.parent, os.path.realpath(path.parent))
-        return f"{self._last[1]}/{path.name}"
+        if folder != self._last[0]:
+            self._last = (folder, os.path.realpath(folder))
+        return f"{self._last[1]}/{name}"
 
 
 def _walk(root: Path, wanted: Selection, visited: _Visited, tally: Tally) -> Iterator[FoundFile]:
@@ -176,17 +181,19 @@ def _walk(root: Path, wanted: Selection, visited: _Visited, tally: Tally) -> Ite
             continue
         folders, files = [], []
         for entry in entries:
-            relative = f"{below}{entry.name}"
+            name, relative = entry.name, f"{below}{entry.name}"
             if _is_folder(entry):
-                if not _skipped(entry.name) and wanted.takes_folder(relative):
-                    folders.append((folder / entry.name, f"{relative}/"))
-            elif _is_unread_name(entry.name) and wanted.takes_file(relative):
-                tally.unread[_suffix(entry.name)] += visited.is_new_file(folder / entry.name)
-            elif _is_media_name(entry.name) and wanted.takes_file(relative):
-                status = _status(entry)
-                is_pipe = status is not None and not stat.S_ISREG(status.st_mode)  # or a device
-                if not is_pipe and visited.is_new_file(folder / entry.name):
-                    files.append(folder / entry.name)
+                if not _skipped(name) and wanted.takes_folder(relative):
+                    folders.append((folder / name, f"{relative}/"))
+                continue
+            suffix = _suffix(name)
+            if suffix not in _COUNTED_SUFFIXES or name.startswith(".") or not wanted.takes_file(relative):
+                continue
+            path = folder / name
+            if suffix in UNREAD_SUFFIXES:
+                tally.unread[suffix] += visited.is_new_file(path, entry)
+            elif not _is_pipe(entry) and visited.is_new_file(path, entry):
+                files.append(path)
         yield from _dated(_pair(files), wanted, tally)
         stack += reversed(folders)
 
@@ -214,12 +221,10 @@ def _status(path: Path | os.DirEntry[str]) -> os.stat_result | None:
         return None
 
 
-def _is_media_name(name: str) -> bool:
-    return not name.startswith(".") and _suffix(name) in MEDIA_SUFFIXES
-
-
-def _is_unread_name(name: str) -> bool:
-    return not name.startswith(".") and _suffix(name) in UNREAD_SUFFIXES
+def _is_pipe(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a pipe, a device or the like; a broken link is not."""
+    status = _status(entry)
+    return status is not None and not stat.S_ISREG(status.st_mode)
 
 
 def is_photo_name(name: str) -> bool:
@@ -238,20 +243,23 @@ def _skipped(name: str) -> bool:
 
 def _pair(files: list[Path]) -> list[FoundFile]:
     """Make the files of one folder, in their order; raw files become companions of the picture of the same name."""
+    named = [(path, _suffix(path.name), _stem(path)) for path in files]
     leads: dict[str, Path] = {}
-    for path in files:
-        if _suffix(path.name) in LEADING_SUFFIXES:
-            leads.setdefault(_stem(path), path)
+    for path, suffix, stem in named:
+        if suffix in LEADING_SUFFIXES:
+            leads.setdefault(stem, path)
     companions: dict[Path, list[Path]] = {}
     paired = []
-    for path in files:
-        suffix, lead = _suffix(path.name), leads.get(_stem(path))
+    for path, suffix, stem in named:
+        lead = leads.get(stem)
         if suffix in RAW_SUFFIXES and lead is not None:
             companions.setdefault(lead, []).append(path)
         elif suffix in VIDEO_SUFFIXES:
             paired.append(FoundFile(path, "video", live=lead is not None and suffix in MOVING_SUFFIXES))
         else:
             paired.append(FoundFile(path, "photo"))
+    if not companions:
+        return paired
     return [FoundFile(f.path, f.kind, tuple(companions.get(f.path, ())), f.live) for f in paired]
 
 

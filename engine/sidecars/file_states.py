@@ -45,8 +45,8 @@ class FileState:
     folder: str
     digest: bytes
     of_photos: bytes
-    photos: tuple[tuple[Path, str], ...]
-    sidecars: tuple[tuple[Path, str], ...]
+    photos: tuple[tuple[str, str], ...]
+    sidecars: tuple[tuple[str, str], ...]
     unsettled: Literal["", "sidecars", "all"]
 
     def hash_bytes(self, *, with_photos: bool) -> bytes:
@@ -57,7 +57,7 @@ class FileState:
         digest = hashlib.blake2b(digest_size=15)
         try:
             for folder, name in (*self.sidecars, *(self.photos if with_photos else ())):
-                with open_regular(folder / name) as descriptor:
+                with open_regular(Path(folder, name)) as descriptor:
                     digest.update(f"{name}\0{os.fstat(descriptor).st_size}\0".encode("utf-8", "surrogateescape"))
                     while chunk := os.read(descriptor, _CHUNK):
                         digest.update(chunk)
@@ -74,34 +74,32 @@ class FileStates:
     """Looks at the files of folders; lists each folder once, when its first file is asked for."""
 
     def __init__(self, naming: Naming) -> None:
-        self._folders: OrderedDict[Path, _Folder] = OrderedDict()
+        self._folders: OrderedDict[str, _Folder] = OrderedDict()
+        self._last = _Folder("\0")  # that is no folder
         self._namer = Namer(naming)
         self._apart = naming.folder is not None
 
     def of(self, file: FoundFile) -> FileState | None:
         """Return the state of a photo and its sidecars; None for a link, and for a file that is not where it was."""
-        beside = self._folder(file.path.parent)
-        names = [file.path.name, *(c.name for c in file.companions)]
-        if not all(beside.has_file(name) for name in names):
+        folder, name = os.path.split(file.path)
+        beside = self._folder(folder)
+        names = [name, *(c.name for c in file.companions)]
+        if not all(map(beside.has_file, names)):
             return None
         look = _Look(time.time_ns() - SETTLED_NS)
         for photo in names:
             look.at(beside, photo, names)
             if self._apart:
-                there = self._folder(self._namer.sidecar_folder(file.path.parent))
-                look.parts.append(os.fspath(there.path))
+                there = self._folder(os.fspath(self._namer.sidecar_folder(file.path.parent)))
+                look.parts.append(there.path)
                 look.at(there, photo, [])
-        place = os.fspath(file.path.parent.absolute())
-        digest, of_photos = _digest(place, *names, *look.parts), _digest(*look.of_photos)
+        digest, of_photos = _digest(beside.absolute, *names, *look.parts), _digest(*look.of_photos)
         return FileState(beside.real, digest, of_photos, tuple(look.photos), tuple(look.sidecars), look.unsettled)
 
-    def names(self, folder: Path) -> frozenset[str]:
-        """Return the names of the files in a folder, as they were when it was listed."""
-        return frozenset(self._folder(folder).entries)
-
-    def _folder(self, path: Path) -> "_Folder":
-        folder = self._folders.pop(path, None) or _Folder(path)
-        self._folders[path] = folder
+    def _folder(self, path: str) -> "_Folder":
+        if path == self._last.path:
+            return self._last
+        self._last = self._folders[path] = folder = self._folders.pop(path, None) or _Folder(path)
         if len(self._folders) > _FOLDERS:
             self._folders.popitem(last=False)
         return folder
@@ -115,10 +113,10 @@ def _digest(*parts: str) -> bytes:
 class _Folder:
     """The entries of a folder, by name; none if it cannot be listed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         try:
-            with os.scandir(path) as entries:
+            with os.scandir(path or ".") as entries:
                 self.entries = {e.name: e for e in entries}
         except (OSError, ValueError):
             self.entries = {}
@@ -127,6 +125,11 @@ class _Folder:
     def real(self) -> str:
         """The path without links."""
         return os.path.realpath(self.path)
+
+    @cached_property
+    def absolute(self) -> str:
+        """The path from the root."""
+        return os.fspath(Path(self.path).absolute())
 
     @cached_property
     def _keys(self) -> list[tuple[str, str]]:
@@ -158,10 +161,10 @@ class _Look:
     def __post_init__(self) -> None:
         self.parts: list[str] = []
         self.of_photos: list[str] = []
-        self.photos: list[tuple[Path, str]] = []
-        self.sidecars: list[tuple[Path, str]] = []
+        self.photos: list[tuple[str, str]] = []
+        self.sidecars: list[tuple[str, str]] = []
         self.unsettled: Literal["", "sidecars", "all"] = ""
-        self._seen: set[tuple[Path, str]] = set()
+        self._seen: set[tuple[str, str]] = set()
 
     def at(self, folder: _Folder, photo: str, files: list[str]) -> None:
         """Look at the names that are related to a photo, and into the status of the files and of sidecars."""
