@@ -106,9 +106,9 @@ def _calibrate_grown(
         return range(FEWEST)
     if stills < grown:
         return range(FEWEST, grown)
-    reports, _ = calibrate_library(session, files, photos.folder, None, kinds, enrolled=enrolled)
+    reports, scanned = calibrate_library(session, files, photos.folder, None, kinds, enrolled=enrolled)
     tell_reports(reports)
-    return None
+    return None if reports or scanned.failed else range(stills, stills + 1)  # too few are different
 
 
 def calibrate_library(

@@ -98,3 +98,15 @@ def test_a_library_that_grew_is_calibrated_although_its_photos_are_known(myvlm, 
     assert "Checked 4 photos" in myvlm(*CAPTION, album).err
     quiet = myvlm(*CAPTION, album, "-v").err
     assert "Checked" not in quiet and "Too few" not in quiet
+
+
+def test_copies_of_a_few_photos_are_too_few_to_calibrate_on_and_known(myvlm, album, monkeypatch):
+    monkeypatch.setattr("engine.recognition.calibrate.FEWEST", 4)
+    for number in range(3):
+        (album / f"copy {number}.jpg").write_bytes((album / "rex.jpg").read_bytes())
+    myvlm(*CAPTION, album)
+    monkeypatch.setattr("myvlm_cli.calibration.calibrate_library", None)  # which a known run does not call
+    assert "Nothing to do: 6 photos up to date." in myvlm(*CAPTION, album).err
+    (album / "copy 3.jpg").write_bytes((album / "rex.jpg").read_bytes())
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        myvlm(*CAPTION, album)
