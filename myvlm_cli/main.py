@@ -1,8 +1,11 @@
 """The `myvlm` command: its main help, its list of commands, and the one place that turns errors into exit codes."""
 
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -14,36 +17,11 @@ from engine import __version__
 from engine.core.cpu import let_idle_threads_sleep
 from engine.core.errors import EngineError, is_out_of_memory
 from engine.core.paths import stay_offline
-from myvlm_cli import (
-    add_concept,
-    ask,
-    calibrate,
-    caption,
-    concepts,
-    config,
-    decide,
-    demo,
-    doctor,
-    evaluate,
-    forget,
-    locate,
-    models,
-    review,
-    runs,
-    scan,
-    search,
-    setup,
-    status,
-    summary,
-    train,
-)
 from myvlm_cli.commands import App
 from myvlm_cli.errors import INTERRUPTED, SOME_FAILED, exit_code
 from myvlm_cli.output import out
 from myvlm_cli.streams import guarded_streams
 from myvlm_cli.suggestions import suggest_option
-
-app = App(no_args_is_help=True)
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,8 +30,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def common(
+def _common(
     context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -71,38 +48,64 @@ def common(
 
 _CONCEPTS, _PHOTOS, _SUGGESTIONS = "Concepts", "Photos", "Suggestions"
 _SIDECARS, _MACHINE = "Sidecars", "This machine"
-_COMMANDS: tuple[tuple[str, str, Callable[..., None] | typer.Typer, str], ...] = (
-    (_CONCEPTS, "add-concept", add_concept.add_concept, "Enrol a person, pet or thing from photos"),
-    (_CONCEPTS, "train", train.train, "Use a concept's name in captions"),
-    (_CONCEPTS, "concepts", concepts.app, "List, show, rename and merge concepts"),
-    (_CONCEPTS, "forget", forget.forget, "Delete a concept"),
-    (_PHOTOS, "caption", caption.caption, "Caption photos and write sidecar files"),
-    (_PHOTOS, "ask", ask.ask, "Ask a question about photos"),
-    (_PHOTOS, "locate", locate.locate, "Find where a concept is in photos"),
-    (_PHOTOS, "search", search.search, "Find photos by names, words and dates"),
-    (_PHOTOS, "summary", summary.summary, "Show what is known of a library"),
-    (_PHOTOS, "scan", scan.scan, "Index photos for future concepts"),
-    (_PHOTOS, "calibrate", calibrate.calibrate, "Calibrate thresholds on your own photos"),
-    (_SUGGESTIONS, "review", review.review, "List suggestions to confirm or reject"),
-    (_SUGGESTIONS, "confirm", decide.confirm, "Confirm that a concept is in a photo"),
-    (_SUGGESTIONS, "reject", decide.reject, "Record that a concept is not in a photo"),
-    (_SIDECARS, "status", status.status, "Show which photos need captioning"),
-    (_SIDECARS, "runs", runs.runs, "List the runs that wrote sidecars"),
-    (_SIDECARS, "undo", runs.undo, "Undo a run"),
-    (_MACHINE, "setup", setup.setup, "Choose and fetch models for this machine"),
-    (_MACHINE, "doctor", doctor.doctor, "Check this machine and suggest fixes"),
-    (_MACHINE, "config", config.app, "List and set the defaults of options"),
-    (_MACHINE, "models", models.app, "List and download models"),
-    (_MACHINE, "demo", demo.demo, "Try everything on drawn photos"),
-    (_MACHINE, "evaluate", evaluate.evaluate, "Measure recall, false names and more"),
+_COMMANDS = (
+    (_CONCEPTS, "add-concept", "add_concept:add_concept", "Enrol a person, pet or thing from photos"),
+    (_CONCEPTS, "train", "train:train", "Use a concept's name in captions"),
+    (_CONCEPTS, "concepts", "concepts:app", "List, show, rename and merge concepts"),
+    (_CONCEPTS, "forget", "forget:forget", "Delete a concept"),
+    (_PHOTOS, "caption", "caption:caption", "Caption photos and write sidecar files"),
+    (_PHOTOS, "ask", "ask:ask", "Ask a question about photos"),
+    (_PHOTOS, "locate", "locate:locate", "Find where a concept is in photos"),
+    (_PHOTOS, "search", "search:search", "Find photos by names, words and dates"),
+    (_PHOTOS, "summary", "summary:summary", "Show what is known of a library"),
+    (_PHOTOS, "scan", "scan:scan", "Index photos for future concepts"),
+    (_PHOTOS, "calibrate", "calibrate:calibrate", "Calibrate thresholds on your own photos"),
+    (_SUGGESTIONS, "review", "review:review", "List suggestions to confirm or reject"),
+    (_SUGGESTIONS, "confirm", "decide:confirm", "Confirm that a concept is in a photo"),
+    (_SUGGESTIONS, "reject", "decide:reject", "Record that a concept is not in a photo"),
+    (_SIDECARS, "status", "status:status", "Show which photos need captioning"),
+    (_SIDECARS, "runs", "runs:runs", "List the runs that wrote sidecars"),
+    (_SIDECARS, "undo", "runs:undo", "Undo a run"),
+    (_MACHINE, "setup", "setup:setup", "Choose and fetch models for this machine"),
+    (_MACHINE, "doctor", "doctor:doctor", "Check this machine and suggest fixes"),
+    (_MACHINE, "config", "config:app", "List and set the defaults of options"),
+    (_MACHINE, "models", "models:app", "List and download models"),
+    (_MACHINE, "demo", "demo:demo", "Try everything on drawn photos"),
+    (_MACHINE, "evaluate", "evaluate:evaluate", "Measure recall, false names and more"),
 )
-"""Section of the main help, name, function or group, and summary (under 45 characters) of each command."""
+"""Section of the main help, name, module with function or group, and summary (under 45 characters) of each command."""
 
-for _section, _name, _function, _summary in _COMMANDS:
-    if isinstance(_function, typer.Typer):
-        app.add_typer(_function, name=_name, short_help=_summary, rich_help_panel=_section)
-    else:
-        app.command(_name, short_help=_summary, rich_help_panel=_section)(_function)
+
+@cache
+def make_app(only: str | None = None) -> App:
+    """Make the application with all commands, or with one, so that the modules of the others need not load."""
+    made = App(no_args_is_help=True)
+    made.callback()(_common)
+    for section, name, place, summary in _COMMANDS:
+        if only not in (None, name):
+            continue
+        module, attribute = place.split(":")
+        command = getattr(import_module(f"myvlm_cli.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            made.add_typer(command, name=name, short_help=summary, rich_help_panel=section)
+        else:
+            made.command(name, short_help=summary, rich_help_panel=section)(command)
+    return made
+
+
+def _named_command(arguments: Sequence[str]) -> str | None:
+    """Return the command that a command line names; None for the main help, completion and unknown commands."""
+    if any(name.endswith("_COMPLETE") for name in os.environ):
+        return None
+    first = next(iter(arguments), "")
+    return first if first in {name for _, name, _, _ in _COMMANDS} else None
+
+
+def __getattr__(name: str) -> App:
+    """Return `app`, the application with all commands."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return make_app()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -121,7 +124,7 @@ def main() -> None:
 def _run() -> int:
     """Run a command, print what went wrong, and return the exit code."""
     try:
-        code = app(prog_name="myvlm", standalone_mode=False)
+        code = make_app(_named_command(sys.argv[1:]))(prog_name="myvlm", standalone_mode=False)
     except EngineError as err:
         code = exit_code(err)
         out.fail(str(err), err.hint, code, type(err).__name__)

@@ -66,12 +66,21 @@ def suggest_command(ctx: "Context", wanted: str) -> str:
 
 def _list_commands(ctx: "Context") -> Iterator[tuple[str, str]]:
     """List commands and their subcommands with their full paths, those of the nearest group first."""
-    for name, command in _subcommands(ctx.command).items():
+    for name, command in _subcommands(ctx.command if ctx.parent else _all_commands()).items():
         yield name, f"{ctx.command_path} {name}"
         for inner in _subcommands(command):
             yield inner, f"{ctx.command_path} {name} {inner}"
     if ctx.parent is not None:
         yield from _list_commands(ctx.parent)
+
+
+def _all_commands() -> "Command":
+    """Return the whole command line, of which only the command that runs is loaded otherwise."""
+    from typer.main import get_command
+
+    from myvlm_cli.main import make_app
+
+    return get_command(make_app())
 
 
 def _subcommands(command: "Command") -> "Mapping[str, Command]":
