@@ -97,15 +97,15 @@ def _calibrate_grown(
 
     Returns the same as `calibrate_unseen`.
     """
-    from engine.recognition.calibrate import FEWEST
+    from engine.recognition.calibrate import FEWEST, sample
 
-    files = list(photos)
-    stills, grown = sum(f.kind == "photo" for f in files), max(FEWEST, _GROWN * calibrated)
+    stills, grown = sum(f.kind == "photo" for f in photos), max(FEWEST, _GROWN * calibrated)
     if stills < FEWEST:
         out.detail("Too few photos to calibrate on. Thresholds of another library or the built-in ones are used.")
         return range(FEWEST)
     if stills < grown:
         return range(FEWEST, grown)
+    files = sample(photos, stills)
     reports, scanned = calibrate_library(session, files, photos.folder, None, kinds, enrolled=enrolled)
     tell_reports(reports)
     return None if reports or scanned.failed else range(stills, stills + 1)  # too few are different

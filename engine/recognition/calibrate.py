@@ -5,7 +5,7 @@ score (`recognition.thresholds`; docs/recognition.md, Calibration). Features are
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def calibrate(
     gallery = build_gallery(enrolled, requested, calibrations=store.calibrations, decisions=(), library=library)
     request = ScanRequest(faces=gallery.needs_faces, regions=gallery.needs_regions)
     contents = set()
-    for scanned in scan(session, _sample(photos), request):
+    for scanned in scan(session, sample(photos, sum(f.kind == "photo" for f in photos)), request):
         step(scanned)
         if scanned.content_hash is not None:
             contents.add(scanned.content_hash)
@@ -126,12 +126,10 @@ def calibrated_on(
     return min(counts, default=math.inf)
 
 
-def _sample(photos: Sequence[FoundFile]) -> list[FoundFile]:
-    """Return at most 2,000 of the still photos, evenly spread."""
-    stills = [f for f in photos if f.kind == "photo"]
-    if len(stills) <= MOST:
-        return stills
-    return [stills[i] for i in np.linspace(0, len(stills) - 1, MOST).round().astype(int)]
+def sample(photos: Iterable[FoundFile], stills: int) -> list[FoundFile]:
+    """Return at most 2,000 of the still photos, evenly spread; the others are not held. stills: how many there are."""
+    chosen = set(np.linspace(0, max(0, stills - 1), min(MOST, stills)).round().astype(int).tolist())
+    return [f for i, f in enumerate(f for f in photos if f.kind == "photo") if i in chosen]
 
 
 @dataclass(frozen=True)

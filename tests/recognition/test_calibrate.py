@@ -10,8 +10,8 @@ import pytest
 
 from engine.core.errors import UsageError
 from engine.core.paths import common_folder
-from engine.photos.discovery import find_files
-from engine.recognition.calibrate import calibrate, calibrated_on
+from engine.photos.discovery import FoundFile, find_files
+from engine.recognition.calibrate import MOST, calibrate, calibrated_on, sample
 from engine.recognition.enrolled import gallery_digest, recognisable
 from engine.recognition.gallery import load_gallery
 from engine.recognition.thresholds import learn_from_decisions
@@ -237,3 +237,16 @@ def test_confirmations_lower_a_threshold_within_bounds(confirmed, rejected, expe
     decided = [(np.array(confirmed), np.array(rejected))]
     found = learn_from_decisions(np.array([3.0]), np.array([1.0]), decided)
     assert found == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("stills", [0, 1, 7, MOST, MOST + 1, 7_001])
+def test_a_sample_is_spread_evenly_and_holds_no_more(tmp_path, stills):
+    files = [FoundFile(tmp_path / f"{n}.jpg", "photo") for n in range(stills)]
+    mixed = iter([f for file in files for f in (file, FoundFile(tmp_path / "film.mp4", "video"))])
+    chosen = sample(mixed, stills)
+    assert len(chosen) == min(stills, MOST)
+    numbers = [int(f.path.stem) for f in chosen]
+    if stills > 1:
+        assert (numbers[0], numbers[-1]) == (0, stills - 1)
+        gaps = {b - a for a, b in zip(numbers, numbers[1:], strict=False)}
+        assert max(gaps) - min(gaps) <= 1
