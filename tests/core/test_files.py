@@ -20,7 +20,8 @@ UNGUARDED = {
     "engine/vision/class_guess.py",
     "engine/vlms/config.py",
     "engine/concepts/review_page.py",
-    "engine/core/cpu.py",  # a file of the system
+    "engine/core/cpu.py",  # files of the system
+    "engine/core/nvidia.py",
     "engine/core/database.py",
     "engine/benchmarks/speed/decisions.py",  # pictures that they drew
     "engine/benchmarks/speed/workers.py",
