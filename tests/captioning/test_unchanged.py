@@ -392,11 +392,10 @@ def test_one_query_finds_the_rows_of_a_folder(session, album):
     assert "USING PRIMARY KEY" in plan[0][3] and "SCAN" not in plan[0][3]
 
 
-def test_the_key_tells_options_and_models_on_disk_apart(session, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+def test_the_key_tells_options_and_models_on_disk_apart(session, empty_hub):
     key = run_key(session.folder, ("caption",))
     assert key == run_key(session.folder, ("caption",)) != run_key(session.folder, ("scan",))
-    (tmp_path / "hub" / "models--a--b" / "snapshots" / "1").mkdir(parents=True)
+    (empty_hub / "models--a--b" / "snapshots" / "1").mkdir(parents=True)
     assert run_key(session.folder, ("caption",)) != key
 
 
