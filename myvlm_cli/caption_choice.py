@@ -58,7 +58,7 @@ class CaptionChoice:
         """
         from engine.captioning.context import CaptionForms
         from engine.core.languages import language_name
-        from engine.vlms.requests import CaptionForm, Style
+        from engine.vlms.caption_form import CaptionForm, Style
 
         language = default_of("language", self.language)
         style = cast(Style, default_of("style", self.style))

@@ -2,8 +2,9 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,10 +19,8 @@ from myvlm_cli.parameters import Without
 from myvlm_cli.sidecar_choice import SidecarChoice
 
 if TYPE_CHECKING:
-    from engine.captioning.context import CaptionForms
-    from engine.captioning.status import PhotoStatus
+    from engine.captioning.photo_status import PhotoStatus, StatusRequest
     from engine.session import Session
-    from engine.sidecars.locate import Naming
 
 _FEW = 3
 """At most this many paths are repeated in the command to run next."""
@@ -47,9 +46,14 @@ def status(
 
     Example: myvlm status ~/Pictures
     """
-    files = photos.find()
-    session = models.open_session(create=False, names=concepts.names, speak=speak)
-    results = _read_status(session, files, concepts.names, sidecars.naming, form.forms, output, verify=verify)
+    files = photos.find()  # refuses missing paths before the engine's modules load
+    from engine.captioning.photo_status import StatusRequest
+
+    request = StatusRequest(concepts.names, sidecars.naming, files.folder, form.forms, verify)
+    options = ("status", concepts.names, sidecars, form, models, speak, files.folder)
+    key = partial(_key, options, models.vlm)
+    open_session = partial(models.open_session, create=False, names=concepts.names, speak=speak)
+    results = _read_status(files, _statuses(files, request, key, open_session), output)
     counts = Counter(str(r.state) for r in results)
     if output.json:
         out.json_document({"photos": [_describe(r) for r in results], "summary": dict(counts)})
@@ -60,26 +64,45 @@ def status(
     raise typer.Exit(SOME_FAILED if counts["failed"] else OK)
 
 
-def _read_status(
-    session: "Session",
-    photos: Photos,
-    names: tuple[str, ...] | None,
-    naming: "Naming",
-    forms: "CaptionForms",
-    output: o.OutputChoice,
-    *,
-    verify: bool,
-) -> "list[PhotoStatus]":
-    """Read the sidecars of all photos; print JSON lines and notes as they come."""
-    from engine.captioning.status import read_status
+def _key(options: Sequence[object], vlm: str | None) -> str:
+    """Return the digest of what the statuses depend on beside the files."""
+    from engine.captioning.run_key import run_key
+    from engine.core.paths import home
 
-    library = photos.folder
+    return run_key(home(), options, vlm)
+
+
+def _statuses(
+    photos: Photos, request: "StatusRequest", key: "Callable[[], str]", open_session: "Callable[[], Session]"
+) -> "Iterator[PhotoStatus]":
+    """Yield the statuses of photos that are known to be unchanged; for the first other one, open the session."""
+    from engine.captioning.photo_status import UnchangedStatus
+    from engine.core.paths import home
+
+    has_store = (home() / "store.db").is_file()  # where there is none, this command makes none
+    unchanged = UnchangedStatus(home(), key() if has_store else "", request)
+    files = (f for f in photos if f.kind == "photo")
+    file = None
+    for file in files:
+        known = unchanged.statuses(file)
+        if known is None:
+            break
+        yield from known
+    else:
+        if file is not None:
+            unchanged.finish()
+            return
+    from engine.captioning.status import check_status
+
+    yield from check_status(open_session(), chain([file] if file else [], files), request, unchanged, key)
+
+
+def _read_status(photos: Photos, statuses: "Iterator[PhotoStatus]", output: o.OutputChoice) -> "list[PhotoStatus]":
+    """Read the sidecars of all photos; print JSON lines and notes as they come."""
     results = []
     with out.progress("checking", None) as bar:
         photos.count_onto(bar)
-        for result in read_status(
-            session, photos, names=names, naming=naming, library=library, forms=forms, verify=verify
-        ):
+        for result in statuses:
             bar.advance()
             results.append(result)
             if output.jsonl:
@@ -91,7 +114,7 @@ def _read_status(
 
 def _list_by_state(results: "Sequence[PhotoStatus]") -> None:
     """List photos under headings of their state and reason. Photos that failed have one heading, and a reason each."""
-    from engine.captioning.status import SidecarState
+    from engine.captioning.photo_status import SidecarState
 
     states = list(SidecarState)
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine.core.types import PhotoFacts
-from engine.photos.places import find_place
-from engine.vlms.requests import CaptionForm
+from engine.vlms.caption_form import CaptionForm
 
 _RULE = "Mention this only where it fits what the photo shows."
 
@@ -27,6 +26,8 @@ def describe_context(facts: PhotoFacts) -> str:
 
     A place is named only if the data for it are installed (`myvlm[places]`); coordinates alone tell a VLM little.
     """
+    from engine.photos.places import find_place  # loads numpy, which a run in which nothing changed does not need
+
     place = find_place(*facts.place) if facts.place else None
     parts = [part for part in (_date(facts.taken), f"in or near {place}" if place else "") if part]
     return f"From the photo's metadata: taken {', '.join(parts)}. {_RULE}" if parts else ""

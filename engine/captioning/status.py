@@ -1,12 +1,12 @@
 """Tell the status of sidecars: up to date, stale, dropped by another program, or edited by the user. Loads no model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 from engine.captioning.context import CaptionForms
 from engine.captioning.names_only import caption_holds
+from engine.captioning.photo_status import PhotoStatus, SidecarState, StatusRequest, UnchangedStatus
 from engine.captioning.requested_concepts import choose_requested
 from engine.captioning.staleness import (
     CacheKeys,
@@ -14,6 +14,7 @@ from engine.captioning.staleness import (
     find_known_matches,
     names_only_settings,
 )
+from engine.captioning.unchanged import Look
 from engine.core.batches import read_ahead
 from engine.core.errors import PhotoError, SidecarError
 from engine.photos.discovery import FoundFile
@@ -22,7 +23,7 @@ from engine.photos.photo_file import PhotoFile, UnreadPhoto
 from engine.recognition.gallery import Gallery, build_gallery
 from engine.session import Session
 from engine.sidecars.json_sidecar import PhotoRecord, read_record
-from engine.sidecars.locate import Namer, Naming, SidecarPaths
+from engine.sidecars.locate import Namer, SidecarPaths
 from engine.sidecars.read import naming_file, read_sidecar
 from engine.sidecars.removed_names import load_removed_names
 from engine.sidecars.xmp import DescriptionStatus, XmpStatus, read_xmp_status
@@ -30,29 +31,7 @@ from engine.store.known_contents import KnownContents
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse
 
-
-class SidecarState(StrEnum):
-    """The state of a photo's sidecars."""
-
-    NEW = "new"  # never captioned
-    CURRENT = "current"  # up to date
-    STALE = "stale"  # photo, concepts, VLM or prompts changed since
-    DROPPED = "dropped"  # another program dropped what myvlm wrote; the next run puts it back
-    EDITED = "edited"  # the user edited the description; it stays, and names are kept up to date
-    FAILED = "failed"  # photo or sidecar cannot be read
-
-
-@dataclass(frozen=True)
-class PhotoStatus:
-    """The state of one photo's sidecars, and the reason. run: the run that wrote its XMP sidecar."""
-
-    path: Path
-    state: SidecarState
-    reason: str = ""
-    caption: str | None = None
-    sidecar: Path | None = None
-    run: str = ""
-    notes: tuple[str, ...] = ()
+__all__ = ["PhotoStatus", "SidecarState", "StatusRequest", "check_status"]
 
 
 @dataclass(frozen=True)
@@ -68,42 +47,63 @@ class _StatusRun:
     contents: KnownContents
 
 
-def read_status(
+def check_status(
     session: Session,
     photos: Iterable[FoundFile],
-    *,
-    names: tuple[str, ...] | None,
-    naming: Naming,
-    library: Path | None = None,
-    forms: CaptionForms | None = None,
-    verify: bool = False,
+    request: StatusRequest,
+    unchanged: UnchangedStatus | None = None,
+    key: Callable[[], str] = str,
 ) -> Iterator[PhotoStatus]:
     """Read the status of each photo's sidecars, in order; videos are left out.
 
-    names: the requested concepts, as for captioning. library: the folder whose calibration to use. forms: of captions
-    that are up to date; None for a sentence in English. verify: read also photos that look as they did.
+    unchanged: what is known of photos that look as they did, and where the rest is kept, if `key` returns its key once
+    the store has been read.
 
     Raises:
         EngineError: a concept is unknown, or cannot be recognised.
     """
     store, config, vlm = session.store, session.recogniser_config, session.vlm_in_use
-    concepts = choose_requested(store, config, session.recognition, vlm, names)
+    concepts = choose_requested(store, config, session.recognition, vlm, request.names)
     gallery = build_gallery(
         concepts.enrolled,
         concepts.requested,
         calibrations=store.calibrations,
         decisions=store.decisions.all(),
-        library=library,
+        library=request.library,
     )
-    forms = forms or CaptionForms()
+    forms, contents = request.forms, session.contents(verify=request.verify)
     keys = compute_cache_keys(store, config, vlm, concepts, gallery, form=forms.form)
-    run = _StatusRun(gallery, keys, vlm, session.extractor, Namer(naming), forms, session.contents(verify=verify))
-    stills = (f for f in photos if f.kind == "photo")
+    run = _StatusRun(gallery, keys, vlm, session.extractor, Namer(request.naming), forms, contents)
+    if unchanged is not None and key() != unchanged.key:
+        unchanged = None
+    looked_at = (_LookedAt.by(unchanged, file) for file in photos if file.kind == "photo")
     try:
-        for group in read_ahead(stills, lambda f: _read_statuses(run, f), ahead=8):
-            yield from group
+        for seen, statuses in read_ahead(looked_at, lambda seen: (seen, seen.statuses(run)), ahead=8):
+            if seen.look is not None and unchanged is not None:
+                unchanged.keep_status(seen.look, statuses)
+            yield from statuses
     finally:
-        run.contents.flush()
+        contents.flush()
+        if unchanged is not None:
+            unchanged.finish()
+
+
+@dataclass(frozen=True)
+class _LookedAt:
+    """A photo with either its known statuses, or how it looks before it is read."""
+
+    file: FoundFile
+    known: list[PhotoStatus] | None
+    look: Look | None
+
+    @classmethod
+    def by(cls, unchanged: UnchangedStatus | None, file: FoundFile) -> "_LookedAt":
+        known = unchanged.statuses(file) if unchanged else None
+        return cls(file, known, unchanged.look(file) if unchanged and known is None else None)
+
+    def statuses(self, run: _StatusRun) -> list[PhotoStatus]:
+        """Return the statuses of the photo and its companions."""
+        return _read_statuses(run, self.file) if self.known is None else self.known
 
 
 def _read_statuses(run: _StatusRun, photo: FoundFile) -> list[PhotoStatus]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engine.captioning.known_results import decode_results, encode_results
 from engine.captioning.results import PhotoResult
@@ -53,15 +53,18 @@ class Look:
         return bool(self.contents) and self.state.hash_bytes(with_photos=self.contents[:1] == ALL) == self.contents
 
 
-class UnchangedPhotos:
-    """Photos of which the results are known from a run with the same key. Several threads may use it."""
+class UnchangedFiles:
+    """The results of one command for photos, as text, from a run with the same key. Several threads may use it."""
 
-    def __init__(self, folder: Path, key: str, naming: Naming | None = None, *, recalls: bool = True) -> None:
+    def __init__(
+        self, folder: Path, key: str, naming: Naming | None, command: Literal["caption", "status"], *, recalls: bool
+    ) -> None:
         """Use the data folder of a run.
 
         key: of `run_key`; "" knows and keeps nothing. recalls: False for a run that reads every photo.
         """
         self._files, self.key, self._recalls = KnownFiles(folder / "cache"), key, recalls
+        self._command = command
         self._states = FileStates(naming or Naming())
         self._rows: tuple[str, Mapping[str, KnownResult]] = ("", {})
         self._settled: list[tuple[FileState, str, KnownResult]] = []
@@ -113,7 +116,7 @@ class UnchangedPhotos:
         for state, name, row in rows:
             by_folder.setdefault(state.folder, []).append((name, row))
         for folder, own in by_folder.items():
-            self._files.save(folder, own)
+            self._files.save(folder, self._command, own)
             if folder not in self._pruned:
                 self._pruned.add(folder)
                 with suppress(OSError):
@@ -121,8 +124,16 @@ class UnchangedPhotos:
 
     def _rows_of(self, folder: str) -> Mapping[str, KnownResult]:
         if self._rows[0] != folder:
-            self._rows = (folder, self._files.of_folder(folder))
+            self._rows = (folder, self._files.of_folder(folder, self._command))
         return self._rows[1]
+
+
+class UnchangedPhotos(UnchangedFiles):
+    """Photos of which the results of captioning are known."""
+
+    def __init__(self, folder: Path, key: str, naming: Naming | None = None, *, recalls: bool = True) -> None:
+        """Use the data folder of a run; see `UnchangedFiles`."""
+        super().__init__(folder, key, naming, "caption", recalls=recalls)
 
     def facts(self, *about: object) -> dict[str, Any] | None:
         """Return what runs with this key about the same have in common, as `save_facts` got it; None for nothing."""

@@ -14,11 +14,12 @@ from typing import NamedTuple
 from engine.store.cache_file import CacheFile
 
 _SCHEMA = (
-    "create table if not exists results (folder blob not null, name blob not null, run text not null, state blob not"
-    " null, contents blob, results text not null, primary key (folder, name)) without rowid"
+    "create table if not exists command_results (folder blob not null, command text not null, name blob not null,"
+    " run text not null, state blob not null, contents blob, results text not null,"
+    " primary key (folder, command, name)) without rowid"
 )
 _RUNS = "create table if not exists runs (run text primary key, facts text not null, at real not null)"
-OF_FOLDER = "select name, run, state, contents, results from results where folder = ?"
+OF_FOLDER = "select name, run, state, contents, results from command_results where folder = ? and command = ?"
 """The query that a run makes, once a folder; a test checks that it uses the primary key."""
 _MOST_RUNS = 100
 """Kinds of runs whose facts are kept, the latest."""
@@ -73,28 +74,28 @@ class KnownFiles:
         """Use a folder for caches; no file is created before the first `save`."""
         self._file = CacheFile(folder / "files.db", (_SCHEMA, _RUNS))
 
-    def of_folder(self, folder: str) -> dict[str, KnownResult]:
-        """Return the results for the photos in a folder, by name."""
-        return {
-            os.fsdecode(name): KnownResult(*rest) for name, *rest in self._file.read(OF_FOLDER, os.fsencode(folder))
-        }
+    def of_folder(self, folder: str, command: str) -> dict[str, KnownResult]:
+        """Return a command's results for the photos in a folder, by name."""
+        rows = self._file.read(OF_FOLDER, os.fsencode(folder), command)
+        return {os.fsdecode(name): KnownResult(*rest) for name, *rest in rows}
 
     def facts_of(self, run: str) -> str | None:
         """Return what is known of runs of a kind, as JSON; None where nothing is."""
         return next((facts for (facts,) in self._file.read("select facts from runs where run = ?", run)), None)
 
-    def save(self, folder: str, rows: Iterable[tuple[str, KnownResult]]) -> None:
-        """Write the results for photos in a folder, by name."""
-        packed = [(os.fsencode(folder), os.fsencode(n), r.run, r.state, r.contents, r.results) for n, r in rows]
+    def save(self, folder: str, command: str, rows: Iterable[tuple[str, KnownResult]]) -> None:
+        """Write a command's results for photos in a folder, by name."""
+        start = (os.fsencode(folder), command)
+        packed = [(*start, os.fsencode(n), r.run, r.state, r.contents, r.results) for n, r in rows]
         if packed:
-            self._file.write("insert or replace into results values (?, ?, ?, ?, ?, ?)", packed)
+            self._file.write("insert or replace into command_results values (?, ?, ?, ?, ?, ?, ?)", packed)
 
     def forget_missing(self, folder: str, names: Iterable[str]) -> None:
         """Delete what is known of photos of a folder that are not among these names."""
         present, where = {os.fsencode(n) for n in names}, os.fsencode(folder)
-        known = {n for (n,) in self._file.read("select name from results where folder = ?", where)}
+        known = {n for (n,) in self._file.read("select distinct name from command_results where folder = ?", where)}
         if gone := [(where, n) for n in known - present]:
-            self._file.write("delete from results where folder = ? and name = ?", gone)
+            self._file.write("delete from command_results where folder = ? and name = ?", gone)
 
     def save_facts(self, run: str, facts: str) -> None:
         """Write what is known of runs of a kind."""

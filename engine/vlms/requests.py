@@ -1,15 +1,15 @@
 """Write the request for a caption: its style, language and context, and the concepts that it is about."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from engine.core.errors import UsageError
+from engine.vlms.caption_form import CaptionForm, Style
 from engine.vlms.config import VlmConfig
 from engine.vlms.naming import insist, state_names
 from engine.vlms.personalised import PersonalisedConcept, speakable
 
-Style = Literal["sentence", "detailed", "alt-text", "keywords"]
+__all__ = ["CaptionForm", "Style", "caption_request", "check_form", "most_tokens"]
+
 _STYLES: dict[Style, str] = {
     "detailed": "Describe this photo{of} in detail, in three to six sentences.",
     "alt-text": (
@@ -22,24 +22,6 @@ _STYLES: dict[Style, str] = {
 common recommendation for alternative text."""
 _LONGER = 2.5
 """A detailed caption may have this many times the new tokens of a sentence."""
-
-
-@dataclass(frozen=True)
-class CaptionForm:
-    """What a caption should be like.
-
-    language: such as "German"; "" for the VLM's own, which is English. context: what the photo's metadata tell, as one
-    sentence; "" for nothing.
-    """
-
-    style: Style = "sentence"
-    language: str = ""
-    context: str = ""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the request is the VLM's own, without additions."""
-        return self == CaptionForm()
 
 
 def caption_request(

@@ -9,11 +9,10 @@ from PIL import Image
 from engine.captioning.caption import caption_photos
 from engine.captioning.caption_run import CaptionRequest
 from engine.captioning.names_only import caption_holds
-from engine.captioning.status import read_status
+from engine.captioning.status import StatusRequest, check_status
 from engine.core.config_file import remove_value
 from engine.photos.discovery import FoundFile
 from engine.sidecars.json_sidecar import parse_record, render_record
-from engine.sidecars.locate import Naming
 from engine.sidecars.merge.ownership import DESCRIPTION, PEOPLE, SUBJECT
 from engine.sidecars.rdf.packet import Packet
 from engine.vlms.in_use import DRAWN_BY
@@ -57,7 +56,7 @@ def record(path, account):
 
 def states(session, folder, names=None):
     photos = [FoundFile(p, "photo") for p in sorted(folder.glob("*.jpg"))]
-    return {s.path.name: str(s.state) for s in read_status(session, photos, names=names, naming=Naming())}
+    return {s.path.name: str(s.state) for s in check_status(session, photos, StatusRequest(names))}
 
 
 def everything_in(folder):

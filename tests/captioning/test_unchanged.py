@@ -65,6 +65,19 @@ def test_a_second_run_reads_no_photo_and_says_the_same(myvlm, album, read):
     assert "Nothing to do: 3 photos up to date." in myvlm("caption", album).err
 
 
+def loaded(*arguments):
+    """The heavy modules that a command loads."""
+    code = (
+        "import sys; from myvlm_cli.main import main; sys.argv[0] = 'myvlm'\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "heavy = {'numpy', 'torch', 'transformers', 'open_clip', 'onnxruntime', 'sqlite_utils', 'lxml', 'PIL'}\n"
+        "print(*sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()[-1].split()
+
+
 def test_a_second_run_loads_no_numpy_and_no_model(session, album):
     code = (
         "import sys; from myvlm_cli.main import main; sys.argv[0] = 'myvlm'\n"
@@ -287,6 +300,47 @@ def test_a_photo_that_failed_is_tried_again(myvlm, album, read):
     assert set(read) == {"broken.jpg"}
 
 
+def test_the_status_of_unchanged_photos_is_known(myvlm, album, read):
+    read.clear()
+    first = [myvlm("status", album, *options) for options in (("--all",), ("--json",))]
+    assert first[1].json["summary"] == {"current": 3} and read
+    read.clear()
+    assert [myvlm("status", album, *o).out for o in (("--all",), ("--json",))] == [r.out for r in first]
+    assert read == []
+    assert myvlm("status", album, "--json", "--verify").out == first[1].out
+    assert sorted(set(read)) == ["both.jpg", "nobody.jpg", "rex.jpg"]
+    assert loaded("status", album) == []
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """It is an hour later: nothing changed just now."""
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 3600 * 10**9)
+
+
+def test_what_changed_has_another_status(myvlm, session, album, read, later):
+    myvlm("status", album)
+    (album / "rex.jpg.xmp").unlink()
+    for _ in range(2):
+        assert myvlm("status", album, "--json").json["summary"] == {"current": 2, "dropped": 1}
+    os.utime(album / "both.jpg")
+    read.clear()
+    assert myvlm("status", album, "--json").json["summary"] == {"current": 2, "dropped": 1}
+    assert read == ["both.jpg"], "a photo is hashed again if its times changed"
+    myvlm("concepts", "rename", "rex", "Rexi")
+    read.clear()
+    assert myvlm("status", album, "--json").json["summary"] == {"stale": 1, "current": 1, "dropped": 1}
+    assert read == [], "other concepts, the same photos"
+    assert myvlm("status", album, "--concepts", "nobody").code == 2
+
+
+def test_status_creates_nothing(myvlm, bare_home, tmp_path):
+    draw_album(tmp_path / "album")
+    assert myvlm("status", tmp_path / "album", "--json").json["summary"] == {"new": 3}
+    assert not bare_home.exists()
+
+
 def test_undo_is_noticed(myvlm, album, read):
     myvlm("undo", "--yes")
     read.clear()
@@ -333,8 +387,8 @@ def test_a_damaged_table_costs_only_time(myvlm, session, album, read):
 
 def test_one_query_finds_the_rows_of_a_folder(session, album):
     files = KnownFiles(session.folder / "cache")
-    assert sorted(files.of_folder(str(album.resolve()))) == ["both.jpg", "nobody.jpg", "rex.jpg"]
-    plan = files._file._db.execute(f"explain query plan {OF_FOLDER}", ["f"]).fetchall()
+    assert sorted(files.of_folder(str(album.resolve()), "caption")) == ["both.jpg", "nobody.jpg", "rex.jpg"]
+    plan = files._file._db.execute(f"explain query plan {OF_FOLDER}", ["f", "c"]).fetchall()
     assert "USING PRIMARY KEY" in plan[0][3] and "SCAN" not in plan[0][3]
 
 
@@ -376,7 +430,7 @@ def test_files_that_are_gone_are_forgotten(myvlm, session, album):
     os.utime(album / "rex.jpg")
     myvlm("caption", album)
     files = KnownFiles(session.folder / "cache")
-    assert sorted(files.of_folder(str(album.resolve()))) == ["nobody.jpg", "rex.jpg"]
+    assert sorted(files.of_folder(str(album.resolve()), "caption")) == ["nobody.jpg", "rex.jpg"]
 
 
 def test_a_folder_of_names_with_dots_is_looked_at_in_linear_time(tmp_path, monkeypatch):
