@@ -6,6 +6,7 @@ error.
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,8 @@ from myvlm_cli.progress import Progress
 if TYPE_CHECKING:
     from engine.photos.discovery import FoundFile, Selection
 
+_PERIOD = re.compile(r"(\d{4})(?:-?(\d{2})(?:-?(\d{2}))?)?", re.ASCII)
+"""A year, month or day."""
 NO_PHOTOS = "No photos found."
 """The message about folders without photos."""
 
@@ -137,18 +140,31 @@ def make_selection(
 
 
 def read_day(text: str | None, *, option: str, after: bool) -> datetime | None:
-    """Read a date, or a date and time, in ISO 8601. `after` turns a plain date into the beginning of the next day.
+    """Read a year, month, day or moment in ISO 8601: its beginning, or with `after` its end.
+
+    The end of a year, month or day is the beginning of the next one; a moment is its own end.
 
     Raises:
-        UsageError: the text is neither.
+        UsageError: the text is none of these, or its end is after the year 9999.
     """
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as err:
+        if period := _PERIOD.fullmatch(text):
+            year, month, day = (int(part) if part else 0 for part in period.groups())
+            first = datetime(year, month or 1, day or 1)
+            return _next(first, month=bool(month), day=bool(day)) if after else first
+        return datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as err:
         raise UsageError(f"{option}: {text!r} is not a date (YYYY-MM-DD)", hint="Example: 2024-01-31.") from err
-    return moment + timedelta(days=1) if after and len(text) == len("2024-01-31") else moment
+
+
+def _next(first: datetime, *, month: bool, day: bool) -> datetime:
+    """Return the beginning of the day, month or year after the one that begins at `first`."""
+    if day:
+        return first + timedelta(days=1)
+    years, months = divmod(first.month, 12) if month else (1, 0)
+    return first.replace(year=first.year + years, month=months + 1)
 
 
 def tell_tally(photos: Photos) -> None:

@@ -94,13 +94,19 @@ class PhotoSelection:
     since: Annotated[
         str | None,
         typer.Option(
-            "--since", metavar="DATE", help="Only photos taken on or after this date: 2024-01-31.", show_default=False
+            "--since",
+            metavar="DATE",
+            help="Only photos taken in or after this year, month or day: 2024, 2024-06, 2024-06-30.",
+            show_default=False,
         ),
     ] = None
     until: Annotated[
         str | None,
         typer.Option(
-            "--until", metavar="DATE", help="Only photos taken on or before this date: 2024-12-31.", show_default=False
+            "--until",
+            metavar="DATE",
+            help="Only photos taken in or before this year, month or day.",
+            show_default=False,
         ),
     ] = None
 

@@ -13,16 +13,19 @@ from engine.core.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.completion import complete_concept
 from myvlm_cli.errors import OK, SOME_FAILED
+from myvlm_cli.given import read_day, warn_of_missing
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.parameters import Without
-from myvlm_cli.periods import read_since, read_until
 from myvlm_cli.sidecar_choice import SidecarChoice
 from myvlm_cli.viewer import open_photos
 from myvlm_cli.words import count
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from engine.library.search import FoundPhoto, SearchCounts, SearchRequest
 
+_REINDEX_EXAMPLE = "Example: myvlm search --reindex ~/Pictures"
 OPENED = 8
 """Photos that --open opens at most: each may open a window."""
 
@@ -31,7 +34,7 @@ Words = Annotated[
     typer.Argument(
         metavar="[WORDS]...",
         help='Words and names that a photo must have: rex, "on the beach" in quotation marks, holi* for words that'
-        ' begin so, "rex -anna" for what must not be there. With --reindex: photos and folders.',
+        ' begin with it, "rex -anna" for what must not be there. With --reindex: photos and folders.',
         show_default=False,
     ),
 ]
@@ -74,7 +77,10 @@ class Conditions:
     until: Annotated[
         str | None,
         typer.Option(
-            "--until", metavar="DATE", help="Only photos taken before the end of this one.", show_default=False
+            "--until",
+            metavar="DATE",
+            help="Only photos taken in or before this year, month or day.",
+            show_default=False,
         ),
     ] = None
     near: Annotated[
@@ -82,7 +88,8 @@ class Conditions:
         typer.Option(
             "--near",
             metavar="PLACE",
-            help="Only photos taken near a place: latitude,longitude,distance, such as 54.3,10.1,5km.",
+            help="Only photos taken near a place: latitude,longitude,distance, such as 54.3,10.1,5km; without a"
+            " distance 1 km.",
             show_default=False,
         ),
     ] = None
@@ -111,12 +118,16 @@ class Conditions:
             terms,
             tuple(self.names or ()),
             tuple(str(k) for k in self.kinds or ()),
-            read_since(self.since) if self.since else None,
-            read_until(self.until) if self.until else None,
+            _iso(read_day(self.since, option="--since", after=False)),
+            _iso(read_day(self.until, option="--until", after=True)),
             read_near(self.near) if self.near else None,
             tuple(self.folders or ()),
             self.limit,
         )
+
+
+def _iso(moment: "datetime | None") -> str | None:
+    return None if moment is None else moment.replace(tzinfo=None).isoformat()
 
 
 @dataclass(frozen=True)
@@ -152,15 +163,17 @@ def search(
     sidecars: Annotated[SidecarChoice, Without("on_existing", "hierarchy", "regions")],
     output: o.OutputChoice,
 ) -> None:
-    """Find photos by names, words, dates and places in their sidecars.
+    """Find photos by names and words in their sidecars, and by when and where they were taken.
 
-    Captions, keywords and people are searched, whether myvlm or a human wrote them. The best match comes first, without
-    words the newest photo. Photos are known once myvlm has captioned them, or after --reindex.
+    Captions, keywords and people are searched, whether myvlm or a human wrote them. The best match comes first; without
+    words, the newest photo. It knows photos that myvlm has captioned, or that --reindex has read.
 
     Example: myvlm search "rex beach" --since 2024
     """
     if reindex:
-        raise typer.Exit(_reindex(words, conditions, sidecars, output))
+        raise typer.Exit(_reindex(words, conditions, listing, sidecars, output))
+    _refuse_useless(listing, sidecars, output)
+    missing = warn_of_missing(conditions.folders) if conditions.folders else False
     from engine.core.paths import home
     from engine.library.search import SearchCounts
     from engine.library.search import search as search_index
@@ -168,11 +181,20 @@ def search(
     counts = SearchCounts()
     found = list(_print(search_index(home(), conditions.request(words), counts), listing, output))
     if output.json:
-        out.json_document({"photos": [_describe(photo) for photo in found], "indexed": counts.indexed})
+        document = {"photos": [_describe(photo) for photo in found], "indexed": counts.indexed, "more": counts.more}
+        out.json_document(document)
     _tell(counts, len(found))
     if listing.open:
         open_photos([photo.path for photo in found[:OPENED]])
-    raise typer.Exit(OK if found else SOME_FAILED)
+    raise typer.Exit(OK if found and not missing else SOME_FAILED)
+
+
+def _refuse_useless(listing: Listing, sidecars: SidecarChoice, output: o.OutputChoice) -> None:
+    """Refuse options that would have no effect."""
+    if listing.null and (listing.captions or not output.is_text):
+        raise UsageError("-0 prints paths alone", hint="Leave it out, or leave out --captions, --json and --jsonl.")
+    if sidecars.naming_given:
+        raise UsageError("--sidecar-naming and --sidecar-dir are for --reindex", hint="Leave them out.")
 
 
 def _print(photos: "Iterator[FoundPhoto]", listing: Listing, output: o.OutputChoice) -> "Iterator[FoundPhoto]":
@@ -209,7 +231,9 @@ def _tell(counts: "SearchCounts", found: int) -> None:
         out.say("No photos are indexed yet. Next: myvlm caption FOLDER, or for sidecars that exist:")
         out.say("  myvlm search --reindex FOLDER")
         return
-    out.say(f"{count(found, 'photo')} found among {counts.indexed:,}")
+    first = "the first " if counts.more else ""
+    rest = "; without --limit: all" if counts.more else ""
+    out.say(f"{first}{count(found, 'photo')} found among {counts.indexed:,}{rest}")
     if counts.gone:
         there = "is not there now" if counts.gone == 1 else "are not there now"
         out.say(f"{counts.gone:,} more {there}: moved, deleted, or on a disk that is not mounted")
@@ -217,12 +241,20 @@ def _tell(counts: "SearchCounts", found: int) -> None:
         out.say(f"{count(counts.changed, 'result')} changed since. To index the changes: myvlm search --reindex FOLDER")
 
 
-def _reindex(paths: list[str] | None, conditions: Conditions, sidecars: SidecarChoice, output: o.OutputChoice) -> int:
+def _reindex(
+    paths: list[str] | None,
+    conditions: Conditions,
+    listing: Listing,
+    sidecars: SidecarChoice,
+    output: o.OutputChoice,
+) -> int:
     """Index the sidecars of photos and folders, print what changed, and return the exit code."""
     from myvlm_cli.given import find_photos
 
-    if conditions != Conditions():
-        raise UsageError("--reindex takes no conditions", hint="Example: myvlm search --reindex ~/Pictures")
+    if conditions != Conditions() or listing != Listing():
+        raise UsageError("--reindex takes only photos and folders", hint=_REINDEX_EXAMPLE)
+    if not paths:
+        raise UsageError("no photos given", hint=_REINDEX_EXAMPLE)
     photos = find_photos([Path(p) for p in paths or ()], None, null=False)
     from myvlm_cli.reindex import reindex
 

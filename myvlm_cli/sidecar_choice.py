@@ -59,6 +59,11 @@ class SidecarChoice:
     ] = None
 
     @property
+    def naming_given(self) -> bool:
+        """Whether an option says where sidecars are or what they are called."""
+        return self.sidecar_naming is not None or self.sidecar_dir is not None
+
+    @property
     def naming(self) -> "Naming":
         """What sidecars are called, and the folder that holds them."""
         from engine.sidecars.locate import Naming

@@ -71,7 +71,7 @@ def _read(files: Photos, sidecars: SidecarChoice) -> _Report:
     """Bring the index up to date with the sidecars of the photos, and read all figures from it."""
     from engine.library.index import LibraryIndex
     from engine.library.stored import read_stored
-    from engine.library.summary import count_edited_since, count_unnamed_faces, last_run, summarise
+    from engine.library.summary import count_edited_since, count_unnamed_faces, runs_in, summarise
     from engine.sidecars.journal import Journal
 
     session = open_session(create=False)
@@ -80,9 +80,9 @@ def _read(files: Photos, sidecars: SidecarChoice) -> _Report:
         figures = summarise(index, read_stored(session.folder), photos=changes.found)
         faces = session.cache.lengths(session.recogniser_config.found_faces_id, "boxes")
         unnamed = count_unnamed_faces(index, faces, changes.found)
-        run = last_run(Journal(session.folder).runs(), files.folder)
-        edited = count_edited_since(index, run, changes.found) if run else 0
-    return _Report(len(changes.found), figures, changes, *unnamed, run, edited)
+        runs = runs_in(Journal(session.folder).runs(), files.folder)
+        edited = count_edited_since(index, runs, changes.found)
+    return _Report(len(changes.found), figures, changes, *unnamed, next(iter(runs), None), edited)
 
 
 _COUNTS = (Column("what"), Column("photos", "right"))

@@ -25,6 +25,9 @@ from engine.sidecars.file_states import ALL, FileState, FileStates
 from engine.sidecars.locate import Naming
 from engine.store.known_files import KnownFiles, KnownResult
 
+_WRITTEN = 1_000
+"""Rows that are written at a time."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -87,6 +90,8 @@ class UnchangedFiles:
         if not state.unsettled:  # from now on, how the files look is enough
             with self._lock:
                 self._settled.append((state, file.path.name, replace(row, contents=None)))
+                if len(self._settled) >= _WRITTEN:
+                    self.finish()
         return row.results
 
     def look(self, file: FoundFile) -> Look | None:

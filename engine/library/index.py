@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 
 from engine.core.database import open_cache, transaction
-from engine.core.errors import StoreError, StoreLockedError
+from engine.core.errors import StoreError
 from engine.library.paths import pack_paths
-from engine.library.text import fold_name, searchable
+from engine.library.text import fold_name, searchable, storable
 
 FILE = "library.db"
 _VERSION = 1
@@ -80,7 +80,7 @@ class IndexUpdate:
 
     photos: rows to insert or replace. absent: photos whose rows are removed. suggestions: ids of suggested concepts of
     photos whose rows stay. asked: ids of the concepts of which it is known whether they are suggested. failures: why
-    photos failed. succeeded: photos that are not failures any more.
+    photos failed. succeeded: photos that no longer fail.
     """
 
     photos: list[IndexedPhoto] = field(default_factory=list)
@@ -114,19 +114,18 @@ class LibraryIndex:
 
     @cached_property
     def db(self) -> sqlite3.Connection:
-        """The database, created if it is missing, damaged, or of another version.
+        """The database, created if it is missing or of another version; a damaged one is deleted.
 
         Raises:
             StoreLockedError: another process holds it.
-            StoreError: it cannot be read or written.
+            StoreError: it was damaged, or cannot be read or written.
         """
         try:
             return self._open()
-        except StoreLockedError:
+        except StoreError as err:
+            if _is_damaged(err.__cause__):
+                raise self._damaged(err.__cause__) from err
             raise
-        except (StoreError, sqlite3.DatabaseError):
-            self.delete()
-            return self._open()
 
     def _open(self) -> sqlite3.Connection:
         if self._in_memory:
@@ -145,7 +144,7 @@ class LibraryIndex:
         return connection
 
     def delete(self) -> None:
-        """Delete the file; `--reindex` makes it anew.
+        """Delete the file; `--reindex` rebuilds it.
 
         Raises:
             StoreError: it cannot be deleted.
@@ -174,9 +173,13 @@ class LibraryIndex:
         except sqlite3.OperationalError as err:
             raise StoreError(f"the search index {self.path} cannot be used: {err}", hint="Try again.") from err
         except sqlite3.DatabaseError as err:
-            self.delete()
-            hint = "It was deleted. To make it anew: myvlm search --reindex FOLDER"
-            raise StoreError(f"the search index {self.path} was damaged: {err}", hint=hint) from err
+            raise self._damaged(err) from err
+
+    def _damaged(self, err: BaseException | None) -> StoreError:
+        """Delete the file, and return the error that says so."""
+        self.delete()
+        hint = "It was deleted. To rebuild it: myvlm search --reindex FOLDER"
+        return StoreError(f"the search index {self.path} was damaged: {err}", hint=hint)
 
     def known(self, paths: Iterable[Path]) -> tuple[dict[Path, str], dict[Path, str]]:
         """Return the stamps of those photos that are in the index, and why those failed that failed last time."""
@@ -203,7 +206,7 @@ class LibraryIndex:
                 _write_suggestions(db, _id_of(db, path), concept_ids, update.asked)
             ended = [(os.fsencode(p),) for p in (*update.succeeded, *update.absent)]
             db.executemany("delete from failures where path = ?", ended)
-            failures = [(os.fsencode(p), reason) for p, reason in update.failures.items()]
+            failures = [(os.fsencode(p), _shown(reason)) for p, reason in update.failures.items()]
             db.executemany("insert or replace into failures values (?, ?)", failures)
 
     def erase(self) -> None:
@@ -214,6 +217,11 @@ class LibraryIndex:
             db.execute("pragma wal_checkpoint(truncate)")
 
 
+def _is_damaged(err: BaseException | None) -> bool:
+    """Return whether an error says that a file is no database; others come from locks, disks and permissions."""
+    return isinstance(err, sqlite3.DatabaseError) and not isinstance(err, sqlite3.OperationalError)
+
+
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("pragma user_version").fetchone()[0])
 
@@ -222,6 +230,11 @@ def _create(db: sqlite3.Connection) -> None:
     for statement in filter(str.strip, _SCHEMA.split(";")):
         db.execute(statement)
     db.execute(f"pragma user_version = {_VERSION}")
+
+
+def _shown(reason: str) -> str:
+    """Return a reason as it is printed: bytes of a path that are not UTF-8 as escapes."""
+    return reason.encode("utf-8", "backslashreplace").decode()
 
 
 def _id_of(db: sqlite3.Connection, path: Path) -> int | None:
@@ -236,12 +249,12 @@ def _write_photo(db: sqlite3.Connection, photo: IndexedPhoto, asked: Sequence[st
         _remove_texts(db, known)
     names = json.dumps([[n.name, n.kind] for n in photo.names])
     place = photo.place or (None, None)
-    values = [photo.caption, photo.author, names, photo.taken, *place, photo.content_hash]
+    values = [storable(photo.caption), photo.author, names, photo.taken, *place, storable(photo.content_hash)]
     values += [pack_paths(photo.sidecars), photo.stamp]
     marks = ", ".join("?" * (2 + len(values)))
     done = db.execute(f"insert or replace into photos values ({marks})", [known, os.fsencode(photo.path), *values])
     number = known if known is not None else done.lastrowid
-    rows = [(number, fold_name(n.name), n.name, n.kind, n.concept_id) for n in photo.names]
+    rows = [(number, fold_name(n.name), storable(n.name), n.kind, storable(n.concept_id)) for n in photo.names]
     db.executemany("insert or ignore into names values (?, ?, ?, ?, ?)", rows)
     texts = [_BETWEEN_NAMES.join(searchable(n.name) for n in photo.names), searchable(photo.caption)]
     concepts = " ".join(concept_word(n.concept_id) for n in photo.names if n.concept_id)

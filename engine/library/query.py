@@ -25,7 +25,7 @@ class Term:
 
 
 def parse_terms(texts: Iterable[str]) -> tuple[Term, ...]:
-    """Split texts into terms: words, "phrases", `begin*` and `-excluded`. There are no operators.
+    """Split texts into terms: words, "phrases", `begin*` and `-excluded`. AND, OR and NOT are ordinary words.
 
     Raises:
         UsageError: a quote is not closed, or a term has neither letters nor digits.
@@ -50,8 +50,8 @@ def _parse(text: str) -> Iterable[Term]:
 def match_expression(terms: Iterable[Term], concepts: Mapping[str, str]) -> str:
     """Return an expression of FTS5 that all terms fulfil; each term is quoted, so that nothing in it is an operator.
 
-    concepts: ids of the enrolled concepts by folded name. Photos with a concept are found by its present name, also
-    while their sidecars have the name that it had before.
+    concepts: ids of the enrolled concepts by folded name. Photos with a concept are found by the words of its present
+    name, also while their sidecars have the name that it had before.
     """
     return " AND ".join(_expression(term, concepts) for term in terms)
 
@@ -59,5 +59,10 @@ def match_expression(terms: Iterable[Term], concepts: Mapping[str, str]) -> str:
 def _expression(term: Term, concepts: Mapping[str, str]) -> str:
     text = searchable(term.text).replace('"', '""').replace("\0", " ")
     words = f'{{names caption}} : "{text}"{" *" if term.prefix else ""}'
-    concept_id = concepts.get(fold_name(term.text))
-    return f'({words} OR concepts : "{concept_word(concept_id)}")' if concept_id else f"({words})"
+    part = f" {fold_name(term.text)}" + ("" if term.prefix else " ")
+    ids = [concept_id for name, concept_id in concepts.items() if part in f" {name} "]
+    return f"({' OR '.join([words, *map(_of_concept, ids)])})"
+
+
+def _of_concept(concept_id: str) -> str:
+    return f'concepts : "{concept_word(concept_id)}"'

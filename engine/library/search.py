@@ -106,12 +106,14 @@ class SearchCounts:
     """Counts of a search, which are complete when all results are taken.
 
     gone: photos that were found but do not exist any more, or whose disk is not mounted. changed: photos whose sidecars
-    changed since they were indexed, among the first 500. indexed: photos in the index.
+    changed since they were indexed, among the first 500. indexed: photos in the index. more: whether the limit left
+    others out.
     """
 
     indexed: int = 0
     gone: int = 0
     changed: int = 0
+    more: bool = False
 
 
 def search(folder: Path, request: SearchRequest, counts: SearchCounts) -> Iterator[FoundPhoto]:
@@ -138,6 +140,7 @@ def search(folder: Path, request: SearchRequest, counts: SearchCounts) -> Iterat
             yield photo
             number += 1
             if number == request.limit:
+                counts.more = next(rows, None) is not None
                 return
 
 

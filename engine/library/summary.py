@@ -1,5 +1,6 @@
 """Summarise a library from the index: photos by name, suggestions that wait, failures, faces without a name."""
 
+import math
 import os
 import sqlite3
 from collections import Counter
@@ -134,9 +135,9 @@ def count_unnamed_faces(index: LibraryIndex, faces: Mapping[str, int], photos: C
     return sum(unnamed), len(unnamed)
 
 
-def last_run(runs: "Sequence[Run]", folder: Path | None) -> "Run | None":
-    """Return the newest run that wrote in a folder, above or below it; any run for None."""
-    return next((r for r in runs if folder is None or (r.folder and _overlap(r.folder, folder))), None)
+def runs_in(runs: "Sequence[Run]", folder: Path | None) -> "list[Run]":
+    """Return the runs that wrote in a folder, above or below it, the newest first; all runs for None."""
+    return [r for r in runs if folder is None or (r.folder and _overlap(r.folder, folder))]
 
 
 def _overlap(a: Path, b: Path) -> bool:
@@ -144,9 +145,10 @@ def _overlap(a: Path, b: Path) -> bool:
     return first.is_relative_to(second) or second.is_relative_to(first)
 
 
-def count_edited_since(index: LibraryIndex, run: "Run", photos: Collection[bytes]) -> int:
-    """Return how many photos have a sidecar that was written after a run, by other programs."""
-    end = datetime.fromisoformat(run.undone or run.finished or run.started).timestamp() + _TRUNCATED
+def count_edited_since(index: LibraryIndex, runs: "Sequence[Run]", photos: Collection[bytes]) -> int:
+    """Return how many photos have a sidecar that was written after all these runs, and after they were undone."""
+    moments = (datetime.fromisoformat(r.undone or r.finished or r.started).timestamp() for r in runs)
+    end = max(moments, default=math.inf) + _TRUNCATED
     with index.guarded() as db:
         choose(db, None, photos)
         stamps = db.execute("select stamp from photos join chosen using (path)").fetchall()

@@ -50,14 +50,14 @@ class Changes:
 
 
 def index_photos(index: LibraryIndex, photos: Sequence[PhotoFiles], asked: Collection[str] = ()) -> str:
-    """Index some photos whose sidecars were just written or are up to date; costs about a millisecond a photo.
+    """Index some photos whose sidecars were just written or are up to date.
 
     asked: ids of the concepts of which it is known whether they are suggested; suggestions of others stay. Returns why
     it failed, "" if it did not: a caption is never lost because of the index.
     """
     try:
         _update(index, photos, Changes(), asked, captioned=True)
-    except (EngineError, OSError) as err:
+    except (EngineError, OSError, ValueError) as err:
         return str(err)
     return ""
 
@@ -72,8 +72,8 @@ def _update(
 ) -> None:
     """Read the sidecars that changed, and write the rows of these photos in one transaction.
 
-    captioned: the photos were just captioned, so that those that did not fail are no failures any more. Otherwise only
-    those are whose sidecars changed.
+    captioned: the photos were just captioned, so that those that did not fail no longer count as failed; otherwise only
+    those whose sidecars changed.
     """
     photos = [replace(p, path=real_path(p.path)) for p in photos]
     known, failed_before = index.known(p.path for p in photos)
@@ -89,7 +89,6 @@ def _update(
     update.absent = [p for p in update.absent if p in known]
     fine = {p.path for p in photos if not p.failure} if captioned else {row.path for row in update.photos}
     update.succeeded = [p for p in failed_before if p in fine and p not in update.failures]
-    update.failures = {p: why for p, why in update.failures.items() if failed_before.get(p) != why}
     changes.removed += len(update.absent)
     index.write(update)
 
@@ -198,17 +197,28 @@ def forget_in_index(folder: Path, sought: NameSearch, identifies: Callable[[Path
         with index.guarded() as db:
             rows = db.execute("select id, path, sidecars, caption from photos").fetchall()
             names = _names_by_photo(db)
-            failed = [Path(os.fsdecode(row[0])) for row in db.execute("select path from failures")]
+            failures = [(Path(os.fsdecode(path)), reason) for path, reason in db.execute("select * from failures")]
+            suggested = _suggested(db, sought.ids)
+        failed = [p for p, why in failures if identifies(p) or sought.in_path(p) or sought.in_text(why)]
         named = [
-            (Path(os.fsdecode(path)), unpack_paths(sidecars))
+            (number, Path(os.fsdecode(path)), unpack_paths(sidecars))
             for number, path, sidecars, caption in rows
             if _names(sought, Path(os.fsdecode(path)), caption, names.get(number, []))
             or identifies(Path(os.fsdecode(path)))
         ]
-        index.write(IndexUpdate(absent=[path for path, _ in named], succeeded=failed))
-        rows_again = [_read_again(sought, path, sidecars) for path, sidecars in named if not identifies(path)]
-        index.write(IndexUpdate([row for row in rows_again if row is not None]))
+        index.write(IndexUpdate(absent=[path for _, path, _ in named], succeeded=failed))
+        kept = [(number, _read_again(sought, path, files)) for number, path, files in named if not identifies(path)]
+        index.write(IndexUpdate([replace(r, suggestions=suggested.get(n, ())) for n, r in kept if r is not None]))
         index.erase()
+
+
+def _suggested(db: sqlite3.Connection, forgotten: Collection[str]) -> dict[int, tuple[str, ...]]:
+    """Return the ids of the suggested concepts of all photos, without those that are forgotten."""
+    suggested: dict[int, tuple[str, ...]] = {}
+    for photo, concept in db.execute("select photo, concept from suggestions"):
+        if concept not in forgotten:
+            suggested[photo] = (*suggested.get(photo, ()), concept)
+    return suggested
 
 
 _Names = list[tuple[str, str]]

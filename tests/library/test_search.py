@@ -214,10 +214,64 @@ def test_a_damaged_index_is_made_anew(myvlm, home, library, damage):
     myvlm("search", "--reindex", library)
     (home / "library.db").write_bytes(damage)
     result = myvlm("search", "rex")
-    assert result.code == 1
+    assert result.code == (3 if damage else 1)
+    assert ("was damaged" in result.err) is bool(damage)
     assert "myvlm search --reindex FOLDER" in result.err
     assert myvlm("search", "--reindex", library).code == 0
     assert myvlm("search", "rex").code == 0
+
+
+def test_texts_that_are_not_utf8_are_indexed(myvlm, library):
+    broken = library / os.fsdecode(b"caf\xe9.jpg")
+    broken.write_bytes(b"no picture")
+    sidecar = broken.with_name(broken.name + ".myvlm.json")
+    record = json.loads((library / "2023" / "a.jpg.myvlm.json").read_text())
+    sidecar.write_text(json.dumps(record | {"caption": "A cat \ud800 purrs."}))
+    (library / os.fsdecode(b"caf\xe8.jpg")).write_bytes(b"no picture")
+    (library / os.fsdecode(b"caf\xe8.jpg.xmp")).write_bytes(b"<no xmp")
+    result = myvlm("search", "--reindex", library)
+    assert (result.code, "Traceback" in result.err) == (1, False)
+    assert len(myvlm("search", "purrs").out.splitlines()) == 1
+    assert myvlm("summary", library, "--json").json["failed"]
+
+
+def test_a_limit_that_leaves_photos_out_says_so(found, myvlm):
+    assert len(found("beach", "--limit", "1")) == 1
+    result = myvlm("search", "beach", "--limit", "1", "--json")
+    assert (result.json["more"], len(result.json["photos"])) == (True, 1)
+    assert "the first 1 photo found among 5; without --limit: all" in result.err
+    assert myvlm("search", "beach", "--limit", "2", "--json").json["more"] is False
+
+
+def test_a_renamed_concept_is_found_by_the_words_of_its_new_name(session, myvlm, library, tmp_path):
+    concept = session.store.get("Rex")
+    put(library / "rex.jpg", "Rex sleeps.", match("Rex", concept_id=concept.id))
+    session.store.close()
+    myvlm("search", "--reindex", library)
+    myvlm("concepts", "rename", "Rex", "Uncle Bello")
+    for words in (["bello"], ["uncle", "bello"], ["bel*"], ['"uncle bello"'], ["--name", "uncle bello"]):
+        assert [Path(p).name for p in myvlm("search", *words).out.splitlines()] == ["rex.jpg"], words
+    assert myvlm("search", "ello").code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["rex", "-0", "--captions"], "-0 prints paths alone"),
+        (["rex", "-0", "--json"], "-0 prints paths alone"),
+        (["rex", "--sidecar-naming", "stem"], "are for --reindex"),
+        (["--reindex", "."], None),
+        (["--reindex", ".", "--open"], "--reindex takes only photos and folders"),
+        (["--reindex"], "no photos given"),
+        (["--until", "9999"], "is not a date"),
+        (["--until", "9999-12-31"], "is not a date"),
+        (["rex", "--in", "/nowhere/at/all"], "no such file or folder"),
+    ],
+)
+def test_options_without_effect_are_refused(myvlm, home, arguments, told, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    result = myvlm("search", *arguments)
+    assert (told is None) or (result.code == 2 and told in result.err)
 
 
 def test_an_index_of_another_version_is_made_anew(myvlm, home, library):

@@ -113,6 +113,35 @@ def test_runs_suggestions_failures_and_what_changed_since(myvlm, album):
     assert myvlm("summary", album, "--json").json["failed"] == []
 
 
+def test_a_photo_that_goes_on_failing_stays_a_failure(myvlm, album):
+    myvlm("caption", album / "rex.jpg")
+    (album / "rex.jpg.xmp").write_bytes(b"<no xmp")
+    assert myvlm("caption", album / "rex.jpg").code == 1
+    for _ in range(2):
+        (failed,) = myvlm("summary", album, "--json").json["failed"]
+        assert failed["file"] == str(album / "rex.jpg")
+
+
+def test_an_undone_run_is_no_edit_by_others(myvlm, album):
+    myvlm("caption", album / "rex.jpg")
+    (first,) = myvlm("runs", "--json").json["runs"]
+    for sidecar in album.glob("*.xmp"):
+        sidecar.write_bytes(sidecar.read_bytes())
+    myvlm("caption", album / "both.jpg")
+    later = time.time() + 5
+    myvlm("undo", first["id"], "--yes")
+    for sidecar in album.glob("rex.jpg.*"):
+        os.utime(sidecar, (later - 5, later - 5))
+    assert myvlm("summary", album, "--json").json["edited_since"] == 0
+
+
+def test_forgetting_keeps_failures_and_suggestions_of_others(myvlm, album):
+    myvlm("caption", album)
+    assert myvlm("forget", "Anna", "--scrub-sidecars", "--yes").code == 0
+    figures = myvlm("summary", album, "--json").json
+    assert (figures["suggestions"], len(figures["failed"])) == (1, 1)
+
+
 def test_suggestions_of_concepts_not_looked_for_stay(myvlm, album):
     myvlm("caption", album)
     myvlm("caption", album, "--concepts", "anna", "--force")
