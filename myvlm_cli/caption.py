@@ -81,7 +81,8 @@ def caption(
     names = _check(concepts, explained_dry_run=bool(explain and run.dry_run))
     files = photos.find()  # refuses missing paths before the engine's modules load
     options = (names, concepts.only, form, sidecars, models, speak, allow_remote)
-    kind = _kind_of(options, files, models.vlm, sidecars.naming, run, reads=bool(explain), only=concepts.only)
+    special = {"reads": bool(explain), "only": concepts.only, "allow_body": models.allow_body}
+    kind = _kind_of(options, files, models.vlm, sidecars.naming, run, **special)
     memory, report = RunMemory(kind, files), Report(output, show_all=show_all)
     rest = memory.tell_unchanged(report, whole=run.limit is None)
     if rest is None:
@@ -104,15 +105,20 @@ def _kind_of(
     *,
     reads: bool,
     only: bool,
+    allow_body: bool,
 ) -> RunKind:
-    """Return what tells this run from others. reads: whether every photo is read in any case."""
+    """Return what tells this run from others.
+
+    reads: whether every photo is read in any case. only: names will be lost, of which it warns; they are in all
+    sidecars. allow_body: it may warn that this has no effect.
+    """
     return RunKind(
         options=(*options, photos.folder),
         vlm=vlm,
         naming=naming,
         about=(photos.are_folders, run.dry_run, run.limit is not None),
         recalls=not (run.force or run.verify or reads),
-        introduces=only,  # it warns of names that will be lost, which are in all sidecars
+        introduces=only or allow_body,
         writes=not run.dry_run,
     )
 

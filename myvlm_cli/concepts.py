@@ -103,7 +103,9 @@ app.command("forget", help=cleandoc(forget.__doc__ or "").replace("myvlm forget"
 
 @app.command("clear-cache")
 def clear_cache(json: o.Json = False) -> None:
-    """Delete the feature cache, the calibrations, and what is known of files. They may hold faces of bystanders.
+    """Delete the feature cache, the calibrations and the remembered results of unchanged photos.
+
+    The cache and the calibrations may hold faces of bystanders.
 
     The next run takes longer.
 

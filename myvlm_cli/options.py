@@ -25,9 +25,7 @@ Name = Annotated[str, typer.Argument(help="The concept's name.", autocompletion=
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Verify = Annotated[
     bool,
-    typer.Option(
-        "--verify", help="Read every file, also those whose size and time did not change.", rich_help_panel=ADVANCED
-    ),
+    typer.Option("--verify", help="Read every file, even those that look unchanged.", rich_help_panel=ADVANCED),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Seed = Annotated[

@@ -24,8 +24,8 @@ class RunKind:
     """What tells one kind of run from others.
 
     options: those on which results depend. vlm: the option, which may be a folder. about: what decides besides what the
-    run says before its first photo. recalls: False for a run that reads every photo. introduces: whether it looks at
-    all photos before it says what it has to say. writes: whether it writes sidecars.
+    run says before its first photo. recalls: False for a run that reads every photo. introduces: whether it says
+    something before its first photo that is not kept. writes: whether it writes sidecars.
     """
 
     options: Sequence[object]
@@ -71,9 +71,10 @@ class RunMemory:
         None if all photos are unchanged: the whole run is reported then. whole: whether no limit ends the search.
         """
         from engine.core.paths import home
+        from engine.library.index import FILE
 
-        if not self._kind.recalls or self._kind.introduces:
-            return self.search
+        if not (self._kind.recalls and self._kind.writes) or self._kind.introduces or not (home() / FILE).exists():
+            return self.search  # without a search index, known photos are indexed by the run itself
         unchanged = self.open(home(), self.key(home()))
         facts = unchanged.facts(*self._kind.about)
         if facts is None:
@@ -83,7 +84,7 @@ class RunMemory:
         if files is None:
             return self.search
         report.untrained = set(facts["untrained"])
-        known, rest = unchanged.split(files, sidecars=self._kind.writes)
+        known, rest = unchanged.split(files)
         for results in known:
             for result in results:
                 report.add(result)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -69,10 +69,10 @@ class UnchangedStatus(UnchangedFiles):
         text, paths = self.find(file), (file.path, *file.companions)
         return None if text is None else [_decode(path, row) for path, row in zip(paths, json.loads(text), strict=True)]
 
-    def keep_status(self, look: Look, statuses: Sequence[PhotoStatus]) -> None:
-        """Keep the statuses of a photo and its companions, if they hold until something changes."""
-        if all(s.state in _KEPT for s in statuses):
-            self.keep([(look, json.dumps([_encode(s, look.file.path.parent) for s in statuses]))])
+    def keep_statuses(self, found: Iterable[tuple[Look, Sequence[PhotoStatus]]]) -> None:
+        """Keep the statuses of photos and their companions, of those that hold until something changes."""
+        lasting = ((look, own) for look, own in found if all(s.state in _KEPT for s in own))
+        self.keep((look, json.dumps([_encode(s, look.file.path.parent) for s in own])) for look, own in lasting)
 
 
 def _encode(status: PhotoStatus, folder: Path) -> list[object]:

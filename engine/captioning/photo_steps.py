@@ -78,7 +78,7 @@ def read_undecoded(
     look = known = None
     if run.unchanged is not None:
         known = run.unchanged.results(file, sidecars=run.writer is not None)
-        look = run.unchanged.look(file) if known is None else None
+        look = run.unchanged.look(file) if known is None and run.written is not None else None
     if known is not None:
         return PhotoInRun(file, known=known), None
     try:

@@ -4,6 +4,7 @@ Threads read photos ahead (`core/batches.py`). Another recognises concepts in th
 that Ctrl-C stops it. A third kind of thread writes sidecars. Results come in the order of the files.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,8 +28,8 @@ _Source = TypeVar("_Source")
 _SORTED = 64
 """Photos among which those with prompts of like length are described together, where a run sorts them."""
 _PATIENCE = 0.02
-"""Share of the time that a batch took until which its writing is waited for: a slow VLM's captions are shown at once,
-and a fast one goes on."""
+"""How long to wait for a batch to be written, as a share of the time that it took: captions of a slow VLM appear at
+once, and a fast one is not held up."""
 
 
 def prepare_items(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Generator[list[PhotoInRun]]:
@@ -107,7 +108,10 @@ def write_behind(run: CaptionRun, batches: Iterable[list[PhotoInRun]]) -> Iterat
 
 def _write(run: CaptionRun, items: list[PhotoInRun]) -> list[PhotoResult]:
     results = list(write_photos(run, items))
-    remember(run, items, results)
+    try:
+        remember(run, items, results)
+    except Exception as err:  # noqa: BLE001  # it costs time only, and what is written is reported
+        logging.getLogger(__name__).warning("the next run reads %d photos again: %s", len(items), err)
     return results
 
 

@@ -57,7 +57,7 @@ def _next_results(
     )
     states = FileStates(request.naming)
     for before, content_hash in photos:
-        look = Look.at(before.file, states)
+        look = Look.at(before.file, states.of(before.file))
         if look is None:
             continue
         same = before.state.unsettled != "all" and look.state.of_photos == before.state.of_photos

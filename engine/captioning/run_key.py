@@ -12,7 +12,7 @@ from engine.core.config_file import config_path, read_config
 from engine.core.errors import ConfigError
 from engine.core.files import LARGEST_DOCUMENT, read_bytes
 from engine.core.nvidia import describe_gpus, has_nvidia_gpu
-from engine.store.known_files import Stamp, stamp_of
+from engine.core.stamps import Stamp, stamp_of
 from engine.vlms.hub_cache import hub_cache
 
 _NOT_RUN_STATE = frozenset({"recognition_states", "variations"})
@@ -47,11 +47,19 @@ def run_key(home: Path, options: Sequence[object], vlm: str | None = None) -> st
         add(*_listing(home))
         add(*_models_on_disk())
         for name in (vlm, read_config(home).get("vlm")):
-            if isinstance(name, str) and Path(name).is_dir():
-                add(*_listing(Path(name)))
+            for folder in _folders_of(name):
+                add(*_listing(folder))
     except (OSError, sqlite3.Error, ConfigError):
         return ""
     return digest.hexdigest()
+
+
+def _folders_of(vlm: object) -> Iterator[Path]:
+    """Yield the folder of a VLM that is given as one, in the forms that `vlms.find.find_config` reads."""
+    for name in (vlm, vlm.rpartition("+")[0]) if isinstance(vlm, str) else ():
+        folder = Path(name).expanduser()
+        if name and folder.is_dir():
+            yield folder
 
 
 def _store_rows(path: Path) -> Iterator[tuple[object, ...]]:

@@ -31,6 +31,8 @@ from engine.store.known_contents import KnownContents
 from engine.vision.cached_extractor import CachedExtractor
 from engine.vlms.in_use import VlmInUse
 
+_TOGETHER = 256
+"""Photos whose statuses are kept in one transaction."""
 __all__ = ["PhotoStatus", "SidecarState", "StatusRequest", "check_status"]
 
 
@@ -62,6 +64,33 @@ def check_status(
     Raises:
         EngineError: a concept is unknown, or cannot be recognised.
     """
+    run = _prepare(session, request)
+    if unchanged is not None and key() != unchanged.key:
+        unchanged = None
+    waiting: list[tuple[Look, list[PhotoStatus]]] = []
+
+    def keep() -> None:
+        if unchanged is not None and waiting and key() == unchanged.key:  # no concept was forgotten meanwhile
+            unchanged.keep_statuses(waiting)
+        waiting.clear()
+
+    looked_at = (_LookedAt.by(unchanged, file) for file in photos if file.kind == "photo")
+    try:
+        for seen, statuses in read_ahead(looked_at, lambda seen: (seen, seen.statuses(run)), ahead=8):
+            if seen.look is not None:
+                waiting.append((seen.look, statuses))
+            if len(waiting) >= _TOGETHER:
+                keep()
+            yield from statuses
+    finally:
+        run.contents.flush()
+        keep()
+        if unchanged is not None:
+            unchanged.finish()
+
+
+def _prepare(session: Session, request: StatusRequest) -> _StatusRun:
+    """Assemble what all photos share."""
     store, config, vlm = session.store, session.recogniser_config, session.vlm_in_use
     concepts = choose_requested(store, config, session.recognition, vlm, request.names)
     gallery = build_gallery(
@@ -73,19 +102,7 @@ def check_status(
     )
     forms, contents = request.forms, session.contents(verify=request.verify)
     keys = compute_cache_keys(store, config, vlm, concepts, gallery, form=forms.form)
-    run = _StatusRun(gallery, keys, vlm, session.extractor, Namer(request.naming), forms, contents)
-    if unchanged is not None and key() != unchanged.key:
-        unchanged = None
-    looked_at = (_LookedAt.by(unchanged, file) for file in photos if file.kind == "photo")
-    try:
-        for seen, statuses in read_ahead(looked_at, lambda seen: (seen, seen.statuses(run)), ahead=8):
-            if seen.look is not None and unchanged is not None:
-                unchanged.keep_status(seen.look, statuses)
-            yield from statuses
-    finally:
-        contents.flush()
-        if unchanged is not None:
-            unchanged.finish()
+    return _StatusRun(gallery, keys, vlm, session.extractor, Namer(request.naming), forms, contents)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Know what a run would find unchanged without reading a file: from how photos and sidecars looked after the last one.
+"""Tell without reading them which photos a run would find unchanged: from how photos and sidecars looked before.
 
 A result holds while the photo, its raw companions and all files that are or could be their sidecars look as they did
 (`sidecars.file_states`), and everything else that a run depends on is the same (`run_key`). Files are looked at before
-they are read: a change that comes later leaves a look that fits no more. What differs in any way goes the whole way.
-This module imports nothing heavy.
+they are read: after a later change, the recorded look no longer matches. A photo that differs in any way is processed
+in full. This module imports nothing heavy.
 """
 
 import json
@@ -41,9 +41,8 @@ class Look:
     contents: bytes | None
 
     @classmethod
-    def at(cls, file: FoundFile, states: FileStates) -> "Look | None":
-        """Look at a photo; None for what is no regular file."""
-        state = states.of(file)
+    def at(cls, file: FoundFile, state: FileState | None) -> "Look | None":
+        """Look at a photo in a state; None for what is no regular file."""
         if state is None:
             return None
         return cls(file, state, state.hash_bytes(with_photos=state.unsettled == "all") if state.unsettled else None)
@@ -99,7 +98,8 @@ class UnchangedFiles:
         if not self.key:
             return None
         with self._lock:
-            return Look.at(file, self._states)
+            state = self._states.of(file)
+        return Look.at(file, state)
 
     def keep(self, found: Iterable[tuple[Look, str]]) -> None:
         """Keep what was found out about photos after they were looked at, unless files changed in between."""
@@ -153,19 +153,17 @@ class UnchangedPhotos(UnchangedFiles):
     def _about(self, about: tuple[object, ...]) -> str:
         return blake2b(repr((self.key, about)).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
-    def split(
-        self, files: Iterable[FoundFile], *, sidecars: bool = True
-    ) -> tuple[Iterator[tuple[PhotoResult, ...]], Iterator[FoundFile]]:
+    def split(self, files: Iterable[FoundFile]) -> tuple[Iterator[tuple[PhotoResult, ...]], Iterator[FoundFile]]:
         """Split files into the results of those at the beginning that are unchanged, and the other files.
 
-        The second iterator may be used when the first has ended. sidecars: as of `results`.
+        The second iterator may be used when the first has ended.
         """
         source = iter(files)
         rest: list[FoundFile] = []
 
         def known() -> Iterator[tuple[PhotoResult, ...]]:
             for file in source:
-                results = self.results(file, sidecars=sidecars)
+                results = self.results(file)
                 if results is None:
                     rest.append(file)
                     return

@@ -14,6 +14,7 @@ from engine.library.read import read_indexed
 from engine.photos.discovery import FoundFile
 from engine.sidecars.locate import JSON_ENDING, Namer, SidecarPaths
 from engine.sidecars.name_search import NameSearch
+from engine.store.cache_file import forget_files
 
 _BATCH = 256
 """Photos in a transaction, so that a run that captions meanwhile waits for a fraction of a second at most."""
@@ -143,6 +144,7 @@ def update_index(
     if gone:
         index.write(IndexUpdate(absent=gone))
         changes.removed += len(gone)
+        forget_files(index.path.parent / "cache")  # if they come back, the next run looks at them and indexes them
     return changes
 
 

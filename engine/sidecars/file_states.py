@@ -6,8 +6,8 @@ time and inode must all be the same. A program that sets the modification time b
 status change time, and a file that was replaced by the inode. Where a drive gives files new inodes when it is mounted
 (FAT, some network drives), photos are read again; that is slower, and never wrong.
 
-A time of change can be as coarse as 2 s (FAT). A file that was changed later than that before it was looked at may be
-changed again without any of these values changing, as git says of "racily clean" entries. Therefore a state of such
+A time of change can be as coarse as 2 s (FAT). A file that changed within that time before it was looked at may
+change again without any of these values changing, as git says of "racily clean" entries. Therefore a state of such
 files is trusted only together with a digest of their bytes (`FileState.hash_bytes`).
 """
 
@@ -26,7 +26,7 @@ from engine.photos.discovery import FoundFile
 from engine.sidecars.locate import Namer, Naming, caseless
 
 SETTLED_NS = 3 * 10**9
-"""A file that did not change for so long, in nanoseconds, cannot change again at the same time of change."""
+"""A file that did not change for so long, in nanoseconds, cannot change again without its time of change showing it."""
 _SIDECARS = (".xmp", ".json")
 _FOLDERS = 8
 """Folder listings that are kept; photos come folder by folder."""

@@ -7,16 +7,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-NAMES = ("files.db", "contents.db")
+RESULTS, CONTENTS = "files.db", "contents.db"
+NAMES = (RESULTS, CONTENTS)
 """The files of `known_files` and of `known_contents`."""
 
 
 class CacheFile:
     """A file with tables. Errors of the database count as not knowing: a damaged file is deleted."""
 
-    def __init__(self, path: Path, tables: Sequence[str]) -> None:
-        """Use a file; it is not created before the first `write`. tables: the statements that create them."""
-        self._path, self._tables = path, tables
+    def __init__(self, folder: Path, name: str, tables: Sequence[str]) -> None:
+        """Use a file of a cache folder; it is not created before the first `write`.
+
+        name: of `NAMES`, so that `forget_files` knows it. tables: the statements that create them.
+        """
+        if name not in NAMES:
+            raise ValueError(f"{name} is not among the cache files that are deleted when a concept is forgotten")
+        self._path, self._tables = folder / name, tables
 
     @cached_property
     def _db(self) -> sqlite3.Connection:

@@ -4,12 +4,11 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from functools import cached_property
 from pathlib import Path
 
+from engine.core.stamps import RACY_NS, Stamp, stamp_of
 from engine.photos.photo_file import PhotoFile, UnreadPhoto, read_photo
-from engine.store.cache_file import CacheFile
-from engine.store.known_files import RACY_NS, Stamp, stamp_of
+from engine.store.cache_file import CONTENTS, CacheFile
 
 _SCHEMA = (
     "create table if not exists contents (folder blob not null, name blob not null, size integer not null, mtime_ns"
@@ -28,13 +27,10 @@ class KnownContents:
 
     def __init__(self, folder: Path | None) -> None:
         """Use a folder for caches. Call `flush` at the end."""
-        self._file = None if folder is None else CacheFile(folder / "contents.db", (_SCHEMA,))
+        self._file = None if folder is None else CacheFile(folder, CONTENTS, (_SCHEMA,))
         self._folders: OrderedDict[str, dict[str, tuple[Stamp, str]]] = OrderedDict()
         self._new: list[tuple[object, ...]] = []
-
-    @cached_property
-    def _lock(self) -> threading.Lock:
-        return threading.Lock()
+        self._lock = threading.Lock()
 
     def content_hash(self, path: Path) -> str | None:
         """Return the content hash of a photo that looks as it did; None where it is not known."""
@@ -60,9 +56,9 @@ class KnownContents:
         Raises:
             PhotoError: as `read_photo`.
         """
-        stamp = stamp_of(path)  # of before it is read
+        now, stamp = time.time_ns(), stamp_of(path)  # before it is read
         file = read_photo(path)
-        if self._file is not None and stamp is not None and stamp.mtime_ns < time.time_ns() - RACY_NS:
+        if self._file is not None and stamp is not None and stamp.mtime_ns < now - RACY_NS:
             place = path.absolute()
             row = (os.fsencode(place.parent), os.fsencode(place.name), *_columns(stamp), file.content_hash)
             with self._lock:

@@ -4,14 +4,12 @@ It is a file of its own beside the feature cache: a run in which nothing changed
 """
 
 import os
-import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from engine.store.cache_file import CacheFile
+from engine.store.cache_file import RESULTS, CacheFile
 
 _SCHEMA = (
     "create table if not exists command_results (folder blob not null, command text not null, name blob not null,"
@@ -23,33 +21,6 @@ OF_FOLDER = "select name, run, state, contents, results from command_results whe
 """The query that a run makes, once a folder; a test checks that it uses the primary key."""
 _MOST_RUNS = 100
 """Kinds of runs whose facts are kept, the latest."""
-RACY_NS = 2_000_000_000
-"""A photo that was modified within this time before it was recorded is not recorded: a second change within the same
-tick of the clock would not show. FAT has the coarsest clock, 2 s; git treats its index in the same way."""
-
-
-class Stamp(NamedTuple):
-    """How a file looks without being read: a change of its content shows in one of these.
-
-    ctime_ns: when its inode changed, which programs that keep the modification time cannot set; on Windows when the
-    file was made.
-    """
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-
-def stamp_of(path: str | Path) -> Stamp | None:
-    """Return the stamp of a regular file; None where there is none. A link is not followed, and has none."""
-    try:
-        status = os.lstat(path)
-    except (OSError, ValueError):
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 @dataclass(frozen=True)
@@ -72,7 +43,7 @@ class KnownFiles:
 
     def __init__(self, folder: Path) -> None:
         """Use a folder for caches; no file is created before the first `save`."""
-        self._file = CacheFile(folder / "files.db", (_SCHEMA, _RUNS))
+        self._file = CacheFile(folder, RESULTS, (_SCHEMA, _RUNS))
 
     def of_folder(self, folder: str, command: str) -> dict[str, KnownResult]:
         """Return a command's results for the photos in a folder, by name."""

@@ -406,6 +406,16 @@ def test_nothing_is_known_without_a_key(session, album):
     assert unchanged.look(FoundFile(album / "rex.jpg", "photo")) is None
 
 
+def test_a_vlms_folder_counts_however_it_is_named(session, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my-vlm").mkdir()
+    for name in ("~/my-vlm", f"{tmp_path}/my-vlm+paper", "~/my-vlm+paper"):
+        (tmp_path / "my-vlm" / "model.safetensors").write_bytes(b"weights")
+        key = run_key(session.folder, ("caption",), name)
+        (tmp_path / "my-vlm" / "model.safetensors").write_bytes(b"WEIGHTS")
+        assert run_key(session.folder, ("caption",), name) != key, name
+
+
 def test_the_files_of_a_vlm_in_a_folder_count(session, tmp_path):
     folder = tmp_path / "my-vlm"
     folder.mkdir()

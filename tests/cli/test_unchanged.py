@@ -110,3 +110,41 @@ def test_copies_of_a_few_photos_are_too_few_to_calibrate_on_and_known(myvlm, alb
     (album / "copy 3.jpg").write_bytes((album / "rex.jpg").read_bytes())
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         myvlm(*CAPTION, album)
+
+
+def test_a_lost_index_is_filled_again(myvlm, album):
+    myvlm(*CAPTION, album)
+    assert myvlm("search", "rex").code == 0
+    for path in Path(os.environ["MYVLM_HOME"]).glob("library.db*"):
+        path.unlink()
+    assert "Nothing to do" in myvlm(*CAPTION, album).err
+    assert len(myvlm("search", "rex").out.splitlines()) == 2
+
+
+def test_photos_that_were_gone_are_found_again(myvlm, album, tmp_path):
+    """As on a disk that was not mounted for a while."""
+    myvlm(*CAPTION, album)
+    album.rename(tmp_path / "away")
+    album.mkdir()
+    myvlm("search", "--reindex", album)
+    assert myvlm("search", "rex").code == 1
+    album.rmdir()
+    (tmp_path / "away").rename(album)
+    assert "Nothing to do" in myvlm(*CAPTION, album).err
+    assert len(myvlm("search", "rex").out.splitlines()) == 2
+
+
+def test_a_warning_about_an_option_is_given_each_time(myvlm, album):
+    for command in (CAPTION, ("status", "--vlm", "none")):
+        for _ in range(3):
+            result = myvlm(*command, album, "--recogniser", "builtin", "--allow-body")
+            assert "--allow-body has no effect" in result.err
+
+
+def test_what_cannot_be_remembered_is_reported_all_the_same(myvlm, album, monkeypatch, caplog):
+    def fail(*_):
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr("engine.captioning.pipeline.remember", fail)
+    assert myvlm(*CAPTION, album, "--json").json["summary"] == {"ok": 3}
+    assert "reads 3 photos again: no memory left" in caplog.text

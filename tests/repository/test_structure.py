@@ -19,7 +19,7 @@ SESSION_FUNCTIONS = 0  # that take a session below the jobs
 ABSENT_DOCUMENTS = 0
 LARGEST_ROOM = 0.17
 README_BYTES = 9_000
-PHOTO_MODULES = 161
+PHOTO_MODULES = 162
 PHOTO_HOPS = 1_750  # with the rehearsal of the next run
 COUNTED = {
     "engine.store.concepts:ConceptStore.all": 1,
