@@ -178,4 +178,6 @@ def onnx_can_use_cuda() -> bool:
     """Whether ONNX Runtime has its CUDA provider (see `myvlm doctor`)."""
     import onnxruntime
 
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    from engine.vision.onnx_threads import CUDA
+
+    return CUDA in onnxruntime.get_available_providers()

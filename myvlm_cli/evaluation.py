@@ -114,7 +114,7 @@ class ProtocolChoice:
             metavar="NAMES", help="With --speed: comma-separated cases to time. Default: all.", show_default=False
         ),
     ] = None
-    rounds: Annotated[int, typer.Option(help="With --speed: times that each way is timed.", min=1)] = 5
+    rounds: Annotated[int, typer.Option(help="With --speed: how often each way is timed.", min=1)] = 5
     seeds: Annotated[str, typer.Option(help=f"{_SEVERAL}comma-separated seeds.")] = "0,1,2"
     vlms: Annotated[
         str | None,

@@ -56,7 +56,7 @@ _COMMANDS = (
     (_PHOTOS, "caption", "caption:caption", "Caption photos and write sidecar files"),
     (_PHOTOS, "ask", "ask:ask", "Ask a question about photos"),
     (_PHOTOS, "locate", "locate:locate", "Find where a concept is in photos"),
-    (_PHOTOS, "search", "search:search", "Find photos by names, words and dates"),
+    (_PHOTOS, "search", "search:search", "Find photos by names, words, dates, places"),
     (_PHOTOS, "summary", "summary:summary", "Show what is known of a library"),
     (_PHOTOS, "scan", "scan:scan", "Index photos for future concepts"),
     (_PHOTOS, "calibrate", "calibrate:calibrate", "Calibrate thresholds on your own photos"),

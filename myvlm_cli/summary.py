@@ -51,7 +51,7 @@ def summary(
 ) -> None:
     """Show what is known of a library: photos for each name, what waits for you, and what changed.
 
-    Sidecars that changed are read; no photo and no model is.
+    It reads sidecars that changed, but decodes no photo and loads no model.
 
     Example: myvlm summary ~/Pictures
     """
@@ -95,7 +95,7 @@ def _print(report: _Report) -> None:
     rows = [
         ("photos", report.photos),
         ("with a caption", figures.captions),
-        ("with a caption by people", figures.by_people),
+        ("with a caption that a person wrote", figures.by_people),
         ("with a name", figures.named),
         ("with faces that have no name", report.unnamed_photos),
         ("without sidecars", report.changes.without),

@@ -22,7 +22,7 @@ class WorkerChoice:
         typer.Option(
             "--workers",
             min=1,
-            help="Work on photos in this many processes, each on a GPU of its own where there is one. It needs"
+            help="Share the photos among this many processes, each on a GPU of its own where there is one. Requires:"
             " pip install 'myvlm[cluster]'.",
             rich_help_panel=ADVANCED,
             show_default=False,

@@ -84,9 +84,12 @@ def locate_concept(
     refine = _make_refinement(session, gallery, concept, method, explain)
     needs_pixels = bool(draw) or method == "refer" or explain is not None
     drawn: set[Path] = set()
-    for batch in in_batches(paths, _read, session.vlm_config.batch if method == "refer" else _BATCH):
-        known = {} if needs_pixels else _look_up(session.extractor, gallery, batch)
-        items = [known.get(i) or _decode(item) for i, item in enumerate(batch)]
+    session.cache.has_any("", ())  # opens the cache before the reader threads use it
+
+    def read(path: Path) -> Photo | LocateResult:
+        return _read(session.extractor, gallery, path, needs_pixels=needs_pixels)
+
+    for items in in_batches(paths, read, session.vlm_config.batch if method == "refer" else _BATCH):
         located = refine.refine(items, _locate(session.extractor, gallery, items))
         for photo, location in zip(items, located, strict=True):
             if draw and isinstance(photo, Photo) and location.box and location.match:
@@ -223,36 +226,26 @@ def _with_box(result: LocateResult, box: Box | PhotoError | None) -> LocateResul
     return replace(result, box=box, status=Status.OK)
 
 
-def _read(path: Path) -> PhotoFile | LocateResult:
+def _read(extractor: CachedExtractor, gallery: Gallery, path: Path, *, needs_pixels: bool) -> Photo | LocateResult:
+    """Find the concept in a photo that the cache knows; else, or where its pixels are needed, decode the photo."""
     try:
-        return read_photo(path)
+        file = read_photo(path)
+        known = None if needs_pixels else _look_up(extractor, gallery, file)
+        return known or decode_photo(file, edge=None if needs_pixels else extractor.edge)
     except PhotoError as err:
         return LocateResult(path, Status.FAILED, reason=str(err))
 
 
-def _decode(item: PhotoFile | LocateResult) -> Photo | LocateResult:
-    if isinstance(item, LocateResult):
-        return item
-    try:
-        return decode_photo(item)
-    except PhotoError as err:
-        return LocateResult(item.path, Status.FAILED, reason=str(err))
-
-
-def _look_up(
-    extractor: CachedExtractor, gallery: Gallery, batch: Sequence[PhotoFile | LocateResult]
-) -> dict[int, LocateResult]:
-    """Find the region in each photo that the cache knows, by its place in the batch; no pixel is decoded."""
-    found: dict[int, LocateResult] = {}
-    for i, file in enumerate(batch):
-        started = time.monotonic()
-        size = read_size(file) if isinstance(file, PhotoFile) else None
-        if size is None or not isinstance(file, PhotoFile):
-            continue
-        recognition = look_up(extractor, file.content_hash, gallery, Box(0.0, 0.0, float(size[0]), float(size[1])))
-        if recognition is not None:
-            found[i] = _result(file.path, recognition.matches, size, time.monotonic() - started)
-    return found
+def _look_up(extractor: CachedExtractor, gallery: Gallery, file: PhotoFile) -> LocateResult | None:
+    """Find the concept in a photo that the cache knows; no pixel is decoded."""
+    started = time.monotonic()
+    size = read_size(file)
+    if size is None:
+        return None
+    recognition = look_up(extractor, file.content_hash, gallery, Box(0.0, 0.0, float(size[0]), float(size[1])))
+    if recognition is None:
+        return None
+    return _result(file.path, recognition.matches, size, time.monotonic() - started)
 
 
 def _locate(extractor: CachedExtractor, gallery: Gallery, batch: Sequence[Photo | LocateResult]) -> list[LocateResult]:

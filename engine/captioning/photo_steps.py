@@ -134,7 +134,8 @@ def recognise_photos(run: CaptionRun, items: Sequence[PhotoInRun]) -> list[Photo
             recognition, facts = next(recognitions), item.photo.facts
             names = finish_matches(run.keys, recognition.matches, item.earlier, facts.content_hash, item.removed_names)
             ids = _concept_ids(recognition.suggestions)
-            item = replace(item, matches=names, suggestions=ids, displaced=recognition.displaced)
+            photo = replace(item.photo, full=None)  # only recognition takes all pixels of a reduced photo
+            item = replace(item, photo=photo, matches=names, suggestions=ids, displaced=recognition.displaced)
             item = _settle(run, item, facts)
         done.append(item)
     return done

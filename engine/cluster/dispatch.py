@@ -16,7 +16,7 @@ TRIES = 3
 MOST_BYTES = 32 * 2**20
 """Bytes of photos in a shard, unless one alone has more: what is in memory at once is a few of these a worker."""
 _AHEAD = 4
-"""Photos that are read ahead of the results, in shards that the workers can hold: enough that none waits."""
+"""How far the driver reads ahead, in multiples of what the workers can hold, so that none waits."""
 
 
 @dataclass(frozen=True)
@@ -251,8 +251,8 @@ class Dispatcher(Generic[W, R]):
         """Let a photo with which workers end fail, with those of the same content that wait for it."""
         assert entry.job is not None
         error = PhotoError(
-            f"{entry.job.file.path}: {TRIES} worker processes ended while they had it",
-            hint="It may need more memory than there is, or break a decoder. Caption it alone, without --workers.",
+            f"{entry.job.file.path}: {TRIES} worker processes ended while working on it",
+            hint="It may need more memory than there is, or break a decoder. Run the command on it without --workers.",
         )
         for other in (entry, *self._held.pop(entry.job.content_hash, ())):
             assert other.job is not None

@@ -52,7 +52,7 @@ class Job(Generic[W]):
         """Read the file again, on the driver, to send it to a worker.
 
         Raises:
-            PhotoError: it cannot be read any more, or changed since the driver read it.
+            PhotoError: it can no longer be read, or changed since the driver read it.
         """
         found = read_photo(self.file.path)
         if not self._is(found):

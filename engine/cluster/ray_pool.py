@@ -11,7 +11,7 @@ from engine import __version__
 from engine.cluster.dispatch import TRIES, Done, Lost
 from engine.cluster.jobs import Answer, Job, R, W
 from engine.cluster.options import ClusterOptions
-from engine.cluster.ray_runtime import DEPTH, Plan, ray_running
+from engine.cluster.ray_runtime import DEPTH, Plan, as_faults, ray_running
 from engine.cluster.worker import Setup, Worker
 from engine.core.errors import EngineError, EnvironmentFault, first_line
 from engine.core.files import finish_first
@@ -50,7 +50,7 @@ class RayPool(Generic[W, R]):
         self._actors: list[_Actor] = []
         self._failed_starts = 0
         self._ray: ModuleType | None = None
-        self._plan = Plan(options.workers or 1, 0.0, 0)
+        self._plan = Plan(options.workers or 1, 0.0, 1)
 
     def __enter__(self) -> "RayPool[W, R]":
         return self
@@ -71,10 +71,10 @@ class RayPool(Generic[W, R]):
         if self._ray is None:
             running = ray_running(self._options, uses_gpu=self._uses_gpu)
             self._ray, self._plan = self._stack.enter_context(running)
-            self._shipped = self._ray.put(self._setup)
-            self._since = time.monotonic()
-            for slot in range(self._plan.workers):
-                self._add(slot)
+            with as_faults(self._ray):
+                self._shipped = self._ray.put(self._setup)
+                for slot in range(self._plan.workers):
+                    self._add(slot)
         return self._ray
 
     def has_room(self, *, alone: bool = False) -> bool:
@@ -84,9 +84,14 @@ class RayPool(Generic[W, R]):
         return any(len(a.shards) <= most for a in self._ready())
 
     def submit(self, shard: int, jobs: Sequence[Job[W]], *, alone: bool = False) -> None:
-        """Give a shard to the worker that has the fewest. alone: it gets no other until this one is done."""
+        """Give a shard to the worker that has the fewest. alone: it gets no other until this one is done.
+
+        Raises:
+            EnvironmentFault: Ray does not take it, as where a disk is full.
+        """
         actor = min(self._ready(), key=lambda a: len(a.shards))
-        actor.shards[actor.handle.work.remote(jobs)] = shard
+        with as_faults(self.ray):
+            actor.shards[actor.handle.work.remote(jobs)] = shard
         actor.alone = alone
 
     def wait(self) -> list[Done[R] | Lost]:
@@ -97,14 +102,11 @@ class RayPool(Generic[W, R]):
         """
         ray = self.ray
         awaited = {ref: a for a in self._actors for ref in (*a.shards, *([a.starting] if a.starting else []))}
-        try:
-            with finish_first():  # Ray would make another exit code of a signal
-                done, _ = ray.wait(list(awaited), num_returns=1, timeout=_LOOK)
-                if not done:
-                    self._check_placed()
-                return [event for ref in done for event in self._take(awaited[ref], ref)]
-        except ray.exceptions.RayError as err:
-            raise EnvironmentFault(f"Ray failed: {first_line(err)}", hint="Try again; or leave out --workers.") from err
+        with as_faults(ray), finish_first():  # Ray would make another exit code of a signal
+            done, _ = ray.wait(list(awaited), num_returns=1, timeout=_LOOK)
+            if not done:
+                self._check_placed()
+            return [event for ref in done for event in self._take(awaited[ref], ref)]
 
     def _ready(self) -> list[_Actor]:
         """List the workers that take shards, if there is room."""
@@ -115,8 +117,8 @@ class RayPool(Generic[W, R]):
         kind = self.ray.remote(Worker)
         options = {"num_cpus": 1, "num_gpus": self._plan.gpus, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
         handle = kind.options(**options).remote()
-        cores = self._plan.cores_of(slot)
-        self._actors.append(_Actor(slot, handle, handle.begin.remote(__version__, self._plan.threads, cores)))
+        self._actors.append(_Actor(slot, handle, handle.begin.remote(__version__, self._plan.share(slot))))
+        self._since = time.monotonic()
 
     def _take(self, actor: _Actor, ref: Any) -> list[Done[R] | Lost]:
         """Take what a worker returned."""
@@ -141,7 +143,7 @@ class RayPool(Generic[W, R]):
         """Start a worker in place of one that ended, and report its shards: the first is the one that it worked on.
 
         Raises:
-            EnvironmentFault: workers end before they are ready.
+            EnvironmentFault: workers exit before they are ready.
         """
         self._actors.remove(actor)
         self._kill(actor)
@@ -149,7 +151,7 @@ class RayPool(Generic[W, R]):
             self._failed_starts += 1
             if self._failed_starts >= TRIES or getattr(err, "actor_init_failed", False):
                 raise EnvironmentFault(
-                    f"workers end before they are ready: {first_line(err)}",
+                    f"workers exit before they are ready: {first_line(err)}",
                     hint="Is there memory for a VLM in each? Is the same myvlm installed on every machine?",
                 ) from err
         events: list[Done[R] | Lost] = []
@@ -174,10 +176,10 @@ class RayPool(Generic[W, R]):
             self.ray.kill(actor.handle)
 
     def _check_placed(self) -> None:
-        """Check that at least one worker has a process, some time after the start."""
+        """Check that at least one worker has a process, some time after the last was added."""
         if any(a.placed for a in self._actors) or time.monotonic() - self._since < _PATIENCE:
             return
         raise EnvironmentFault(
-            f"no worker has started in {_PATIENCE:.0f} seconds: the cluster has no free processor",
-            hint="ray status shows who uses it.",
+            f"no worker has started in {_PATIENCE:.0f} seconds: no processor or GPU is free",
+            hint="On a cluster, ray status shows who uses them.",
         )

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from engine.cluster.dispatch import MOST_BYTES
 from engine.cluster.options import ClusterOptions
+from engine.cluster.worker import Share
+from engine.core.cpu import allowed_cores
 from engine.core.errors import EnvironmentFault, first_line
 from engine.core.files import finish_first, is_running
 
@@ -45,20 +48,21 @@ _LOCAL = {
 class Plan:
     """The workers of a run.
 
-    gpus: of each, which may be a fraction. threads: of each, 0 for all cores of a machine. cores: of this machine,
-    which its workers share; () where they are not given out.
+    gpus: of each, which may be a fraction. on_each: how many are on a machine. cores: of this machine, which are given
+    out to its workers; () where they are not. threads: cores for each of them.
     """
 
     workers: int
     gpus: float
-    threads: int
+    on_each: int
     cores: tuple[int, ...] = ()
+    threads: int = 1
 
-    def cores_of(self, slot: int) -> tuple[int, ...]:
-        """Return the cores for one of the workers, as many as it has threads; () for any."""
-        if self.workers * self.threads > len(self.cores):
-            return ()
-        return self.cores[slot * self.threads : (slot + 1) * self.threads]
+    def share(self, slot: int) -> Share:
+        """Return what one of the workers may use."""
+        enough = self.workers * self.threads <= len(self.cores)
+        own = self.cores[slot * self.threads : (slot + 1) * self.threads] if enough else ()
+        return Share(self.on_each, own, os.environ.get("OMP_NUM_THREADS"))
 
 
 @contextmanager
@@ -74,9 +78,7 @@ def ray_running(options: ClusterOptions, *, uses_gpu: bool) -> "Iterator[tuple[M
         if ray.is_initialized():
             yield ray, _make_plan(ray, options, uses_gpu=uses_gpu)
             return
-        folder = tempfile.mkdtemp(
-            prefix="mv-", dir="/tmp" if os.name == "posix" else None
-        )  # paths of sockets are short
+        folder = _make_folder()
         try:
             _start(ray, options, folder)
             yield ray, _make_plan(ray, options, uses_gpu=uses_gpu)
@@ -107,10 +109,11 @@ def _start(ray: "ModuleType", options: ClusterOptions, folder: str) -> None:
     chosen = own if options.address is None else {"address": options.address}
     with finish_first():  # Ray sets a handler of its own for SIGTERM
         try:
+            _check_answers(options.address or "")
             ray.init(**chosen, log_to_driver=False, logging_level=logging.ERROR)
             # Else Ray prints to stdout that a worker ended; it has no option for that (checked with 2.60).
             ray._private.worker._worker_logs_enabled = False
-        except (ConnectionError, RuntimeError, OSError, ValueError) as err:
+        except (ray.exceptions.RayError, RuntimeError, OSError, ValueError) as err:
             why = first_line(err)
             if options.address is None:
                 raise EnvironmentFault(f"Ray cannot be started: {why}", hint="Leave out --workers.") from err
@@ -120,25 +123,42 @@ def _start(ray: "ModuleType", options: ClusterOptions, folder: str) -> None:
             ) from err
 
 
+def _check_answers(address: str) -> None:
+    """Check that something listens at HOST:PORT, if the address is one: Ray itself would try for minutes.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+
+
+@contextmanager
+def as_faults(ray: "ModuleType") -> Iterator[None]:
+    """Let errors of Ray be those of a run.
+
+    Raises:
+        EnvironmentFault: Ray failed.
+    """
+    try:
+        yield
+    except ray.exceptions.RayError as err:
+        raise EnvironmentFault(
+            f"Ray failed: {first_line(err)}", hint="Try again, or without --workers and --cluster."
+        ) from err
+
+
 def _make_plan(ray: "ModuleType", options: ClusterOptions, *, uses_gpu: bool) -> Plan:
     """Plan one worker on each GPU, or else on each machine, unless a number was asked for."""
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
     gpus = int(sum(n.get("GPU", 0) for n in nodes)) if uses_gpu else 0
     workers = options.workers or gpus or max(1, len(nodes))
     gpus_each = 1 / ceil(workers / gpus) if gpus else 0.0
-    if options.address is None:
-        cores = _cores()
-        threads = options.threads or max(1, len(cores) // workers)
-        return Plan(workers, gpus_each, threads, () if gpus else cores)
-    on_each = ceil(workers / max(1, len(nodes)))
-    threads = 0 if on_each == 1 else max(1, int(sum(n["CPU"] for n in nodes)) // workers)
-    return Plan(workers, gpus_each, options.threads or threads)
-
-
-def _cores() -> tuple[int, ...]:
-    """Return the numbers of the cores that this process may use."""
-    has_numbers = hasattr(os, "sched_getaffinity")  # Linux
-    return tuple(sorted(os.sched_getaffinity(0))) if has_numbers else tuple(range(os.cpu_count() or 1))
+    if options.address is not None or gpus:
+        return Plan(workers, gpus_each, ceil(workers / max(1, len(nodes))))
+    cores = allowed_cores()
+    return Plan(workers, gpus_each, workers, cores, options.threads or max(1, len(cores) // workers))
 
 
 @contextmanager

@@ -4,13 +4,14 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol
 
 from engine import __version__
 from engine.cluster.collecting_cache import CollectingCache
 from engine.cluster.jobs import Answer, Job, R, W
-from engine.cluster.threads import bound_threads
+from engine.core.cpu import limit_threads
 from engine.core.errors import EngineError, EnvironmentFault
 from engine.core.paths import stay_offline
 from engine.session import Session, SessionOptions
@@ -18,6 +19,28 @@ from engine.vlms.quantise import quantise_option
 
 Work = Callable[[Sequence[Job[W]]], list[Answer[R]]]
 """Works on the photos of a shard; one answer for each, in order."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A worker's share of its machine.
+
+    workers: how many there are on it. cores: those of this worker alone; () for any. omp_threads: the driver's
+    OMP_NUM_THREADS, None if it is not set: Ray would set it to 1.
+    """
+
+    workers: int
+    cores: tuple[int, ...] = ()
+    omp_threads: str | None = None
+
+    def take(self) -> None:
+        """Limit this process to its share. Call it before libraries are imported."""
+        if self.cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, self.cores)
+        os.environ.pop("OMP_NUM_THREADS", None)
+        if self.omp_threads is not None:
+            os.environ["OMP_NUM_THREADS"] = self.omp_threads
+        limit_threads(1 if self.cores else self.workers)
 
 
 class Setup(Protocol[W, R]):
@@ -30,13 +53,10 @@ class Setup(Protocol[W, R]):
 class Worker(Generic[W, R]):
     """A Ray actor. Errors that concern all photos are returned, not raised: Ray would wrap them into others."""
 
-    def begin(self, version: str, threads: int, cores: Sequence[int]) -> EngineError | None:
-        """Prepare the process.
-
-        version: of the driver's myvlm. threads: to use, 0 for one a core. cores: to use, () for any.
-        """
+    def begin(self, version: str, share: Share) -> EngineError | None:
+        """Prepare the process. version: of the driver's myvlm."""
         stay_offline()
-        bound_threads(threads or os.cpu_count() or 1, cores)
+        share.take()
         if version != __version__:
             return EnvironmentFault(
                 f"{platform.node()} has myvlm {__version__}, and this machine has {version}",

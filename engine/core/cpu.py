@@ -36,11 +36,16 @@ def is_apple_silicon() -> bool:
     return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 
+def allowed_cores() -> tuple[int, ...]:
+    """Return the numbers of the cores that the system allows this process."""
+    has_numbers = hasattr(os, "sched_getaffinity")  # Linux
+    return tuple(sorted(os.sched_getaffinity(0))) if has_numbers else tuple(range(os.cpu_count() or 1))
+
+
 def available_cores() -> int:
     """Return how many cores this process may use: those that the system allows it, shared with the run's workers."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = os.environ.get(_WORKERS, "")
-    return max(1, allowed // max(1, int(workers) if workers.isdecimal() else 1))
+    return max(1, len(allowed_cores()) // max(1, int(workers) if workers.isdecimal() else 1))
 
 
 def let_idle_threads_sleep() -> None:
@@ -55,10 +60,9 @@ def let_idle_threads_sleep() -> None:
 def thread_limits(workers: int) -> dict[str, str]:
     """Return the environment for one of `workers` processes on this machine, so that they do not fight for its cores.
 
-    Smaller numbers of threads that the user set are kept. Idle threads sleep, where they would else wait busily.
+    Smaller numbers of threads that the user set are kept. Idle threads sleep, where they would otherwise busy-wait.
     """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = max(1, allowed // max(1, workers))
+    cores = max(1, len(allowed_cores()) // max(1, workers))
     given = {name: os.environ.get(name, "") for name in _THREADS}
     limits = {name: str(min(cores, int(n)) if n.isdecimal() and int(n) else cores) for name, n in given.items()}
     return {_WORKERS: str(workers), "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"), **limits}

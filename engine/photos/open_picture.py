@@ -73,7 +73,8 @@ class SizeLimits:
     """How large pictures are decoded.
 
     most_pixels: pictures with more are refused, but for JPEGs in one scan. edge: least longer side, in pixels, to which
-    a picture may be reduced; None for all its pixels.
+    a picture may be reduced, the shorter one not below half of it: models that take squares squash wide photos. None
+    for all its pixels.
     """
 
     most_pixels: int = MOST_PIXELS
@@ -81,15 +82,20 @@ class SizeLimits:
 
     def reduced(self, image: Image.Image) -> Image.Image:
         """Return a decoded picture reduced to 1/2, 1/3, … of its sides, if it is larger than is needed."""
-        factor = 1 if self.edge is None else max(image.size) // self.edge
+        factor = self._most(image.size)
         return image.reduce(factor) if factor > 1 else image
+
+    def _most(self, size: tuple[int, int]) -> int:
+        """Return the largest factor by which the sides of a picture may be reduced."""
+        if not self.edge:
+            return 1
+        return max(1, min(max(size) // self.edge, 2 * min(size) // self.edge))
 
     def jpeg_factor(self, size: tuple[int, int]) -> int:
         """Return the factor by which the sides of a JPEG are reduced while it is decoded: 1, 2, 4 or 8."""
         pixels = size[0] * size[1]
         least = next(f for f in _JPEG_FACTORS if pixels <= f * f * MOST_AT_FULL_SIZE or f == _JPEG_FACTORS[-1])
-        enough = (f for f in _JPEG_FACTORS if self.edge is not None and max(size) // f >= self.edge)
-        return max(least, *enough, 1)
+        return max(least, *(f for f in _JPEG_FACTORS if f <= self._most(size)))
 
 
 def within_most(image: Image.Image) -> Image.Image:

@@ -77,7 +77,6 @@ class FaceSource:
     threshold: cosine similarity from which the paper's heads take two faces for one person.
     gate: the quality that a face must have to be named.
     bank: a file with the features of other people's faces, or None.
-    second_look: longer side, in pixels of that square, below which a face is detected a second time in a window.
     files, license: the files of the pack that are used, and its licence; for packs that are not shipped.
     must_accept_license: whether the user must accept the licence before the pack is fetched.
     disk_gb: GB of the archive with the pack.
@@ -90,7 +89,6 @@ class FaceSource:
     threshold: float
     gate: FaceQuality
     bank: Path | None = None
-    second_look: float = 48.0
     files: tuple[str, ...] = ()
     license: str = ""
     must_accept_license: bool = False

@@ -13,13 +13,11 @@ from engine.core.batches import batched
 from engine.core.boxes import Box
 from engine.core.errors import EnvironmentFault, WeightsMissingError, is_out_of_memory
 from engine.vision.face_pixels import WINDOW, FacePixels, Window
-from engine.vision.onnx_threads import open_session
+from engine.vision.onnx_threads import CUDA, open_session
 from engine.vision.regions import overlaps
 
 MODULES = ("detection", "recognition")
 """The models of a pack that are loaded; without this filter insightface runs four networks per face, not one."""
-CUDA = "CUDAExecutionProvider"
-"""ONNX Runtime's name for running on a CUDA GPU."""
 SECOND_LOOK = 48.0
 """Faces with a longer side below this are detected a second time; in pixels of the detector's input image."""
 _MOST_WINDOWS = 24
@@ -40,7 +38,7 @@ _SAME_FACE = 0.3
 class Face:
     """A detected face.
 
-    box: in pixels of the upright photo.
+    box: in pixels of the picture; of the upright photo where it comes from the cache.
     score: the detector's confidence, 0..1.
     embedding: (D,) float32 of unit length.
     sharpness: variance of the Laplacian of the aligned face, in grey levels squared (Pech-Pacheco et al. 2000); 0 for a

@@ -12,7 +12,7 @@ from PIL import Image
 from engine.core.errors import EnvironmentFault, WeightsMissingError, first_line, is_out_of_memory
 from engine.vision.class_guess import ClassWords
 from engine.vision.encoding import Encoding
-from engine.vision.onnx_threads import session_options
+from engine.vision.onnx_threads import CUDA, open_session
 
 IMAGES, FEATURES, LOGITS = "images", "features", "logits"
 """Names of the input and the outputs in the file."""
@@ -37,11 +37,8 @@ class OnnxEncoder:
             raise WeightsMissingError(f"the image encoder {file} is not on this disk", hint="Install myvlm again.")
         self._size, self._words = image_size, words
         self._batch = BATCH_ON_GPU if use_cuda else BATCH_ON_CPU
-        import onnxruntime
-
-        providers = ["CUDAExecutionProvider"] * use_cuda + ["CPUExecutionProvider"]
         try:
-            self._session = onnxruntime.InferenceSession(str(file), session_options(), providers=providers)
+            self._session = open_session(str(file), [CUDA] * use_cuda + ["CPUExecutionProvider"])
         except Exception as err:  # onnxruntime raises library-specific types for damaged files
             if is_out_of_memory(err):
                 raise

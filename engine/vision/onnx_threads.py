@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
+CUDA = "CUDAExecutionProvider"
+"""ONNX Runtime's name for running on a CUDA GPU."""
+
+
 def open_session(file: str, providers: list[str]) -> "onnxruntime.InferenceSession":
     """Open an ONNX file with `session_options`."""
     import onnxruntime

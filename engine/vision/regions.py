@@ -19,7 +19,7 @@ SMALLEST_CELL = min(share for _, share in _GRID)
 class Region:
     """A part of a photo.
 
-    box: in pixels of the upright photo.
+    box: in pixels of the picture; of the upright photo where it comes from the cache.
     source: "detector", "grid", or "photo" for the whole photo.
     word: the detector's class word, or "".
     """

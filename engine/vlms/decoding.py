@@ -55,8 +55,17 @@ class Decoding:
     def generate(self, model: _Generator, *, prompt: int, max_new_tokens: int, **inputs: Any) -> Tensor:
         """Return the ids that `model.generate` gives, greedily. prompt: length of the longest prompt in tokens.
 
-        Where fixed shapes do not work with a model, it goes on without them.
+        Where fixed shapes do not work with a model, it goes on without them. Where memory runs out, the size of batches
+        is found anew: smaller ones follow, which must not be filled up again.
         """
+        try:
+            return self._generate(model, prompt, max_new_tokens, inputs)
+        except Exception as err:
+            if is_out_of_memory(err):
+                self._is_fixed, self._batch = False, 0
+            raise
+
+    def _generate(self, model: _Generator, prompt: int, max_new_tokens: int, inputs: dict[str, Any]) -> Tensor:
         mask: Tensor = inputs["attention_mask"]
         options = inputs | {"max_new_tokens": max_new_tokens, "do_sample": False}
         self._generated += len(mask)
@@ -70,9 +79,9 @@ class Decoding:
         try:
             return self._run(model, options | static | {"disable_compile": find_spec("triton") is None})
         except Exception as err:  # compilers raise types of their own
-            self._is_fixed, self.why_not = False, first_line(err)
             if is_out_of_memory(err):
                 raise
+            self._is_fixed, self.why_not = False, first_line(err)
             logging.getLogger(__name__).info("no fixed shapes with %s: %s", type(model).__name__, self.why_not)
         return self._run(model, options)
 

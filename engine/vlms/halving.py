@@ -1,4 +1,4 @@
-"""Halve a batch where memory runs out, and go on."""
+"""Halve batches where memory runs out, and go on."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,22 +7,6 @@ from engine.core.errors import is_out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-def in_halves(run: Callable[[list[T]], list[R]], items: list[T]) -> list[R]:
-    """Run a batch; where memory runs out, run its halves, down to one item at a time.
-
-    Raises:
-        RuntimeError, MemoryError: one item alone does not fit either.
-    """
-    try:
-        return run(items)
-    except (RuntimeError, MemoryError) as err:
-        if len(items) == 1 or not is_out_of_memory(err):
-            raise
-    _free_memory()  # out of the `except` block, whose traceback keeps the batch's tensors alive
-    middle = len(items) // 2
-    return in_halves(run, items[:middle]) + in_halves(run, items[middle:])
 
 
 def _free_memory() -> None:
@@ -55,5 +39,5 @@ class BatchLimit:
                 if len(batch) == 1 or not is_out_of_memory(err):
                     raise
             self.most = len(batch) // 2
-            _free_memory()  # out of the `except` block, as above
+            _free_memory()  # out of the `except` block, whose traceback keeps the batch's tensors alive
         return results

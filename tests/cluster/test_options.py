@@ -43,6 +43,12 @@ def with_ray(monkeypatch):
     monkeypatch.setattr("engine.cluster.options.find_spec", lambda name: name)
 
 
+@pytest.mark.parametrize("address", ["local", " LOCAL", ""])
+def test_an_address_with_which_ray_would_start_an_open_one_is_refused(address, with_ray, home):
+    with pytest.raises(UsageError, match="no Ray cluster"):
+        ClusterOptions(address=address).check(Session(SessionOptions("none"), home))
+
+
 def test_workers_do_not_share_one_gpu_by_its_number(with_ray, home):
     with pytest.raises(UsageError, match="cuda:1"):
         ClusterOptions(2).check(Session(SessionOptions(device="cuda:1"), home))
@@ -64,3 +70,16 @@ def test_the_memory_must_hold_a_vlm_for_each_worker(with_ray, home):
     with pytest.raises(EnvironmentFault, match="20 GB") as caught:
         ClusterOptions(4).check(session, describes=True)
     assert "--workers 3" in caught.value.hint
+
+
+def test_the_memory_of_a_gpu_must_hold_a_vlm_for_each_of_its_workers(with_ray, home, monkeypatch):
+    session = Session(SessionOptions("storybook"), home)
+    session.__dict__["vlm_config"] = replace(session.vlm_config, memory_gb={"float32": 10.0})
+    session.__dict__["vlm_precision"] = "float32"
+    session.models.__dict__["room"] = Room("cuda", 16.0)
+    monkeypatch.setattr(type(session), "uses_cuda", True)
+    monkeypatch.setattr("engine.cluster.options._count_gpus", lambda: 2)
+    ClusterOptions(2).check(session, describes=True)
+    with pytest.raises(EnvironmentFault, match=r"2 workers need 20 GB of GPU memory .* one GPU has 16 GB") as caught:
+        ClusterOptions(3).check(session, describes=True)
+    assert "--workers 2" in caught.value.hint

@@ -4,10 +4,12 @@ import os
 import shutil
 import signal
 import sqlite3
+import time
 from collections import Counter
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from engine.captioning.caption import caption_photos
 from engine.captioning.caption_run import CaptionRequest
 from engine.cluster.dispatch import Dispatcher
 from engine.cluster.options import ClusterOptions
-from engine.core.errors import WeightsMissingError
+from engine.cluster.ray_runtime import Plan, _start
+from engine.cluster.worker import Share
+from engine.core.errors import EnvironmentFault, WeightsMissingError
 from engine.photos.discovery import find_files
 from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
@@ -26,7 +30,7 @@ from tests.cluster.toys import Toy, ToySetup, make_files
 from tests.kill import sidecars
 
 NAMES = [f"{n:02d}" for n in range(12)]
-TWO = ClusterOptions(workers=2, threads=1)
+ONE, TWO = ClusterOptions(workers=1), ClusterOptions(workers=2, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +44,11 @@ def ray():
         yield module
 
 
-def run_toys(setup, files):
+def run_toys(setup, files, options=TWO):
     from engine.cluster.ray_pool import RayPool
 
     task = Toy()
-    with RayPool(setup, TWO, uses_gpu=False) as pool:
+    with RayPool(setup, options, uses_gpu=False) as pool:
         return [r for rs in Dispatcher(pool, task, size=3).run(map(task.begin, files)) for r in rs]
 
 
@@ -54,6 +58,40 @@ def test_photos_are_done_although_workers_end(ray, tmp_path):
     files = make_files(tmp_path, NAMES)
     assert run_toys(ToySetup(poison=("01", "08"), marks=marks), files) == NAMES
     assert sorted(p.name for p in marks.iterdir()) == ["01", "08"]
+
+
+def test_the_only_worker_may_end_late_in_a_run(ray, tmp_path, monkeypatch):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * len(list(marks.iterdir())))
+    monkeypatch.setattr("engine.cluster.ray_pool._LOOK", 0.01)
+    monkeypatch.setattr("engine.cluster.ray_pool.time", clock)  # each worker that ends did so after an hour
+    files = make_files(tmp_path, NAMES[:4])
+    assert run_toys(ToySetup(poison=("01",), marks=marks), files, ONE) == NAMES[:4]
+
+
+def test_an_error_of_ray_is_one_of_the_run(ray, tmp_path, monkeypatch):
+    from engine.cluster.ray_pool import RayPool
+
+    def full(ref):
+        raise ray.exceptions.OutOfDiskError("the disk is full")
+
+    monkeypatch.setattr(ray, "put", full)
+    with pytest.raises(EnvironmentFault, match="the disk is full"), RayPool(ToySetup(), ONE, uses_gpu=False) as pool:
+        pool.has_room()
+
+
+def test_where_no_cluster_listens_is_said_at_once(ray):
+    with pytest.raises(EnvironmentFault, match=r"127\.0\.0\.1:1: .*refused"):
+        _start(ray, ClusterOptions(address="127.0.0.1:1"), "")
+
+
+def test_workers_share_the_cores_and_keep_the_number_of_threads_that_was_set(ray, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert Plan(3, 0.5, 3).share(1) == Share(3)
+    assert Plan(2, 0.0, 2, (4, 5, 8, 9), 2).share(1) == Share(2, (8, 9))
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert Plan(3, 0.0, 3, (0, 1)).share(1) == Share(3, (), "3")
 
 
 def test_a_photo_that_ends_every_worker_fails_alone(ray, tmp_path, capfd):

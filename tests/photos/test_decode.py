@@ -188,3 +188,18 @@ def test_a_photo_that_cannot_be_decoded_again_stays_reduced(tmp_path, monkeypatc
 
     monkeypatch.setattr(decode, "load_pixels", fail)
     assert photo.at_full_size() is photo.image
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reduced"),
+    [
+        ("a.png", (1200, 900), (300, 225)),
+        ("a.png", (1200, 300), (600, 150)),
+        ("a.jpg", (1200, 900), (300, 225)),
+        ("a.jpg", (1200, 300), (600, 150)),
+        ("a.jpg", (1200, 150), (1200, 150)),
+    ],
+)
+def test_the_shorter_side_of_a_wide_photo_keeps_half_as_many_pixels(tmp_path, name, size, reduced):
+    Image.new("RGB", size, "red").save(tmp_path / name)
+    assert decode_photo(read_photo(tmp_path / name), edge=300).image.size == reduced

@@ -10,6 +10,7 @@ from PIL import Image
 
 from engine.vlms.decoding import Decoding
 from engine.vlms.find import find_config
+from engine.vlms.halving import BatchLimit
 from engine.vlms.registry import load_vlm
 
 
@@ -71,3 +72,24 @@ def test_memory_that_runs_out_is_not_swallowed():
     with pytest.raises(RuntimeError, match="out of memory"):
         ask(decoding, model, 4)
     assert len(decoding.fill([0, 0])) == 2
+
+
+def test_after_memory_ran_out_batches_are_not_filled_up_to_the_size_that_did_not_fit():
+    decoding = Decoding(after=8, device_types=("cpu",))
+
+    class Small(Model):
+        def generate(self, **options):
+            found = super().generate(**options)
+            if len(found) > 4:
+                raise RuntimeError("CUDA out of memory")
+            return found
+
+    model, limit = Small(), BatchLimit()
+
+    def run(items):
+        return list(ask(decoding, model, len(decoding.fill(items))))[: len(items)]
+
+    for _ in range(3):
+        assert len(limit.run(run, [0] * 8)) == 8
+    assert [len(c.attention_mask) for c in model.calls] == [8, 4, 4, 4, 4, 4, 4]
+    assert hasattr(model.calls[-1], "max_cache_len") and not decoding.why_not

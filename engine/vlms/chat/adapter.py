@@ -31,7 +31,7 @@ from engine.vlms.chat.slots import ConceptSlots, text_norm
 from engine.vlms.chat.values import ChatFeatures, ChatPhoto, ChatRows, EncodedPhoto, Line
 from engine.vlms.config import VlmConfig
 from engine.vlms.decoding import Decoding
-from engine.vlms.halving import in_halves
+from engine.vlms.halving import BatchLimit
 from engine.vlms.injection import rescaled_rows
 from engine.vlms.llava_next import LlavaNext
 from engine.vlms.prompt_config import Chat
@@ -53,6 +53,7 @@ class ChatVlm:
         self._text = model.config.get_text_config()
         self.inputs = self._make_inputs(model, processor)
         self.tokenizer: Any = self.inputs.tokenizer
+        self._batch_limit = BatchLimit()
         self.decoding = Decoding() if self.chat.static_cache else Decoding(device_types=())
         self._records = recording.install(model, self._text)
         embedding = self.model.get_input_embeddings()
@@ -258,7 +259,7 @@ class ChatVlm:
     def generate(self, rows: list[ChatRows], ids: list[str], max_new_tokens: int | None = None) -> list[Generation]:
         """Generate greedy answers; photos may have different numbers of rows. Where memory runs out, batches halve."""
         most = max_new_tokens or self.config.max_new_tokens
-        return in_halves(lambda pairs: self._generate(pairs, most), list(zip(rows, ids, strict=True)))
+        return self._batch_limit.run(lambda pairs: self._generate(pairs, most), list(zip(rows, ids, strict=True)))
 
     def _generate(self, pairs: list[tuple[ChatRows, str]], most: int) -> list[Generation]:
         return self._decode(self.generate_ids(pairs, most))

@@ -12,7 +12,6 @@ from PIL import Image
 from engine.core.boxes import Box
 from engine.core.errors import ArtefactError, UsageError
 from engine.vlms.generate import ask_plain
-from engine.vlms.halving import in_halves
 from engine.vlms.registry import load_vlm
 from tests.vlms.chat.tiny import FAMILIES, config_of, save_family, skip_if_missing
 
@@ -194,32 +193,6 @@ def test_a_penalty_that_has_no_meaning_is_refused(loaded):
     for changes in ({"norm": "cls"}, {"penalty": "column-sum"}):
         with pytest.raises(UsageError, match="has no"):
             load_vlm(replace(config, injection=replace(config.injection, **changes)), CPU, torch.float32)
-
-
-def test_a_batch_that_does_not_fit_is_halved():
-    tried = []
-
-    def run(items):
-        tried.append(len(items))
-        if len(items) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return [item * 2 for item in items]
-
-    assert in_halves(run, list(range(5))) == [0, 2, 4, 6, 8]
-    assert tried == [5, 2, 3, 1, 2]
-
-
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("shapes differ")])
-def test_what_halving_cannot_help_is_raised(error):
-    tried = []
-
-    def run(items):
-        tried.append(items)
-        raise error
-
-    with pytest.raises(type(error)):
-        in_halves(run, [1] if "memory" in str(error) else [1, 2])
-    assert len(tried) == 1
 
 
 def test_generation_halves_where_memory_runs_out(loaded, monkeypatch):
