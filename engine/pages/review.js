@@ -9,7 +9,9 @@
   const look = one('#look');
   const verdicts = {confirm: ['✓ ', ''], reject: ['✗ not ', ''], skip: ['Skipped', null]};
   const concepts = cards.map((card) => card.closest('.group').dataset.concept);
+  const groupOf = cards.map((card) => groups.indexOf(card.closest('.group')));
   let choices = cards.map(() => '');
+  let hides = false; // decided ones
   let now = -1;
   let anchor = -1; // where a range begins
   const picked = new Set();
@@ -45,29 +47,25 @@
     one('#progress').value = cards.length - open;
     one('#finish').classList.toggle('primary', open === 0);
     one('#undo').disabled = !store.canUndo();
+    const left = groups.map(() => 0);
+    for (const n of cards.keys()) if (isOpen(n)) left[groupOf[n]] += 1;
     for (const [g, group] of groups.entries()) {
-      const left = all('.card', group).filter((card) => isOpen(Number(card.dataset.number))).length;
-      one('.left-text', group).textContent = left ? left + ' to decide' : 'all done';
+      one('.left-text', group).textContent = left[g] ? left[g] + ' to decide' : 'all done';
       const chip = chips.find((c) => c.dataset.group === String(g));
-      if (chip) one('.left', chip).textContent = left || '✓';
+      if (chip) one('.left', chip).textContent = left[g] || '✓';
     }
-    filter();
+    if (hides) filter();
   }
-  function filter() {
+  function filter() { // by the chosen concept, and whether decided ones are hidden
     const chosen = chips.find((c) => c.getAttribute('aria-pressed') === 'true');
     const group = chosen ? chosen.dataset.group : '';
-    const hides = one('#hide').getAttribute('aria-pressed') === 'true';
-    let any = false;
-    for (const [g, section] of groups.entries()) {
-      let some = false;
-      for (const card of all('.card', section)) {
-        card.hidden = hides && !isOpen(Number(card.dataset.number)) && !(look.open && Number(card.dataset.number) === now);
-        some = some || !card.hidden;
-      }
-      section.hidden = (group !== '' && group !== String(g)) || !some;
-      any = any || !section.hidden;
+    const some = groups.map(() => false);
+    for (const [n, card] of cards.entries()) {
+      card.hidden = hides && !isOpen(n) && !(look.open && n === now);
+      some[groupOf[n]] = some[groupOf[n]] || !card.hidden;
     }
-    one('#empty').hidden = any;
+    for (const [g, section] of groups.entries()) section.hidden = !some[g] || (group !== '' && group !== String(g));
+    one('#empty').hidden = groups.some((section) => !section.hidden);
   }
 
   /* ---- Where the user is ---- */
@@ -103,10 +101,11 @@
     if (best >= 0) go(best);
   }
   function onward() { // to the next undecided card, first behind this one
-    const order = [...cards.keys()].map((k) => (now + 1 + k) % cards.length);
-    const next = order.find((n) => isOpen(n) && isShown(n));
-    if (next !== undefined) go(next);
-    else if (look.open) fill(now);
+    for (let k = 1; k <= cards.length; k += 1) {
+      const n = (now + k) % cards.length;
+      if (isOpen(n) && isShown(n)) { go(n); return; }
+    }
+    if (look.open) fill(now);
   }
 
   /* ---- Selecting ---- */
@@ -281,8 +280,8 @@
     });
   }
   one('#hide').addEventListener('click', (event) => {
-    const on = event.currentTarget.getAttribute('aria-pressed') !== 'true';
-    event.currentTarget.setAttribute('aria-pressed', String(on));
+    hides = !hides;
+    event.currentTarget.setAttribute('aria-pressed', String(hides));
     filter();
   });
   one('#unselect').addEventListener('click', unselect);

@@ -244,6 +244,8 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "myvlm", ""
     timeout = 60.0
+    wbufsize = 64 * 1024  # head and body of an answer leave together
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
