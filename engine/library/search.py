@@ -27,7 +27,7 @@ _CHECKED = 500
 """Results of which it is checked whether their sidecars changed since they were indexed."""
 _COLUMNS = (
     "photos.id, path, photos.caption, author, photos.names, taken, latitude, longitude,"
-    " (select count(*) from suggestions where photo = photos.id)"
+    " (select count(*) from suggestions where photo = photos.id), sidecars"
 )
 
 
@@ -77,8 +77,8 @@ class SearchRequest:
 class FoundPhoto:
     """A photo that was found, as it is in the index; see `index.IndexedPhoto`.
 
-    file: its path. stored_names: its names as the index stores them. km: distance from `Near`'s centre. suggestions:
-    how many concepts are suggested.
+    file: its path. stored_names, stored_sidecars: its names and the paths of its sidecars as the index stores them. km:
+    distance from `Near`'s centre. suggestions: how many concepts are suggested.
     """
 
     file: str
@@ -89,11 +89,17 @@ class FoundPhoto:
     place: tuple[float, float] | None
     km: float | None
     suggestions: int
+    stored_sidecars: str
 
     @property
     def path(self) -> Path:
         """The photo's path."""
         return Path(self.file)
+
+    @property
+    def sidecars(self) -> tuple[Path, ...]:
+        """The sidecars that were indexed."""
+        return unpack_paths(self.stored_sidecars)
 
     @property
     def names(self) -> tuple[IndexedName, ...]:
@@ -218,10 +224,10 @@ def distance_km(near: Near, latitude: float | None, longitude: float | None) -> 
 
 def _read(row: tuple[Any, ...], near: Near | None) -> FoundPhoto:
     """Make a result of the columns `_COLUMNS` after the id."""
-    path, caption, author, names, taken, latitude, longitude, suggestions = row
+    path, caption, author, names, taken, latitude, longitude, suggestions, sidecars = row
     place = None if latitude is None else (latitude, longitude)
     km = distance_km(near, latitude, longitude) if near else None
-    return FoundPhoto(os.fsdecode(path), caption, author, names, taken, place, km, suggestions)
+    return FoundPhoto(os.fsdecode(path), caption, author, names, taken, place, km, suggestions, sidecars)
 
 
 def _has_changed(db: sqlite3.Connection, photo_id: int) -> bool:
