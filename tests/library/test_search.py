@@ -209,6 +209,13 @@ def test_the_index_is_private_and_follows_the_files(myvlm, home, library):
     assert myvlm("search", "cafe").code == 1
 
 
+def test_sidecars_are_found_from_any_folder(myvlm, library, tmp_path, monkeypatch):
+    monkeypatch.chdir(library)
+    assert myvlm("search", "--reindex", ".").code == 0
+    monkeypatch.chdir(tmp_path)
+    assert "changed" not in myvlm("search", "rex").err
+
+
 @pytest.mark.parametrize("damage", [b"no database at all", b""])
 def test_a_damaged_index_is_made_anew(myvlm, home, library, damage):
     myvlm("search", "--reindex", library)
