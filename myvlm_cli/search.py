@@ -1,7 +1,7 @@
 """`myvlm search`: find photos by what their sidecars say."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ from engine.core.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.completion import complete_concept
 from myvlm_cli.errors import OK, SOME_FAILED
+from myvlm_cli.gallery import read_target, refuse_with_html, tell_written, title_of, write_html
 from myvlm_cli.given import read_day, warn_of_missing
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.parameters import Without
@@ -140,8 +141,19 @@ class Listing:
     null: Annotated[
         bool, typer.Option("--null", "-0", help="End each path with NUL instead of a line end, for xargs -0.")
     ] = False
+    html: Annotated[
+        str | None,
+        typer.Option(
+            "--html",
+            metavar="FILE|FOLDER",
+            help="Write the photos as one web page (FILE.html, at most 500 without --limit), or as a gallery into a"
+            " folder. Both work offline.",
+            show_default=False,
+        ),
+    ] = None
     open: Annotated[
-        bool, typer.Option("--open", help=f"Also show the photos in the desktop's viewer, at most {OPENED}.")
+        bool,
+        typer.Option("--open", help=f"Also show the photos in the desktop's viewer, at most {OPENED}, or the page."),
     ] = False
 
 
@@ -169,28 +181,45 @@ def search(
     words, the newest photo. It knows photos that myvlm has captioned, or that --reindex has read.
 
     Example: myvlm search "rex beach" --since 2024
+
+    Example: myvlm search --in ~/Pictures --html gallery/
     """
     if reindex:
         raise typer.Exit(_reindex(words, conditions, listing, sidecars, output))
     _refuse_useless(listing, sidecars, output)
+    page = read_target(listing.html) if listing.html else None
     missing = warn_of_missing(conditions.folders) if conditions.folders else False
     from engine.core.paths import home
     from engine.library.search import SearchCounts
     from engine.library.search import search as search_index
 
-    counts = SearchCounts()
-    found = list(_print(search_index(home(), conditions.request(words), counts), listing, output))
+    counts, request = SearchCounts(), conditions.request(words)
+    found: Sequence[FoundPhoto]
+    written = None
+    if page is None:
+        found = list(_print(search_index(home(), request, counts), listing, output))
+    else:
+        found = list(search_index(home(), replace(request, limit=None), counts))
+        title = title_of(words or (), conditions.names or (), conditions.folders or ())
+        found, written = write_html(found, page, title, limit=request.limit, counts=counts)
     if output.json:
         document = {"photos": [_describe(photo) for photo in found], "indexed": counts.indexed, "more": counts.more}
-        out.json_document(document)
+        out.json_document(document | ({} if page is None else {"html": path_text(written.page) if written else None}))
+    elif written:
+        out.text(path_text(written.page))
     _tell(counts, len(found))
+    if written:
+        tell_written(written)
     if listing.open:
-        open_photos([photo.path for photo in found[:OPENED]])
-    raise typer.Exit(OK if found and not missing else SOME_FAILED)
+        open_photos([written.page] if written else [photo.path for photo in found[:OPENED]])
+    failed = missing or not found or (written is not None and written.unreadable)
+    raise typer.Exit(SOME_FAILED if failed else OK)
 
 
 def _refuse_useless(listing: Listing, sidecars: SidecarChoice, output: o.OutputChoice) -> None:
     """Refuse options that would have no effect."""
+    if listing.html:
+        refuse_with_html(captions=listing.captions, null=listing.null, jsonl=output.jsonl)
     if listing.null and (listing.captions or not output.is_text):
         raise UsageError("-0 prints paths alone", hint="Leave it out, or leave out --captions, --json and --jsonl.")
     if sidecars.naming_given:
