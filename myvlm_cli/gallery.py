@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from myvlm_cli.output import out, path_text
 from myvlm_cli.words import count
 
 if TYPE_CHECKING:
-    from engine.library.search import FoundPhoto, SearchCounts
+    from engine.library.search import FoundPhoto, SearchCounts, SearchRequest
     from engine.pages.gallery import WrittenGallery
 
 PAGE_SUFFIXES = (".html", ".htm")
@@ -47,21 +47,28 @@ def read_target(text: str) -> HtmlTarget:
 
 
 def write_html(
-    found: "Sequence[FoundPhoto]", target: HtmlTarget, title: str, *, limit: int | None, counts: "SearchCounts"
+    request: "SearchRequest", target: HtmlTarget, title: str, counts: "SearchCounts"
 ) -> "tuple[Sequence[FoundPhoto], WrittenGallery | None]":
-    """Write the page or the gallery; return the photos that it shows, and what was written: nothing without photos.
+    """Search, and write the page or the gallery; return the photos on it, and what was written: nothing without photos.
 
-    limit: the most photos. counts: `more` is set.
+    Of whole folders it also shows the photos that failed. counts: is filled.
     """
+    from engine.core.paths import home
+    from engine.library.search import SearchRequest, failed_photos, search
     from engine.pages.gallery import PAGE_LIMIT, write_gallery, write_gallery_page
 
-    if not found:
+    found = list(search(home(), replace(request, limit=None), counts))
+    limit, is_whole = request.limit, request == SearchRequest(folders=request.folders)
+    failed = failed_photos(home(), request.folders) if is_whole and target.is_folder else []
+    if not (found or failed):
         return found, None
     shown = found[: limit or (None if target.is_folder else PAGE_LIMIT)]
     counts.more = len(shown) < len(found)
     write = write_gallery if target.is_folder else write_gallery_page
-    with out.progress("writing the gallery" if target.is_folder else "writing the page", len(shown)) as bar:
-        written = write(shown, target.path, title, more=len(found) - len(shown), step=bar.advance)
+    with out.progress(
+        "writing the gallery" if target.is_folder else "writing the page", len(shown) + len(failed)
+    ) as bar:
+        written = write(shown, target.path, title, failed=failed, more=len(found) - len(shown), step=bar.advance)
     for path, reason in written.unreadable:
         out.warn(f"{path_text(path)}: {reason}")
     if not limit and counts.more:

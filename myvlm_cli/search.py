@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from engine.library.search import FoundPhoto, SearchCounts, SearchRequest
+    from engine.pages.gallery import WrittenGallery
 
 _REINDEX_EXAMPLE = "Example: myvlm search --reindex ~/Pictures"
 OPENED = 8
@@ -194,17 +195,27 @@ def search(
     from engine.library.search import search as search_index
 
     counts, request = SearchCounts(), conditions.request(words)
-    found: Sequence[FoundPhoto]
-    written = None
     if page is None:
         found = list(_print(search_index(home(), request, counts), listing, output))
+        code = _report(found, None, counts, listing, output)
     else:
-        found = list(search_index(home(), replace(request, limit=None), counts))
         title = title_of(words or (), conditions.names or (), conditions.folders or ())
-        found, written = write_html(found, page, title, limit=request.limit, counts=counts)
+        code = _report(*write_html(request, page, title, counts), counts, listing, output)
+    raise typer.Exit(code or (SOME_FAILED if missing else OK))
+
+
+def _report(
+    found: "Sequence[FoundPhoto]",
+    written: "WrittenGallery | None",
+    counts: "SearchCounts",
+    listing: Listing,
+    output: o.OutputChoice,
+) -> int:
+    """Print what was found besides the list, open it if that was asked for, and return the exit code."""
     if output.json:
         document = {"photos": [_describe(photo) for photo in found], "indexed": counts.indexed, "more": counts.more}
-        out.json_document(document | ({} if page is None else {"html": path_text(written.page) if written else None}))
+        page = {"html": path_text(written.page) if written else None} if listing.html else {}
+        out.json_document(document | page)
     elif written:
         out.text(path_text(written.page))
     _tell(counts, len(found))
@@ -212,8 +223,7 @@ def search(
         tell_written(written)
     if listing.open:
         open_photos([written.page] if written else [photo.path for photo in found[:OPENED]])
-    failed = missing or not found or (written is not None and written.unreadable)
-    raise typer.Exit(SOME_FAILED if failed else OK)
+    return SOME_FAILED if not found or (written and written.unreadable) else OK
 
 
 def _refuse_useless(listing: Listing, sidecars: SidecarChoice, output: o.OutputChoice) -> None:

@@ -5,7 +5,7 @@ import math
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,23 @@ def search(folder: Path, request: SearchRequest, counts: SearchCounts) -> Iterat
             if number == request.limit:
                 counts.more = next(rows, None) is not None
                 return
+
+
+def failed_photos(folder: Path, within: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Return the photos in some folders that failed when they were last captioned or indexed, with the reasons.
+
+    folder: the data folder.
+
+    Raises:
+        StoreError: the index is damaged or in use.
+    """
+    index = LibraryIndex(folder)
+    if not index.path.exists():
+        return []
+    query = f"select path, reason from failures where {' or '.join([BELOW] * len(within)) or '0'} order by path"
+    with index, index.guarded() as db:
+        rows = db.execute(query, [end for path in within for end in bounds(path)]).fetchall()
+    return [(Path(os.fsdecode(path)), reason) for path, reason in rows if os.path.lexists(path)]
 
 
 def _select(db: sqlite3.Connection, request: SearchRequest, concepts: Mapping[str, str]) -> sqlite3.Cursor:

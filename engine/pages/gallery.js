@@ -51,7 +51,8 @@ function filterChip(name, counts) {
 
 function showChips(counts) {
   const focused = document.activeElement && document.activeElement.dataset.name;
-  const first = [...names].sort((a, b) => chosen.has(b.number) - chosen.has(a.number) || a.number - b.number).slice(0, Math.max(MOST_CHIPS, chosen.size));
+  const order = (name) => (chosen.has(name.number) ? 0 : counts[name.number] ? 1 : 2); // what is chosen, what can be
+  const first = [...names].sort((a, b) => order(a) - order(b) || a.number - b.number).slice(0, Math.max(MOST_CHIPS, chosen.size));
   parts.names.replaceChildren(...first.map((name) => filterChip(name, counts)));
   parts.every.hidden = !allOpen && names.length === first.length && parts.names.scrollWidth <= parts.names.clientWidth;
   parts.every.setAttribute('aria-expanded', String(allOpen));
@@ -99,7 +100,7 @@ function showYears(list) {
       options.push(element('option', {value: month, textContent: `\u2003${MONTHS[month.slice(5) - 1].slice(0, 3)} ${year} (${inMonth})`}));
     }
   }
-  parts.years.replaceChildren(...links);
+  parts.years.replaceChildren(...(links.length > 1 ? links : []));
   parts.when.hidden = options.length < 2;
   parts.when.firstElementChild.nextElementSibling.replaceChildren(...options);
 }

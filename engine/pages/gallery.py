@@ -42,12 +42,18 @@ class WrittenGallery:
 
 
 def write_gallery(
-    found: Sequence[FoundPhoto], folder: Path, title: str, *, more: int = 0, step: Callable[[], None] = lambda: None
+    found: Sequence[FoundPhoto],
+    folder: Path,
+    title: str,
+    *,
+    failed: Sequence[tuple[Path, str]] = (),
+    more: int = 0,
+    step: Callable[[], None] = lambda: None,
 ) -> WrittenGallery:
     """Write a gallery into a folder, readable by its owner only; the thumbnails of unchanged photos are kept.
 
-    The same photos with the same sidecars give the same bytes. more: how many photos were left out; step: called for
-    each photo.
+    The same photos with the same sidecars give the same bytes. failed: photos that were not captioned, with the
+    reasons, to be shown, too; more: how many photos were left out; step: called for each photo.
 
     Raises:
         UsageError: the folder holds something else, see `gallery_folder.check_folder`.
@@ -55,7 +61,7 @@ def write_gallery(
     """
     try:
         thumbnails = ThumbnailFolder(own.prepare_folder(folder))
-        photos = collect(found, thumbnails.of, step)
+        photos = collect(found, thumbnails.of, failed=failed, step=step)
         data = GalleryData(photos)
         names = [own.write_script(folder, script(i, page)) for i, page in enumerate(data.pages())]
         head = data.head(title, folder.resolve(), more=more) | {"scripts": names, "thumbnails": f"{own.THUMBNAILS}/"}
@@ -70,7 +76,13 @@ def write_gallery(
 
 
 def write_gallery_page(
-    found: Sequence[FoundPhoto], target: Path, title: str, *, more: int = 0, step: Callable[[], None] = lambda: None
+    found: Sequence[FoundPhoto],
+    target: Path,
+    title: str,
+    *,
+    failed: Sequence[tuple[Path, str]] = (),
+    more: int = 0,
+    step: Callable[[], None] = lambda: None,
 ) -> WrittenGallery:
     """Write one page with the thumbnails inside; otherwise as `write_gallery`.
 
@@ -78,7 +90,7 @@ def write_gallery_page(
         UsageError: the page may not be written to this path, see `page_file.check_target`.
         EngineError: writing failed.
     """
-    photos = collect(found, lambda path: make_in_memory(path, _SIDE_IN_PAGE), step)
+    photos = collect(found, lambda path: make_in_memory(path, _SIDE_IN_PAGE), failed=failed, step=step)
     data = GalleryData(photos)
     head = data.head(title, None, more=more) | {"pages": data.pages()}
     html = _render(head, files_beside=False)
@@ -102,7 +114,7 @@ def _render(head: dict[str, object], *, files_beside: bool) -> str:
 
 
 def _unreadable(photos: Sequence[GalleryPhoto]) -> tuple[tuple[Path, str], ...]:
-    return tuple((photo.path, photo.reason) for photo in photos if photo.reason)
+    return tuple((photo.path, photo.reason) for photo in photos if photo.thumbnail is None)
 
 
 def _cannot_be_written(folder: Path, err: OSError) -> EngineError:

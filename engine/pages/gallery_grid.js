@@ -130,7 +130,8 @@ function firstRowBelow(y) { // rows are in order: halve what is left
 function showRow(number) {
   const row = grid.rows[number];
   const made = row.tiles ? row.tiles.map((tile) => makeTile(tile, row)) : [makeHeading(row)];
-  grid.place.append(...made);
+  const below = Math.min(...[...grid.shown.keys()].filter((other) => other > number));
+  if (below < Infinity) grid.shown.get(below)[0].before(...made); else grid.place.append(...made); // in order, for readers
   grid.shown.set(number, made);
 }
 
@@ -148,14 +149,13 @@ function makeHeading(row) {
 function makeTile({photo, left, width}, row) {
   const shot = element('span', {className: 'shot'});
   if (photo.picture) shot.append(element('img', {src: thumbnailOf(photo), alt: '', decoding: 'async', draggable: false}));
-  else shot.append(element('span', {className: 'note', textContent: `${photo.path.split('/').pop()}: ${photo.reason}`}));
+  else shot.append(element('span', {className: 'note', textContent: `${fileName(photo)}: ${photo.reason}`}));
   shot.style.height = `${row.height}px`;
   const tile = element('a', {className: 'tile', href: `#photo-${photo.number + 1}`}, shot);
   tile.setAttribute('aria-label', describe(photo));
-  tile.setAttribute('role', 'listitem');
   tile.tabIndex = photo === grid.current ? 0 : -1;
   tile.photo = photo;
-  if (row.below) tile.append(element('span', {className: 'said', textContent: photo.reason ? '' : describe(photo)}));
+  if (row.below) tile.append(element('span', {className: 'said', textContent: photo.picture ? describe(photo) : ''}));
   Object.assign(tile.style, {left: `${left}px`, top: `${row.top}px`, width: `${width}px`});
   return tile;
 }

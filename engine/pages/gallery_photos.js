@@ -87,7 +87,11 @@ function thumbnailOf(photo) {
 }
 
 function describe(photo) { // one line about a photo
-  return photo.caption || photo.names.map((n) => names[n].name).join(', ') || photo.date || photo.path;
+  return photo.caption || photo.names.map((n) => names[n].name).join(', ') || photo.date || fileName(photo);
+}
+
+function fileName(photo) {
+  return photo.path.split('/').pop();
 }
 
 function element(tag, properties = {}, ...inside) {

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from engine.concepts.tagged_photos import Tagged, upright_box
@@ -47,7 +47,7 @@ class GalleryPhoto:
 
     author: who wrote the caption, "myvlm" or "human". taken: ISO 8601, by the camera's clock. place: (latitude,
     longitude) in degrees. town: its name, "" if not known. also: names of raw files of the same shot. thumbnail: None
-    if the photo cannot be shown; reason says why then.
+    if the photo cannot be shown. reason: why it cannot be shown, or was not captioned.
     """
 
     path: Path
@@ -64,12 +64,16 @@ class GalleryPhoto:
 
 
 def collect(
-    found: Sequence[FoundPhoto], make: Callable[[Path], Thumbnail], step: Callable[[], None] = lambda: None
+    found: Sequence[FoundPhoto],
+    make: Callable[[Path], Thumbnail],
+    *,
+    failed: Sequence[tuple[Path, str]] = (),
+    step: Callable[[], None] = lambda: None,
 ) -> list[GalleryPhoto]:
     """Return the photos of a gallery, the newest first, then those without a date; threads make the thumbnails.
 
     A raw file that was captioned with a JPEG which is there, too, is not shown by itself. make: makes the thumbnail of
-    a photo. step: called for each photo.
+    a photo. failed: photos that were not captioned, with the reasons; they come last. step: called for each photo.
     """
     records = {photo.file: _record(photo) for photo in found}
     leads = {photo.file: _lead(photo, records[photo.file]) for photo in found}
@@ -78,8 +82,10 @@ def collect(
     for photo in found:
         if leads[photo.file] in records:
             also.setdefault(leads[photo.file], []).append(photo.path.name)
+    collectors = [partial(_collect, photo, records[photo.file], make) for photo in _newest_first(shown)]
+    collectors += [partial(_failed, *f, make) for f in failed if os.fspath(f[0]) not in records]
     photos = []
-    for made in read_ahead(_newest_first(shown), lambda p: _collect(p, records[p.file], make), ahead=_AHEAD):
+    for made in read_ahead(collectors, lambda collector: collector(), ahead=_AHEAD):
         photos.append(replace(made, also=tuple(sorted(also.get(os.fspath(made.path), ())))))
         step()
     return photos
@@ -113,9 +119,22 @@ def _collect(photo: FoundPhoto, record: PhotoRecord | None, make: Callable[[Path
     try:
         thumbnail = make(photo.path)
     except PhotoError as err:
-        return replace(shown, reason=str(err).removeprefix(f"{photo.path}: "))
+        return replace(shown, reason=_without_path(str(err), photo.path))
     boxes = _boxes(photo, record, (thumbnail.width, thumbnail.height))
     return replace(shown, thumbnail=thumbnail, boxes=tuple(boxes))
+
+
+def _failed(path: Path, reason: str, make: Callable[[Path], Thumbnail]) -> GalleryPhoto:
+    """Return a photo that was not captioned: with its picture if only a sidecar was at fault."""
+    shown = GalleryPhoto(path, "", "", (), None, None, reason=_without_path(reason, path))
+    try:
+        return replace(shown, thumbnail=make(path))
+    except PhotoError as err:
+        return replace(shown, reason=_without_path(str(err), path))
+
+
+def _without_path(reason: str, path: Path) -> str:
+    return reason.removeprefix(f"{path}: ")
 
 
 def _without_branches(names: tuple[IndexedName, ...]) -> tuple[IndexedName, ...]:

@@ -44,7 +44,7 @@ function showPicture(photo) {
   removeBoxes(viewer.frame);
   image.hidden = !photo.picture;
   note.hidden = Boolean(photo.picture);
-  note.textContent = photo.reason || '';
+  note.textContent = photo.reason ? photo.reason[0].toUpperCase() + photo.reason.slice(1) + '.' : '';
   viewer.dialog.querySelector('[data-boxes]').hidden = !photo.boxes;
   if (!photo.picture) {
     image.removeAttribute('src');
@@ -87,6 +87,7 @@ function aboutPhoto(photo) {
     ['Place', [photo.town, photo.place ? photo.place.map((degrees) => degrees.toFixed(4)).join(', ') : ''].filter(Boolean).join(' · ')],
     ['File', [photo.path, ...(photo.also || [])].join(', ')],
     ['Folder', head.folder],
+    ['Not captioned', photo.picture ? photo.reason : ''],
   ];
   parts.push(element('dl', {}, ...facts.filter((fact) => fact[1]).map(([title, text]) =>
     element('div', {}, element('dt', {textContent: title}), element('dd', {textContent: text})))));
@@ -145,6 +146,7 @@ function watchViewer() {
     grid.current = tile.photo;
     viewer.opened = true; // the link then changes the address, which opens the viewer
   });
+  dialog.querySelector('.stage').addEventListener('click', (event) => { if (event.target === event.currentTarget) closeViewer(); });
   watchSwipes(dialog.querySelector('.stage'));
 }
 

@@ -30,6 +30,16 @@ def test_a_whole_library_becomes_a_gallery(myvlm, library):
     assert len(photos_of(Path("gallery"))) == 5
 
 
+def test_a_whole_library_shows_what_failed(myvlm, library):
+    (library / "d.jpg.xmp").write_bytes(b"<x>")
+    assert myvlm("search", "--reindex", library).code == 1
+    myvlm("search", "--in", library, "--html", "gallery/")
+    [photo] = [p for p in photos_of(Path("gallery")) if p["path"] == "d.jpg"]
+    assert "d.jpg.xmp" in photo["reason"]
+    myvlm("search", "--in", library, "--until", "2100", "--html", "gallery/")
+    assert len(photos_of(Path("gallery"))) == 4  # those with a date
+
+
 @pytest.mark.parametrize("target", ["new", "new/", "there", "there/", "gallery", "gallery/index.html"])
 def test_what_is_taken_for_a_folder(myvlm, library, target):
     Path("there").mkdir()

@@ -15,8 +15,8 @@ import engine.pages.gallery_thumbnails
 from engine.core.boxes import Box
 from engine.core.errors import EngineError, UsageError
 from engine.core.types import Kind
-from engine.library.index import IndexedName
-from engine.library.search import SearchCounts, SearchRequest, search
+from engine.library.index import IndexedName, IndexUpdate, LibraryIndex
+from engine.library.search import SearchCounts, SearchRequest, failed_photos, search
 from engine.pages.gallery import write_gallery, write_gallery_page
 from engine.pages.gallery_data import PAGE, GalleryData, count_names, escaped_json, script
 from engine.pages.gallery_folder import check_folder
@@ -345,6 +345,32 @@ def test_a_raw_file_of_the_same_shot_is_not_shown_twice(home, myvlm, tmp_path):
     assert (shown.path.name, shown.also) == ("a.jpg", ("a.cr2",))
     [alone] = collect([p for p in found if p.path.suffix == ".cr2"], lambda path: Thumbnail(4, 3, "t.jpg"))
     assert (alone.path.name, alone.also) == ("a.cr2", ())
+
+
+def test_photos_that_were_not_captioned_come_last_with_the_reason(home, library, tmp_path):
+    (library / "empty.jpg").write_bytes(b"")
+    fine = add_photo(library / "fine.jpg")
+    (library / "fine.jpg.xmp").write_bytes(b"<x>")
+    update = IndexUpdate(
+        failures={library / n: f"{library / n}: why" for n in ("empty.jpg", "fine.jpg", "gone.jpg", "d.jpg")}
+    )
+    with LibraryIndex(home) as index:
+        index.write(update)
+    failed = failed_photos(home, [library])
+    assert [path.name for path, _ in failed] == ["d.jpg", "empty.jpg", "fine.jpg"]
+    assert (
+        failed_photos(home, [library / "2024"]) == failed_photos(home, []) == failed_photos(tmp_path, [library]) == []
+    )
+    found = list(search(home, SearchRequest(folders=(library,)), SearchCounts()))
+    written = write_gallery(found, tmp_path / "out", "t", failed=failed)
+    shown = photos_of(tmp_path / "out")[-3:]
+    assert [(p["path"], p.get("reason"), "picture" in p) for p in shown] == [
+        ("d.jpg", None, True),  # it has been captioned
+        ("empty.jpg", "the file is empty", False),
+        ("fine.jpg", "why", True),
+    ]
+    assert {path.name for path, _ in written.unreadable} == {"broken.jpg", "empty.jpg"}
+    assert fine.exists()
 
 
 def test_keywords_that_only_group_others_are_no_names(found):

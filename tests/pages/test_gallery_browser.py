@@ -62,6 +62,16 @@ def shown(page) -> list[str]:
     return page.eval_on_selector_all(".tile", "tiles => tiles.map((t) => t.photo.path.split('/').pop())")
 
 
+def swipe(page, x: int, y: int) -> None:
+    """Move a finger over the photo."""
+    script = """([x, y]) => { const stage = document.querySelector('.stage');
+        const touch = (clientX, clientY) => new Touch({identifier: 1, target: stage, clientX, clientY});
+        const start = touch(200, 200), end = touch(200 + x, 200 + y);
+        stage.dispatchEvent(new TouchEvent('touchstart', {touches: [start], changedTouches: [start]}));
+        stage.dispatchEvent(new TouchEvent('touchend', {touches: [], changedTouches: [end]})); }"""
+    page.evaluate(script, [x, y])
+
+
 def test_names_words_and_dates_are_found(gallery, open_page):
     page = open_page(gallery)
     everything = ["c.jpg", "<img src=x onerror=bad()>.jpg", "b.jpg", "a.jpg", "broken.jpg", "d.jpg"]
@@ -93,7 +103,7 @@ def test_a_photo_is_enlarged_and_the_keys_work(gallery, open_page):
     assert page.eval_on_selector_all(".frame .box", "boxes => boxes.map((b) => b.textContent)") == ["Rex", "Anna"]
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert "not a picture that can be read" in page.inner_text(".frame .note")
+    assert page.inner_text(".frame .note") == "Not a picture that can be read."
     page.keyboard.press("ArrowLeft")
     assert page.inner_text(".about .caption") == "Rex runs on the beach."
     page.keyboard.press("Escape")
@@ -104,6 +114,18 @@ def test_a_photo_is_enlarged_and_the_keys_work(gallery, open_page):
     page.wait_for_selector("#viewer[open]")
     page.go_back()
     page.wait_for_selector("#viewer", state="hidden")
+
+
+def test_arrow_keys_move_among_the_photos(gallery, open_page):
+    page = open_page(gallery, viewport={"width": 700, "height": 600})
+    focused = []
+    page.focus(".tile >> nth=0")
+    for key in ("ArrowRight", "ArrowDown", "ArrowUp", "End", "Home", "ArrowLeft"):
+        page.keyboard.press(key)
+        focused.append(page.evaluate("document.activeElement.photo.path.split('/').pop()"))
+    assert [focused[0], *focused[3:]] == ["<img src=x onerror=bad()>.jpg", "d.jpg", "c.jpg", "c.jpg"]
+    assert focused[1] != focused[0] == focused[2]
+    assert page.eval_on_selector_all(".tile[tabindex='0']", "tiles => tiles.length") == 1
 
 
 def test_boxes_appear_under_the_pointer_and_at_the_focus(gallery, open_page):
@@ -137,6 +159,13 @@ def test_one_page_works_on_a_phone(myvlm, library, open_page, scheme):
     page.tap(".tile >> nth=1")
     page.wait_for_selector("#viewer[open]")
     assert page.inner_text(".about .caption") == "Rex runs on the beach."
+    swipe(page, 200, 10)
+    assert page.inner_text(".about .caption") == "Rex and Anna in the snow."
+    swipe(page, -200, 10)
+    assert page.inner_text(".about .caption") == "Rex runs on the beach."
+    swipe(page, 10, 200)
+    page.wait_for_selector("#viewer", state="hidden")
+    page.tap(".tile >> nth=0")
     page.tap("#viewer [data-close]")
     page.wait_for_selector("#viewer", state="hidden")
 
