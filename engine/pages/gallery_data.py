@@ -112,7 +112,7 @@ def _address_of(folder: Path, beside: Path | None) -> str:
     if beside is not None and folder.is_relative_to(beside.parent):
         below = os.fsencode(folder.relative_to(beside.parent))
         return f"../{'' if below == b'.' else quote_from_bytes(below) + '/'}"
-    return folder.as_uri().rstrip("/") + "/"
+    return f"{folder.as_uri().removesuffix('/')}/"
 
 
 def script(page: int, photos: Sequence[Mapping[str, object]]) -> str:
