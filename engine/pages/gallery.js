@@ -10,14 +10,19 @@ const MOST_CHIPS = 14, MOST_LISTED = 300;
 let allOpen = false;
 let asked = false;
 
-function whenPhotosCame() {
+function whenPhotosCame() { // the first are shown at once
   if (asked) return;
+  if (!grid.rows.length) {
+    showThem();
+    return;
+  }
   asked = true;
-  requestAnimationFrame(() => {
-    asked = false;
-    refresh();
-    if (!viewer.photo) followAddress();
-  });
+  requestAnimationFrame(() => { asked = false; showThem(); });
+}
+
+function showThem() {
+  refresh();
+  if (viewer.photo) showPlace(); else followAddress();
 }
 
 function refresh() {

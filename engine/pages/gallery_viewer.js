@@ -22,9 +22,7 @@ function followAddress() {
 function view(photo) {
   viewer.photo = photo;
   const list = listOfViewer(), at = list.indexOf(photo);
-  viewer.dialog.querySelector('[data-go="-1"]').disabled = at <= 0;
-  viewer.dialog.querySelector('[data-go="1"]').disabled = at + 1 >= list.length;
-  viewer.dialog.querySelector('.place-in-list').textContent = `${(at + 1).toLocaleString('en-GB')} of ${counted(list.length)}`;
+  showPlace();
   viewer.about.replaceChildren(...aboutPhoto(photo));
   viewer.about.scrollTop = 0;
   if (!viewer.dialog.open) {
@@ -33,6 +31,13 @@ function view(photo) {
   }
   showPicture(photo);
   for (const beside of [list[at + 1], list[at - 1]]) if (beside && beside.picture) new Image().src = thumbnailOf(beside);
+}
+
+function showPlace() {
+  const list = listOfViewer(), at = list.indexOf(viewer.photo);
+  viewer.dialog.querySelector('[data-go="-1"]').disabled = at <= 0;
+  viewer.dialog.querySelector('[data-go="1"]').disabled = at + 1 >= list.length;
+  viewer.dialog.querySelector('.place-in-list').textContent = `${(at + 1).toLocaleString('en-GB')} of ${counted(list.length)}`;
 }
 
 function listOfViewer() { // a photo that the filters leave out is shown among all

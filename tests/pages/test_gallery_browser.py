@@ -178,6 +178,10 @@ def test_only_what_is_in_sight_is_loaded(myvlm, tmp_path, open_page, monkeypatch
     assert myvlm("search", "rex", "--html", "gallery").code == 0
     page = open_page(Path("gallery/index.html"))
     assert page.evaluate("document.querySelectorAll('.tile').length") < 120
+    page.goto(f"{page.url}#photo-560")  # of the second page of data
+    page.reload()
+    page.wait_for_function("document.querySelector('.place-in-list').textContent === '560 of 600 photos'")
+    page.keyboard.press("Escape")
     page.click("#years .year >> nth=-1")
     page.wait_for_function("document.querySelectorAll('.tile')[30].photo.path <= '049.jpg'")
     assert page.evaluate("document.querySelectorAll('.tile').length") < 150
