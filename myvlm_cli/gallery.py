@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,23 +47,23 @@ def read_target(text: str) -> HtmlTarget:
 
 
 def write_html(
-    request: "SearchRequest", target: HtmlTarget, title: str, counts: "SearchCounts"
+    found: "Sequence[FoundPhoto]", target: HtmlTarget, title: str, request: "SearchRequest", counts: "SearchCounts"
 ) -> "tuple[Sequence[FoundPhoto], WrittenGallery | None]":
-    """Search, and write the page or the gallery; return the photos on it, and what was written: nothing without photos.
+    """Write the page or the gallery; return the photos on it, and what was written: nothing without photos.
 
-    Of whole folders it also shows the photos that failed. counts: is filled.
+    found: without the limit of the request, if that can be. Of whole folders photos that failed are shown, too. counts:
+    `more` is set.
     """
     from engine.core.paths import home
-    from engine.library.search import SearchRequest, failed_photos, search
+    from engine.library.search import SearchRequest, failed_photos
     from engine.pages.gallery import PAGE_LIMIT, write_gallery, write_gallery_page
 
-    found = list(search(home(), replace(request, limit=None), counts))
     limit, is_whole = request.limit, request == SearchRequest(folders=request.folders)
     failed = failed_photos(home(), request.folders) if is_whole and target.is_folder else []
     if not (found or failed):
         return found, None
     shown = found[: limit or (None if target.is_folder else PAGE_LIMIT)]
-    counts.more = len(shown) < len(found)
+    counts.more = counts.more or len(shown) < len(found)
     write = write_gallery if target.is_folder else write_gallery_page
     with out.progress(
         "writing the gallery" if target.is_folder else "writing the page", len(shown) + len(failed)
@@ -71,7 +71,7 @@ def write_html(
         written = write(shown, target.path, title, failed=failed, more=len(found) - len(shown), step=bar.advance)
     for path, reason in written.unreadable:
         out.warn(f"{path_text(path)}: {reason}")
-    if not limit and counts.more:
+    if not limit and len(shown) < len(found):
         out.warn(f"the page has {len(shown):,} of {len(found):,} photos; for all: --limit, or a folder for --html")
     return shown, written
 
@@ -89,11 +89,10 @@ def _size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size < 1e8 else f"{size / 1e6:,.0f} MB"
 
 
-def title_of(words: Sequence[str], names: Sequence[str], folders: Sequence[Path]) -> str:
+def title_of(asked: Sequence[str], folders: Sequence[Path]) -> str:
     """Return the title of a page: what was searched for, else the folder's name."""
-    asked = " ".join([*words, *names])
     if asked:
-        return asked
+        return " ".join(asked)
     return (Path(os.path.realpath(folders[0])).name or "Photos") if len(folders) == 1 else "Photos"
 
 

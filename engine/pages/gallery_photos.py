@@ -160,14 +160,17 @@ def _boxes(photo: FoundPhoto, record: PhotoRecord | None, size: tuple[int, int])
     names = {fold_name(n.name): n.name for n in photo.names}
     facts = record.facts if record else PhotoFacts("", *size, "", 1)
     boxes: list[tuple[str, Box]] = []
-    for name, box in (
-        *_drawn_boxes(photo, record, facts),
-        *((m.name, m.box) for m in (record.matches if record else ())),
-    ):
+    for name, box in (*_drawn_boxes(photo, record, facts), *_recognised_boxes(photo, record)):
         key, within = fold_name(name), box.clipped(facts.width, facts.height)
         if key in names and within.area > 0 and not any(k == key and iou(b, within) > _SAME_PLACE for k, b in boxes):
             boxes.append((key, within))
             yield NamedBox(names[key], *_fractions(within, facts))
+
+
+def _recognised_boxes(photo: FoundPhoto, record: PhotoRecord | None) -> list[tuple[str, Box]]:
+    """Return what was recognised, under the names that the concepts have now."""
+    present = {n.concept_id: n.name for n in photo.names if n.concept_id}
+    return [(present.get(m.concept_id, m.name), m.box) for m in (record.matches if record else ())]
 
 
 def _fractions(box: Box, facts: PhotoFacts) -> tuple[float, float, float, float]:

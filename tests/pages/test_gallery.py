@@ -311,8 +311,14 @@ def test_regions_that_people_drew_are_shown_upright(home, myvlm, tmp_path):
 
 def test_a_name_that_was_removed_has_no_box(found):
     photo = next(p for p in found if p.path.name == "b.jpg")
-    [shown] = collect([replace(photo, stored_names='[["Rex", "pet"]]')], lambda path: Thumbnail(4, 3, "t.jpg"))
+    [shown] = collect([replace(photo, stored_names='[["Rex", "pet", "idRex"]]')], lambda path: Thumbnail(4, 3, "t.jpg"))
     assert [b.name for b in shown.boxes] == ["Rex"]
+
+
+def test_a_renamed_concept_has_its_box_under_its_new_name(found):
+    photo = next(p for p in found if p.path.name == "a.jpg")
+    [shown] = collect([replace(photo, present={"idRex": "Rexy"})], lambda path: Thumbnail(4, 3, "t.jpg"))
+    assert ([n.name for n in shown.names], [b.name for b in shown.boxes]) == (["Rexy"], ["Rexy"])
 
 
 def test_boxes_outside_of_the_photo_are_cut(home, myvlm, tmp_path):
@@ -376,7 +382,7 @@ def test_photos_that_were_not_captioned_come_last_with_the_reason(home, library,
 
 def test_keywords_that_only_group_others_are_no_names(found):
     photo = next(p for p in found if p.path.name == "a.jpg")
-    names = json.dumps([["Rex", "pet"], ["Pets", ""], ["Things", ""], ["beach", ""]])
+    names = json.dumps([["Rex", "pet", ""], ["Pets", "", ""], ["Things", "", ""], ["beach", "", ""]])
     [shown] = collect([replace(photo, stored_names=names)], lambda path: Thumbnail(4, 3, "t.jpg"))
     assert [n.name for n in shown.names] == ["Rex", "Things", "beach"]
 
