@@ -96,6 +96,11 @@ def test_similarities_are_those_of_open_clip(myvlm, scanned, encoder):
 def test_all_other_conditions_hold(myvlm, scanned):
     ranked = names(myvlm("search", "--like", TEXT, "--recogniser", "tiny"))
     assert names(myvlm("search", "--like", TEXT, "--recogniser", "tiny", "--limit", "2")) == ranked[:2]
+    result = myvlm(
+        "search", "--like", TEXT, "--recogniser", "tiny", "--limit", "2", "--html", scanned / "page.html", "--json"
+    )
+    assert [Path(p["file"]).name for p in result.json["photos"]] == ranked[:2]
+    assert f"<h1>{TEXT}</h1>" in (scanned / "page.html").read_text()
     (scanned / "2024").mkdir()
     for name in ("dog.jpg", "mug.jpg"):
         for path in sorted(scanned.glob(f"{name}*")):
