@@ -80,9 +80,10 @@ def review(
         session = _without_heads(models).open_session(create=False)
         raise typer.Exit(decide_many(session, requests, o.OutputChoice(json=json)))
     if choice.html is not None:
-        from engine.concepts.review_page import check_target
+        from engine.pages.page_file import check_target
+        from engine.pages.review_page import MARK
 
-        check_target(choice.html)
+        check_target(choice.html, MARK)
     files = photos.find()
     session = models.open_session(create=False, names=concepts.names)
     suggestions = _find_suggestions(session, files, concepts.names)
@@ -130,7 +131,7 @@ def _find_suggestions(session: "Session", photos: Photos, names: tuple[str, ...]
 
 def _print(review: "Review", choice: ReviewChoice, *, json: bool) -> None:
     """Print or write the suggestions, and what to do next."""
-    from engine.concepts.review_page import PAGE_LIMIT
+    from engine.pages.review_page import PAGE_LIMIT
 
     html = choice.html
     shown = review.suggestions[: choice.limit or (PAGE_LIMIT if html else None)]
@@ -171,7 +172,7 @@ def _nothing(review: "Review", html: Path | None) -> str:
 
 
 def _write_page(shown: "Sequence[Suggestion]", html: Path, more: int) -> None:
-    from engine.concepts.review_page import write_page
+    from engine.pages.review_page import write_page
 
     with out.progress("writing the page", len(shown)) as bar:
         write_page(shown, html, more=more, step=bar.advance)

@@ -76,7 +76,9 @@ def _update(
     captioned: the photos were just captioned, so that those that did not fail no longer count as failed; otherwise only
     those whose sidecars changed.
     """
-    photos = [replace(p, path=real_path(p.path)) for p in photos]
+    photos = [
+        replace(p, path=real_path(p.path), sidecars=tuple(dict.fromkeys(map(real_path, p.sidecars)))) for p in photos
+    ]
     known, failed_before = index.known(p.path for p in photos)
     update = IndexUpdate(asked=tuple(asked))
     for photo in photos:

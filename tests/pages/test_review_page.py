@@ -20,10 +20,11 @@ from PIL import Image
 import engine.recognition.scan
 import engine.session
 from engine.concepts.review import Suggestion
-from engine.concepts.review_page import decision_line, render_page, write_page
 from engine.core.boxes import Box
 from engine.core.errors import EngineError
 from engine.core.types import Kind, Match, Verdict
+from engine.pages.render import ICON
+from engine.pages.review_page import decision_line, render_review, write_page
 from engine.recognition.enrolled import HeadGroup, read_enrolled, recognisable
 from engine.recognition.fits import make_reference_set
 from engine.recognition.scoring import fit
@@ -280,13 +281,15 @@ def test_what_contradicts_itself(myvlm, album, options, told):
 
 def test_the_page_needs_nothing_else(myvlm, album, tmp_path):
     page = write(myvlm, album, tmp_path / "page.html")
-    assert "http:" not in page.text
+    assert "http:" not in page.text.replace(ICON, "")
     assert "https:" not in page.text
-    assert not page.of("link")
+    assert [a["rel"] for a in page.of("link")] == ["icon"]
+    assert page.of("link")[0]["href"].startswith("data:")
     assert not [a for a in page.of("script") if "src" in a]
-    assert [a["content"] for a in page.of("meta") if "http-equiv" in a] == [
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    ]
+    (policy,) = [a["content"] for a in page.of("meta") if "http-equiv" in a]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "connect-src 'none'" in policy
     shown = [a["src"] for a in page.of("img") if "src" in a]
     assert len(shown) == 2 * 4
     for uri in (*shown, *page.data["pictures"]):
@@ -323,7 +326,7 @@ def test_same_photos_same_bytes_and_only_our_page_is_replaced(myvlm, album, tmp_
         page.write_bytes(foreign)
         result = myvlm("review", album, "--html", page)
         assert (result.code, page.read_bytes()) == (2, foreign)
-        assert "no review page" in result.err
+        assert "no page of myvlm review" in result.err
     assert myvlm("review", album, "--html", album).code == 2
 
 
@@ -365,6 +368,7 @@ def test_apply_from_stdin_goes_on_after_bad_lines(myvlm, album, monkeypatch):
 
 def test_what_was_saved_does_not_stay_in_the_browser(myvlm, album, tmp_path):
     text = write(myvlm, album, tmp_path / "page.html").text
+    assert 'id="data"' in text
     functions = dict(re.findall(r"^  function (\w+)\([^)]*\) \{(.*?)^  \}", text, re.DOTALL | re.MULTILINE))
     assert "localStorage.setItem(key" in functions["keep"]
     assert "localStorage.removeItem(key)" in functions["unkeep"]
@@ -419,7 +423,7 @@ def test_photos_that_are_gone_are_tiles_that_say_so(myvlm, album, tmp_path):
 def test_a_photo_that_is_gone_when_the_page_is_made(tmp_path):
     match = Match("id", "Rex", Kind.PET, 1, 1.0, 2.0, Box(1.2, 2.7, 30.0, 40.0), "detector")
     maybe = Suggestion(tmp_path / "gone.jpg", "0" * 64, match, 0.0)
-    text = render_page([maybe], more=2)
+    text = render_review([maybe], more=2)
     assert "The photo is not there any more." in text
     assert json.loads(decision_line(maybe, Verdict.REJECT)) == {
         "photo": str(tmp_path / "gone.jpg"),
