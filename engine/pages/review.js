@@ -238,6 +238,13 @@
     page.open(look);
     fill(n);
   }
+  let began = null; // where a finger began to swipe
+  one('.look-photo').addEventListener('pointerdown', (event) => { began = event.clientX; });
+  one('.look-photo').addEventListener('pointerup', (event) => {
+    const by = began === null ? 0 : event.clientX - began;
+    began = null;
+    if (Math.abs(by) > 50) step(by < 0 ? 1 : -1);
+  });
   look.addEventListener('close', () => { tally(); if (now >= 0) go(now); });
 
   /* ---- Events ---- */

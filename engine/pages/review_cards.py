@@ -12,10 +12,11 @@ from engine.core.types import Scale
 from engine.pages.render import plain_text
 from engine.pages.thumbnails import Picture, View
 from engine.photos.metadata.exif import read_file
-from engine.recognition.confidence import in_words
+from engine.recognition.confidence import confidence, in_words
 
 REFERENCES = 5
 """Most photos of a concept above its group."""
+_LIKELIHOODS = ((0.9, "Likely"), (0.5, "Possible"), (-float("inf"), "Doubtful"))
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -155,11 +156,13 @@ def _known(example: Example, pictures: _Pictures, side: int, colour: str) -> Kno
 
 
 def _likelihood(suggestion: Suggestion) -> str:
-    """Return a word for how near a score is to a name: thirds of the log-odds between suggestion and name."""
+    """Return a word for a confidence; for a likeness, which has none, for its place between suggestion and name."""
     match = suggestion.match
-    span = match.threshold - suggestion.suggested_from
-    part = (match.score - suggestion.suggested_from) / span if span > 0 else 1.0
-    return ("Doubtful", "Possible", "Likely")[min(2, max(0, int(3 * part)))]
+    certain = confidence(match.score, match.scale)
+    if certain is None:
+        span = match.threshold - suggestion.suggested_from
+        certain = (match.score - suggestion.suggested_from) / span if span > 0 else 1.0
+    return next(word for lowest, word in _LIKELIHOODS if certain >= lowest)
 
 
 def _reasons(suggestion: Suggestion) -> Iterable[str]:
