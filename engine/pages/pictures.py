@@ -22,14 +22,14 @@ def crop(image: Image.Image, box: Box, side: int) -> Image.Image:
 def framed(image: Image.Image, box: Box, side: int, colour: str = "white") -> Image.Image:
     """Return a small copy of a picture with a region framed in a colour between black lines, visible anywhere.
 
-    The frame is three pixels wide on a small picture, and grows with larger ones.
+    The frame can still be seen when the picture is shown at half its size.
     """
     small = thumbnail(image, side)
     small = small.copy() if small is image else small
     x0, y0, x1, y1 = (
         box.scaled(image.size, small.size).clipped(small.width - 1, small.height - 1).rounded()  # pixels from 0
     )
-    width, draw = max(2, max(small.size) // 200), ImageDraw.Draw(small)
+    width, draw = 3 + max(small.size) // 180, ImageDraw.Draw(small)
     for grown, line in ((1, "black"), *((-i, colour) for i in range(width)), (-width, "black")):
         if x1 - x0 + 2 * grown > 0 and y1 - y0 + 2 * grown > 0:
             draw.rectangle((x0 - grown, y0 - grown, x1 + grown, y1 + grown), outline=line)

@@ -1,45 +1,24 @@
 """The gallery in a real browser, opened from disk."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from engine.core.types import Kind
+from tests.pages.browser import PHONE, wait_until
 from tests.pages.gallery_library import add_photo, at, make_library
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine")
-    with api.sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
 
 @pytest.fixture
-def open_page(browser):
-    """Open a file in a new tab; at the end nothing may have failed, and nothing may have been asked of the network."""
-    faults, contexts = [], []
+def open_page(tabs):
+    """Open a file in a new tab, and wait until all photos are read."""
 
     def open_file(path: Path, **options):
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda err: faults.append(str(err)))
-        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
-        page.on("request", lambda r: faults.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
-        page.goto(path.resolve().as_uri())
-        page.wait_for_function("photos.length === head.photos && document.querySelector('.tile')")
-        return page
+        tab = tabs.open(path.resolve(), **options)
+        wait_until(tab, "() => photos.length === head.photos && document.querySelector('.tile') !== null")
+        return tab
 
-    yield open_file
-    for context in contexts:
-        context.close()
-    assert faults == []
+    return open_file
 
 
 @pytest.fixture
@@ -97,7 +76,7 @@ def test_a_photo_is_enlarged_and_the_keys_work(gallery, open_page):
     page.wait_for_selector("#viewer[open]")
     assert page.inner_text(".about .caption") == "Rex and Anna in the snow."
     assert "5 January 2024, 09:00" in page.inner_text(".about")
-    page.wait_for_function("document.querySelector('.frame img').src.endsWith('/a%20library/2024/b.jpg')")
+    wait_until(page, "() => document.querySelector('.frame img').src.endsWith('/a%20library/2024/b.jpg')")
     assert page.get_attribute(".about a", "href") == "../a%20library/2024/b.jpg"
     page.keyboard.press("b")
     assert page.eval_on_selector_all(".frame .box", "boxes => boxes.map((b) => b.textContent)") == ["Rex", "Anna"]
@@ -152,7 +131,7 @@ def test_no_text_becomes_code(gallery, open_page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_one_page_works_on_a_phone(myvlm, library, open_page, scheme):
     assert myvlm("search", "rex", "--html", "rex.html").code == 0
-    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "color_scheme": scheme}
+    phone = {"viewport": PHONE, "has_touch": True, "is_mobile": True, "color_scheme": scheme}
     page = open_page(Path("rex.html"), **phone)
     assert page.evaluate("document.scrollingElement.scrollWidth") == 390
     assert page.evaluate("document.querySelector('.bar').offsetHeight") <= 64
@@ -180,9 +159,9 @@ def test_only_what_is_in_sight_is_loaded(myvlm, tmp_path, open_page, monkeypatch
     assert page.evaluate("document.querySelectorAll('.tile').length") < 120
     page.goto(f"{page.url}#photo-560")  # of the second page of data
     page.reload()
-    page.wait_for_function("document.querySelector('.place-in-list').textContent === '560 of 600 photos'")
+    wait_until(page, "() => document.querySelector('.place-in-list').textContent === '560 of 600 photos'")
     page.keyboard.press("Escape")
     page.click("#years .year >> nth=-1")
-    page.wait_for_function("document.querySelectorAll('.tile')[30].photo.path <= '049.jpg'")
+    wait_until(page, "() => document.querySelectorAll('.tile')[30].photo.path <= '049.jpg'")
     assert page.evaluate("document.querySelectorAll('.tile').length") < 150
     assert page.inner_text("#years [aria-current]").startswith("March")
