@@ -1,7 +1,6 @@
 """`myvlm caption`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,26 +9,22 @@ from engine.core.errors import UsageError
 from engine.core.types import Status
 from myvlm_cli import options as o
 from myvlm_cli.caption_choice import CaptionChoice, Speak
-from myvlm_cli.caption_concepts import choose_concepts
+from myvlm_cli.caption_job import CaptionJob, caption_all
 from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import Photos, tell_tally
 from myvlm_cli.output import out
 from myvlm_cli.remote import AllowRemote
-from myvlm_cli.run_memory import RunKind, RunMemory
+from myvlm_cli.run_memory import RunMemory
 from myvlm_cli.sidecar_choice import SidecarChoice
 from myvlm_cli.summary import tell_library
+from myvlm_cli.watch import WatchChoice
 from myvlm_cli.workers import WorkerChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from engine.captioning.caption_run import CaptionRequest
     from engine.captioning.pipeline import Prepare
     from engine.cluster.options import ClusterOptions
-    from engine.photos.discovery import FoundFile
     from engine.session import Session
-    from engine.sidecars.locate import Naming
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,7 @@ def caption(
     concepts: o.ConceptChoice,
     photos: o.PhotoSelection,
     run: RunControl,
+    watch: WatchChoice,
     form: CaptionChoice,
     sidecars: SidecarChoice,
     explain: o.Explain = None,
@@ -77,78 +73,23 @@ def caption(
     Without a VLM, only names are written: keywords, people and JSON, no description.
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
+
+    Example: myvlm caption ~/Pictures --watch
     """
-    names = _check(concepts, explained_dry_run=bool(explain and run.dry_run))
+    names = check_concepts(concepts, explained_dry_run=bool(explain and run.dry_run))
+    watch.check(photos, run != RunControl() or explain is not None, workers, output)
     files = photos.find()  # refuses missing paths before the engine's modules load
-    options = (names, concepts.only, form, sidecars, models, speak, allow_remote)
-    special = {"reads": bool(explain), "only": concepts.only, "allow_body": models.allow_body}
-    kind = _kind_of(options, files, models.vlm, sidecars.naming, run, **special)
-    memory, report = RunMemory(kind, files), Report(output, show_all=show_all)
-    rest = memory.tell_unchanged(report, whole=run.limit is None)
-    if rest is None:
-        if not run.dry_run:
-            tell_library(files.folder)
-        raise typer.Exit(OK)
-    request = _make_request(concepts, run, form, sidecars, explain, files.folder)
-    session = models.open_session(create=not run.dry_run, names=names, speak=speak, allow_remote=allow_remote)
-    report.why_no_vlm = session.models.why_no_vlm
-    prepare = _prepare_on(session, workers.open(explains=bool(explain)))
-    raise typer.Exit(_run(session, files, rest, request, report, memory, prepare))
+    job = CaptionJob(names, concepts, run, form, sidecars, explain, models, speak, allow_remote)
+    report = Report(output, show_all=show_all)
+    with watch.begin(files, job) as watcher:  # what arrives during the first run is not lost
+        told = set[tuple[str, str]]()
+        code, session = _run(files, job, report, workers, told)
+        if watcher:
+            watcher.follow(session, report, told)
+    raise typer.Exit(code)
 
 
-def _kind_of(
-    options: tuple[object, ...],
-    photos: Photos,
-    vlm: str | None,
-    naming: "Naming",
-    run: RunControl,
-    *,
-    reads: bool,
-    only: bool,
-    allow_body: bool,
-) -> RunKind:
-    """Return what tells this run from others.
-
-    reads: whether every photo is read in any case. only: names will be lost, of which it warns; they are in all
-    sidecars. allow_body: it may warn that this has no effect.
-    """
-    return RunKind(
-        options=(*options, photos.folder),
-        vlm=vlm,
-        naming=naming,
-        about=(photos.are_folders, run.dry_run, run.limit is not None),
-        recalls=not (run.force or run.verify or reads),
-        introduces=only or allow_body,
-        writes=not run.dry_run,
-    )
-
-
-def _make_request(
-    concepts: o.ConceptChoice,
-    run: RunControl,
-    form: CaptionChoice,
-    sidecars: SidecarChoice,
-    explain: Path | None,
-    library: Path | None,
-) -> "CaptionRequest":
-    """Make the engine's request."""
-    from engine.captioning.caption_run import CaptionRequest
-
-    return CaptionRequest(
-        concepts.names,
-        only=concepts.only,
-        write=not run.dry_run,
-        force=run.force,
-        explain=explain,
-        naming=sidecars.naming,
-        sidecars=sidecars.content,
-        limit=run.limit,
-        library=library,
-        forms=form.forms,
-    )
-
-
-def _check(concepts: o.ConceptChoice, *, explained_dry_run: bool) -> tuple[str, ...] | None:
+def check_concepts(concepts: o.ConceptChoice, *, explained_dry_run: bool = False) -> tuple[str, ...] | None:
     """Refuse options that exclude each other; return the names of the requested concepts."""
     if concepts.no_concepts and concepts.concepts is not None:
         raise UsageError("--concepts and --no-concepts exclude each other", hint="Use one of them.")
@@ -164,37 +105,31 @@ def _check(concepts: o.ConceptChoice, *, explained_dry_run: bool) -> tuple[str, 
 
 
 def _run(
-    session: "Session",
-    photos: Photos,
-    rest: "Iterable[FoundFile]",
-    request: "CaptionRequest",
-    report: Report,
-    memory: RunMemory,
-    prepare: "Prepare | None",
-) -> int:
-    """Caption the photos, print the result of each and a summary, and return the exit code.
+    files: Photos, job: CaptionJob, report: Report, workers: WorkerChoice, told: set[tuple[str, str]]
+) -> "tuple[int, Session | None]":
+    """Caption all photos, print a summary, and return the exit code and the session; None if none was needed.
 
-    rest: those that are not reported yet.
+    told: is filled with what was said about concepts.
     """
-    from engine.captioning.caption import caption_photos
-
-    concepts, key, told = choose_concepts(session, photos, request, report, memory)
-    unchanged = memory.after_choosing(session.folder, key, report, session.vlm_config.name, told)
-    with out.progress("captioning", None) as bar:
-        photos.count_onto(bar)
-        bar.done = sum(report.counts.values())
-        for result in caption_photos(session, rest, request, concepts, unchanged, prepare=prepare):
-            bar.advance()
-            report.add(result)
+    memory = RunMemory(job.kind(files), files)
+    rest = memory.tell_unchanged(report, whole=job.run.limit is None)
+    told |= memory.told
+    if rest is None:
+        if not job.run.dry_run:
+            tell_library(files.folder)
+        return OK, None
+    session = job.open_session()
+    prepare = _prepare_on(session, workers.open(explains=bool(job.explain)))
+    concepts = caption_all(session, files, rest, job, report, memory, prepare, told=told)
     report.finish(session.vlm_config.name)
     if report.warned and report.unnamed and session.recogniser_config.drawn_only and concepts.requested:
         name = session.recogniser_config.name
         out.say(f"The recogniser in use, {name}, recognises drawings only. Next: myvlm doctor")
-    if request.limit is None:  # with a limit, the search of the folders stopped early
+    if job.run.limit is None:  # with a limit, the search of the folders stopped early
         tell_tally(memory.search)
-    if request.write:
-        tell_library(photos.folder)
-    return SOME_FAILED if report.counts[Status.FAILED] else OK
+    if not job.run.dry_run:
+        tell_library(files.folder)
+    return SOME_FAILED if report.counts[Status.FAILED] else OK, session
 
 
 def _prepare_on(session: "Session", cluster: "ClusterOptions | None") -> "Prepare | None":
