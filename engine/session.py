@@ -168,6 +168,32 @@ class Session:
         other.__dict__ |= {"store": self.store, "cache": self.cache}
         return other
 
+    def renewed(self) -> "Session":
+        """Return a session on the store and `config.toml` as they are now, and close the store of this one.
+
+        Models that are loaded stay so where the same ones are chosen.
+        """
+        new = Session(self.choices, self.folder, create=self._create)
+        if "recogniser" in self.__dict__ and new._places(new.recogniser_config) == self._places(self.recogniser_config):
+            new.__dict__["recogniser"] = self.recogniser
+        if "vlm" in self.__dict__ and new._places(*new._vlm_choice) == self._places(*self._vlm_choice):
+            new.__dict__["vlm"] = self.vlm
+        self.close()
+        return new
+
+    @property
+    def _vlm_choice(self) -> tuple[object, ...]:
+        return self.vlm_config, self.vlm_revision, self.vlm_precision
+
+    def _places(self, *chosen: object) -> tuple[object, ...]:
+        """Return what was chosen, with where and in which number format models run."""
+        return (*chosen, *(self.models.setting(key).value for key in ("device", "dtype")))
+
+    def close(self) -> None:
+        """Close the store, if it was opened."""
+        if "store" in self.__dict__:
+            self.__dict__.pop("store").close()
+
     def extractors(self, kind: Kind) -> "tuple[CachedExtractor, ...]":
         """Return this and every other recogniser that makes heads of its own for a kind of concept; loads no model."""
         configs = {c.head_id(kind): c for c in reversed((self.recogniser_config, *list_recognisers()))}

@@ -1,5 +1,7 @@
 """`myvlm caption`."""
 
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +11,7 @@ import typer
 from engine.core.errors import UsageError
 from engine.core.types import Status
 from myvlm_cli import options as o
-from myvlm_cli.caption_choice import CaptionChoice, Speak
+from myvlm_cli.caption_choice import CaptionChoice, Speak, WatchChoice
 from myvlm_cli.caption_concepts import choose_concepts
 from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import OK, SOME_FAILED
@@ -22,14 +24,13 @@ from myvlm_cli.summary import tell_library
 from myvlm_cli.workers import WorkerChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from engine.captioning.caption_run import CaptionRequest
     from engine.captioning.pipeline import Prepare
+    from engine.captioning.requested_concepts import RequestedConcepts
     from engine.cluster.options import ClusterOptions
     from engine.photos.discovery import FoundFile
     from engine.session import Session
-    from engine.sidecars.locate import Naming
+    from engine.vlms.prompt_config import Speak as SpeakWay
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,57 @@ class RunControl:
     verify: o.Verify = False
 
 
+@dataclass(frozen=True)
+class CaptionJob:
+    """The options of `myvlm caption`, besides its photos. names: of the requested concepts; None for all."""
+
+    names: tuple[str, ...] | None
+    concepts: o.ConceptChoice
+    run: RunControl
+    form: CaptionChoice
+    sidecars: SidecarChoice
+    explain: Path | None
+    models: o.DecodingModelChoice
+    speak: "SpeakWay | None"
+    allow_remote: bool
+
+    def kind(self, photos: Photos) -> RunKind:
+        """Return what tells this run from others."""
+        options = (self.names, self.concepts.only, self.form, self.sidecars, self.models, self.speak, self.allow_remote)
+        return RunKind(
+            options=(*options, photos.folder),
+            vlm=self.models.vlm,
+            naming=self.sidecars.naming,
+            about=(photos.are_folders, self.run.dry_run, self.run.limit is not None),
+            recalls=not (self.run.force or self.run.verify or self.explain),
+            introduces=self.concepts.only or self.models.allow_body,  # warnings that depend on all sidecars
+            writes=not self.run.dry_run,
+        )
+
+    def request(self, library: Path | None) -> "CaptionRequest":
+        """Make the engine's request. library: the folder whose calibration is used."""
+        from engine.captioning.caption_run import CaptionRequest
+
+        return CaptionRequest(
+            self.concepts.names,
+            only=self.concepts.only,
+            write=not self.run.dry_run,
+            force=self.run.force,
+            explain=self.explain,
+            naming=self.sidecars.naming,
+            sidecars=self.sidecars.content,
+            limit=self.run.limit,
+            library=library,
+            forms=self.form.forms,
+        )
+
+    def open_session(self) -> "Session":
+        """Open a session with the models that were chosen; see `sessions.open_session`."""
+        return self.models.open_session(
+            create=not self.run.dry_run, names=self.names, speak=self.speak, allow_remote=self.allow_remote
+        )
+
+
 ShowAll = Annotated[bool, typer.Option("--all", help="Print every caption, not only those that changed.")]
 
 
@@ -62,6 +114,7 @@ def caption(
     concepts: o.ConceptChoice,
     photos: o.PhotoSelection,
     run: RunControl,
+    watch: WatchChoice,
     form: CaptionChoice,
     sidecars: SidecarChoice,
     explain: o.Explain = None,
@@ -77,78 +130,24 @@ def caption(
     Without a VLM, only names are written: keywords, people and JSON, no description.
 
     Example: myvlm caption ~/Pictures --concepts rex,anna
+
+    Example: myvlm caption ~/Pictures --watch
     """
-    names = _check(concepts, explained_dry_run=bool(explain and run.dry_run))
+    names = check_concepts(concepts, explained_dry_run=bool(explain and run.dry_run))
+    limited = run != RunControl() or explain is not None
+    watch.check(photos, limited=limited, plain=workers == WorkerChoice(), output=output)
     files = photos.find()  # refuses missing paths before the engine's modules load
-    options = (names, concepts.only, form, sidecars, models, speak, allow_remote)
-    special = {"reads": bool(explain), "only": concepts.only, "allow_body": models.allow_body}
-    kind = _kind_of(options, files, models.vlm, sidecars.naming, run, **special)
-    memory, report = RunMemory(kind, files), Report(output, show_all=show_all)
-    rest = memory.tell_unchanged(report, whole=run.limit is None)
-    if rest is None:
-        if not run.dry_run:
-            tell_library(files.folder)
-        raise typer.Exit(OK)
-    request = _make_request(concepts, run, form, sidecars, explain, files.folder)
-    session = models.open_session(create=not run.dry_run, names=names, speak=speak, allow_remote=allow_remote)
-    report.why_no_vlm = session.models.why_no_vlm
-    prepare = _prepare_on(session, workers.open(explains=bool(explain)))
-    raise typer.Exit(_run(session, files, rest, request, report, memory, prepare))
+    job = CaptionJob(names, concepts, run, form, sidecars, explain, models, speak, allow_remote)
+    report = Report(output, show_all=show_all)
+    with watch.begin(files, job) as watcher:  # what arrives during the first run is not lost
+        told = set[tuple[str, str]]() if watcher else None
+        code, session = _run(files, job, report, workers, told)
+        if watcher:
+            watcher.follow(session, report, told or set())
+    raise typer.Exit(code)
 
 
-def _kind_of(
-    options: tuple[object, ...],
-    photos: Photos,
-    vlm: str | None,
-    naming: "Naming",
-    run: RunControl,
-    *,
-    reads: bool,
-    only: bool,
-    allow_body: bool,
-) -> RunKind:
-    """Return what tells this run from others.
-
-    reads: whether every photo is read in any case. only: names will be lost, of which it warns; they are in all
-    sidecars. allow_body: it may warn that this has no effect.
-    """
-    return RunKind(
-        options=(*options, photos.folder),
-        vlm=vlm,
-        naming=naming,
-        about=(photos.are_folders, run.dry_run, run.limit is not None),
-        recalls=not (run.force or run.verify or reads),
-        introduces=only or allow_body,
-        writes=not run.dry_run,
-    )
-
-
-def _make_request(
-    concepts: o.ConceptChoice,
-    run: RunControl,
-    form: CaptionChoice,
-    sidecars: SidecarChoice,
-    explain: Path | None,
-    library: Path | None,
-) -> "CaptionRequest":
-    """Make the engine's request."""
-    from engine.captioning.caption_run import CaptionRequest
-
-    return CaptionRequest(
-        concepts.names,
-        only=concepts.only,
-        write=not run.dry_run,
-        force=run.force,
-        explain=explain,
-        naming=sidecars.naming,
-        sidecars=sidecars.content,
-        limit=run.limit,
-        library=library,
-        forms=form.forms,
-    )
-
-
-def _check(concepts: o.ConceptChoice, *, explained_dry_run: bool) -> tuple[str, ...] | None:
+def check_concepts(concepts: o.ConceptChoice, *, explained_dry_run: bool = False) -> tuple[str, ...] | None:
     """Refuse options that exclude each other; return the names of the requested concepts."""
     if concepts.no_concepts and concepts.concepts is not None:
         raise UsageError("--concepts and --no-concepts exclude each other", hint="Use one of them.")
@@ -164,37 +163,64 @@ def _check(concepts: o.ConceptChoice, *, explained_dry_run: bool) -> tuple[str, 
 
 
 def _run(
+    files: Photos, job: CaptionJob, report: Report, workers: WorkerChoice, told: set[tuple[str, str]] | None
+) -> "tuple[int, Session | None]":
+    """Caption all photos, print a summary, and return the exit code and the session; None if none was needed.
+
+    told: is filled with what was said about concepts; None if that does not matter.
+    """
+    memory = RunMemory(job.kind(files), files)
+    rest = memory.tell_unchanged(report, whole=job.run.limit is None)
+    if told is not None:
+        told |= memory.told
+    if rest is None:
+        if not job.run.dry_run:
+            tell_library(files.folder)
+        return OK, None
+    session = job.open_session()
+    prepare = _prepare_on(session, workers.open(explains=bool(job.explain)))
+    concepts = caption_all(session, files, rest, job, report, memory, prepare, told=told)
+    report.finish(session.vlm_config.name)
+    if report.warned and report.unnamed and session.recogniser_config.drawn_only and concepts.requested:
+        name = session.recogniser_config.name
+        out.say(f"The recogniser in use, {name}, recognises drawings only. Next: myvlm doctor")
+    if job.run.limit is None:  # with a limit, the search of the folders stopped early
+        tell_tally(memory.search)
+    if not job.run.dry_run:
+        tell_library(files.folder)
+    return SOME_FAILED if report.counts[Status.FAILED] else OK, session
+
+
+def caption_all(
     session: "Session",
     photos: Photos,
     rest: "Iterable[FoundFile]",
-    request: "CaptionRequest",
+    job: CaptionJob,
     report: Report,
     memory: RunMemory,
-    prepare: "Prepare | None",
-) -> int:
-    """Caption the photos, print the result of each and a summary, and return the exit code.
+    prepare: "Prepare | None" = None,
+    library: Photos | None = None,
+    told: set[tuple[str, str]] | None = None,
+) -> "RequestedConcepts":
+    """Caption photos, and report the result of each; return the concepts that were looked for.
 
-    rest: those that are not reported yet.
+    rest: those that are not reported yet. library: the photos that thresholds are calibrated on, if others. told: what
+    was said about concepts before, which is not said again.
     """
     from engine.captioning.caption import caption_photos
 
-    concepts, key, told = choose_concepts(session, photos, request, report, memory)
-    unchanged = memory.after_choosing(session.folder, key, report, session.vlm_config.name, told)
+    request = job.request(photos.folder)
+    report.why_no_vlm = session.models.why_no_vlm
+    with nullcontext() if told is None else out.once(told):
+        concepts, key, lasting = choose_concepts(session, library or photos, request, report, memory)
+    unchanged = memory.after_choosing(session.folder, key, report, session.vlm_config.name, lasting)
     with out.progress("captioning", None) as bar:
         photos.count_onto(bar)
         bar.done = sum(report.counts.values())
         for result in caption_photos(session, rest, request, concepts, unchanged, prepare=prepare):
             bar.advance()
             report.add(result)
-    report.finish(session.vlm_config.name)
-    if report.warned and report.unnamed and session.recogniser_config.drawn_only and concepts.requested:
-        name = session.recogniser_config.name
-        out.say(f"The recogniser in use, {name}, recognises drawings only. Next: myvlm doctor")
-    if request.limit is None:  # with a limit, the search of the folders stopped early
-        tell_tally(memory.search)
-    if request.write:
-        tell_library(photos.folder)
-    return SOME_FAILED if report.counts[Status.FAILED] else OK
+    return concepts
 
 
 def _prepare_on(session: "Session", cluster: "ClusterOptions | None") -> "Prepare | None":

@@ -135,6 +135,27 @@ class Report:
         if self.kept:
             out.say(f"Kept {count(self.kept, 'description')} that myvlm did not write (-v lists them)")
 
+    def next(self) -> "Report":
+        """Return the report of the next batch of photos: what is said once was said."""
+        names = ("why_no_vlm", "warned", "conflicts", "unindexed")
+        said = {name: getattr(self, name) for name in names}
+        return Report(self.output, self.show_all, untrained=set(self.untrained), **said)
+
+    def finish_batch(self, moment: str) -> None:
+        """Print one line about a batch of photos that arrived, if anything came of it. moment: when it ended."""
+        if self.displaced:
+            from engine.recognition.displaced import displaced_words  # loads numpy
+
+            for line in displaced_words(self.displaced):
+                out.warn(line)
+        counts = self.counts - Counter({Status.SKIPPED: self.videos})
+        tell = out.detail if set(counts) <= {Status.UNCHANGED} else out.say
+        if counts:
+            tell(f"{moment}: {self._counted(counts)}")
+
+    def _counted(self, counts: Counter[Status]) -> str:
+        return ", ".join(f"{n:,} {_WORDS.get(status, status)}" for status, n in sorted(counts.items()))
+
     def _tell_counts(self) -> None:
         if self.videos:
             live = f", {self.live_halves} of them parts of Live Photos" if self.live_halves else ""
@@ -143,7 +164,7 @@ class Report:
         if set(counts) == {Status.UNCHANGED}:
             out.say(f"Nothing to do: {count(counts[Status.UNCHANGED], 'photo')} up to date.")
         elif counts:
-            out.say(", ".join(f"{n:,} {_WORDS.get(status, status)}" for status, n in sorted(counts.items())))
+            out.say(self._counted(counts))
 
     def _tell_names_only(self) -> None:
         if self.names_only:

@@ -104,7 +104,7 @@ def find_photos(
 
 
 def _read_list(file: Path, *, null: bool) -> list[Path]:
-    from engine.photos.discovery import read_list
+    from engine.photos.path_list import read_list
 
     return read_list(file, null=null)
 

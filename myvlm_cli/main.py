@@ -70,6 +70,7 @@ _COMMANDS = (
     (_MACHINE, "doctor", "doctor:doctor", "Check this machine and suggest fixes"),
     (_MACHINE, "config", "config:app", "List and set the defaults of options"),
     (_MACHINE, "models", "models:app", "List and download models"),
+    (_MACHINE, "service", "service:service", "Print a service that captions new photos"),
     (_MACHINE, "demo", "demo:demo", "Try everything on drawn photos"),
     (_MACHINE, "evaluate", "evaluate:evaluate", "Measure recall, false names and more"),
 )

@@ -53,6 +53,7 @@ class Output:
     _has_document: bool = False
     _progress: Progress | None = None
     _kept: list[tuple[str, str]] | None = None
+    _once: set[tuple[str, str]] | None = None
 
     def begin(self, arguments: Iterable[str]) -> None:
         """Start with a command line. Errors in its options are already printed as it asks for, such as in JSON."""
@@ -94,6 +95,15 @@ class Output:
         finally:
             self._kept = outer
 
+    @contextmanager
+    def once(self, told: set[tuple[str, str]]) -> Iterator[None]:
+        """Print what is said to people meanwhile only if it is not among what was told, and add it to that."""
+        outer, self._once = self._once, told
+        try:
+            yield
+        finally:
+            self._once = outer
+
     def repeat(self, kept: Iterable[tuple[str, str]]) -> None:
         """Print what was kept, as far as this run's options ask for it."""
         methods = {"say": self.say, "detail": self.detail, "warn": self.warn}
@@ -115,6 +125,9 @@ class Output:
     def _tell(self, method: str, text: str, *, shown: bool) -> None:
         if self._kept is not None:
             self._kept.append((method, text))
+        if self._once is not None:
+            shown = shown and (method, text) not in self._once
+            self._once.add((method, text))
         if shown:
             self._print(f"warning: {text}" if method == "warn" else text, sys.stderr)
 

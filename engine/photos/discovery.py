@@ -1,18 +1,14 @@
 """Find photos and videos under files and folders, each once, folder by folder."""
 
-import codecs
 import hashlib
 import os
 import stat
-import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from engine.core.errors import PhotoError
-from engine.core.files import read_list_bytes, read_stream
 from engine.photos.selection import Selection, Tally
 
 __all__ = [
@@ -26,10 +22,10 @@ __all__ = [
     "FoundFile",
     "Selection",
     "Tally",
+    "find_below",
     "find_files",
     "is_photo_name",
     "iter_photos",
-    "read_list",
 ]
 
 LEADING_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif", ".hif"})
@@ -78,8 +74,6 @@ SKIPPED_FOLDER_SUFFIXES = (
     *(".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary"),  # Apple
     *(".lrdata", ".lrlibrary", ".lrcat-data"),  # Lightroom
 )
-LARGEST_LIST = 256 * 2**20
-"""Largest size in bytes of a list of paths: some millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +160,28 @@ class _Visited:
         return f"{self._last[1]}/{name}"
 
 
-def _walk(root: Path, wanted: Selection, visited: _Visited, tally: Tally) -> Iterator[FoundFile]:
-    """Yield the files of a folder and, in the order of their names, those of its folders."""
-    stack = [(root, "")]
+def find_below(root: Path, folder: Path, wanted: Selection, *, deep: bool) -> Iterator[FoundFile]:
+    """Yield what `find_files` finds in a folder that is `root` or below it, whatever the dates; nothing if it skips it.
+
+    deep: also in its folders.
+    """
+    below = ""
+    for name in folder.relative_to(root).parts:
+        below += name
+        if _skipped(name) or not wanted.takes_folder(below):
+            return
+        below += "/"
+    yield from _walk(folder, replace(wanted, since=None, until=None), _Visited(), Tally(), below=below, deep=deep)
+
+
+def _walk(
+    root: Path, wanted: Selection, visited: _Visited, tally: Tally, *, below: str = "", deep: bool = True
+) -> Iterator[FoundFile]:
+    """Yield the files of a folder and, with `deep`, in the order of their names those of its folders.
+
+    below: the folder's own path, as patterns are compared with it, with a slash; "" for a given folder.
+    """
+    stack = [(root, below)]
     while stack:
         folder, below = stack.pop()
         if not visited.is_new_folder(folder):  # reached by another link, or a link that leads back up
@@ -183,7 +196,7 @@ def _walk(root: Path, wanted: Selection, visited: _Visited, tally: Tally) -> Ite
         for entry in entries:
             name, relative = entry.name, f"{below}{entry.name}"
             if _is_folder(entry):
-                if not _skipped(name) and wanted.takes_folder(relative):
+                if deep and not _skipped(name) and wanted.takes_folder(relative):
                     folders.append((folder / name, f"{relative}/"))
                 continue
             suffix = _suffix(name)
@@ -270,28 +283,3 @@ def _stem(path: Path) -> str:
 
 def _dated(files: list[FoundFile], wanted: Selection, tally: Tally) -> Iterator[FoundFile]:
     return (f for f in files if wanted.takes_date(f.path, tally if f.kind == "photo" else None))
-
-
-def read_list(file: Path, *, null: bool) -> list[Path]:
-    """Read a list of paths from a file (`-` is stdin), one per line or each ended by NUL; names need not be UTF-8.
-
-    Blank lines are skipped. A byte order mark, Windows line ends, and UTF-16 as PowerShell writes it are accepted.
-
-    Raises:
-        PhotoError: the list cannot be read.
-    """
-    try:
-        data = read_stream(sys.stdin.buffer, LARGEST_LIST) if str(file) == "-" else read_list_bytes(file, LARGEST_LIST)
-    except OSError as err:
-        raise PhotoError(f"{file}: {err.strerror or err}", hint="Check the path.") from err
-    if not null:
-        data = _without_mark(data)
-    entries = data.split(b"\0" if null else b"\n")
-    return [Path(os.fsdecode(e if null else e.rstrip(b"\r"))) for e in entries if e.strip()]
-
-
-def _without_mark(data: bytes) -> bytes:
-    """Remove the byte order mark of a list; convert a list in UTF-16 to the encoding of the file system."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return os.fsencode(data.decode("utf-16", "replace"))
-    return data.removeprefix(codecs.BOM_UTF8)

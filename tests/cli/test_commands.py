@@ -319,7 +319,7 @@ LISTS = {
 
 @pytest.mark.parametrize("form", LISTS)
 def test_lists_of_files_from_other_systems(tmp_path, monkeypatch, form):
-    from engine.photos.discovery import read_list
+    from engine.photos.path_list import read_list
 
     (tmp_path / "list").write_bytes(LISTS[form])
     assert read_list(tmp_path / "list", null=False) == [Path("A"), Path("B")]

@@ -6,7 +6,8 @@ from PIL import Image
 
 from engine.core.errors import PhotoError
 from engine.photos.decode import decode_photo, load_photo, read_photo
-from engine.photos.discovery import iter_photos, read_list
+from engine.photos.discovery import iter_photos
+from engine.photos.path_list import read_list
 
 
 def test_formats_decode_upright_with_facts(shared):

@@ -1,0 +1,232 @@
+"""`myvlm caption --watch`, as a process of its own that is stopped by a signal."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.session import Session, SessionOptions
+from engine.sidecars.lock import run_lock
+from engine.sidecars.rdf.forms import DC
+from tests.kill import HUMAN
+from tests.learned import draw_album
+from tests.library.sample import edit
+
+QUICK = (
+    "import engine.captioning.settling as s, engine.captioning.file_events as f, engine.captioning.watch as w\n"
+    "s.SETTLE_SECONDS, f._STEP_MS, f._ALIVE_SECONDS, w._FIRST_RETRY = .5, 100, .2, 1.0\n"
+    "from myvlm_cli.main import main; main()"
+)
+
+
+class Watching:
+    """A running `myvlm caption --watch`."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder, self.log = folder, folder.parent / "watch.log"
+        self.out = folder.parent / "watch.out"
+        command = [sys.executable, "-W", "ignore", "-c", QUICK, "caption", str(folder), "--watch", *options]
+        with self.log.open("wb") as log, self.out.open("wb") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=log)
+
+    def __enter__(self) -> "Watching":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    @property
+    def told(self) -> str:
+        return self.log.read_text()
+
+    def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, self.told
+            assert time.monotonic() < end, self.told
+            time.sleep(0.05)
+
+    def until_told(self, text: str, times: int = 1) -> None:
+        self.until(lambda: self.told.count(text) >= times)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+
+@pytest.fixture
+def album(session, tmp_path) -> Path:
+    """Rex, Rex with Anna, nobody, outside of the watched folder; a store that knows both is MYVLM_HOME."""
+    session.store.close()
+    draw_album(tmp_path / "source")
+    (tmp_path / "album" / "2026").mkdir(parents=True)
+    return tmp_path / "album"
+
+
+def copy(album: Path, name: str, to: str) -> Path:
+    target = album / to
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(album.parent / "source" / name, target)
+    return target
+
+
+def runs(myvlm) -> list[dict]:
+    return myvlm("runs", "--json").json["runs"]
+
+
+def test_what_arrives_is_captioned_until_it_is_stopped(myvlm, album):
+    copy(album, "nobody.jpg", "2026/before.jpg")
+    with Watching(album, "--jsonl") as watching:
+        watching.until_told("Ctrl-C ends it")
+        assert len(runs(myvlm)) == 1  # of the normal run
+        slow = album / "2026" / "slow.jpg"
+        data = (album.parent / "source" / "rex.jpg").read_bytes()
+        with slow.open("wb") as f:  # a camera writes it bit by bit
+            for start in range(0, len(data), len(data) // 8):
+                f.write(data[start : start + len(data) // 8])
+                f.flush()
+                time.sleep(0.2)
+        watching.until_told("1 ok", 2)
+        sidecar = slow.with_name("slow.jpg.xmp")
+        assert b"Rex" in sidecar.read_bytes()
+        edit(slow, lambda packet: packet.add_items(DC, "subject", ["seaside"]))
+        watching.until(lambda: myvlm("search", "seaside").code == 0)
+        (album.parent / "new" / "deep").mkdir(parents=True)
+        copy(album, "both.jpg", "../new/deep/both.jpg")
+        (album.parent / "new").rename(album / "new")
+        watching.until((album / "new" / "deep" / "both.jpg.xmp").exists)
+        slow.unlink()
+        (album / "broken.jpg").write_bytes(data[:2000])
+        watching.until_told("1 failed")
+        time.sleep(1.5)  # what it wrote itself makes no further batch
+        assert watching.stop() == 128 + signal.SIGTERM
+        lines = [json.loads(line) for line in watching.out.read_text().splitlines()]
+    assert [(Path(line["file"]).name, line["status"]) for line in lines] == [
+        ("before.jpg", "ok"),
+        ("slow.jpg", "ok"),
+        ("slow.jpg", "ok"),
+        ("both.jpg", "ok"),
+        ("broken.jpg", "failed"),
+    ]
+    assert len(runs(myvlm)) == 4
+    assert "Traceback" not in watching.told
+    assert myvlm("undo", "--yes").code == 0
+    assert not (album / "new" / "deep" / "both.jpg.xmp").exists()
+
+
+def test_a_rename_a_changed_store_and_undo_are_taken_into_account(myvlm, album):
+    photo = copy(album, "rex.jpg", "2026/a.jpg")
+    sidecar = photo.with_name("a.jpg.xmp")
+    sidecar.write_bytes(HUMAN % b"")
+    with Watching(album) as watching:
+        watching.until_told("Ctrl-C ends it")
+        assert b"Rex" in sidecar.read_bytes()
+        time.sleep(1.5)  # what the run wrote has settled, and is known
+        assert myvlm("concepts", "rename", "Rex", "Bello").code == 0
+        copy(album, "rex.jpg", "2026/b.jpg")
+        watching.until_told("Concepts, decisions or settings changed")
+        watching.until(photo.with_name("b.jpg.xmp").exists)
+        assert b"Bello" in photo.with_name("b.jpg.xmp").read_bytes()
+        photo.with_name("b.jpg").rename(photo.with_name("renamed.jpg"))
+        watching.until(photo.with_name("renamed.jpg.xmp").exists)
+        first = runs(myvlm)[-1]["id"]
+        assert myvlm("undo", first, "--yes").code == 0
+        watching.until_told("left as `myvlm undo` made them")
+        assert sidecar.read_bytes() == HUMAN % b""
+        assert watching.stop(signal.SIGINT) == 130
+    assert watching.told.count("Concepts, decisions or settings changed") == 1
+
+
+def test_a_batch_that_fails_as_a_whole_is_tried_again(myvlm, album, tmp_path):
+    copy(album, "nobody.jpg", "before.jpg")
+    with Watching(album, "--quiet", "--jsonl") as watching:
+        watching.until(lambda: [r for r in runs(myvlm) if r["finished"]])
+        with run_lock(Path(os.environ["MYVLM_HOME"]), "caption"):
+            photo = copy(album, "rex.jpg", "2026/a.jpg")
+            watching.until_told("error: another run is writing sidecars")
+        watching.until(photo.with_name("a.jpg.xmp").exists)
+        assert watching.stop() == 128 + signal.SIGTERM
+    _, *errors, last = [json.loads(line) for line in watching.out.read_text().splitlines()]
+    assert {error["error"]["code"] for error in errors} == {4}
+    assert (Path(last["file"]).name, last["status"]) == ("a.jpg", "ok")
+    assert "ok" not in watching.told.replace("lock", "")  # with --quiet only what went wrong is said
+
+
+def test_a_folder_that_goes_away_ends_nothing(myvlm, album):
+    with Watching(album, "--vlm", "none") as watching:
+        watching.until_told("Ctrl-C ends it")
+        album.rename(album.parent / "away")
+        watching.until_told("is not there now")
+        shutil.copy(album.parent / "source" / "rex.jpg", album.parent / "away" / "2026" / "a.jpg")
+        (album.parent / "away").rename(album)
+        watching.until_told("is back")
+        watching.until((album / "2026" / "a.jpg.xmp").exists)
+        assert watching.stop() == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--limit", "3"], "--watch excludes --limit, --dry-run, --force, --verify and --explain"),
+        (["--dry-run"], "--watch excludes"),
+        (["--force"], "--watch excludes"),
+        (["--verify"], "--watch excludes"),
+        (["--explain", "pictures"], "--watch excludes"),
+        (["--workers", "2"], "--watch works in one process"),
+        (["--json"], "Use --jsonl"),
+        (["--files-from", "list"], "--watch watches folders, not lists of photos"),
+        (["-"], "--watch watches folders, not lists of photos"),
+        (["{album}/2026/a.jpg"], "a.jpg is a file"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(myvlm, album, options, told):
+    copy(album, "rex.jpg", "2026/a.jpg")
+    result = myvlm("caption", album, "--watch", *(o.format(album=album) for o in options))
+    assert result.code == 2
+    assert told in result.err
+
+
+def test_poll_needs_watch_and_a_missing_folder_is_an_error(myvlm, album):
+    assert "--poll needs --watch" in myvlm("caption", album, "--poll", "5").err
+    assert myvlm("caption", album / "missing", "--watch").code == 2
+
+
+def test_models_stay_loaded_where_the_same_are_chosen(session, home):
+    session.store.all()
+    recogniser = session.recogniser
+    same = session.renewed()
+    assert same.recogniser is recogniser
+    assert "store" not in session.__dict__
+    assert same.store.all()
+    (same.folder / "config.toml").write_text('vlm = "none"\nrecogniser = "builtin"\n')
+    other = same.renewed()
+    assert "recogniser" not in other.__dict__
+    assert other.recogniser_config.name == "builtin"
+    (same.folder / "config.toml").write_text('vlm = "none"\nrecogniser = "builtin"\ndtype = "float32"\n')
+    assert other.recogniser
+    assert "recogniser" not in other.renewed().__dict__
+
+
+def test_models_are_released_after_a_while(session):
+    from myvlm_cli.options import OutputChoice
+    from myvlm_cli.watch import Watcher
+
+    watcher = Watcher(None, None, None, None)
+    watcher._session = Session(SessionOptions("none", "storybook", "cpu"), session.folder)
+    encoder = weakref.ref(watcher._session.recogniser.encoder)
+    assert encoder() is not None
+    watcher._release()
+    assert encoder() is None
+    assert watcher._session is None
+    watcher._release()
+    assert watcher._report.output == OutputChoice()
