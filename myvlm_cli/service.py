@@ -12,12 +12,11 @@ from typer.models import OptionInfo
 from engine.core.errors import UsageError
 from myvlm_cli import options as o
 from myvlm_cli.caption import check_concepts
-from myvlm_cli.caption_choice import CaptionChoice, Speak
+from myvlm_cli.caption_choice import CaptionChoice, Speak, WatchChoice, refuse_files
 from myvlm_cli.given import find_missing
 from myvlm_cli.output import out, path_text
 from myvlm_cli.parameters import Without
 from myvlm_cli.sidecar_choice import SidecarChoice
-from myvlm_cli.watch import WatchChoice, refuse_files
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -2,18 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
-from engine.core.errors import EngineError, UsageError, first_line, is_out_of_memory
+from engine.core.errors import EngineError, first_line, is_out_of_memory
 from myvlm_cli import options as o
-from myvlm_cli.caption_job import CaptionJob, caption_all
+from myvlm_cli.caption import CaptionJob, caption_all
 from myvlm_cli.caption_report import Report
 from myvlm_cli.errors import exit_code
 from myvlm_cli.given import Photos
@@ -21,7 +17,6 @@ from myvlm_cli.output import out, path_text
 from myvlm_cli.progress import Progress, duration
 from myvlm_cli.run_memory import RunMemory
 from myvlm_cli.words import count
-from myvlm_cli.workers import WorkerChoice
 
 if TYPE_CHECKING:
     from engine.captioning.file_events import FolderEvents, Notice
@@ -29,80 +24,8 @@ if TYPE_CHECKING:
     from engine.photos.discovery import FoundFile
     from engine.session import Session
 
-_EXAMPLE = "Example: myvlm caption ~/Pictures --watch"
 _IDLE_SECONDS = 600.0
 """Models are released when nothing arrived for so long: a VLM takes several GB, and loads in less than a minute."""
-
-
-@dataclass(frozen=True)
-class WatchChoice:
-    """Whether folders are watched after the run, and how."""
-
-    watch: Annotated[
-        bool,
-        typer.Option("--watch", help="After the run, wait for photos that arrive or change, and caption these."),
-    ] = False
-    poll: Annotated[
-        int | None,
-        typer.Option(
-            "--poll",
-            metavar="SECONDS",
-            min=1,
-            help="With --watch: look at all files every so many seconds, where no events come. Default on network"
-            " drives: 60.",
-            rich_help_panel=o.ADVANCED,
-            show_default=False,
-        ),
-    ] = None
-
-    def check(self, photos: o.PhotoSelection, limited: bool, workers: WorkerChoice, output: o.OutputChoice) -> None:
-        """Refuse what makes no sense while folders are watched.
-
-        limited: whether --limit, --dry-run, --force, --verify or --explain was given.
-
-        Raises:
-            UsageError: an option does not go with --watch, or something else than folders was given.
-        """
-        if not self.watch:
-            if self.poll is not None:
-                raise UsageError("--poll needs --watch", hint=_EXAMPLE)
-            return
-        if limited:
-            names = "--limit, --dry-run, --force, --verify and --explain"
-            raise UsageError(f"--watch excludes {names}", hint="Run myvlm caption with them first, then with --watch.")
-        if workers != WorkerChoice():
-            raise UsageError("--watch works in one process", hint="Leave out --workers, --cluster and --ship-bytes.")
-        if output.json:
-            raise UsageError("--json prints one document at the end, and --watch has none", hint="Use --jsonl.")
-        if photos.files_from or photos.null or any(str(p) == "-" for p in photos.paths or ()):
-            raise UsageError("--watch watches folders, not lists of photos", hint=_EXAMPLE)
-        refuse_files(photos.paths or ())
-
-    @contextmanager
-    def begin(self, photos: Photos, job: CaptionJob) -> "Iterator[Watcher | None]":
-        """Begin to watch folders, for as long as the context is open; None without --watch.
-
-        Raises:
-            EnvironmentFault: the system cannot watch them.
-        """
-        if not self.watch:
-            yield None
-            return
-        from engine.captioning.file_events import FolderEvents
-
-        with FolderEvents(photos.given, self.poll) as events:
-            yield Watcher(photos, job, events, self.poll)
-
-
-def refuse_files(paths: Iterable[Path]) -> None:
-    """Refuse paths that are no folders.
-
-    Raises:
-        UsageError: one is a file.
-    """
-    for path in paths:
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"--watch watches folders, and {path_text(path)} is a file", hint=_EXAMPLE)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MYVLM_AUTHOR, HUMAN_AUTHOR = "myvlm", "human"
 _EXPOSED = ((EXIF, "DateTimeOriginal"), (PHOTOSHOP, "DateCreated"))
 """Properties of XMP with the date of the exposure; dates of scanning or editing are left to the photo's own."""
+_PLACE = ((EXIF, "GPSLatitude"), (EXIF, "GPSLongitude"))
 _KINDS = {"Face": Kind.PERSON, "Pet": Kind.PET}
 """Kinds by the types of MWG regions."""
 
@@ -110,9 +111,8 @@ def _taken_and_place(
 
 def _noted(packet: Packet) -> tuple[str | None, tuple[float, float] | None]:
     """Return the date of the exposure and the place in an XMP sidecar, where digiKam and Lightroom write them."""
-    taken = first_date((packet.text(*name) or "", "") for name in _EXPOSED)
-    latitude, longitude = (packet.text(EXIF, name) or "" for name in ("GPSLatitude", "GPSLongitude"))
-    return taken, place_of_xmp(latitude, longitude)
+    texts = {name: (items or [""])[0] for name, items in packet.items_of((*_EXPOSED, *_PLACE)).items()}
+    return first_date((texts[name], "") for name in _EXPOSED), place_of_xmp(*(texts[name] for name in _PLACE))
 
 
 def _facts_of(photo: Path) -> "Exif":
