@@ -1,0 +1,266 @@
+"""`myvlm people`: faces and animals without a name, grouped, so that each group is named or ignored at once."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.core.errors import UsageError
+from engine.core.types import Kind
+from myvlm_cli import options as o
+from myvlm_cli.errors import OK, SOME_FAILED
+from myvlm_cli.given import NO_PHOTOS, Photos, tell_tally, warn_of_missing
+from myvlm_cli.output import Document, out, path_text
+from myvlm_cli.parameters import Without
+from myvlm_cli.people_actions import GroupAction, act, list_ignored, undo
+from myvlm_cli.sidecar_choice import SidecarChoice
+from myvlm_cli.tables import Column, print_table
+from myvlm_cli.words import count
+
+if TYPE_CHECKING:
+    from engine.session import Session
+    from engine.unnamed.groups import Group, Groups, Sighting
+
+LISTED = 20
+"""Groups that are listed without --limit."""
+
+
+@dataclass(frozen=True)
+class GroupedPhotos(o.PhotoSelection):
+    """The photos whose faces are grouped."""
+
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATHS]...",
+            help="Photos and folders, including subfolders; - reads paths from stdin. Default: those of the last list.",
+            show_default=False,
+        ),
+    ] = None
+    null: Annotated[
+        bool,
+        typer.Option(
+            "--null",
+            "-0",
+            help="Paths end with NUL: those that --show prints, and those read from a file.",
+        ),
+    ] = field(default=False)
+
+
+@dataclass(frozen=True)
+class GroupListing:
+    """Which groups are listed."""
+
+    pets: Annotated[bool, typer.Option("--pets", help="Group animals instead of faces.")] = False
+    limit: Annotated[int, typer.Option("--limit", min=1, help="List at most this many groups.")] = LISTED
+    min_photos: Annotated[
+        int, typer.Option("--min-photos", min=1, help="List groups that are in at least this many photos.")
+    ] = 2
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of concept that the groups are of."""
+        return Kind.PET if self.pets else Kind.PERSON
+
+
+def people(
+    *,
+    photos: GroupedPhotos,
+    listing: GroupListing,
+    action: GroupAction,
+    sidecars: Annotated[SidecarChoice, Without("on_existing", "hierarchy", "regions")],
+    models: Annotated[o.ModelChoice, Without("heads", "allow_body", "quantise")],
+    output: o.OutputChoice,
+) -> None:
+    """List people whom nobody has named yet, those in most photos first, and name or ignore them.
+
+    Faces that look like one person are a group. Numbers are those of the last list until the next one is shown. A name
+    that is known gets the photos added. Sidecars are not written: myvlm caption does that.
+
+    Example: myvlm people ~/Pictures
+
+    Example: myvlm people --show 3
+
+    Example: myvlm people --name 3 Anna
+
+    Example: myvlm people --pets ~/Pictures
+    """
+    action.check(photos, output)
+    session = models.open_session(create=action.creates)
+    if action.undo:
+        undo(session, output)
+    elif action.ignored or action.unignore:
+        list_ignored(session, listing.kind, action, output)
+    elif action.groups:
+        act(session, _groups_for_action(session, photos, listing, sidecars), action, output, null=photos.null)
+    else:
+        raise typer.Exit(_list(session, photos, listing, sidecars, output))
+
+
+def _groups_for_action(
+    session: "Session", photos: GroupedPhotos, listing: GroupListing, sidecars: SidecarChoice
+) -> "Groups":
+    """Return the last list; if photos are given, check that it is still true of them."""
+    from engine.unnamed.kept import KeptGroups
+
+    shown = KeptGroups(session.folder).shown(listing.kind)
+    where = "PATHS" if not photos.paths else " ".join(shlex.quote(path_text(p)) for p in photos.paths)
+    hint = f"Run: myvlm people {'--pets ' if listing.pets else ''}{where}"
+    if shown is None:
+        raise UsageError("no list was shown yet, so that numbers have no meaning", hint=hint)
+    if photos.is_given and _find(session, photos.find(), listing, sidecars).groups != shown.groups:
+        raise UsageError("the photos or names changed since the last list, so that numbers may have, too", hint=hint)
+    return shown
+
+
+def _list(
+    session: "Session", photos: GroupedPhotos, listing: GroupListing, sidecars: SidecarChoice, output: o.OutputChoice
+) -> int:
+    """Show the groups of some photos, and return the exit code."""
+    from engine.unnamed.kept import KeptGroups
+
+    kept = KeptGroups(session.folder)
+    last = None if photos.is_given else kept.shown(listing.kind)
+    files = (o.PhotoSelection(list(last.given)) if last is not None and last.given else photos).find()
+    missing = warn_of_missing(files.given)
+    groups = _find(session, files, listing, sidecars)
+    kept.show(groups)
+    _print(groups, listing, output)
+    tell_tally(files)
+    return SOME_FAILED if missing or groups.unreadable else OK
+
+
+def _find(session: "Session", files: Photos, listing: GroupListing, sidecars: SidecarChoice) -> "Groups":
+    from engine.unnamed.find import GroupRequest, find_unnamed
+    from myvlm_cli.sessions import warn_of_slow_faces
+
+    given = tuple(p.absolute() for p in files.given if p not in files.missing)
+    request = GroupRequest(listing.kind, given, files.folder, sidecars.naming)
+    there = Photos(given, files.selection, tally=files.tally)
+
+    def prepare() -> None:
+        warn_of_slow_faces(session, people=listing.kind is Kind.PERSON)
+        _calibrate(session, there, listing.kind)
+
+    with out.progress("looking", None) as bar:
+        there.count_onto(bar)
+        return find_unnamed(session, there, request, step=bar.advance, prepare=prepare)
+
+
+def _calibrate(session: "Session", files: Photos, kind: Kind) -> None:
+    """Calibrate on the photos, as a caption run would: what it would name is not listed."""
+    from myvlm_cli.calibration import calibrate_unseen
+
+    wanted = [c for c in session.store.all() if (c.kind is Kind.PERSON) == (kind is Kind.PERSON)]
+    if wanted:
+        calibrate_unseen(session, files, wanted)
+
+
+_COLUMNS = (
+    Column("number", "right"),
+    Column("photos", "right"),
+    Column("first"),
+    Column("last"),
+    Column("kind"),
+    Column("maybe"),
+    Column("sample", only="pipe"),
+    Column("sample_photo", only="terminal"),
+    Column("id", only="pipe"),
+)
+
+
+def _print(groups: "Groups", listing: GroupListing, output: o.OutputChoice) -> None:
+    """Print the groups, how many more there are, and what to do next."""
+    for _, reason in groups.unreadable:
+        out.warn(reason)
+    wanted = [g for g in groups.groups if g.photos >= listing.min_photos]
+    shown = wanted[: listing.limit]
+    if output.json:
+        out.json_document(_describe(groups, shown, len(wanted) - len(shown)))
+    elif output.jsonl:
+        for number, group in enumerate(shown, 1):
+            out.json_line(describe_group(number, group))
+    else:
+        print_table(_COLUMNS, [_cells(n, g) for n, g in enumerate(shown, 1)])
+    _tell(groups, shown, wanted, listing)
+
+
+def _cells(number: int, group: "Group") -> list[str]:
+    sample = path_text(group.sample.path)
+    short = Path(sample).name
+    return [str(number), f"{group.photos:,}", *group.dates, group.word, group.maybe, sample, short, group.id]
+
+
+def _tell(groups: "Groups", shown: "Sequence[Group]", wanted: "Sequence[Group]", listing: GroupListing) -> None:
+    """Say what is not listed, and what to do next."""
+    what = "animal" if listing.pets else "face"
+    single = sum(g.photos < listing.min_photos for g in groups.groups)
+    if len(shown) < len(wanted):
+        out.say(f"{count(len(wanted) - len(shown), 'more group')} (--limit)")
+    if single:
+        fewer = (
+            f"{count(single, 'group')} in fewer photos"
+            if listing.min_photos > 2
+            else f"{count(single, what)} seen once"
+        )
+        out.say(f"{fewer} (--min-photos 1)")
+    if groups.hidden:
+        out.detail(f"{count(groups.hidden, what)} too small, blurred or turned")
+    if groups.ignored:
+        out.detail(f"{count(groups.ignored, what)} ignored (--ignored)")
+    option = " --pets" if listing.pets else ""
+    if shown:
+        out.say(f"Next: myvlm people{option} --name 1 NAME (or --show 1, --ignore 1)")
+    else:
+        out.say(_nothing(groups, option))
+
+
+def _nothing(groups: "Groups", option: str) -> str:
+    """Return why there are no groups, and what to do next."""
+    if not groups.photos and not groups.unreadable:
+        return NO_PHOTOS
+    who = "animals" if option else "people"
+    if groups.groups:
+        return f"No {who} without a name are in several photos. Next: myvlm people{option} --min-photos 1 PATHS"
+    return f"No {who} without a name were found in these photos. Next: myvlm caption PATHS"
+
+
+def _describe(groups: "Groups", shown: "Sequence[Group]", more: int) -> Document:
+    return {
+        "groups": [describe_group(number, group) for number, group in enumerate(shown, 1)],
+        "more": more,
+        "photos": groups.photos,
+        "groups_in_all": len(groups.groups),
+        "ignored": groups.ignored,
+        "hidden": groups.hidden,
+        "unreadable": [{"file": path_text(path), "reason": reason} for path, reason in groups.unreadable],
+    }
+
+
+def describe_group(number: int, group: "Group") -> Document:
+    """Return a group as JSON."""
+    first, last = group.dates
+    return {
+        "number": number,
+        "id": group.id,
+        "photos": group.photos,
+        "first": first or None,
+        "last": last or None,
+        "category": group.word or None,
+        "maybe": group.maybe or None,
+        "views": [describe_sighting(s) for s in group.best],
+        "members": [describe_sighting(s) for s in group.members],
+    }
+
+
+def describe_sighting(sighting: "Sighting") -> Document:
+    """Return a sighting as JSON."""
+    return {
+        "file": path_text(sighting.path),
+        "box": list(sighting.box.rounded()),
+        "quality": sighting.quality,
+        "taken": sighting.taken or None,
+    }
