@@ -27,7 +27,7 @@ def cluster(features: np.ndarray, photos: np.ndarray, thresholds: GroupThreshold
 
     photos: (N,) int, the photo that each vector is from. First any two clusters are merged from `thresholds.start` on,
     then those of at least `ESTABLISHED` members take others from `thresholds.join` on
-    (docs/recognition.md#groups-without-a-name).
+    (docs/experiments.md#groups-of-those-without-a-name).
     """
     clusters = Clusters(features, photos)
     clusters.merge_all(thresholds.start)
