@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from engine.store.cache_file import GROUPS, CacheFile
 from engine.unnamed.groups import Groups, from_json, to_json
 
 _TABLES = (
-    "create table if not exists found (kind text not null, key text not null, made real not null, groups text not null,"
-    " primary key (kind, key)) without rowid",
+    "create table if not exists found (kind text not null, key text not null, made real not null, given text not null,"
+    " several integer not null, groups text not null, primary key (kind, key)) without rowid",
     "create table if not exists shown (kind text primary key, groups text not null) without rowid",
     "create table if not exists done (number integer primary key, kind text not null, action text not null)",
 )
@@ -50,15 +51,16 @@ class KeptGroups:
     def save(self, kind: Kind, key: str, groups: Groups) -> None:
         """Keep what was found; an empty key keeps nothing."""
         if key:
-            row = (kind, key, time.time(), to_json(groups))
-            self._file.write("insert or replace into found values (?, ?, ?, ?)", [row])
+            row = (kind, key, time.time(), _given(groups.given), groups.several, to_json(groups))
+            self._file.write("insert or replace into found values (?, ?, ?, ?, ?, ?)", [row])
             oldest = "select key from found where kind = ? order by made desc limit -1 offset ?"
             self._file.write(f"delete from found where kind = ? and key in ({oldest})", [(kind, kind, _MOST)])
 
-    def latest(self, kind: Kind) -> Groups | None:
-        """Return what was found last, of whatever photos; None if nothing is known."""
-        rows = self._file.read("select groups from found where kind = ? order by made desc limit 1", kind)
-        return from_json(rows[0][0]) if rows else None
+    def count(self, kind: Kind, given: Iterable[Path]) -> int | None:
+        """Return how many groups in several photos were found last for these paths; None if that is unknown."""
+        query = "select several from found where kind = ? and given = ? order by made desc limit 1"
+        rows = self._file.read(query, kind, _given(p.absolute() for p in given))
+        return int(rows[0][0]) if rows else None
 
     def shown(self, kind: Kind) -> Groups | None:
         """Return the list that was shown last; None if there was none."""
@@ -82,6 +84,10 @@ class KeptGroups:
     def drop(self, number: int) -> None:
         """Delete what is kept of something that was undone."""
         self._file.write("delete from done where number = ?", [(number,)])
+
+
+def _given(paths: Iterable[Path]) -> str:
+    return json.dumps(sorted(map(str, paths)))
 
 
 def _action(row: dict[str, Any]) -> Action:
