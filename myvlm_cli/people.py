@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,8 +22,11 @@ from myvlm_cli.tables import Column, print_table
 from myvlm_cli.words import count
 
 if TYPE_CHECKING:
+    from engine.photos.discovery import FoundFile
     from engine.session import Session
     from engine.unnamed.groups import Group, Groups, Sighting
+    from engine.unnamed.kept import KeptGroups
+    from engine.unnamed.known import GroupRequest
 
 LISTED = 20
 """Groups that are listed without --limit."""
@@ -89,74 +93,93 @@ def people(
     Example: myvlm people --pets ~/Pictures
     """
     action.check(photos, output)
-    session = models.open_session(create=action.creates)
+    lister = _Lister(listing.kind, models, sidecars, stores=action.stores)
     if action.undo:
-        undo(session, output)
+        undo(lister.session, output)
     elif action.ignored or action.unignore:
-        list_ignored(session, listing.kind, action, output)
+        list_ignored(lister.session, listing.kind, action, output)
     elif action.groups:
-        act(session, _groups_for_action(session, photos, listing, sidecars), action, output, null=photos.null)
+        act(lister.session, _groups_for_action(lister, photos), action, output, null=photos.null)
     else:
-        raise typer.Exit(_list(session, photos, listing, sidecars, output))
+        raise typer.Exit(_list(lister, photos, listing, output))
 
 
-def _groups_for_action(
-    session: "Session", photos: GroupedPhotos, listing: GroupListing, sidecars: SidecarChoice
-) -> "Groups":
+@dataclass
+class _Lister:
+    """Finds groups; the session is opened when it is needed first."""
+
+    kind: Kind
+    models: o.ModelChoice
+    sidecars: SidecarChoice
+    stores: bool  # a concept, or an ignored group
+
+    @cached_property
+    def session(self) -> "Session":
+        """The session with the chosen models."""
+        return self.models.open_session(create=self.stores)
+
+    @cached_property
+    def kept(self) -> "KeptGroups":
+        """The groups that are kept."""
+        from engine.core.paths import home
+        from engine.unnamed.kept import KeptGroups
+
+        return KeptGroups(home())
+
+    def find(self, files: Photos) -> "Groups":
+        """Return the groups of some photos: what is kept of them, or what is found anew."""
+        from engine.chosen_models import ChosenModels, ModelOptions
+        from engine.core.paths import home
+        from engine.unnamed.known import GroupingModels, GroupRequest, known_groups
+
+        given = tuple(p.absolute() for p in files.given if p not in files.missing)
+        there = Photos(given, files.selection, tally=files.tally)
+        request = GroupRequest(self.kind, given, files.folder, self.sidecars.naming)
+        photos = [f for f in there if f.kind == "photo"]
+        config = ChosenModels(ModelOptions(self.models.vlm, self.models.recogniser), home()).recogniser_config
+        known = known_groups(home(), GroupingModels(config), photos, request)
+        return self._find(there, photos, request) if known is None else known
+
+    def _find(self, files: Photos, photos: "Sequence[FoundFile]", request: "GroupRequest") -> "Groups":
+        from engine.unnamed.find import find_unnamed
+        from myvlm_cli.sessions import warn_of_slow_faces
+
+        warn_of_slow_faces(self.session, people=self.kind is Kind.PERSON)
+        self._calibrate(files)
+        with out.progress("looking", len(photos)) as bar:
+            return find_unnamed(self.session, photos, request, step=bar.advance)
+
+    def _calibrate(self, files: Photos) -> None:
+        """Calibrate on the photos, as a caption run would: what it would name is not listed."""
+        from myvlm_cli.calibration import calibrate_unseen
+
+        wanted = [c for c in self.session.store.all() if (c.kind is Kind.PERSON) == (self.kind is Kind.PERSON)]
+        if wanted:
+            calibrate_unseen(self.session, files, wanted)
+
+
+def _groups_for_action(lister: _Lister, photos: GroupedPhotos) -> "Groups":
     """Return the last list; if photos are given, check that it is still true of them."""
-    from engine.unnamed.kept import KeptGroups
-
-    shown = KeptGroups(session.folder).shown(listing.kind)
+    shown = lister.kept.shown(lister.kind)
     where = "PATHS" if not photos.paths else " ".join(shlex.quote(path_text(p)) for p in photos.paths)
-    hint = f"Run: myvlm people {'--pets ' if listing.pets else ''}{where}"
+    hint = f"Run: myvlm people {'--pets ' if lister.kind is Kind.PET else ''}{where}"
     if shown is None:
         raise UsageError("no list was shown yet, so that numbers have no meaning", hint=hint)
-    if photos.is_given and _find(session, photos.find(), listing, sidecars).groups != shown.groups:
+    if photos.is_given and lister.find(photos.find()).groups != shown.groups:
         raise UsageError("the photos or names changed since the last list, so that numbers may have, too", hint=hint)
     return shown
 
 
-def _list(
-    session: "Session", photos: GroupedPhotos, listing: GroupListing, sidecars: SidecarChoice, output: o.OutputChoice
-) -> int:
+def _list(lister: _Lister, photos: GroupedPhotos, listing: GroupListing, output: o.OutputChoice) -> int:
     """Show the groups of some photos, and return the exit code."""
-    from engine.unnamed.kept import KeptGroups
-
-    kept = KeptGroups(session.folder)
-    last = None if photos.is_given else kept.shown(listing.kind)
+    last = None if photos.is_given else lister.kept.shown(listing.kind)
     files = (o.PhotoSelection(list(last.given)) if last is not None and last.given else photos).find()
     missing = warn_of_missing(files.given)
-    groups = _find(session, files, listing, sidecars)
-    kept.show(groups)
+    groups = lister.find(files)
+    lister.kept.show(groups)
     _print(groups, listing, output)
     tell_tally(files)
     return SOME_FAILED if missing or groups.unreadable else OK
-
-
-def _find(session: "Session", files: Photos, listing: GroupListing, sidecars: SidecarChoice) -> "Groups":
-    from engine.unnamed.find import GroupRequest, find_unnamed
-    from myvlm_cli.sessions import warn_of_slow_faces
-
-    given = tuple(p.absolute() for p in files.given if p not in files.missing)
-    request = GroupRequest(listing.kind, given, files.folder, sidecars.naming)
-    there = Photos(given, files.selection, tally=files.tally)
-
-    def prepare() -> None:
-        warn_of_slow_faces(session, people=listing.kind is Kind.PERSON)
-        _calibrate(session, there, listing.kind)
-
-    with out.progress("looking", None) as bar:
-        there.count_onto(bar)
-        return find_unnamed(session, there, request, step=bar.advance, prepare=prepare)
-
-
-def _calibrate(session: "Session", files: Photos, kind: Kind) -> None:
-    """Calibrate on the photos, as a caption run would: what it would name is not listed."""
-    from myvlm_cli.calibration import calibrate_unseen
-
-    wanted = [c for c in session.store.all() if (c.kind is Kind.PERSON) == (kind is Kind.PERSON)]
-    if wanted:
-        calibrate_unseen(session, files, wanted)
 
 
 _COLUMNS = (

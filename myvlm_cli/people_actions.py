@@ -71,8 +71,8 @@ class GroupAction:
         return (*((self.show,) if self.show else ()), *named, *(self.ignore or ()))
 
     @property
-    def creates(self) -> bool:
-        """Whether something is stored, so that the data folder is created."""
+    def stores(self) -> bool:
+        """Whether something is stored, so that a missing store is created."""
         return bool(self.name or self.ignore)
 
     def check(self, photos: o.PhotoSelection, output: o.OutputChoice) -> None:

@@ -81,6 +81,15 @@ def test_a_group_is_named_and_the_name_is_written_by_caption(myvlm, folder, no_v
     assert len(named) >= 5
 
 
+def test_the_first_name_creates_the_store(myvlm, folder):
+    for path in Path(os.environ["MYVLM_HOME"]).glob("store.db*"):
+        path.unlink()
+    myvlm("people", folder)
+    assert not (Path(os.environ["MYVLM_HOME"]) / "store.db").exists()
+    assert myvlm("people", "--name", 1, "Anna").code == 0
+    assert concepts(myvlm).keys() == {"Anna"}
+
+
 def test_numbers_are_those_of_the_last_list(myvlm, folder):
     myvlm("people", folder)
     myvlm("people", "--name", 1, "Anna")
