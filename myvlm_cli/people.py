@@ -213,7 +213,7 @@ def _print(groups: "Groups", listing: GroupListing, output: o.OutputChoice) -> N
 
 def _cells(number: int, group: "Group") -> list[str]:
     sample = path_text(group.sample.path)
-    short = Path(sample).name
+    short = "/".join(Path(sample).parts[-2:])
     return [str(number), f"{group.photos:,}", *group.dates, group.word, group.maybe, sample, short, group.id]
 
 
