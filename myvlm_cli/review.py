@@ -1,4 +1,4 @@
-"""`myvlm review`: list suggestions, the uncertain matches that the user confirms or rejects."""
+"""`myvlm review`: list suggestions, the uncertain matches that the user confirms or rejects, or show them on a page."""
 
 import shlex
 import sys
@@ -18,6 +18,7 @@ from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import Photos, tell_tally
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.parameters import Without
+from myvlm_cli.review_open import nothing_to_review, open_review, warn_of_gaps
 from myvlm_cli.sessions import warn_of_slow_faces
 from myvlm_cli.tables import Column, print_table
 from myvlm_cli.words import count, rounded
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReviewChoice:
-    """How many suggestions to list, and whether to write or apply a web page's decisions instead."""
+    """How many suggestions to list, and whether to decide about them on a page instead."""
 
     limit: Annotated[
         int | None,
@@ -41,12 +42,18 @@ class ReviewChoice:
             show_default=False,
         ),
     ] = None
+    open: Annotated[
+        bool,
+        typer.Option(
+            "--open", help="Confirm and reject on a page in your browser, which only this machine can reach; see below."
+        ),
+    ] = False
     html: Annotated[
         Path | None,
         typer.Option(
             "--html",
             metavar="FILE",
-            help="Write a web page on which to confirm and reject; it works offline and saves a file for --apply.",
+            help="Write the page to a file that works offline; it saves decisions for --apply.",
             show_default=False,
         ),
     ] = None
@@ -68,7 +75,12 @@ def review(
 ) -> None:
     """List suggestions to confirm or reject. Suggestions are uncertain matches, which are never written to sidecars.
 
+    With --open, each decision is stored at once and can be undone on the page. It ends when you are done, half an hour
+    after the last decision, or with Ctrl-C.
+
     Example: myvlm review ~/Pictures
+
+    Example: myvlm review ~/Pictures --open
 
     Example: myvlm review ~/Pictures --html review.html
 
@@ -79,21 +91,34 @@ def review(
         requests = _read_decisions(choice.apply)
         session = _without_heads(models).open_session(create=False)
         raise typer.Exit(decide_many(session, requests, o.OutputChoice(json=json)))
-    if choice.html is not None:
-        from engine.concepts.review_page import check_target
-
-        check_target(choice.html)
+    _check_output(choice, json=json)
     files = photos.find()
     session = models.open_session(create=False, names=concepts.names)
     suggestions = _find_suggestions(session, files, concepts.names)
-    _print(suggestions, choice, json=json)
+    if choice.open:
+        open_review(session, suggestions, choice.limit, files)
+    else:
+        _print(suggestions, choice, json=json)
     tell_tally(files)
     raise typer.Exit(SOME_FAILED if suggestions.unreadable else OK)
 
 
+def _check_output(choice: ReviewChoice, *, json: bool) -> None:
+    """Refuse options about what is printed or written beside --open, and a file that must not be replaced."""
+    if choice.open and (choice.html is not None or json):
+        other = "--html" if choice.html else "--json"
+        hint = "Leave out --open for a list or a file."
+        raise UsageError(f"--open shows the page in the browser, and {other} does not", hint=hint)
+    if choice.html is not None:
+        from engine.pages.page_file import check_target
+        from engine.pages.review_page import MARK
+
+        check_target(choice.html, MARK)
+
+
 def _refuse_photos(concepts: o.ConceptChoice, photos: o.PhotoSelection, choice: ReviewChoice) -> None:
     """Refuse options about photos beside --apply."""
-    if concepts.concepts or photos.is_given or choice.limit or choice.html:
+    if concepts.concepts or photos.is_given or choice.limit or choice.html or choice.open:
         hint = "Use myvlm review --apply FILE alone, then review the photos again."
         raise UsageError("--apply takes decisions from a file and looks at no photos", hint=hint)
 
@@ -130,15 +155,12 @@ def _find_suggestions(session: "Session", photos: Photos, names: tuple[str, ...]
 
 def _print(review: "Review", choice: ReviewChoice, *, json: bool) -> None:
     """Print or write the suggestions, and what to do next."""
-    from engine.concepts.review_page import PAGE_LIMIT
+    from engine.pages.review_page import PAGE_LIMIT
 
     html = choice.html
     shown = review.suggestions[: choice.limit or (PAGE_LIMIT if html else None)]
     more = len(review.suggestions) - len(shown)
-    for _, reason in review.unreadable:
-        out.warn(reason)
-    for left_out in review.not_looked_for:
-        out.warn(f"{left_out.error}. {left_out.error.hint}")
+    warn_of_gaps(review)
     if html is not None:
         _write_page(shown, html, more)
     if json:
@@ -147,7 +169,7 @@ def _print(review: "Review", choice: ReviewChoice, *, json: bool) -> None:
         print_table(_COLUMNS, [_cells(m) for m in shown])
     else:
         out.text(path_text(html))
-    out.say(_next(shown, more, html) if shown else _nothing(review, html))
+    out.say(_next(shown, more, html) if shown else nothing_to_review(review, html))
 
 
 def _next(shown: "Sequence[Suggestion]", more: int, html: Path | None) -> str:
@@ -157,21 +179,11 @@ def _next(shown: "Sequence[Suggestion]", more: int, html: Path | None) -> str:
     if html:
         return f"{counted}. Next: open the page in a browser. It shows your photos: delete it when you are done."
     command = f"myvlm confirm {shlex.quote(path_text(first.path))} {shlex.quote(first.match.name)}"
-    return f"{counted}. Next: {command} (or reject). --html FILE writes a web page on which to decide."
-
-
-def _nothing(review: "Review", html: Path | None) -> str:
-    """Return why there are no suggestions."""
-    page = " The page says so, too." if html else ""
-    if review.looked_for:
-        return f"Nothing to review: there are no suggestions in these photos.{page}"
-    if review.not_looked_for:
-        return f"Nothing to review: none of the concepts can be looked for.{page}"
-    return f"Nothing to review: there are no concepts yet. Start with: myvlm add-concept NAME PHOTOS{page}"
+    return f"{counted}. Next: {command} (or reject). --open shows a page on which to decide."
 
 
 def _write_page(shown: "Sequence[Suggestion]", html: Path, more: int) -> None:
-    from engine.concepts.review_page import write_page
+    from engine.pages.review_page import write_page
 
     with out.progress("writing the page", len(shown)) as bar:
         write_page(shown, html, more=more, step=bar.advance)

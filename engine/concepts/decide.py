@@ -27,7 +27,8 @@ from engine.vision.cached_extractor import CachedExtractor
 class DecisionRequest:
     """A request to record a verdict about a concept in a photo, or with `undo` to remove the decision about them.
 
-    box: where the concept is, in pixels of the upright photo; None: anywhere in it.
+    box: where the concept is, in pixels of the upright photo; None: anywhere in it. content_hash: of the picture that
+    the user saw, for which the decision is meant; None: of what the file holds now.
     """
 
     photo: Path
@@ -35,6 +36,7 @@ class DecisionRequest:
     verdict: Verdict
     box: Box | None = None
     undo: bool = False
+    content_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ def check_validity(decision: Decision) -> DecisionValidity:
 
 def _record(session: Session, request: DecisionRequest, concept: Concept) -> DecisionResult:
     file = read_photo(request.photo)
+    if request.content_hash not in (None, file.content_hash):
+        raise PhotoError(f"{request.photo}: the photo has changed since", hint="Run myvlm review again.")
     width, height = _size_of(session.extractor, file)
     box = request.box.clipped(width, height) if request.box else None
     if box is not None and not (box.x0 < box.x1 and box.y0 < box.y1):
@@ -183,7 +187,7 @@ def _remove(session: Session, request: DecisionRequest, concept: Concept) -> Dec
     decisions, path = session.store.decisions, request.photo.absolute()
     about_concept = decisions.of(concept.id)
     try:
-        content_hash = read_photo(request.photo).content_hash
+        content_hash = request.content_hash or read_photo(request.photo).content_hash
     except PhotoError:
         content_hash = ""
     by_content = [d for d in about_concept if d.content_hash == content_hash]

@@ -49,7 +49,8 @@ class Suggestion:
     """A concept that may be in a photo.
 
     match: its region (pixels of the upright photo), score, and the threshold from which it would be named (log-odds);
-    suggested_from: the lowest score of a suggestion (log-odds); nearest: photos to compare it with, most similar first.
+    suggested_from: the lowest score of a suggestion (log-odds); nearest: photos to compare it with, most similar first;
+    separable: whether the concept can be told from others in these photos, or is seldom named at all.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Suggestion:
     suggested_from: float
     nearest: tuple[Example, ...] = ()
     runner_up: RunnerUp | None = None
+    separable: bool = True
 
 
 @dataclass(frozen=True)
@@ -190,9 +192,8 @@ class _Explainer:
                 assert row is not None  # a suggestion is always of a region
                 nearest = self._nearest(classifier.concepts[column], scene.features[row], bodies=bodies)
                 rival = find_runner_up(classifier, column, scores[row])
-                yield Suggestion(
-                    path, content_hash, match, float(classifier.suggestion_thresholds[column]), nearest, rival
-                )
+                lowest, separable = classifier.suggestion_thresholds[column], classifier.separable[column]
+                yield Suggestion(path, content_hash, match, float(lowest), nearest, rival, bool(separable))
 
     def _nearest(self, concept: Concept, feature: np.ndarray, *, bodies: bool) -> tuple[Example, ...]:
         """Return the photos most similar to a feature (D,) whose paths are stored, then other references."""

@@ -2,8 +2,7 @@
 
 import unicodedata
 
-from engine.core.text import UNSPACED
-from engine.store.names import name_key
+from engine.core.text import UNSPACED, name_key
 
 
 def storable(text: str) -> str:
@@ -21,5 +20,5 @@ def searchable(text: str) -> str:
 
 
 def fold_name(name: str) -> str:
-    """Fold a name so that two spellings of it are equal: `store.names.name_key` with white space as single spaces."""
+    """Fold a name so that two spellings of it are equal: `core.text.name_key` with white space as single spaces."""
     return " ".join(name_key(storable(name)).split())

@@ -6,18 +6,20 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from engine.core.boxes import Box
-
-COLORS = ("#d81b60", "#1e88e5", "#fb8c00", "#00897b", "#8e24aa", "#6d4c41")
+from engine.core.colours import colour_of
 
 
 def draw_boxes(image: Image.Image, boxes: Sequence[tuple[Box, str]]) -> Image.Image:
-    """Return a copy of an image with a frame around each box and its name in a label at the top left corner."""
+    """Return a copy of an image with a frame around each box and its name in a label at the top left corner.
+
+    Each name has its colour of `core.colours`.
+    """
     page = image.copy()
     draw = ImageDraw.Draw(page)
     unit = max(1, round(min(page.size) / 160))
     font = ImageFont.load_default(size=max(10, 6 * unit))
-    for i, (box, name) in enumerate(boxes):
-        color = COLORS[i % len(COLORS)]
+    for box, name in boxes:
+        color = colour_of(name)
         draw.rectangle((box.x0, box.y0, box.x1, box.y1), outline=color, width=unit)
         left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
         height = bottom - top + 2 * unit

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.core.database import open_database, open_empty, transaction
 from engine.core.errors import ConceptError, UsageError
 from engine.core.files import make_private_folder
+from engine.core.text import name_key
 from engine.core.types import Concept, Kind, Reference
 from engine.store import rows
 from engine.store.calibrations import Calibrations
@@ -19,7 +20,7 @@ from engine.store.head_table import HeadTable, StoredHead
 from engine.store.heads import ConceptHead
 from engine.store.ignored import IgnoredGroups
 from engine.store.migrations import migrations
-from engine.store.names import check_name, name_key
+from engine.store.names import check_name
 from engine.store.recognition_states import RecognitionStates, forget_in_states
 from engine.store.variation_table import VariationKey, VariationTable
 
@@ -218,9 +219,7 @@ class ConceptStore:
         return self.get(kept.name)
 
     def _erase(self, concept: Concept) -> None:
-        """Delete the concept's files and calibrations, then VACUUM so that nothing can be recovered from the
-        database.
-        """
+        """Delete the concept's files and calibrations, then VACUUM: nothing can be recovered from the database."""
         shutil.rmtree(self.folder / "concepts" / concept.id, ignore_errors=True)
         self.calibrations.forget()
         self._db.conn.execute("vacuum")

@@ -27,20 +27,25 @@ class Decisions:
         query = "select * from decisions where concept_id = ? order by decided, content_hash"
         return tuple(map(_decision, self._db.query(query, [concept_id])))
 
+    def find(self, concept_id: str, content_hash: str) -> Decision | None:
+        """Return the decision about a concept in a photo; None if there is none."""
+        query = "select * from decisions where concept_id = ? and content_hash = ?"
+        return next(map(_decision, self._db.query(query, [concept_id, content_hash])), None)
+
     def put(self, decision: Decision) -> Decision | None:
         """Store a decision and return the one that it replaces."""
         d = decision
         box = (d.box.x0, d.box.y0, d.box.x1, d.box.y1) if d.box else (None,) * 4
         row = [d.concept_id, d.content_hash, os.fsencode(d.path), *box, d.verdict, d.decided]
         with transaction(self._db.conn, self._path) as db:
-            replaced = self._find(d.concept_id, d.content_hash)
+            replaced = self.find(d.concept_id, d.content_hash)
             db.execute("insert or replace into decisions values (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return replaced
 
     def remove(self, concept_id: str, content_hash: str) -> Decision | None:
         """Delete a decision and return it; None if there was none."""
         with transaction(self._db.conn, self._path) as db:
-            removed = self._find(concept_id, content_hash)
+            removed = self.find(concept_id, content_hash)
             db.execute("delete from decisions where concept_id = ? and content_hash = ?", [concept_id, content_hash])
         return removed
 
@@ -53,10 +58,6 @@ class Decisions:
             {"giver": giver, "taker": taker},
         )
         db.execute("update or ignore decisions set concept_id = ? where concept_id = ?", [taker, giver])
-
-    def _find(self, concept_id: str, content_hash: str) -> Decision | None:
-        query = "select * from decisions where concept_id = ? and content_hash = ?"
-        return next(map(_decision, self._db.query(query, [concept_id, content_hash])), None)
 
 
 def _decision(row: dict) -> Decision:

@@ -1,4 +1,4 @@
-"""Concept names: what is stored faithfully, what is refused, and how two spellings are the same."""
+"""Concept names: what is stored faithfully, and what is refused."""
 
 import unicodedata
 
@@ -35,8 +35,3 @@ def check_name(name: str) -> str:
                 hint="Leave out control and invisible characters.",
             )
     return name
-
-
-def name_key(name: str) -> str:
-    """Return the form under which two spellings are one name: NFC, case folded."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from engine.core.boxes import Box
 from engine.core.files import sha256_of
+from engine.core.text import name_key
 from engine.core.types import Reference
-from engine.store.names import name_key
 
 
 def free_identifier(db: sqlite3.Connection, identifiers: tuple[str, ...]) -> str:

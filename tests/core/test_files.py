@@ -19,7 +19,7 @@ UNGUARDED = {
     "engine/vision/config.py",  # files of the package
     "engine/vision/class_guess.py",
     "engine/vlms/config.py",
-    "engine/concepts/review_page.py",
+    "engine/pages/render.py",
     "engine/core/cpu.py",  # files of the system
     "engine/core/nvidia.py",
     "engine/core/database.py",

@@ -23,8 +23,8 @@ from engine.storybook.album import ANNA, REX
 from engine.storybook.photos import save_photo
 from engine.storybook.world.individuals import draw_lookalike
 from engine.storybook.world.scenes import compose
-from tests.concepts.test_review import settle
 from tests.learned import draw_album, draw_references
+from tests.suggested import settle
 
 
 @pytest.fixture

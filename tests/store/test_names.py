@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.errors import NameRefusedError
+from engine.core.text import name_key
 from engine.core.types import Kind
 from engine.store.concepts import ConceptStore
-from engine.store.names import check_name, name_key
+from engine.store.names import check_name
 
 ODD_NAMES = [
     "Rex",

@@ -26,7 +26,7 @@ def name_of(term: str, target: Name) -> str:
 def folded_name(name: str) -> str:
     """Fold a name so that it equals the last part of a path with it, in which the separators become hyphens.
 
-    Not the same as `store.names.name_key`, which identifies a concept: that keeps white space, "|" and "/".
+    Not the same as `core.text.name_key`, which identifies a concept: that keeps white space, "|" and "/".
     """
     return folded(name.replace("|", "-").replace("/", "-"))
 
