@@ -13,23 +13,22 @@ from engine.core.errors import UsageError
 from engine.core.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
-from myvlm_cli.given import NO_PHOTOS, Photos, tell_tally, warn_of_missing
-from myvlm_cli.output import Document, out, path_text
+from myvlm_cli.given import Photos, tell_tally, warn_of_missing
+from myvlm_cli.output import out, path_text
 from myvlm_cli.parameters import Without
 from myvlm_cli.people_actions import GroupAction, act, list_ignored, undo
+from myvlm_cli.people_list import print_groups
 from myvlm_cli.sidecar_choice import SidecarChoice
-from myvlm_cli.tables import Column, print_table
-from myvlm_cli.words import count
 
 if TYPE_CHECKING:
     from engine.photos.discovery import FoundFile
     from engine.session import Session
-    from engine.unnamed.groups import Group, Groups, Sighting
+    from engine.unnamed.groups import Groups
     from engine.unnamed.kept import KeptGroups
     from engine.unnamed.known import GroupRequest
 
-LISTED = 20
-"""Groups that are listed without --limit."""
+LISTED, ON_PAGE = 20, 60
+"""Groups that are listed without --limit, and those that a page shows."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,18 @@ class GroupListing:
     """Which groups are listed."""
 
     pets: Annotated[bool, typer.Option("--pets", help="Group animals instead of faces.")] = False
-    limit: Annotated[int, typer.Option("--limit", min=1, help="List at most this many groups.")] = LISTED
+    open: Annotated[
+        bool, typer.Option("--open", help="Show the groups in the browser, to name and ignore them there.")
+    ] = False
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            help=f"List at most this many groups. Default: {LISTED}; with --open {ON_PAGE}.",
+            show_default=False,
+        ),
+    ] = None
     min_photos: Annotated[
         int, typer.Option("--min-photos", min=1, help="List groups that are in at least this many photos.")
     ] = 2
@@ -68,6 +78,11 @@ class GroupListing:
     def kind(self) -> Kind:
         """The kind of concept that the groups are of."""
         return Kind.PET if self.pets else Kind.PERSON
+
+    @property
+    def most(self) -> int:
+        """The largest number of groups to show."""
+        return self.limit or (ON_PAGE if self.open else LISTED)
 
 
 def people(
@@ -90,10 +105,12 @@ def people(
 
     Example: myvlm people --name 3 Anna
 
+    Example: myvlm people ~/Pictures --open
+
     Example: myvlm people --pets ~/Pictures
     """
-    action.check(photos, output)
-    lister = _Lister(listing.kind, models, sidecars, stores=action.stores)
+    action.check(photos, output, opens=listing.open)
+    lister = _Lister(listing.kind, models, sidecars, stores=action.stores or listing.open)
     if action.undo:
         undo(lister.session, output)
     elif action.ignored or action.unignore:
@@ -177,113 +194,15 @@ def _list(lister: _Lister, photos: GroupedPhotos, listing: GroupListing, output:
     missing = warn_of_missing(files.given)
     groups = lister.find(files)
     lister.kept.show(groups)
-    _print(groups, listing, output)
-    tell_tally(files)
-    return SOME_FAILED if missing or groups.unreadable else OK
-
-
-_COLUMNS = (
-    Column("number", "right"),
-    Column("photos", "right"),
-    Column("first"),
-    Column("last"),
-    Column("kind"),
-    Column("maybe"),
-    Column("sample", only="pipe"),
-    Column("sample_photo", only="terminal"),
-    Column("id", only="pipe"),
-)
-
-
-def _print(groups: "Groups", listing: GroupListing, output: o.OutputChoice) -> None:
-    """Print the groups, how many more there are, and what to do next."""
     for _, reason in groups.unreadable:
         out.warn(reason)
     wanted = [g for g in groups.groups if g.photos >= listing.min_photos]
-    shown = wanted[: listing.limit]
-    if output.json:
-        out.json_document(_describe(groups, shown, len(wanted) - len(shown)))
-    elif output.jsonl:
-        for number, group in enumerate(shown, 1):
-            out.json_line(describe_group(number, group))
+    shown = wanted[: listing.most]
+    if listing.open and shown:
+        from myvlm_cli.people_open import open_people
+
+        open_people(lister.session, groups, shown, len(wanted) - len(shown))
     else:
-        print_table(_COLUMNS, [_cells(n, g) for n, g in enumerate(shown, 1)])
-    _tell(groups, shown, wanted, listing)
-
-
-def _cells(number: int, group: "Group") -> list[str]:
-    sample = path_text(group.sample.path)
-    short = "/".join(Path(sample).parts[-2:])
-    return [str(number), f"{group.photos:,}", *group.dates, group.word, group.maybe, sample, short, group.id]
-
-
-def _tell(groups: "Groups", shown: "Sequence[Group]", wanted: "Sequence[Group]", listing: GroupListing) -> None:
-    """Say what is not listed, and what to do next."""
-    what = "animal" if listing.pets else "face"
-    single = sum(g.photos < listing.min_photos for g in groups.groups)
-    if len(shown) < len(wanted):
-        out.say(f"{count(len(wanted) - len(shown), 'more group')} (--limit)")
-    if single:
-        fewer = (
-            f"{count(single, 'group')} in fewer photos"
-            if listing.min_photos > 2
-            else f"{count(single, what)} seen once"
-        )
-        out.say(f"{fewer} (--min-photos 1)")
-    if groups.hidden:
-        out.detail(f"{count(groups.hidden, what)} too small, blurred or turned")
-    if groups.ignored:
-        out.detail(f"{count(groups.ignored, what)} ignored (--ignored)")
-    option = " --pets" if listing.pets else ""
-    if shown:
-        out.say(f"Next: myvlm people{option} --name 1 NAME (or --show 1, --ignore 1)")
-    else:
-        out.say(_nothing(groups, option))
-
-
-def _nothing(groups: "Groups", option: str) -> str:
-    """Return why there are no groups, and what to do next."""
-    if not groups.photos and not groups.unreadable:
-        return NO_PHOTOS
-    who = "animals" if option else "people"
-    if groups.groups:
-        return f"No {who} without a name are in several photos. Next: myvlm people{option} --min-photos 1 PATHS"
-    return f"No {who} without a name were found in these photos. Next: myvlm caption PATHS"
-
-
-def _describe(groups: "Groups", shown: "Sequence[Group]", more: int) -> Document:
-    return {
-        "groups": [describe_group(number, group) for number, group in enumerate(shown, 1)],
-        "more": more,
-        "photos": groups.photos,
-        "groups_in_all": len(groups.groups),
-        "ignored": groups.ignored,
-        "hidden": groups.hidden,
-        "unreadable": [{"file": path_text(path), "reason": reason} for path, reason in groups.unreadable],
-    }
-
-
-def describe_group(number: int, group: "Group") -> Document:
-    """Return a group as JSON."""
-    first, last = group.dates
-    return {
-        "number": number,
-        "id": group.id,
-        "photos": group.photos,
-        "first": first or None,
-        "last": last or None,
-        "category": group.word or None,
-        "maybe": group.maybe or None,
-        "views": [describe_sighting(s) for s in group.best],
-        "members": [describe_sighting(s) for s in group.members],
-    }
-
-
-def describe_sighting(sighting: "Sighting") -> Document:
-    """Return a sighting as JSON."""
-    return {
-        "file": path_text(sighting.path),
-        "box": list(sighting.box.rounded()),
-        "quality": sighting.quality,
-        "taken": sighting.taken or None,
-    }
+        print_groups(groups, shown, wanted, listing, output)
+    tell_tally(files)
+    return SOME_FAILED if missing or groups.unreadable else OK

@@ -11,6 +11,7 @@ from engine.core.errors import UsageError
 from engine.core.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.output import Document, out, path_text
+from myvlm_cli.people_list import describe_sighting
 from myvlm_cli.tables import Column, print_table
 from myvlm_cli.words import count
 
@@ -75,12 +76,15 @@ class GroupAction:
         """Whether something is stored, so that a missing store is created."""
         return bool(self.name or self.ignore)
 
-    def check(self, photos: o.PhotoSelection, output: o.OutputChoice) -> None:
-        """Refuse two actions at once, and options that would have no effect."""
-        given = [k for k in ("show", "name", "ignore", "ignored", "unignore", "undo") if getattr(self, k)]
+    def check(self, photos: o.PhotoSelection, output: o.OutputChoice, *, opens: bool) -> None:
+        """Refuse two actions at once, and options that would have no effect. opens: whether a page is shown."""
+        given = ["open"] if opens else []
+        given += [k for k in ("show", "name", "ignore", "ignored", "unignore", "undo") if getattr(self, k)]
         if len(given) > 1:
             raise UsageError(f"--{given[0]} and --{given[1]} exclude each other", hint="Use one of them at a time.")
-        if given and photos.is_given and given[0] not in ("show", "name", "ignore"):
+        if opens and not output.is_text:
+            raise UsageError("--open shows a page in the browser, and no JSON", hint="Leave one of them out.")
+        if given and photos.is_given and given[0] not in ("open", "show", "name", "ignore"):
             raise UsageError(f"--{given[0]} looks at no photos", hint="Leave out the paths.")
         if photos.null and self.show and not output.is_text:
             raise UsageError("-0 prints paths alone", hint="Leave it out, or leave out --json and --jsonl.")
@@ -103,8 +107,6 @@ def act(session: "Session", groups: "Groups", action: GroupAction, output: o.Out
 
 def _show(group: "Group", output: o.OutputChoice, *, null: bool) -> None:
     """Print each photo of a group once."""
-    from myvlm_cli.people import describe_sighting
-
     photos: dict[Path, Sighting] = {}
     for member in group.members:
         photos.setdefault(member.path, member)

@@ -20,12 +20,10 @@ def find_unnamed(
     request: GroupRequest,
     *,
     step: Callable[[], None] = lambda: None,
-    prepare: Callable[[], None] = lambda: None,
 ) -> Groups:
     """Group the faces or animals of photos that have no name: the recogniser gives none, and no person gave one.
 
-    Features that are not cached are computed. step: called for each photo that is looked at. prepare: called before, if
-    the groups are not known.
+    Features that are not cached are computed. step: called for each photo that is looked at.
 
     Raises:
         EngineError: missing weights, a full disk.
@@ -35,13 +33,12 @@ def find_unnamed(
     known = known_groups(session.folder, models, files, request)
     if known is not None:
         return known
-    prepare()
     facts = _scan(session, files, request, step)
     from engine.unnamed.collect import PhotoToGroup, group_photos
 
     scanned = [PhotoToGroup(file.path, f) for file, f in zip(files, facts, strict=True)]
     groups = replace(group_photos(session, scanned, request.kind, request.library), given=request.given)
-    key = groups_key(session.folder, models, files, facts, request)  # after `prepare`, which may have calibrated
+    key = groups_key(session.folder, models, files, facts, request)
     KeptGroups(session.folder).save(request.kind, key, groups)
     return groups
 

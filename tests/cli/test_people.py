@@ -36,7 +36,7 @@ def test_groups_are_listed_with_what_to_do_next(myvlm, folder):
     assert Path(first[6]).parent == folder
     assert result.err.splitlines()[-2:] == [
         "2 faces seen once (--min-photos 1)",
-        "Next: myvlm people --name 1 NAME (or --show 1, --ignore 1)",
+        "Next: myvlm people --open, or --name 1 NAME (--show 1, --ignore 1)",
     ]
     assert not list(folder.glob("*.xmp"))
 
@@ -147,6 +147,8 @@ def test_undo_takes_back_what_was_named(myvlm, folder):
     "arguments",
     [
         ("--show", 1, "--ignore", 1),
+        ("--open", "--undo"),
+        ("--open", "--json"),
         ("--undo", "PATH"),
         ("--ignored", "PATH"),
         ("--show", 1, "-0", "--json"),
