@@ -103,7 +103,7 @@ app.command("forget", help=cleandoc(forget.__doc__ or "").replace("myvlm forget"
 
 @app.command("clear-cache")
 def clear_cache(json: o.Json = False) -> None:
-    """Delete the feature cache, the calibrations and the remembered results of unchanged photos.
+    """Delete the feature cache, the calibrations, and the remembered results of unchanged photos and of people.
 
     The cache and the calibrations may hold faces of bystanders.
 

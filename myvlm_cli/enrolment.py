@@ -14,9 +14,19 @@ if TYPE_CHECKING:
     from engine.session import Session
 
 
-def tell_enrolment(session: "Session", enrolment: "Enrolment", *, json: bool, more: Document | None = None) -> None:
-    """Print an enrolment, its warnings, and last the command to run next. more: what to add to the JSON document."""
-    before, command, after = _next(session, enrolment)
+def tell_enrolment(
+    session: "Session",
+    enrolment: "Enrolment",
+    *,
+    json: bool,
+    more: Document | None = None,
+    command: str = "",
+) -> None:
+    """Print an enrolment, its warnings, and last the command to run next.
+
+    more: what to add to the JSON document. command: the command, where it is known.
+    """
+    before, command, after = ("Next:", command, "") if command else _next(session, enrolment)
     if json:
         out.json_document(_describe(enrolment) | {"next": command} | (more or {}))
     else:

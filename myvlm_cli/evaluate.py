@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.benchmarks.settings import PaperSettings
     from engine.benchmarks.speaking import SpeakingSettings
     from engine.benchmarks.speed.run import SpeedRequest
+    from engine.benchmarks.unnamed import UnnamedSettings
 
 
 def evaluate(
@@ -38,7 +39,8 @@ def evaluate(
 
     --data ROOT measures recognition in your own photos, by one recogniser or several (--recogniser A,B; default: all
     on this disk that know real photos), and loads no VLM. --recognition measures it in whole drawn libraries. --paper
-    measures captions. --speaking compares names as text with embeddings. --speed times this program on this machine.
+    measures captions. --speaking compares names as text with embeddings. --unnamed measures the groups of people.
+    --speed times this program on this machine.
 
     Example: myvlm evaluate --data photos --strangers others --out evaluation
     """
@@ -54,6 +56,8 @@ def evaluate(
         _run_recognition(_recognition_settings(sizes, protocol, models, source), as_json=json)
     elif evaluation is e.Evaluation.SPEAKING:
         _run_speaking(_speaking_settings(sizes, protocol, models), as_json=json)
+    elif evaluation is e.Evaluation.UNNAMED:
+        _run_unnamed(_unnamed_settings(sizes, protocol, models, source, selection), as_json=json)
     elif evaluation is e.Evaluation.SPEED:
         _run_speed(_speed_request(sizes, protocol, seed), as_json=json)
     elif evaluation is e.Evaluation.PAPER:
@@ -95,6 +99,28 @@ def _recognition_settings(
         device=device,
         dtype=dtype,
         workers=source.workers,
+    )
+
+
+def _unnamed_settings(
+    sizes: e.SizeChoice,
+    protocol: e.ProtocolChoice,
+    models: o.ModelChoice,
+    source: e.SourceChoice,
+    selection: e.PhotoChoice,
+) -> "UnnamedSettings":
+    from engine.benchmarks.photo_data import PhotoRequest
+    from engine.benchmarks.unnamed import UnnamedSettings
+
+    device, dtype = _place(models)
+    return UnnamedSettings(
+        seeds=e.read_numbers(protocol.seeds, "--seeds"),
+        photos=sizes.photos or 800,
+        data=PhotoRequest(source.data, strangers=tuple(selection.strangers or ())) if source.data else None,
+        recognisers=e.split(models.recogniser) if models.recogniser else (),
+        out=protocol.out_folder,
+        device=device,
+        dtype=dtype,
     )
 
 
@@ -184,6 +210,13 @@ def _run_speaking(settings: "SpeakingSettings", *, as_json: bool) -> None:
     from engine.benchmarks.speaking import evaluate_speaking
 
     document, tables = evaluate_speaking(settings, out.say)
+    _print(document, tables, as_json=as_json)
+
+
+def _run_unnamed(settings: "UnnamedSettings", *, as_json: bool) -> None:
+    from engine.benchmarks.unnamed import evaluate_unnamed
+
+    document, tables = evaluate_unnamed(settings, out.say)
     _print(document, tables, as_json=as_json)
 
 

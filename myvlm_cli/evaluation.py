@@ -39,6 +39,7 @@ class Evaluation(Enum):
     )
     LIBRARIES = ("--recognition", ("photos", "recognition", "seeds", "out", "recogniser", "workers"))
     SPEAKING = ("--speaking", ("concepts", "photos", "steps", "speaking", "seeds", "vlms", "out"))
+    UNNAMED = ("--unnamed", ("photos", "unnamed", "seeds", "out", "recogniser", "data", "strangers"))
     SPEED = ("--speed", ("speed", "seed", "photos", "out", "cases", "rounds"))
     PHOTOS = (
         "--data",
@@ -72,7 +73,8 @@ class SizeChoice:
         int | None,
         typer.Option(
             help="Test photos per concept and split. Default: 5; with --paper or --speaking 3, with --paper --data all."
-            " With --recognition: photos in each library, 2000. With --speed: photos in each case; default: its own.",
+            " With --recognition and --unnamed: photos in each library, 2000 and 800. With --speed: photos in each"
+            " case; default: its own.",
             min=1,
             show_default=False,
         ),
@@ -102,6 +104,13 @@ class ProtocolChoice:
         bool,
         typer.Option(
             "--speaking", help="Measure names as text, embeddings and both, on drawings; see caption --speak."
+        ),
+    ] = False
+    unnamed: Annotated[
+        bool,
+        typer.Option(
+            "--unnamed",
+            help="Measure groups of faces and animals without a name, on drawings and in --data; see people.",
         ),
     ] = False
     speed: Annotated[
@@ -203,12 +212,14 @@ def choose_evaluation(protocol: ProtocolChoice, source: SourceChoice) -> Evaluat
         UsageError: two are.
     """
     chosen = {"--paper": protocol.paper, "--recognition": protocol.recognition}
-    chosen |= {"--speaking": protocol.speaking, "--speed": protocol.speed}
+    chosen |= {"--speaking": protocol.speaking, "--unnamed": protocol.unnamed, "--speed": protocol.speed}
     given = [option for option, is_given in chosen.items() if is_given]
     if len(given) > 1:
         raise UsageError(f"{given[0]} and {given[1]} are two evaluations", hint="Give one of them.")
     if protocol.speed:
         return Evaluation.SPEED
+    if protocol.unnamed:
+        return Evaluation.UNNAMED
     if protocol.speaking:
         return Evaluation.SPEAKING
     if protocol.paper or (source.data and protocol.vlms is not None and not protocol.recognition):

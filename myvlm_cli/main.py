@@ -51,6 +51,7 @@ _SIDECARS, _MACHINE = "Sidecars", "This machine"
 _COMMANDS = (
     (_CONCEPTS, "add-concept", "add_concept:add_concept", "Enrol a person, pet or thing from photos"),
     (_CONCEPTS, "train", "train:train", "Use a concept's name in captions"),
+    (_CONCEPTS, "people", "people:people", "Name those who have no name yet"),
     (_CONCEPTS, "concepts", "concepts:app", "List, show, rename and merge concepts"),
     (_CONCEPTS, "forget", "forget:forget", "Delete a concept"),
     (_PHOTOS, "caption", "caption:caption", "Caption photos and write sidecar files"),

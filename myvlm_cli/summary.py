@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.core.types import Kind
 from myvlm_cli import options as o
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import NO_PHOTOS, Photos, tell_tally, warn_of_missing
@@ -32,13 +33,18 @@ _FAILURES = 5
 
 @dataclass(frozen=True)
 class _Report:
-    """All figures of a summary. edited: photos whose sidecars other programs wrote since the last run."""
+    """All figures of a summary.
+
+    unnamed_groups: people without a name in several photos, as myvlm people found them; None if it has not looked.
+    edited: photos whose sidecars other programs wrote since the last run.
+    """
 
     photos: int
     summary: "LibrarySummary"
     changes: "Changes"
     unnamed_faces: int
     unnamed_photos: int
+    unnamed_groups: int | None
     run: "Run | None"
     edited: int
 
@@ -73,6 +79,7 @@ def _read(files: Photos, sidecars: SidecarChoice) -> _Report:
     from engine.library.stored import read_stored
     from engine.library.summary import count_edited_since, count_unnamed_faces, runs_in, summarise
     from engine.sidecars.journal import Journal
+    from engine.unnamed.kept import KeptGroups
 
     session = open_session(create=False)
     with LibraryIndex(session.folder, create=session.folder.exists()) as index:
@@ -82,7 +89,8 @@ def _read(files: Photos, sidecars: SidecarChoice) -> _Report:
         unnamed = count_unnamed_faces(index, faces, changes.found)
         runs = runs_in(Journal(session.folder).runs(), files.folder)
         edited = count_edited_since(index, runs, changes.found)
-    return _Report(len(changes.found), figures, changes, *unnamed, next(iter(runs), None), edited)
+    groups = KeptGroups(session.folder).count(Kind.PERSON, files.given)
+    return _Report(len(changes.found), figures, changes, *unnamed, groups, next(iter(runs), None), edited)
 
 
 _COUNTS = (Column("what"), Column("photos", "right"))
@@ -120,6 +128,7 @@ def _describe(report: _Report) -> Document:
         "suggestions": figures.suggestions,
         "unnamed_faces": report.unnamed_faces,
         "photos_with_unnamed_faces": report.unnamed_photos,
+        "unnamed_groups": report.unnamed_groups,
         "without_sidecars": report.changes.without,
         "failed": [{"file": path_text(p), "reason": reason} for p, reason in figures.failed],
         "last_run": {"run": run.id, "command": run.command, "started": run.started, "photos": run.photos}
@@ -143,6 +152,9 @@ def _tell(report: _Report, given: Sequence[Path]) -> None:
         out.say(f"{len(figures.failed) - len(failures):,} more failed (-v lists them)")
     if report.unnamed_faces:
         out.say(f"{count(report.unnamed_faces, 'face')} without a name in {count(report.unnamed_photos, 'photo')}")
+    if report.unnamed_groups:
+        groups = report.unnamed_groups
+        out.say(f"{groups:,} {'person' if groups == 1 else 'people'} without a name in several photos: myvlm people")
     if run:
         state = ", undone" if run.undone else ""
         what = f"{run.id} ({run.command}{state}) wrote the sidecars of {count(run.photos, 'photo')}"

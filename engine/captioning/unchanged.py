@@ -59,7 +59,13 @@ class UnchangedFiles:
     """The results of one command for photos, as text, from a run with the same key. Several threads may use it."""
 
     def __init__(
-        self, folder: Path, key: str, naming: Naming | None, command: Literal["caption", "status"], *, recalls: bool
+        self,
+        folder: Path,
+        key: str,
+        naming: Naming | None,
+        command: Literal["caption", "status", "people"],
+        *,
+        recalls: bool,
     ) -> None:
         """Use the data folder of a run.
 

@@ -195,7 +195,7 @@ class _Chooser:
 
     def _use_face(self, photo: Photo, region: Box) -> None:
         faces = self._extractor.find_faces([photo], keep=self._keep)[0]
-        face = _face_in(faces, region)
+        face = face_in(faces, region)
         if face is None:
             inside = sum(_holds(region, f.box) for f in faces)
             self._note(photo.path, f"{inside} faces in the region" if inside > 1 else "no face in the region", _MOVE)
@@ -225,7 +225,7 @@ class _Chooser:
         self.findings.append(PhotoFinding(photo.path, True, found))
 
 
-def _face_in(faces: Sequence[Face], region: Box) -> Face | None:
+def face_in(faces: Sequence[Face], region: Box) -> Face | None:
     """Return the face that a region marks: the one with the highest IoU, or the only one in a region around a body."""
     inside = [f for f in faces if _holds(region, f.box)]
     best = max(inside, key=lambda f: iou(f.box, region), default=None)

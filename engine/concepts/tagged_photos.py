@@ -16,7 +16,7 @@ from engine.photos.metadata.containers import read_blocks
 from engine.photos.metadata.exif import read_taken
 from engine.photos.metadata.stored import FileSlices
 from engine.photos.metadata.xmp import ExtendedPacket, assemble
-from engine.sidecars.locate import Namer, caseless
+from engine.sidecars.locate import Namer, Naming, caseless
 from engine.sidecars.rdf.forms import folded
 from engine.sidecars.read import read_sidecar
 from engine.sidecars.regions.named import NamedRegion
@@ -63,7 +63,7 @@ def search_regions(name: str, paths: Iterable[Path], step: Callable[[], None] = 
 
     The sidecar of a photo is read first, then the photo's embedded metadata, then Picasa's `.picasa.ini`.
     """
-    key, reader = folded(name), _Reader()
+    key, reader = folded(name), RegionReader()
     photos = tagged_photos = 0
     spellings: dict[str, Counter[str]] = {}
     matches: list[Tagged] = []
@@ -85,12 +85,15 @@ def search_regions(name: str, paths: Iterable[Path], step: Callable[[], None] = 
 _Regions = tuple[tuple[NamedRegion, ...], tuple[float, float] | None]
 
 
-class _Reader:
-    """Read the regions of photos from all places; Picasa's file of the last folder is kept in memory."""
+class RegionReader:
+    """Read the regions of photos from all places; Picasa's file of the last folder is kept in memory.
 
-    def __init__(self) -> None:
+    unreadable: (path, reason) of what could not be read.
+    """
+
+    def __init__(self, naming: Naming | None = None) -> None:
         self.unreadable: list[tuple[Path, str]] = []
-        self._namer = Namer()
+        self._namer = Namer(naming)
         self._picasa: tuple[Path | None, dict[str, tuple[NamedRegion, ...]]] = (None, {})
 
     def read(self, path: Path) -> _Regions:

@@ -26,10 +26,10 @@ from engine.sidecars.read import read_sidecar
 Style = Literal["auto", "ext", "stem"]
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 XMP_ENDING, JSON_ENDING = ".xmp", ".myvlm.json"
+PICASA_NAMES = (".picasa.ini", "Picasa.ini", "picasa.ini")  # each with a folder's faces
 _FOLDERS = 16
 """Folder listings that are kept. Photos come folder by folder, so each folder is listed once."""
-_LONGEST_NAME = 255
-"""Bytes of a file name, if the file system does not say."""
+_LONGEST_NAME = 255  # bytes of a file name, if the file system does not say
 _NO_OWNERS = (".xmp", ".json", ".aae", ".thm", ".txt", "_original", "~")
 """Endings of files that never have a sidecar: sidecars of other files, and backups of exiftool and editors."""
 _HOLDING_XMP = (SUFFIXES - {".bmp", ".dib"}) | {".psd", ".psb", ".pdf"}

@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-RESULTS, CONTENTS = "files.db", "contents.db"
-NAMES = (RESULTS, CONTENTS)
-"""The files of `known_files` and of `known_contents`."""
+RESULTS, CONTENTS, GROUPS = "files.db", "contents.db", "groups.db"
+NAMES = (RESULTS, CONTENTS, GROUPS)
+"""The files of `known_files`, of `known_contents` and of `unnamed.kept`."""
 
 
 class CacheFile:

@@ -18,6 +18,7 @@ from engine.store.decisions import Decisions
 from engine.store.embedding_table import Embedding, EmbeddingTable, StoredEmbedding
 from engine.store.head_table import HeadTable, StoredHead
 from engine.store.heads import ConceptHead
+from engine.store.ignored import IgnoredGroups
 from engine.store.migrations import migrations
 from engine.store.names import check_name
 from engine.store.recognition_states import RecognitionStates, forget_in_states
@@ -51,6 +52,11 @@ class ConceptStore:
     def decisions(self) -> Decisions:
         """The user's decisions about concepts in photos."""
         return Decisions(self._db, self.path)
+
+    @property
+    def ignored(self) -> IgnoredGroups:
+        """The groups of faces and animals that the user ignores."""
+        return IgnoredGroups(self._db, self.path)
 
     @property
     def calibrations(self) -> Calibrations:
@@ -213,9 +219,7 @@ class ConceptStore:
         return self.get(kept.name)
 
     def _erase(self, concept: Concept) -> None:
-        """Delete the concept's files and calibrations, then VACUUM so that nothing can be recovered from the
-        database.
-        """
+        """Delete the concept's files and calibrations, then VACUUM: nothing can be recovered from the database."""
         shutil.rmtree(self.folder / "concepts" / concept.id, ignore_errors=True)
         self.calibrations.forget()
         self._db.conn.execute("vacuum")
@@ -263,9 +267,7 @@ class ConceptStore:
         return self._embeddings.load(concept, vlm, revision, task)
 
     def caption_fingerprint(self, concept: Concept, vlm: str, revision: str) -> str:
-        """Return a digest of what decides a VLM's words for a concept: its name, identifier and category, and its
-        embedding for captions.
-        """
+        """Return a digest of what decides a VLM's words for a concept: its words and embedding for captions."""
         return self._embeddings.fingerprint(concept, vlm, revision)
 
     def training_file(self, concept: Concept, vlm: str, task: str = "caption") -> Path:

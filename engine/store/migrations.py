@@ -93,3 +93,21 @@ def m005_embedding_photos(db: Database) -> None:
 def m006_recognition_states(db: Database) -> None:
     """What recognition depended on in past runs, by the digest in JSON sidecars."""
     db.execute("create table recognition_states (digest text primary key, state text not null)")
+
+
+@migrations()
+def m007_ignored(db: Database) -> None:
+    """Groups of faces or animals that the user ignores: the mean of their features, and where they are."""
+    db.execute(
+        """create table ignored (
+            id text primary key, kind text not null, model text not null, mean blob not null, sample blob not null,
+            photos integer not null, ignored text not null
+        )"""
+    )
+    db.execute(
+        """create table ignored_places (
+            ignored_id text not null references ignored(id) on delete cascade, content_hash text not null,
+            x0 real not null, y0 real not null, x1 real not null, y1 real not null
+        )"""
+    )
+    db.execute("create index ignored_places_by_id on ignored_places (ignored_id)")

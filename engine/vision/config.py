@@ -10,6 +10,19 @@ from engine.core.errors import UsageError
 from engine.core.files import sha256_of
 from engine.core.paths import BUILTIN, STORYBOOK
 from engine.core.types import Kind
+from engine.vision.measured_values import FaceQuality, GroupThresholds, ScoringWeights, ThresholdPrior
+
+__all__ = [
+    "FaceQuality",
+    "FaceSource",
+    "GroupThresholds",
+    "RecogniserConfig",
+    "ScoringWeights",
+    "ThresholdPrior",
+    "find_recogniser",
+    "fingerprint",
+    "list_recognisers",
+]
 
 DEFAULT_RECOGNISER = "builtin"
 """The recogniser where neither an option nor `config.toml` chooses one, and none belongs to the VLM."""
@@ -21,51 +34,6 @@ _FINGERPRINTS = Path(__file__).parent / "weights" / "fingerprints.json"
 """The fingerprints of shipped weights, by their paths in the configs."""
 _FACES_FOUND = 3
 """Version of the way in which faces are found. After a change, cached faces are found anew, and heads stay valid."""
-
-
-@dataclass(frozen=True)
-class ThresholdPrior:
-    """Values for one kind of feature, chosen on labelled libraries (docs/recognition.md, Thresholds).
-
-    level: log-odds from which a name is safe in most libraries.
-    max_shift: how far one library may move it, in log-odds.
-    floor_ratio: share of the median left-out reference's log-odds below which nothing is named; genuine photos hardly
-        score so low, so that it costs little recall.
-    alone: cosine similarity from which a name is given while nothing is known that shows something else.
-    """
-
-    level: float
-    max_shift: float
-    floor_ratio: float
-    alone: float = 0.9
-
-
-@dataclass(frozen=True)
-class ScoringWeights:
-    """Weights of pair features that hold for every set of concepts (docs/recognition.md, Scoring).
-
-    likeness, nearest: log-odds for one unit of cosine similarity. bias: added. rival: log-odds that a region loses for
-    one unit of cosine similarity by which it is nearer to another concept.
-    """
-
-    likeness: float
-    nearest: float
-    bias: float
-    rival: float
-
-
-@dataclass(frozen=True)
-class FaceQuality:
-    """The quality that a face must have to be named (docs/recognition.md, Detections).
-
-    min_side: shorter side of the face's box, in pixels of the photo.
-    min_sharpness: variance of the Laplacian of the aligned face, in grey levels squared; see `faces.Face`.
-    max_turn: distance of the nose from the middle between the eyes, in eye distances; see `faces.Face`.
-    """
-
-    min_side: float
-    min_sharpness: float
-    max_turn: float
 
 
 @dataclass(frozen=True)
@@ -122,6 +90,8 @@ class RecogniserConfig:
     scoring: weights of the pair features, measured likewise; where one is missing, they are fitted to the concepts.
     alike: cosine similarity of the means of two concepts' reference photos from which they are the same individual, for
         "faces" and "regions"; a missing entry was not measured.
+    groups: from which likeness on sightings without a name are grouped, for "faces" and "regions"; a missing entry was
+        not measured.
     drawn_only: whether it was trained on drawings, and recognises little in real photos.
     text_language: the language that the encoder's text tower reads, with which photos are searched by meaning; "" where
         there is none for that.
@@ -147,6 +117,7 @@ class RecogniserConfig:
     license: str
     scoring: dict[str, ScoringWeights] = field(default_factory=dict)
     alike: dict[str, float] = field(default_factory=dict)
+    groups: dict[str, GroupThresholds] = field(default_factory=dict)
     drawn_only: bool = False
     text_language: str = ""
     encoder_repo: str = ""
@@ -209,6 +180,14 @@ class RecogniserConfig:
         """Return the cosine similarity from which two concepts of a kind are the same individual (`alike`), or None."""
         return self.alike.get("faces" if kind is Kind.PERSON else "regions")
 
+    def group_thresholds(self, kind: Kind) -> GroupThresholds:
+        """Return from which likeness on sightings of a kind are grouped (`groups`).
+
+        Where it was not measured, it is that from which a name is given while nothing is known of others.
+        """
+        alone = self.threshold_prior(kind).alone
+        return self.groups.get("faces" if kind is Kind.PERSON else "regions", GroupThresholds(alone, alone))
+
     def head_id(self, kind: Kind) -> str:
         """Return the id under which heads of a kind are stored: the face pack's or the encoder's."""
         return self.faces_id if kind is Kind.PERSON else self.id
@@ -269,6 +248,7 @@ def _parse(text: str) -> RecogniserConfig:
         for k, v in priors.items()
     }
     facts["scoring"] = {k: ScoringWeights(**v) for k, v in facts.get("scoring", {}).items()}
+    facts["groups"] = {k: GroupThresholds(**v) for k, v in facts.get("groups", {}).items()}
     facts["encoder"] = _place(facts["encoder"])
     facts["detector"] = _place(facts["detector"]) if facts["detector"] else None
     facts["bank"] = Path(_place(facts["bank"])) if facts["bank"] else None

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.core.files import read_bytes
-from engine.sidecars.locate import caseless
+from engine.sidecars.locate import PICASA_NAMES, caseless
 from engine.sidecars.regions.forms import NamedRegion, checked
 
-INI_NAMES = (".picasa.ini", "Picasa.ini", "picasa.ini")
 _FACE = re.compile(r"rect64\(([0-9a-fA-F]{1,16})\),([0-9a-fA-F]+)")
 _LARGEST = 16 * 2**20
 """Bytes that are read of such a file."""
@@ -22,7 +21,7 @@ _UNKNOWN_PERSON = "ffffffffffffffff"
 
 def read_picasa(folder: Path) -> dict[str, tuple[NamedRegion, ...]]:
     """Read the named faces of the photos in a folder, by `caseless` file name; {} if there is no readable file."""
-    for name in INI_NAMES:
+    for name in PICASA_NAMES:
         try:
             return _parse(read_bytes(folder / name, _LARGEST).decode("utf-8-sig", "replace"))
         except OSError:

@@ -1,0 +1,117 @@
+"""Name and ignore groups one after the other, and take steps back: for a page."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine.core.errors import UsageError
+from engine.unnamed.groups import Group
+from engine.unnamed.name import Named, Undone
+
+
+@dataclass(frozen=True)
+class GroupActions:
+    """What the log carries out, with a session behind it.
+
+    name, ignore: of a group. undo: the last action about the group with an id. names: of the concepts of that kind.
+    """
+
+    name: Callable[[Group, str], Named]
+    ignore: Callable[[Group], None]
+    undo: Callable[[str], Undone | None]
+    names: Callable[[], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class GroupState:
+    """What was done with a group: nothing, or it got a name, or it is ignored.
+
+    photos: how many photos were learned from it. notes: warnings, as sentences.
+    """
+
+    name: str = ""
+    ignored: bool = False
+    photos: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing was done with it."""
+        return not self.name and not self.ignored
+
+
+class GroupLog:
+    """The groups of a page with what was done with each; everything is stored as soon as it is done.
+
+    states: by the number of the group, from 0.
+    """
+
+    def __init__(self, groups: Sequence[Group], actions: GroupActions) -> None:
+        self.groups = tuple(groups)
+        self.states = [GroupState()] * len(self.groups)
+        self._actions = actions
+        self._steps: list[tuple[int, ...]] = []
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to take back."""
+        return bool(self._steps)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the concepts that a group may be added to."""
+        return sorted(self._actions.names(), key=str.casefold)
+
+    def name(self, number: int, name: str) -> None:
+        """Give a group a name.
+
+        Raises:
+            EngineError: the name cannot be stored, is that of another kind of concept, or no photo can be used.
+            UsageError: something was done with the group already.
+        """
+        self._check_open([number])
+        named = self._actions.name(self.groups[number], name)
+        enrolment = named.enrolment
+        notes = [str(w) for w in enrolment.warnings]
+        if named.looks_different:
+            notes.insert(0, f"This does not look like the photos that {enrolment.concept.name} had before.")
+        self.states[number] = GroupState(enrolment.concept.name, photos=enrolment.added, notes=tuple(notes))
+        self._steps.append((number,))
+
+    def ignore(self, numbers: Sequence[int]) -> None:
+        """Ignore groups, as one step.
+
+        Raises:
+            EngineError: nothing is known of one of them any more.
+            UsageError: something was done with one of them already.
+        """
+        self._check_open(numbers)
+        done = []
+        try:
+            for number in dict.fromkeys(numbers):
+                self._actions.ignore(self.groups[number])
+                self.states[number] = GroupState(ignored=True)
+                done.append(number)
+        finally:
+            if done:
+                self._steps.append(tuple(done))
+
+    def undo(self, number: int | None = None) -> tuple[int, ...]:
+        """Take back the latest step, or what was done with a group; return the groups that are open again.
+
+        Raises:
+            UsageError: there is nothing to undo.
+        """
+        chosen = [s for s in self._steps if number is None or number in s]
+        if not chosen:
+            raise UsageError("there is nothing to undo", hint="Name or ignore a group first.")
+        reopened = chosen[-1] if number is None else (number,)
+        for n in reopened:
+            self._actions.undo(self.groups[n].id)
+            self.states[n] = GroupState()
+        self._steps = [left for s in self._steps if (left := tuple(n for n in s if n not in reopened))]
+        return reopened
+
+    def _check_open(self, numbers: Sequence[int]) -> None:
+        done = [n for n in numbers if not self.states[n].is_open]
+        if done:
+            raise UsageError(f"group {done[0] + 1} is done already", hint="Undo that first.")

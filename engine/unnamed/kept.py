@@ -1,0 +1,94 @@
+"""Keep the groups that were found, the last list that was shown, and what was done with it, in the cache folder."""
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.core.types import Kind
+from engine.store.cache_file import GROUPS, CacheFile
+from engine.unnamed.groups import Groups, from_json, to_json
+
+_TABLES = (
+    "create table if not exists found (kind text not null, key text not null, made real not null, given text not null,"
+    " several integer not null, groups text not null, primary key (kind, key)) without rowid",
+    "create table if not exists shown (kind text primary key, groups text not null) without rowid",
+    "create table if not exists done (number integer primary key, kind text not null, action text not null)",
+)
+_MOST = 6
+"""Results that are kept of each kind, the latest."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """What was done with a group, so that it can be undone.
+
+    kind: of the list. group: its id. name: the concept that it was named; "" for a group that is ignored. created:
+    whether the concept was new. added: content hashes of the reference photos that it got.
+    """
+
+    kind: Kind
+    group: str
+    name: str = ""
+    created: bool = False
+    added: tuple[str, ...] = ()
+
+
+class KeptGroups:
+    """The groups of a data folder; `myvlm concepts clear-cache` and `myvlm forget` delete them all."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use a data folder; no file is created before something is kept."""
+        self._file = CacheFile(folder / "cache", GROUPS, _TABLES)
+
+    def load(self, kind: Kind, key: str) -> Groups | None:
+        """Return what was found under a key; None if it is not known."""
+        rows = self._file.read("select groups from found where kind = ? and key = ?", kind, key) if key else []
+        return from_json(rows[0][0]) if rows else None
+
+    def save(self, kind: Kind, key: str, groups: Groups) -> None:
+        """Keep what was found; an empty key keeps nothing."""
+        if key:
+            row = (kind, key, time.time(), _given(groups.given), groups.several, to_json(groups))
+            self._file.write("insert or replace into found values (?, ?, ?, ?, ?, ?)", [row])
+            oldest = "select key from found where kind = ? order by made desc limit -1 offset ?"
+            self._file.write(f"delete from found where kind = ? and key in ({oldest})", [(kind, kind, _MOST)])
+
+    def count(self, kind: Kind, given: Iterable[Path]) -> int | None:
+        """Return how many groups in several photos were found last for these paths; None if that is unknown."""
+        query = "select several from found where kind = ? and given = ? order by made desc limit 1"
+        rows = self._file.read(query, kind, _given(p.absolute() for p in given))
+        return int(rows[0][0]) if rows else None
+
+    def shown(self, kind: Kind) -> Groups | None:
+        """Return the list that was shown last; None if there was none."""
+        rows = self._file.read("select groups from shown where kind = ?", kind)
+        return from_json(rows[0][0]) if rows else None
+
+    def show(self, groups: Groups) -> None:
+        """Keep a list as the one that was shown last, so that its numbers keep their meaning."""
+        self._file.write("insert or replace into shown values (?, ?)", [(groups.kind, to_json(groups))])
+
+    def note(self, action: Action) -> None:
+        """Keep what was done."""
+        row = (action.kind, json.dumps(asdict(action)))
+        self._file.write("insert into done (kind, action) values (?, ?)", [row])
+
+    def actions(self) -> list[tuple[int, Action]]:
+        """Return what was done, with its number, the latest first."""
+        rows = self._file.read("select number, action from done order by number desc")
+        return [(number, _action(json.loads(text))) for number, text in rows]
+
+    def drop(self, number: int) -> None:
+        """Delete what is kept of something that was undone."""
+        self._file.write("delete from done where number = ?", [(number,)])
+
+
+def _given(paths: Iterable[Path]) -> str:
+    return json.dumps(sorted(map(str, paths)))
+
+
+def _action(row: dict[str, Any]) -> Action:
+    return Action(**{**row, "kind": Kind(row["kind"]), "added": tuple(row["added"])})

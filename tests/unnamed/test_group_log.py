@@ -1,0 +1,63 @@
+"""Naming and ignoring groups one after the other, with a way back."""
+
+import pytest
+
+from engine.core.errors import UsageError
+from engine.core.types import Kind
+from engine.photos.discovery import find_files
+from engine.unnamed.find import GroupRequest, find_unnamed
+from tests.unnamed.library import make_log
+
+
+@pytest.fixture
+def log(session, strangers):
+    groups = find_unnamed(session, find_files([strangers.folder]), GroupRequest())
+    return make_log(session, groups.groups, Kind.PERSON)
+
+
+def concepts(session):
+    return {c.name: len(c.references) for c in session.store.all()}
+
+
+def test_steps_are_stored_and_taken_back_in_order(log, session):
+    log.name(0, "Anna")
+    log.ignore([1, 2])
+    assert (concepts(session).keys(), len(session.store.ignored.all())) == ({"Anna"}, 2)
+    assert (log.states[0].name, log.states[0].photos > 0, log.states[1].ignored) == ("Anna", True, True)
+    assert log.names == ["Anna"]
+    assert log.undo() == (1, 2)
+    assert session.store.ignored.all() == ()
+    assert log.undo() == (0,)
+    assert concepts(session) == {}
+    assert not log.can_undo
+    with pytest.raises(UsageError, match="nothing to undo"):
+        log.undo()
+
+
+def test_one_group_is_taken_back_of_several(log, session):
+    log.ignore([0, 1])
+    log.name(2, "Ben")
+    assert log.undo(1) == (1,)
+    assert [g.id for g in session.store.ignored.all()] == [log.groups[0].id]
+    assert log.undo() == (2,)
+    assert log.undo() == (0,)
+
+
+def test_two_groups_with_one_name_become_one(log, session):
+    log.name(0, "Anna")
+    before = concepts(session)["Anna"]
+    log.name(1, "anna")
+    assert log.states[1].name == "Anna"
+    assert concepts(session) == {"Anna": before + log.states[1].photos}
+    assert any("does not look like" in note for note in log.states[1].notes)
+    log.undo(0)
+    assert concepts(session) == {"Anna": log.states[1].photos}
+
+
+def test_what_is_done_is_not_done_again(log, session):
+    log.name(0, "Anna")
+    for again in (lambda: log.name(0, "Ben"), lambda: log.ignore([1, 0])):
+        with pytest.raises(UsageError, match="group 1 is done already"):
+            again()
+    assert concepts(session).keys() == {"Anna"}
+    assert session.store.ignored.all() == ()
