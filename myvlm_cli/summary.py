@@ -35,8 +35,8 @@ _FAILURES = 5
 class _Report:
     """All figures of a summary.
 
-    unnamed_groups: people without a name in several photos, as myvlm people found them; None if it has not looked.
-    edited: photos whose sidecars other programs wrote since the last run.
+    unnamed_groups: people and pets without a name in several photos, as myvlm people found them; None if it has not
+    looked. edited: photos whose sidecars other programs wrote since the last run.
     """
 
     photos: int
@@ -44,7 +44,7 @@ class _Report:
     changes: "Changes"
     unnamed_faces: int
     unnamed_photos: int
-    unnamed_groups: int | None
+    unnamed_groups: "dict[Kind, int | None]"
     run: "Run | None"
     edited: int
 
@@ -89,7 +89,8 @@ def _read(files: Photos, sidecars: SidecarChoice) -> _Report:
         unnamed = count_unnamed_faces(index, faces, changes.found)
         runs = runs_in(Journal(session.folder).runs(), files.folder)
         edited = count_edited_since(index, runs, changes.found)
-    groups = KeptGroups(session.folder).count(Kind.PERSON, files.given)
+    kept = KeptGroups(session.folder)
+    groups = {kind: kept.count(kind, files.given) for kind in (Kind.PERSON, Kind.PET)}
     return _Report(len(changes.found), figures, changes, *unnamed, groups, next(iter(runs), None), edited)
 
 
@@ -128,7 +129,8 @@ def _describe(report: _Report) -> Document:
         "suggestions": figures.suggestions,
         "unnamed_faces": report.unnamed_faces,
         "photos_with_unnamed_faces": report.unnamed_photos,
-        "unnamed_groups": report.unnamed_groups,
+        "unnamed_groups": report.unnamed_groups[Kind.PERSON],
+        "unnamed_pets": report.unnamed_groups[Kind.PET],
         "without_sidecars": report.changes.without,
         "failed": [{"file": path_text(p), "reason": reason} for p, reason in figures.failed],
         "last_run": {"run": run.id, "command": run.command, "started": run.started, "photos": run.photos}
@@ -152,9 +154,10 @@ def _tell(report: _Report, given: Sequence[Path]) -> None:
         out.say(f"{len(figures.failed) - len(failures):,} more failed (-v lists them)")
     if report.unnamed_faces:
         out.say(f"{count(report.unnamed_faces, 'face')} without a name in {count(report.unnamed_photos, 'photo')}")
-    if report.unnamed_groups:
-        groups = report.unnamed_groups
-        out.say(f"{groups:,} {'person' if groups == 1 else 'people'} without a name in several photos: myvlm people")
+    if people := report.unnamed_groups[Kind.PERSON]:
+        out.say(f"{people:,} {'person' if people == 1 else 'people'} without a name in several photos: myvlm people")
+    if pets := report.unnamed_groups[Kind.PET]:
+        out.say(f"{count(pets, 'animal')} without a name in several photos: myvlm people --pets")
     if run:
         state = ", undone" if run.undone else ""
         what = f"{run.id} ({run.command}{state}) wrote the sidecars of {count(run.photos, 'photo')}"

@@ -13,7 +13,7 @@ from engine.unnamed.groups import Groups, from_json, to_json
 
 _TABLES = (
     "create table if not exists found (kind text not null, key text not null, made real not null, given text not null,"
-    " several integer not null, groups text not null, primary key (kind, key)) without rowid",
+    " groups text not null, primary key (kind, key)) without rowid",
     "create table if not exists shown (kind text primary key, groups text not null) without rowid",
     "create table if not exists done (number integer primary key, kind text not null, action text not null)",
 )
@@ -51,16 +51,21 @@ class KeptGroups:
     def save(self, kind: Kind, key: str, groups: Groups) -> None:
         """Keep what was found; an empty key keeps nothing."""
         if key:
-            row = (kind, key, time.time(), _given(groups.given), groups.several, to_json(groups))
-            self._file.write("insert or replace into found values (?, ?, ?, ?, ?, ?)", [row])
+            row = (kind, key, time.time(), _given(groups.given), to_json(groups))
+            self._file.write("insert or replace into found values (?, ?, ?, ?, ?)", [row])
             oldest = "select key from found where kind = ? order by made desc limit -1 offset ?"
             self._file.write(f"delete from found where kind = ? and key in ({oldest})", [(kind, kind, _MOST)])
 
     def count(self, kind: Kind, given: Iterable[Path]) -> int | None:
-        """Return how many groups in several photos were found last for these paths; None if that is unknown."""
-        query = "select several from found where kind = ? and given = ? order by made desc limit 1"
+        """Return how many groups in several photos were found last for these paths, without those that were named or
+        ignored since; None if that is unknown.
+        """
+        query = "select groups from found where kind = ? and given = ? order by made desc limit 1"
         rows = self._file.read(query, kind, _given(p.absolute() for p in given))
-        return int(rows[0][0]) if rows else None
+        if not rows:
+            return None
+        acted_on = {action.group for _, action in self.actions() if action.kind is kind}
+        return sum(g.photos > 1 and g.id not in acted_on for g in from_json(rows[0][0]).groups)
 
     def shown(self, kind: Kind) -> Groups | None:
         """Return the list that was shown last; None if there was none."""

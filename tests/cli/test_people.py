@@ -189,8 +189,10 @@ def test_the_summary_names_them_once_they_are_known(myvlm, folder):
     assert myvlm("summary", folder, "--json").json["unnamed_groups"] == 2
     assert "2 people without a name in several photos: myvlm people" in myvlm("summary", folder).err
     myvlm("people", "--name", 1, "Anna")
-    myvlm("people", folder)
     assert "1 person without a name in several photos" in myvlm("summary", folder).err
+    myvlm("people", "--undo")
+    assert myvlm("summary", folder, "--json").json["unnamed_groups"] == 2
+    assert myvlm("summary", folder, "--json").json["unnamed_pets"] is None
 
 
 def test_a_known_list_loads_no_model(myvlm, folder):
