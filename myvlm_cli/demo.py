@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Boxes = dict[str, dict[str, list[int]]]
 """Boxes in whole pixels, by photo and name."""
 _MARK = ".myvlm-demo"
-_MADE = ("album", "home", "located", "rex", "mug", "anna")
+_MADE = ("album", "gallery", "home", "located", "rex", "mug", "anna")
 """What a demo writes into its folder; a second demo in the same folder first deletes these."""
 _QUESTIONS = (
     ("Rex", "What is Rex doing in the image?"),
@@ -54,7 +54,7 @@ def demo(
     answers = _ask(session, results)
     boxes = _locate(session, album)
     sheet = _sheet(results, folder)
-    outcome = _Outcome(results, answers, boxes, sheet)
+    outcome = _Outcome(results, answers, boxes, sheet, _gallery(album, folder))
     _finish(album, outcome, json=json, seconds=time.monotonic() - began)
 
 
@@ -179,6 +179,16 @@ def _sheet(results: "list[PhotoResult]", folder: Path) -> Path:
     return draw_contact_sheet(results, folder / "contact-sheet.png")
 
 
+def _gallery(album: "Album", folder: Path) -> Path:
+    """Write the captioned album as a gallery, and return its page."""
+    from engine.library.search import SearchCounts, SearchRequest, search
+    from engine.pages.gallery import write_gallery
+
+    _step("Making a gallery", "myvlm", "search", "--in", album.folder, "--html", folder / "gallery")
+    found = list(search(folder / "home", SearchRequest(folders=(album.folder,)), SearchCounts()))
+    return write_gallery(found, folder / "gallery", "Album").page
+
+
 @dataclass(frozen=True)
 class _Outcome:
     """What the demo made of the album."""
@@ -187,19 +197,21 @@ class _Outcome:
     answers: list[Document]
     boxes: Boxes
     sheet: Path
+    gallery: Path
 
 
 def _finish(album: "Album", outcome: _Outcome, *, json: bool, seconds: float) -> None:
     """Print the results, and what to do next."""
-    sheet = path_text(outcome.sheet)
+    sheet, gallery = path_text(outcome.sheet), path_text(outcome.gallery)
     if json:
         photos = [_describe(album, outcome, r) for r in outcome.results]
-        document: Document = {"photos": photos, "answers": outcome.answers, "sheet": sheet}
+        document: Document = {"photos": photos, "answers": outcome.answers, "sheet": sheet, "gallery": gallery}
         out.json_document(document | {"seconds": round(seconds, 1)})
     else:
         print_table(_COLUMNS, [_cells(album, outcome, r) for r in outcome.results])
     out.say("")
     out.say(f"All results in one picture: {sheet}   ({seconds:.0f} s)")
+    out.say(f"As a gallery, for your browser: {gallery}")
     out.say(f"To remove the demo: rm -r {shlex.quote(path_text(outcome.sheet.parent))}")
     out.say("Next, with your own photos and without the demo's MYVLM_HOME: myvlm add-concept NAME FOLDER")
 

@@ -44,9 +44,7 @@ class ReviewChoice:
     ] = None
     open: Annotated[
         bool,
-        typer.Option(
-            "--open", help="Confirm and reject on a page in your browser, which only this machine can reach; see below."
-        ),
+        typer.Option("--open", help="Confirm and reject on a page in your browser, which only this machine can reach."),
     ] = False
     html: Annotated[
         Path | None,

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from engine.concepts.review import Review
     from engine.session import Session
 
+_MOST_PATHS = 3
+"""Most paths that the commands to run next repeat."""
+
 
 def open_review(session: "Session", review: "Review", limit: int | None, photos: Photos) -> None:
     """Serve the page until the user is done with it, and print what was decided."""
@@ -27,7 +30,7 @@ def open_review(session: "Session", review: "Review", limit: int | None, photos:
     if not shown:
         out.say(nothing_to_review(review, None))
         return
-    paths = " ".join(shlex.quote(path_text(p)) for p in photos.given)
+    paths = " ".join(shlex.quote(path_text(p)) for p in photos.given) if len(photos.given) <= _MOST_PATHS else "PATHS"
     caption, again = f"myvlm caption {paths}", f"myvlm review {paths} --open"
     log = DecisionLog(in_page_order(shown), session.store.decisions, partial(decide, session))
     desk = ReviewDesk(log, more=len(review.suggestions) - len(shown), next_command=caption, again=again)

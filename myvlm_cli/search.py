@@ -1,7 +1,7 @@
 """`myvlm search`: find photos by what their sidecars say."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.core.errors import UsageError
-from engine.core.types import Kind
 from myvlm_cli import options as o
-from myvlm_cli.completion import complete_concept
+from myvlm_cli.conditions import Conditions
 from myvlm_cli.errors import OK, SOME_FAILED
-from myvlm_cli.given import read_day, warn_of_missing
+from myvlm_cli.gallery import read_target, refuse_with_html, tell_written, title_of, write_html
+from myvlm_cli.given import warn_of_missing
+from myvlm_cli.likeness import LikeSearch
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.parameters import Without
 from myvlm_cli.sidecar_choice import SidecarChoice
@@ -21,9 +22,8 @@ from myvlm_cli.viewer import open_photos
 from myvlm_cli.words import count
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from engine.library.search import FoundPhoto, SearchCounts, SearchRequest
+    from engine.library.search import FoundPhoto, SearchCounts
+    from engine.pages.gallery import WrittenGallery
 
 _REINDEX_EXAMPLE = "Example: myvlm search --reindex ~/Pictures"
 OPENED = 8
@@ -41,96 +41,6 @@ Words = Annotated[
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What photos must fulfil besides the words."""
-
-    also: Annotated[
-        list[str] | None,
-        typer.Option("--and", metavar="WORDS", help="More words, as above; may be repeated.", show_default=False),
-    ] = None
-    without: Annotated[
-        list[str] | None,
-        typer.Option("--not", metavar="WORDS", help="Words that a photo must not have.", show_default=False),
-    ] = None
-    names: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--name",
-            help="Only photos with exactly this name: a concept, person, pet or keyword; may be repeated.",
-            autocompletion=complete_concept,
-            show_default=False,
-        ),
-    ] = None
-    kinds: Annotated[
-        list[Kind] | None,
-        typer.Option("--kind", help="Only photos with a name of this kind; may be repeated.", show_default=False),
-    ] = None
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--since",
-            metavar="DATE",
-            help="Only photos taken in or after this year, month or day: 2024, 2024-06, 2024-06-30.",
-            show_default=False,
-        ),
-    ] = None
-    until: Annotated[
-        str | None,
-        typer.Option(
-            "--until",
-            metavar="DATE",
-            help="Only photos taken in or before this year, month or day.",
-            show_default=False,
-        ),
-    ] = None
-    near: Annotated[
-        str | None,
-        typer.Option(
-            "--near",
-            metavar="PLACE",
-            help="Only photos taken near a place: latitude,longitude,distance, such as 54.3,10.1,5km; without a"
-            " distance 1 km.",
-            show_default=False,
-        ),
-    ] = None
-    folders: Annotated[
-        list[Path] | None,
-        typer.Option("--in", metavar="FOLDER", help="Only photos in this folder; may be repeated.", show_default=False),
-    ] = None
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Print at most this many photos.", show_default=False)
-    ] = None
-
-    def request(self, words: list[str] | None) -> "SearchRequest":
-        """Make the engine's request.
-
-        Raises:
-            UsageError: a value cannot be read, or nothing at all is asked for.
-        """
-        from engine.library.query import parse_terms
-        from engine.library.search import SearchRequest, read_near
-
-        terms = parse_terms([*(words or ()), *(self.also or ())])
-        terms += tuple(replace(t, excluded=True) for t in parse_terms(self.without or ()))
-        if not terms and self == Conditions(limit=self.limit):
-            raise UsageError("nothing to search for", hint="Example: myvlm search rex beach --since 2024")
-        return SearchRequest(
-            terms,
-            tuple(self.names or ()),
-            tuple(str(k) for k in self.kinds or ()),
-            _iso(read_day(self.since, option="--since", after=False)),
-            _iso(read_day(self.until, option="--until", after=True)),
-            read_near(self.near) if self.near else None,
-            tuple(self.folders or ()),
-            self.limit,
-        )
-
-
-def _iso(moment: "datetime | None") -> str | None:
-    return None if moment is None else moment.replace(tzinfo=None).isoformat()
-
-
-@dataclass(frozen=True)
 class Listing:
     """How the photos are listed, besides JSON."""
 
@@ -140,8 +50,19 @@ class Listing:
     null: Annotated[
         bool, typer.Option("--null", "-0", help="End each path with NUL instead of a line end, for xargs -0.")
     ] = False
+    html: Annotated[
+        str | None,
+        typer.Option(
+            "--html",
+            metavar="FILE|FOLDER",
+            help="Write the photos as one web page (FILE.html, at most 500 without --limit), or as a gallery into a"
+            " folder. Both work offline.",
+            show_default=False,
+        ),
+    ] = None
     open: Annotated[
-        bool, typer.Option("--open", help=f"Also show the photos in the desktop's viewer, at most {OPENED}.")
+        bool,
+        typer.Option("--open", help=f"Also show the photos in the desktop's viewer, at most {OPENED}, or the page."),
     ] = False
 
 
@@ -163,34 +84,67 @@ def search(
     sidecars: Annotated[SidecarChoice, Without("on_existing", "hierarchy", "regions")],
     output: o.OutputChoice,
 ) -> None:
-    """Find photos by names and words in their sidecars, and by when and where they were taken.
+    """Find photos by names and words in their sidecars, by when and where they were taken, and by what they show.
 
     Captions, keywords and people are searched, whether myvlm or a human wrote them. The best match comes first; without
     words, the newest photo. It knows photos that myvlm has captioned, or that --reindex has read.
 
     Example: myvlm search "rex beach" --since 2024
+
+    Example: myvlm search rex --like "a dog in snow"
+
+    Example: myvlm search --in ~/Pictures --html gallery/
     """
     if reindex:
         raise typer.Exit(_reindex(words, conditions, listing, sidecars, output))
     _refuse_useless(listing, sidecars, output)
+    page = read_target(listing.html) if listing.html else None
     missing = warn_of_missing(conditions.folders) if conditions.folders else False
     from engine.core.paths import home
     from engine.library.search import SearchCounts
     from engine.library.search import search as search_index
 
-    counts = SearchCounts()
-    found = list(_print(search_index(home(), conditions.request(words), counts), listing, output))
+    counts, request = SearchCounts(), conditions.request(words)
+    like = LikeSearch.open(conditions.like, conditions.recogniser) if conditions.like else None
+    wanted = request if like or page is None else replace(request, limit=None)  # so that those left out are counted
+    photos = like.search(request, counts) if like else search_index(home(), wanted, counts)
+    if page is None:
+        code = _report(list(_print(photos, listing, output)), None, counts, like, listing, output)
+    else:
+        asked = [*(words or ()), *(conditions.names or ()), *([conditions.like] if conditions.like else ())]
+        title = title_of(asked, conditions.folders or ())
+        code = _report(*write_html(list(photos), page, title, request, counts), counts, like, listing, output)
+    raise typer.Exit(code or (SOME_FAILED if missing else OK))
+
+
+def _report(
+    found: "Sequence[FoundPhoto]",
+    written: "WrittenGallery | None",
+    counts: "SearchCounts",
+    like: LikeSearch | None,
+    listing: Listing,
+    output: o.OutputChoice,
+) -> int:
+    """Print what was found besides the list, open it if that was asked for, and return the exit code."""
     if output.json:
         document = {"photos": [_describe(photo) for photo in found], "indexed": counts.indexed, "more": counts.more}
+        document |= {"not_scanned": counts.unscanned} if like else {}
+        document |= {"html": path_text(written.page) if written else None} if listing.html else {}
         out.json_document(document)
-    _tell(counts, len(found))
+    elif written:
+        out.text(path_text(written.page))
+    _tell(counts, len(found), like)
+    if written:
+        tell_written(written)
     if listing.open:
-        open_photos([photo.path for photo in found[:OPENED]])
-    raise typer.Exit(OK if found and not missing else SOME_FAILED)
+        open_photos([written.page] if written else [photo.path for photo in found[:OPENED]])
+    return SOME_FAILED if not found or (written and written.unreadable) else OK
 
 
 def _refuse_useless(listing: Listing, sidecars: SidecarChoice, output: o.OutputChoice) -> None:
     """Refuse options that would have no effect."""
+    if listing.html:
+        refuse_with_html(captions=listing.captions, null=listing.null, jsonl=output.jsonl)
     if listing.null and (listing.captions or not output.is_text):
         raise UsageError("-0 prints paths alone", hint="Leave it out, or leave out --captions, --json and --jsonl.")
     if sidecars.naming_given:
@@ -222,18 +176,21 @@ def _describe(photo: "FoundPhoto") -> Document:
         "place": place,
         "km": None if photo.km is None else round(photo.km, 3),
         "suggestions": photo.suggestions,
+        "likeness": photo.likeness,
     }
 
 
-def _tell(counts: "SearchCounts", found: int) -> None:
+def _tell(counts: "SearchCounts", found: int, like: LikeSearch | None) -> None:
     """Print how many photos were found, and what the index does not know."""
-    if not counts.indexed:
+    if like:
+        like.tell(counts, found)
+    elif not counts.indexed:
         out.say("No photos are indexed yet. Next: myvlm caption FOLDER, or for sidecars that exist:")
         out.say("  myvlm search --reindex FOLDER")
-        return
-    first = "the first " if counts.more else ""
-    rest = "; without --limit: all" if counts.more else ""
-    out.say(f"{first}{count(found, 'photo')} found among {counts.indexed:,}{rest}")
+    else:
+        first = "the first " if counts.more else ""
+        rest = "; without --limit: all" if counts.more else ""
+        out.say(f"{first}{count(found, 'photo')} found among {counts.indexed:,}{rest}")
     if counts.gone:
         there = "is not there now" if counts.gone == 1 else "are not there now"
         out.say(f"{counts.gone:,} more {there}: moved, deleted, or on a disk that is not mounted")

@@ -152,11 +152,12 @@ def make_private_folder(folder: Path) -> Path:
     return folder
 
 
-def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
+def write_atomically(path: Path, data: bytes, mode: int | None = None, *, sync: bool = True) -> None:
     """Replace the content of a file atomically: write a temporary file beside it, fsync, rename, fsync the folder.
 
     mode: permission bits. None: those of the replaced file, and its owner, group and extended attributes as far as the
-    system allows; for a new file 0666 without the bits of the umask.
+    system allows; for a new file 0666 without the bits of the umask. sync: False leaves out both fsyncs, for thousands
+    of files that can be made again; a power cut may leave some of them empty.
     """
     known = path.stat() if mode is None and path.exists() else None
     if mode is None:
@@ -170,12 +171,14 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
             os.fchmod(f.fileno(), mode)
             f.write(data)
             f.flush()
-            os.fsync(f.fileno())
+            if sync:
+                os.fsync(f.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
 def remove_leftovers(folder: Path) -> int:
@@ -220,9 +223,9 @@ def is_running(process: int) -> bool:
     return True
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file atomically with permissions 0600."""
-    write_atomically(path, data, 0o600)
+def write_private(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a file atomically with permissions 0600; sync as in `write_atomically`."""
+    write_atomically(path, data, 0o600, sync=sync)
 
 
 @contextmanager

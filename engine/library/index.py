@@ -19,7 +19,7 @@ from engine.library.paths import pack_paths
 from engine.library.text import fold_name, searchable, storable
 
 FILE = "library.db"
-_VERSION = 1
+_VERSION = 2
 _BETWEEN_NAMES = " \ue000 "
 """A private character, which the tokenizer takes for a word: a phrase never spans two names."""
 _SCHEMA = """
@@ -247,7 +247,7 @@ def _write_photo(db: sqlite3.Connection, photo: IndexedPhoto, asked: Sequence[st
     known = _id_of(db, photo.path)
     if known is not None:
         _remove_texts(db, known)
-    names = json.dumps([[n.name, n.kind] for n in photo.names])
+    names = json.dumps([[n.name, n.kind, storable(n.concept_id)] for n in photo.names])
     place = photo.place or (None, None)
     values = [storable(photo.caption), photo.author, names, photo.taken, *place, storable(photo.content_hash)]
     values += [pack_paths(photo.sidecars), photo.stamp]

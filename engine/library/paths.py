@@ -12,6 +12,11 @@ def real_path(path: Path) -> Path:
     return Path(_real_folder(os.fspath(path.parent.absolute())), path.name)
 
 
+def real_paths(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Return `real_path` of each path, each once."""
+    return tuple(dict.fromkeys(map(real_path, paths)))
+
+
 @lru_cache(maxsize=64)
 def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)

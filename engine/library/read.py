@@ -2,21 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.core.types import Kind
 from engine.library.index import IndexedName, IndexedPhoto
 from engine.library.text import fold_name
+from engine.photos.metadata.taken import first_date, place_of_xmp
 from engine.sidecars.json_sidecar import PhotoRecord, read_record
 from engine.sidecars.locate import JSON_ENDING
 from engine.sidecars.merge.ownership import DESCRIPTION, HIERARCHY, PEOPLE, SUBJECT, TAGS, has_hash
 from engine.sidecars.merge.removed_names import read_rules
 from engine.sidecars.merge.terms import SEPARATORS, folded_name
-from engine.sidecars.rdf.forms import MYVLM
+from engine.sidecars.rdf.forms import EXIF, MYVLM, PHOTOSHOP
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.read import naming_file, read_sidecar
 from engine.sidecars.regions.named import read_regions
 
+if TYPE_CHECKING:
+    from engine.photos.metadata.exif import Exif
+
 MYVLM_AUTHOR, HUMAN_AUTHOR = "myvlm", "human"
+_EXPOSED = ((EXIF, "DateTimeOriginal"), (PHOTOSHOP, "DateCreated"))
+"""Properties of XMP with the date of the exposure; dates of scanning or editing are left to the photo's own."""
 _KINDS = {"Face": Kind.PERSON, "Pet": Kind.PET}
 """Kinds by the types of MWG regions."""
 
@@ -36,7 +43,7 @@ def read_indexed(photo: Path, sidecars: Sequence[Path], stamp: str) -> IndexedPh
         with naming_file(xmp):
             caption, author = _caption(packet, record)
             names = _distinct((*_names_of_record(record, packet), *_names_of_packet(packet)))
-    taken, place = _taken_and_place(photo, record)
+    taken, place = _taken_and_place(photo, record, packet)
     content_hash = record.facts.content_hash if record else ""
     author = author if caption else ""
     return IndexedPhoto(photo, caption, author, names, taken, place, content_hash, tuple(sidecars), stamp)
@@ -90,10 +97,25 @@ def _distinct(names: Sequence[IndexedName] | Iterator[IndexedName]) -> tuple[Ind
     return tuple(known.values())
 
 
-def _taken_and_place(photo: Path, record: PhotoRecord | None) -> tuple[str | None, tuple[float, float] | None]:
-    if record is not None:
-        return record.facts.taken, record.facts.place
+def _taken_and_place(
+    photo: Path, record: PhotoRecord | None, packet: Packet | None
+) -> tuple[str | None, tuple[float, float] | None]:
+    """Return when and where a photo was taken, as its XMP sidecar says, where people correct it; else as it says."""
+    taken, place = _noted(packet) if packet else (None, None)
+    facts = record.facts if record is not None else _facts_of(photo)
+    if taken is None or (facts.taken or "").startswith(taken):  # the photo may know the time of day, too
+        taken = facts.taken
+    return taken, place or facts.place
+
+
+def _noted(packet: Packet) -> tuple[str | None, tuple[float, float] | None]:
+    """Return the date of the exposure and the place in an XMP sidecar, where digiKam and Lightroom write them."""
+    taken = first_date((packet.text(*name) or "", "") for name in _EXPOSED)
+    latitude, longitude = (packet.text(EXIF, name) or "" for name in ("GPSLatitude", "GPSLongitude"))
+    return taken, place_of_xmp(latitude, longitude)
+
+
+def _facts_of(photo: Path) -> "Exif":
     from engine.photos.metadata.exif import read_file
 
-    facts = read_file(photo)
-    return facts.taken, facts.place
+    return read_file(photo)

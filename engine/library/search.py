@@ -5,7 +5,7 @@ import math
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ _WEIGHTS = "4.0, 1.0, 4.0"
 """Weights of a word among the names, in the caption, and of a concept, for bm25; chosen, not measured."""
 _NUMBER = r"\d+(?:\.\d*)?"
 _NEAR = re.compile(rf"\s*([+-]?{_NUMBER})\s*,\s*([+-]?{_NUMBER})\s*(?:,\s*({_NUMBER})\s*(km|m)\s*)?", re.ASCII)
-_CHECKED = 500
+CHECKED = 500
 """Results of which it is checked whether their sidecars changed since they were indexed."""
-_COLUMNS = (
+COLUMNS = (
     "photos.id, path, photos.caption, author, photos.names, taken, latitude, longitude,"
-    " (select count(*) from suggestions where photo = photos.id)"
+    " (select count(*) from suggestions where photo = photos.id), sidecars"
 )
 
 
@@ -77,8 +77,9 @@ class SearchRequest:
 class FoundPhoto:
     """A photo that was found, as it is in the index; see `index.IndexedPhoto`.
 
-    file: its path. stored_names: its names as the index stores them. km: distance from `Near`'s centre. suggestions:
-    how many concepts are suggested.
+    file: its path. stored_names, stored_sidecars: its names and the paths of its sidecars as the index stores them. km:
+    distance from `Near`'s centre. suggestions: how many concepts are suggested. present: names of the enrolled
+    concepts, by id. likeness: cosine similarity to a description, -1..1.
     """
 
     file: str
@@ -89,6 +90,9 @@ class FoundPhoto:
     place: tuple[float, float] | None
     km: float | None
     suggestions: int
+    present: Mapping[str, str]
+    likeness: float | None = None
+    stored_sidecars: str = "[]"
 
     @property
     def path(self) -> Path:
@@ -96,9 +100,18 @@ class FoundPhoto:
         return Path(self.file)
 
     @property
+    def sidecars(self) -> tuple[Path, ...]:
+        """The sidecars that were indexed."""
+        return unpack_paths(self.stored_sidecars)
+
+    @property
     def names(self) -> tuple[IndexedName, ...]:
-        """The names in its sidecars."""
-        return tuple(IndexedName(name, kind) for name, kind in json.loads(self.stored_names))
+        """The names in its sidecars, each once; those of concepts as the concepts are called now."""
+        distinct: dict[str, IndexedName] = {}
+        for stored, kind, concept_id in json.loads(self.stored_names):
+            name = self.present.get(concept_id, stored)
+            distinct.setdefault(fold_name(name), IndexedName(name, kind, concept_id))
+        return tuple(distinct.values())
 
 
 @dataclass
@@ -107,13 +120,15 @@ class SearchCounts:
 
     gone: photos that were found but do not exist any more, or whose disk is not mounted. changed: photos whose sidecars
     changed since they were indexed, among the first 500. indexed: photos in the index. more: whether the limit left
-    others out.
+    others out. unscanned: photos that fulfil the request but that the encoder has not seen, where they are ranked by a
+    description.
     """
 
     indexed: int = 0
     gone: int = 0
     changed: int = 0
     more: bool = False
+    unscanned: int = 0
 
 
 def search(folder: Path, request: SearchRequest, counts: SearchCounts) -> Iterator[FoundPhoto]:
@@ -129,14 +144,15 @@ def search(folder: Path, request: SearchRequest, counts: SearchCounts) -> Iterat
         return
     with index, index.guarded() as db:
         counts.indexed = db.execute("select count(*) from photos").fetchone()[0]
-        rows = _select(db, request, read_stored(folder).ids if request.terms or request.names else {})
+        stored = read_stored(folder)
+        rows = _select(db, request, stored.ids)
         number = 0
         for photo_id, *row in rows:
-            photo = _read(tuple(row), request.near)
+            photo = read_row(row, request.near, stored.names)
             if not os.path.lexists(photo.file):
                 counts.gone += 1
                 continue
-            counts.changed += number < _CHECKED and _has_changed(db, photo_id)
+            counts.changed += number < CHECKED and has_changed(db, photo_id)
             yield photo
             number += 1
             if number == request.limit:
@@ -144,24 +160,50 @@ def search(folder: Path, request: SearchRequest, counts: SearchCounts) -> Iterat
                 return
 
 
+def failed_photos(folder: Path, within: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Return the photos in some folders that failed when they were last captioned or indexed, with the reasons.
+
+    folder: the data folder.
+
+    Raises:
+        StoreError: the index is damaged or in use.
+    """
+    index = LibraryIndex(folder)
+    if not index.path.exists():
+        return []
+    query = f"select path, reason from failures where {' or '.join([BELOW] * len(within)) or '0'} order by path"
+    with index, index.guarded() as db:
+        rows = db.execute(query, [end for path in within for end in bounds(path)]).fetchall()
+    return [(Path(os.fsdecode(path)), reason) for path, reason in rows if os.path.lexists(path)]
+
+
 def _select(db: sqlite3.Connection, request: SearchRequest, concepts: Mapping[str, str]) -> sqlite3.Cursor:
-    """Return the columns `_COLUMNS` of the photos in the order of results."""
+    """Return the columns `COLUMNS` of the photos in the order of results."""
+    source, values = matching(db, request, concepts)
+    order = ["taken is null", "taken desc", "path"]
+    if any(not t.excluded for t in request.terms):
+        order.insert(0, f"bm25(words, {_WEIGHTS})")
+    elif request.near:
+        order.insert(0, "km(latitude, longitude)")
+    return db.execute(f"select {COLUMNS} {source} order by {', '.join(order)}", values)
+
+
+def matching(db: sqlite3.Connection, request: SearchRequest, concepts: Mapping[str, str]) -> tuple[str, list[object]]:
+    """Return `from … where …` for the photos that fulfil a request, with its values; its function is made in `db`.
+
+    concepts: ids of the enrolled concepts by folded name.
+    """
     wanted = [t for t in request.terms if not t.excluded]
     conditions, values = _conditions(request, concepts)
-    order = ["taken is null", "taken desc", "path"]
     source = "photos"
     if wanted:
         source = "words join photos on photos.id = words.rowid"
         conditions.insert(0, "words match ?")
         values.insert(0, match_expression(wanted, concepts))
-        order.insert(0, f"bm25(words, {_WEIGHTS})")
-    elif request.near:
-        order.insert(0, "km(latitude, longitude)")
     if request.near:
         near = request.near
         db.create_function("km", 2, lambda lat, lon: distance_km(near, lat, lon), deterministic=True)
-    where = f" where {' and '.join(conditions)}" if conditions else ""
-    return db.execute(f"select {_COLUMNS} from {source}{where} order by {', '.join(order)}", values)
+    return f"from {source}" + (f" where {' and '.join(conditions)}" if conditions else ""), values
 
 
 def _conditions(request: SearchRequest, concepts: Mapping[str, str]) -> tuple[list[str], list[object]]:
@@ -216,14 +258,16 @@ def distance_km(near: Near, latitude: float | None, longitude: float | None) -> 
     return 2 * _EARTH_KM * math.asin(min(1.0, math.sqrt(half)))
 
 
-def _read(row: tuple[Any, ...], near: Near | None) -> FoundPhoto:
-    """Make a result of the columns `_COLUMNS` after the id."""
-    path, caption, author, names, taken, latitude, longitude, suggestions = row
+def read_row(row: Sequence[Any], near: Near | None, present: Mapping[str, str]) -> FoundPhoto:
+    """Make a result of the columns `COLUMNS` after the id. present: names of the enrolled concepts, by id."""
+    path, caption, author, names, taken, latitude, longitude, suggestions, sidecars = row
     place = None if latitude is None else (latitude, longitude)
     km = distance_km(near, latitude, longitude) if near else None
-    return FoundPhoto(os.fsdecode(path), caption, author, names, taken, place, km, suggestions)
+    file = os.fsdecode(path)
+    return FoundPhoto(file, caption, author, names, taken, place, km, suggestions, present, stored_sidecars=sidecars)
 
 
-def _has_changed(db: sqlite3.Connection, photo_id: int) -> bool:
+def has_changed(db: sqlite3.Connection, photo_id: int) -> bool:
+    """Return whether the photo or its sidecars changed since they were indexed."""
     path, sidecars, stamp = db.execute("select path, sidecars, stamp from photos where id = ?", [photo_id]).fetchone()
     return stamp_of([Path(os.fsdecode(path)), *unpack_paths(sidecars)]) != stamp

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.core.batches import batched
 from engine.core.errors import EngineError, SidecarError, StoreError
 from engine.library.index import IndexedPhoto, IndexUpdate, LibraryIndex
-from engine.library.paths import BELOW, bounds, real_path, stamp_of, unpack_paths
+from engine.library.paths import BELOW, bounds, real_path, real_paths, stamp_of, unpack_paths
 from engine.library.read import read_indexed
 from engine.photos.discovery import FoundFile
 from engine.sidecars.locate import JSON_ENDING, Namer, SidecarPaths
@@ -76,7 +76,7 @@ def _update(
     captioned: the photos were just captioned, so that those that did not fail no longer count as failed; otherwise only
     those whose sidecars changed.
     """
-    photos = [replace(p, path=real_path(p.path)) for p in photos]
+    photos = [_with_real_paths(p) for p in photos]
     known, failed_before = index.known(p.path for p in photos)
     update = IndexUpdate(asked=tuple(asked))
     for photo in photos:
@@ -92,6 +92,11 @@ def _update(
     update.succeeded = [p for p in failed_before if p in fine and p not in update.failures]
     changes.removed += len(update.absent)
     index.write(update)
+
+
+def _with_real_paths(photo: PhotoFiles) -> PhotoFiles:
+    path, *sidecars = real_paths((photo.path, *photo.sidecars))
+    return replace(photo, path=path, sidecars=tuple(sidecars))
 
 
 def _update_one(photo: PhotoFiles, known_stamp: str | None, update: IndexUpdate, changes: Changes) -> None:

@@ -32,20 +32,21 @@ def render_page(
     data: Mapping[str, object] | None = None,
     images: str = "data:",
     connect: bool = False,
+    files_beside: bool = False,
     **values: object,
 ) -> str:
     """Return a page as HTML.
 
     template: a file of this folder that extends `base.html.j2`. mark: which command made it. scripts, styles: files of
     this folder, after those that all pages have. data: for the scripts, which read it from `#data`. images: where
-    pictures come from, as `img-src` of the policy. connect: whether scripts may ask the server of the page. values:
-    what the template needs.
+    pictures come from, as `img-src` of the policy. connect: whether scripts may ask the server of the page.
+    files_beside: whether scripts in files beside the page may run, which hold data. values: what the template needs.
     """
     from markupsafe import Markup
 
     style = "\n".join((_read("style.css"), _concept_colours(), *map(_read, styles)))
     code = [_read(name) for name in scripts]
-    policy = content_policy(style, code, images=images, connect=connect)
+    policy = content_policy(style, code, images=images, connect=connect, files_beside=files_beside)
     return (
         environment()
         .get_template(template)
@@ -61,12 +62,18 @@ def render_page(
     )
 
 
-def content_policy(style: str, scripts: Sequence[str], *, images: str, connect: bool) -> str:
-    """Return the content security policy of a page: its own style and scripts, and nothing else."""
+def content_policy(
+    style: str, scripts: Sequence[str], *, images: str, connect: bool, files_beside: bool = False
+) -> str:
+    """Return the content security policy of a page: its own style and scripts, and nothing else.
+
+    For files beside a page that was opened from disk, `'self'` means nothing in some browsers: `file:` is needed, too.
+    """
+    sources = [*map(_source, scripts), *(("'self'", "file:") if files_beside else ())]
     allowed = {
         "default-src": "'none'",
         "style-src": _source(style),
-        "script-src": " ".join(map(_source, scripts)) or "'none'",
+        "script-src": " ".join(sources) or "'none'",
         "img-src": images if "data:" in images else f"data: {images}",
         "connect-src": "'self'" if connect else "'none'",
         "base-uri": "'none'",

@@ -16,7 +16,8 @@ from engine.recognition.confidence import confidence, in_words
 
 REFERENCES = 5
 """Most photos of a concept above its group."""
-_LIKELIHOODS = ((0.9, "Likely"), (0.5, "Possible"), (-float("inf"), "Doubtful"))
+_LIKELIHOODS = ((0.895, "Likely"), (0.495, "Possible"), (-float("inf"), "Doubtful"))
+"""The least confidence for each word; in whole percent 90 and 50."""
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 

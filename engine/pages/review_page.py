@@ -19,7 +19,7 @@ from engine.pages.review_cards import Card, Group, PictureSizes, in_page_order, 
 from engine.pages.thumbnails import Made, Picture, Thumbnails
 
 PAGE_LIMIT = 500
-"""Default for the most suggestions on a page; each takes about 60 kB."""
+"""Default for the most suggestions on a page; each takes 50 to 75 kB."""
 MARK = "myvlm review"
 _SIZES = PictureSizes(card=320, whole=480, reference=200, enlarged=0)
 

@@ -78,6 +78,8 @@ SKIPPED_FOLDER_SUFFIXES = (
     *(".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary"),  # Apple
     *(".lrdata", ".lrlibrary", ".lrcat-data"),  # Lightroom
 )
+GALLERY_MARK = ".myvlm-gallery"
+"""The file that marks the folder of a gallery, which holds thumbnails. It is searched only if it is given itself."""
 LARGEST_LIST = 256 * 2**20
 """Largest size in bytes of a list of paths: some millions."""
 
@@ -178,6 +180,8 @@ def _walk(root: Path, wanted: Selection, visited: _Visited, tally: Tally) -> Ite
                 entries = sorted(listed, key=lambda e: os.fsencode(e.name))
         except OSError:
             yield FoundFile(folder, "photo")
+            continue
+        if below and any(entry.name == GALLERY_MARK for entry in entries):
             continue
         folders, files = [], []
         for entry in entries:
@@ -284,8 +288,7 @@ def read_list(file: Path, *, null: bool) -> list[Path]:
         data = read_stream(sys.stdin.buffer, LARGEST_LIST) if str(file) == "-" else read_list_bytes(file, LARGEST_LIST)
     except OSError as err:
         raise PhotoError(f"{file}: {err.strerror or err}", hint="Check the path.") from err
-    if not null:
-        data = _without_mark(data)
+    data = data if null else _without_mark(data)
     entries = data.split(b"\0" if null else b"\n")
     return [Path(os.fsdecode(e if null else e.rstrip(b"\r"))) for e in entries if e.strip()]
 

@@ -4,6 +4,7 @@ They are stored with the head, so that it can be trained again without the photo
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -108,8 +109,8 @@ def _faces(extractor: CachedExtractor, decision: Decision) -> Sequence[Face]:
     """Return the faces in the photo of a decision; boxes are in pixels of the photo."""
     faces = extractor.cached_faces(decision.content_hash)
     if faces is None and (photo := _load(decision)) is not None:
-        extractor.find_faces([photo], keep=True)
-        faces = extractor.cached_faces(decision.content_hash)
+        (in_picture,) = extractor.find_faces([photo], keep=True)
+        faces = [replace(f, box=photo.in_photo(f.box)) for f in in_picture]
     return faces or []
 
 
@@ -117,8 +118,9 @@ def _regions(extractor: CachedExtractor, decision: Decision) -> RegionFeatures |
     """Return the regions in the photo of a decision; None if it was moved or changed and is not in the cache."""
     regions = extractor.cached_regions(decision.content_hash)
     if regions is None and (photo := _load(decision)) is not None:
-        extractor.find_regions([photo], keep=True)
-        regions = extractor.cached_regions(decision.content_hash)
+        (in_picture,) = extractor.find_regions([photo], keep=True)
+        boxed = tuple(replace(r, box=photo.in_photo(r.box)) for r in in_picture.regions)
+        regions = replace(in_picture, regions=boxed)
     return regions
 
 

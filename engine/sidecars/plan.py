@@ -18,7 +18,7 @@ from engine.sidecars.regions.named import NamedRegion
 from engine.sidecars.writer import FileEdit, Plan, SidecarEdit
 from engine.sidecars.xmp import Merge, Policy, SidecarContent, merge_content, needs_embedded
 
-_BRANCH = {Kind.PERSON: "People", Kind.PET: "Pets", Kind.THING: "Things"}
+BRANCHES = {Kind.PERSON: "People", Kind.PET: "Pets", Kind.THING: "Things"}
 """First part of the path of a tag."""
 
 
@@ -150,7 +150,7 @@ def _make_content(
         caption=record.caption,
         names=tuple(m.name for m in matches),
         people=tuple(m.name for m in matches if m.kind is Kind.PERSON),
-        hierarchy=tuple(f"{_BRANCH[m.kind]}|{m.name}" for m in matches),
+        hierarchy=tuple(f"{BRANCHES[m.kind]}|{m.name}" for m in matches),
         concepts=tuple(f"{m.concept_id}@{m.version}" for m in matches),
         vlm=f"{record.vlm}@{record.revision}" if record.caption is not None else None,
         settings=record.settings,

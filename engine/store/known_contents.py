@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.core.stamps import RACY_NS, Stamp, stamp_of
@@ -40,6 +41,12 @@ class KnownContents:
         with self._lock:
             known = self._folder(str(place.parent)).get(place.name)
         return known[1] if known is not None and known[0] == stamp else None
+
+    def all(self) -> Iterator[tuple[Path, str]]:
+        """Yield the paths of all photos that are known with their content hashes; files may have changed since."""
+        rows = self._file.read("select folder, name, content_hash from contents") if self._file is not None else []
+        for folder, name, content_hash in rows:
+            yield Path(os.fsdecode(folder), os.fsdecode(name)), content_hash
 
     def open(self, path: Path) -> PhotoFile | UnreadPhoto:
         """Return a photo: not read if its content hash is known, else read and hashed.

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -18,6 +19,8 @@ _SCHEMA = (
     " (content_hash text, model text, data blob not null, primary key (content_hash, model))"
 )
 
+DERIVED = "vectors-"
+"""Beginning of the names of files beside the cache that are made from it (`photo_vectors`)."""
 _HEADER = 4096
 """Bytes that are read of an entry for the shapes of its arrays; the header of one with five arrays has 400."""
 
@@ -98,6 +101,52 @@ class FeatureCache:
             return {}
         return {content: length for content, data in rows if (length := _length(data, name)) is not None}
 
+    def newest(self) -> tuple[int, str, str]:
+        """Return the number, content hash and model id of the entry that was stored last; numbers only grow.
+
+        (0, "", "") without any, and while another process holds the cache. Creates no file.
+        """
+        row = self._row("select rowid, content_hash, model from features order by rowid desc limit 1")
+        return row or (0, "", "")
+
+    def is_entry(self, number: int, content_hash: str, model: str) -> bool:
+        """Return whether the entry with a number is that of a photo and model."""
+        query = "select 1 from features where rowid = ? and content_hash = ? and model = ?"
+        return self._row(query, number, content_hash, model) is not None
+
+    def _row(self, query: str, *values: object) -> tuple[Any, ...] | None:
+        if not self._path.exists():
+            return None
+        try:
+            row: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
+        except sqlite3.OperationalError:  # another process holds it
+            return None
+        except sqlite3.DatabaseError:
+            self._discard()
+            return None
+        return row
+
+    def stored_between(self, models: Collection[str], after: int, last: int, most: int) -> list[tuple[int, str]]:
+        """Return the numbers and content hashes of the first entries of some models with numbers in ]after, last]."""
+        marks = ", ".join("?" * len(models))
+        query = (
+            f"select rowid, content_hash from features where rowid > ? and rowid <= ? and model in ({marks})"
+            " order by rowid limit ?"
+        )
+        return self._db.execute(query, [after, last, *models, most]).fetchall()
+
+    def first_row(self, number: int, name: str) -> np.ndarray | None:
+        """Return the first row of a float32 matrix of an entry, of which little else is read; None if it has none."""
+        with self._db.blobopen("features", "data", number, readonly=True) as blob:
+            size = int.from_bytes(blob.read(8), "little")
+            try:
+                entry = json.loads(blob.read(size))[name]
+                (rows, width), (start, _) = entry["shape"], entry["data_offsets"]
+            except (ValueError, KeyError, TypeError):
+                return None
+            blob.seek(8 + size + start)
+            return np.frombuffer(blob.read(4 * width), "<f4") if rows else None
+
     def _discard(self) -> None:
         """Close and delete a damaged cache."""
         self._db.close()
@@ -108,6 +157,11 @@ class FeatureCache:
         """Delete the cache's files."""
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._delete_derived()
+
+    def _delete_derived(self) -> None:
+        for path in sorted(self._path.parent.glob(f"{DERIVED}*")):
+            path.unlink(missing_ok=True)
 
     def save(self, model: str, entries: Iterable[tuple[str, dict[str, np.ndarray]]]) -> None:
         """Store the arrays of photos for a model; entries: for each photo, its content hash and its arrays by name."""
@@ -116,7 +170,8 @@ class FeatureCache:
             db.executemany("insert or replace into features values (?, ?, ?)", rows)
 
     def clear(self) -> int:
-        """Delete all entries; return their number."""
+        """Delete all entries, and what is made from them; return their number."""
+        self._delete_derived()
         if not self._path.exists():
             return 0
         count = self._db.execute("select count(*) from features").fetchone()[0]

@@ -93,6 +93,8 @@ class RecogniserConfig:
     groups: from which likeness on sightings without a name are grouped, for "faces" and "regions"; a missing entry was
         not measured.
     drawn_only: whether it was trained on drawings, and recognises little in real photos.
+    text_language: the language that the encoder's text tower reads, with which photos are searched by meaning; "" where
+        there is none for that.
     encoder_repo: the hub repository from which open_clip takes the encoder; "" for a shipped one.
     encoder_gb: GB of the encoder's weights on disk.
     encoder_memory_gb: GB of GPU memory that it needs in half precision.
@@ -117,6 +119,7 @@ class RecogniserConfig:
     alike: dict[str, float] = field(default_factory=dict)
     groups: dict[str, GroupThresholds] = field(default_factory=dict)
     drawn_only: bool = False
+    text_language: str = ""
     encoder_repo: str = ""
     encoder_license: str = ""
     image_size: int = 0

@@ -30,6 +30,26 @@ class EncoderSource:
     pretrained: str | None = None
 
 
+def load_model(source: EncoderSource) -> open_clip.CLIP:
+    """Load both towers of an encoder in float32, on the CPU.
+
+    Raises:
+        WeightsMissingError: its weights are not on this disk.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return open_clip.create_model(source.model, source.pretrained, require_pretrained=True)
+    except (OSError, RuntimeError, ValueError, FileNotFoundError) as err:
+        if is_out_of_memory(err):
+            raise
+        raise WeightsMissingError(
+            f"the image encoder {source.name!r} cannot be loaded: {first_line(err)}",
+            hint=f"Fetch its weights on a machine with network: open_clip model {source.model!r}, "
+            f"pretrained {source.pretrained!r}.",
+        ) from err
+
+
 class ImageEncoder:
     """An open_clip image encoder; features are projected class tokens of unit length."""
 
@@ -40,18 +60,7 @@ class ImageEncoder:
             WeightsMissingError: its weights are not on this disk.
         """
         self.name, self.device, self.dtype = source.name, device, dtype
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                model = open_clip.create_model(source.model, source.pretrained, require_pretrained=True)
-        except (OSError, RuntimeError, ValueError, FileNotFoundError) as err:
-            if is_out_of_memory(err):
-                raise
-            raise WeightsMissingError(
-                f"the image encoder {source.name!r} cannot be loaded: {first_line(err)}",
-                hint=f"Fetch its weights on a machine with network: open_clip model {source.model!r}, "
-                f"pretrained {source.pretrained!r}.",
-            ) from err
+        model = load_model(source)
         self._transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
         self._visual = model.visual.eval().requires_grad_(False).to(device=device, dtype=dtype)
 

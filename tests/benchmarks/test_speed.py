@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 
 from engine.benchmarks.speed import captions as captions_case
-from engine.benchmarks.speed.measurement import Measurement, SpeedSettings, in_turn
+from engine.benchmarks.speed.drawn_library import draw_photos, fresh_session
+from engine.benchmarks.speed.measurement import Measurement, in_turn
 from engine.benchmarks.speed.run import CASES, SpeedRequest, evaluate_speed
 from engine.captioning.caption import prepare_run
 from engine.captioning.caption_run import CaptionRequest
@@ -32,12 +33,12 @@ def test_two_ways_take_turns_and_the_first_time_does_not_count():
 
 
 def test_captions_are_the_same_in_both_ways(tmp_path):
-    settings = SpeedSettings(tmp_path, photos=5, rounds=1)
-    files = captions_case.draw_photos(settings, 5)
+    files = draw_photos(tmp_path, 5, 0)
     vlm = Session(SessionOptions("storybook", "storybook"), tmp_path / "home").vlm
 
     def run(way):
-        session = captions_case.fresh_session(tmp_path, files, vlm)
+        session, _ = fresh_session(tmp_path, cached=True)
+        session.__dict__["vlm"] = vlm
         concepts = choose_requested(
             session.store, session.recogniser_config, session.recognition, session.vlm_in_use, None
         )

@@ -162,6 +162,8 @@ def test_the_demo_chooses_its_models_in_its_own_home(myvlm, bare_home, tmp_path,
     assert read_config(home) == {"vlm": "storybook", "recogniser": "storybook"}
     assert "--vlm" not in result.err
     assert not bare_home.exists()
+    assert str(tmp_path / "demo" / "gallery" / "index.html") in result.err
+    assert len(list((tmp_path / "demo" / "gallery" / "thumbnails").iterdir())) == 14
     monkeypatch.setenv("MYVLM_HOME", str(home))
     again = myvlm("caption", tmp_path / "demo" / "album", "--json")
     assert set(again.json["summary"]) == {"unchanged"}

@@ -325,7 +325,7 @@ def test_every_command_of_the_demo_works_in_another_folder(tmp_path):
     commands = [line.removeprefix("  $ ") for line in done.stderr.splitlines() if line.startswith("  $ ")]
     export, others = commands[0], commands[1:]
     assert export == f"export MYVLM_HOME={shlex.quote(str(tmp_path / 'the demo' / 'home'))}"
-    assert {shlex.split(c)[1] for c in others} == {"add-concept", "train", "caption", "ask", "locate"}
+    assert {shlex.split(c)[1] for c in others} == {"add-concept", "train", "caption", "ask", "locate", "search"}
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     as_myvlm = f'myvlm() {{ {shlex.join(myvlm)} "$@"; }}'

@@ -187,10 +187,11 @@ def test_scan_sends_bytes_up_to_the_limit(ray, session, library, myvlm):
 @pytest.mark.slow
 def test_the_benchmark_compares_the_same_work(ray, tmp_path):
     from engine.benchmarks.speed import workers
+    from engine.benchmarks.speed.drawn_library import draw_photos
     from engine.benchmarks.speed.measurement import SpeedSettings
 
     settings = SpeedSettings(tmp_path, photos=3, rounds=1)
-    workers.draw_photos(settings)
+    draw_photos(tmp_path, 3, settings.seed, workers.SIZE)
     with ExitStack() as stack:
         scans = [[(r.path, r.status, r.faces, r.regions) for r in way()] for way in workers.scan_ways(settings, stack)]
     with ExitStack() as stack:

@@ -119,6 +119,19 @@ def test_cached_features_are_those_of_the_region(home, drawn, monkeypatch):
     assert (features(at_box) @ encoded.T).item() > 0.999
 
 
+def test_a_decision_has_features_while_another_process_holds_the_cache(session, album, monkeypatch):
+    monkeypatch.setattr(session.cache, "load", lambda content_hash, *models: None)
+    photo = album / "both.jpg"
+    read = load_photo(photo)
+    for kind in (Kind.PERSON, Kind.PET):
+        decision = Decision("id", read.facts.content_hash, photo, None, Verdict.CONFIRM, "")
+        concept = Concept("id", "name", kind, "", "sks", 1, ())
+        learned, missing = gather_feedback(
+            session.extractor, concept, [decision], lambda features: features.sum(axis=1), FeedbackFeatures()
+        )
+        assert not missing and list(learned.confirmed) == [key_of(decision)]
+
+
 @pytest.mark.parametrize("command", [["locate", "Anna"], ["confirm", "Anna"]])
 def test_no_torch_is_imported(album, command):
     """In a process of its own, because the tests have imported torch long ago."""

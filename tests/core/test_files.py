@@ -24,7 +24,7 @@ UNGUARDED = {
     "engine/core/nvidia.py",
     "engine/core/database.py",
     "engine/benchmarks/speed/decisions.py",  # pictures that they drew
-    "engine/benchmarks/speed/workers.py",
+    "engine/benchmarks/speed/drawn_library.py",
     "myvlm_cli/generate.py",
 }
 

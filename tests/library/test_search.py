@@ -17,7 +17,7 @@ from engine.library.index import LibraryIndex
 from engine.library.query import Term, parse_terms
 from engine.library.search import Near, SearchCounts, SearchRequest, distance_km, search
 from engine.library.update import PhotoFiles, index_photos
-from engine.sidecars.rdf.forms import DC, DIGIKAM, IPTC_EXT
+from engine.sidecars.rdf.forms import DC, DIGIKAM, EXIF, IPTC_EXT, PHOTOSHOP, XMP
 from engine.sidecars.rdf.packet import Packet
 from tests.learned import draw_album
 from tests.library.sample import HAMBURG, KIEL, edit, make_library, match, put
@@ -172,6 +172,29 @@ def test_words_of_people_are_found_and_those_they_removed_are_not(myvlm, library
         assert myvlm("search", *gone).code == 1
 
 
+def correct(photo: Path, **properties: str) -> None:
+    """What digiKam and Lightroom do where people correct the date or place of a photo."""
+    sidecar = photo.with_name(photo.name + ".xmp")
+    namespaces = f'xmlns:exif="{EXIF}" xmlns:photoshop="{PHOTOSHOP}" xmlns:xmp="{XMP}"'
+    written = " ".join(f'{name.replace("_", ":")}="{value}"' for name, value in properties.items())
+    block = f'<rdf:Description rdf:about="" {namespaces} {written}/></rdf:RDF>'
+    sidecar.write_text(sidecar.read_text("utf-8").replace("</rdf:RDF>", block), "utf-8")
+
+
+def test_dates_and_places_in_sidecars_come_before_those_in_the_photo(found, library, myvlm):
+    """Dates of scanning and editing are no dates of the exposure."""
+    place = {"exif_GPSLatitude": "54,19.2N", "exif_GPSLongitude": "10,8.4E"}
+    correct(library / "2025" / "e.jpg", exif_DateTimeOriginal="1998-08-09T10:11:12", **place)
+    correct(library / "2024" / "c.jpg", photoshop_DateCreated="2024-12-31")
+    correct(library / "2024" / "b.jpg", xmp_CreateDate="1990-01-01")
+    assert myvlm("search", "--reindex", library).code == 0
+    assert found("--until", "1998") == ["e.jpg"]
+    assert found("--near", "54.32,10.14,1km") == ["a.jpg", "e.jpg"]
+    assert found("--until", "1990") == []
+    (changed,) = myvlm("search", "--in", library / "2024" / "c.jpg", "--json").json["photos"]
+    assert changed["taken"] == "2024-12-31T23:30:00+02:00"  # the photo knows the time of day, too
+
+
 def test_a_photo_with_a_sidecar_of_another_program_alone_is_found(myvlm, tmp_path, shared):
     import shutil
 
@@ -207,6 +230,13 @@ def test_the_index_is_private_and_follows_the_files(myvlm, home, library):
     assert "e.jpg.xmp" in result.err
     assert myvlm("search", "kaffeehaus").code == 0
     assert myvlm("search", "cafe").code == 1
+
+
+def test_sidecars_are_found_from_any_folder(myvlm, library, tmp_path, monkeypatch):
+    monkeypatch.chdir(library)
+    assert myvlm("search", "--reindex", ".").code == 0
+    monkeypatch.chdir(tmp_path)
+    assert "changed" not in myvlm("search", "rex").err
 
 
 @pytest.mark.parametrize("damage", [b"no database at all", b""])
@@ -252,6 +282,15 @@ def test_a_renamed_concept_is_found_by_the_words_of_its_new_name(session, myvlm,
     for words in (["bello"], ["uncle", "bello"], ["bel*"], ['"uncle bello"'], ["--name", "uncle bello"]):
         assert [Path(p).name for p in myvlm("search", *words).out.splitlines()] == ["rex.jpg"], words
     assert myvlm("search", "ello").code == 1
+    (found,) = myvlm("search", "rex", "--in", library / "rex.jpg", "--json").json["photos"]
+    assert found["names"] == [
+        {"name": "Uncle Bello", "kind": "pet"}
+    ]  # the caption has the old name, until the next run
+    assert found["caption"] == "Rex sleeps."
+    edit(library / "rex.jpg", lambda packet: packet.add_items(DC, "subject", ["uncle bello", "Rex"]))
+    myvlm("search", "--reindex", library)
+    (found,) = myvlm("search", "--name", "uncle bello", "--json").json["photos"]
+    assert [n["name"] for n in found["names"]] == ["Uncle Bello"]
 
 
 @pytest.mark.parametrize(

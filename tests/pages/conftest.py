@@ -17,10 +17,13 @@ def album(session, tmp_path):
 def chromium():
     """One browser for all tests of a process; each tab group has a profile of its own."""
     path = find_chromium()
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import Error, sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(OPTIONS))
+        try:
+            browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(OPTIONS))
+        except Error as err:
+            pytest.skip(f"{path} does not start: {str(err).splitlines()[0]}")
         yield browser
         browser.close()
 

@@ -281,11 +281,13 @@ def test_hostile_names_are_only_text(session, album, tabs, tmp_path):
     desk.close()
 
 
+@pytest.mark.parametrize("form", ["served", "file"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390])
-def test_a_phone_has_a_low_header_and_no_sideways_scrolling(served, tabs, scheme, width):
+def test_a_phone_has_a_low_header_and_no_sideways_scrolling(served, desk, tabs, tmp_path, form, scheme, width):
+    write_page(desk.log.suggestions, tmp_path / "page.html")
     tab = tabs.open(
-        served.address,
+        served.address if form == "served" else tmp_path / "page.html",
         viewport={**PHONE, "width": width},
         color_scheme=scheme,
         is_mobile=True,

@@ -57,6 +57,12 @@ def test_pictures_that_are_not_read_are_counted(tmp_path):
     assert tally.unread == {".psd": 1}
 
 
+def test_a_gallery_in_a_library_is_searched_only_if_it_is_given_itself(tmp_path):
+    make(tmp_path, "a.jpg", "gallery/.myvlm-gallery", "gallery/thumbnails/b.jpg", "z/c.jpg")
+    assert found_in(tmp_path) == ["a.jpg", "z/c.jpg"]
+    assert found_in(tmp_path / "gallery") == ["thumbnails/b.jpg"]
+
+
 def test_photos_that_have_no_date_are_counted(tmp_path):
     dated = encoded(corners(), "JPEG", exif=exif_bytes(exif=[(0x9003, "2020-01-02 03:04:05")]))
     (tmp_path / "dated.jpg").write_bytes(dated)

@@ -1,16 +1,14 @@
 """Time captioning: steps that overlap against one after the other, and batches against the published loop."""
 
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from statistics import median
 
 import engine.core.device  # noqa: F401
 
-import numpy as np
 import torch
 from PIL import Image
 
+from engine.benchmarks.speed.drawn_library import OPTIONS, draw_photos, fresh_session
 from engine.benchmarks.speed.measurement import Measurement, SpeedSettings, in_turn
 from engine.captioning.caption import prepare_run
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
@@ -20,16 +18,11 @@ from engine.captioning.pipeline import caption_files
 from engine.captioning.requested_concepts import choose_requested
 from engine.captioning.results import PhotoResult
 from engine.captioning.write import write_photos
-from engine.concepts.enrol import enrol
 from engine.core.batches import in_batches
 from engine.photos.decode import load_photo
-from engine.photos.discovery import FoundFile, find_files
-from engine.session import Session, SessionOptions
+from engine.photos.discovery import FoundFile
+from engine.session import Session
 from engine.sidecars.writer import Writer
-from engine.storybook.album import CAST, draw_album
-from engine.storybook.photos import save_photo
-from engine.storybook.world.language import PLACE_PHRASES
-from engine.storybook.world.scenes import compose
 from engine.vlms import captions
 from engine.vlms.base import Vlm
 from engine.vlms.clean_text import clean_text
@@ -41,31 +34,16 @@ _PUBLISHED_TOKENS = 512
 
 def measure(settings: SpeedSettings) -> list[Measurement]:
     """Caption drawn photos of one to three enrolled concepts in each of the ways."""
-    count = settings.photos or PHOTOS
-    files = draw_photos(settings, count)
+    files = draw_photos(settings.work, settings.photos or PHOTOS, settings.seed)
     return [_measure_steps(settings, files), _measure_batches(settings, files)]
 
 
-def draw_photos(settings: SpeedSettings, count: int) -> list[FoundFile]:
-    """Enrol the album's concepts in the data folder `home`, and draw photos of none to two of them into `photos`."""
-    album = draw_album(settings.work / "drawn", settings.seed)
-    session = Session(SessionOptions("storybook", "storybook"), settings.work / "home")
-    for name, folder in album.concept_folders.items():
-        enrol(session, name, [folder])
-    session.store.close()
-    rng, people = np.random.default_rng(settings.seed), tuple(CAST.values())
-    for i in range(count):
-        cast = tuple(people[k] for k in rng.choice(len(people), i % 2 + 1, replace=False))
-        place = tuple(PLACE_PHRASES)[i % len(PLACE_PHRASES)]
-        save_photo(compose(rng, cast, place=place), settings.work / "photos" / f"{i:04}.jpg")
-    return list(find_files([settings.work / "photos"]))
-
-
 def _measure_steps(settings: SpeedSettings, files: list[FoundFile]) -> Measurement:
-    vlm = Session(SessionOptions("storybook", "storybook"), settings.work / "home").vlm
+    vlm = Session(OPTIONS, settings.work / "home").vlm
 
     def once(way: Callable[[CaptionRun, list[FoundFile], int], Iterator[PhotoResult]]) -> None:
-        session = fresh_session(settings.work, files, vlm)
+        session, _ = fresh_session(settings.work, cached=True)
+        session.__dict__["vlm"] = vlm  # in place of the cached property
         options = (session.recogniser_config, session.recognition, session.vlm_in_use)
         concepts = choose_requested(session.store, *options, None)
         with Writer(session.folder, "caption") as writer:
@@ -86,17 +64,6 @@ def _measure_steps(settings: SpeedSettings, files: list[FoundFile]) -> Measureme
     )
 
 
-def fresh_session(work: Path, files: list[FoundFile], vlm: Vlm) -> Session:
-    """Return a session on a copy of the data folder `home`, with a loaded VLM, for photos without sidecars."""
-    for sidecar in [p for f in files for p in f.path.parent.glob(f"{f.path.name}.*")]:
-        sidecar.unlink()
-    shutil.rmtree(work / "run", ignore_errors=True)
-    shutil.copytree(work / "home", work / "run")
-    session = Session(SessionOptions("storybook", "storybook"), work / "run")
-    session.__dict__["vlm"] = vlm  # in place of the cached property
-    return session
-
-
 def one_after_the_other(run: CaptionRun, files: list[FoundFile], batch_size: int) -> Iterator[PhotoResult]:
     """Caption files batch by batch; only reading and decoding run ahead."""
     for items in in_batches(files, lambda file: read(run, file), batch_size):
@@ -105,7 +72,7 @@ def one_after_the_other(run: CaptionRun, files: list[FoundFile], batch_size: int
 
 def _measure_batches(settings: SpeedSettings, files: list[FoundFile]) -> Measurement:
     """Compare the VLM's part alone: batches against one photo at a time, as the published code captions."""
-    vlm = Session(SessionOptions("storybook", "storybook"), settings.work / "home").vlm
+    vlm = Session(OPTIONS, settings.work / "home").vlm
     images = [load_photo(f.path).image for f in files]
     size = vlm.config.batch
 

@@ -161,17 +161,28 @@ def _measure(trained: _Training, title: str, target: str, settings: SpeedSetting
             "llava_7b_view_tflop": work.view,
             "llava_7b_times_less_work": work.speedup(STEPS, VIEWS),
         }
+    kept, predicted = _kept_and_predicted(trained.vlm)
     return Measurement(
         "training",
         f"{title}: one concept, {len(trained.examples)} photos, {steps} steps",
-        f"{views} views of each photo, encoded once, and the rows behind the photo at each step",
+        f"{views} views of each photo, encoded once, and {kept} at each step",
         "a new view at each step, and the whole sequence",
         ours,
         plain,
         target=target,
-        predicted="6 to 8 times with 576 image rows (a prototype); at most whole / behind rows where the text is long",
+        predicted=predicted,
         extra=extra,
     )
+
+
+def _kept_and_predicted(vlm: "Vlm") -> tuple[str, str]:
+    """Return what a step computes where views are kept, and what that was expected to give."""
+    from engine.vlms.prefix import PrefixVlm
+
+    if isinstance(vlm, PrefixVlm) and vlm.caches_prefixes:
+        most = "at most whole / behind rows where the text is long"
+        return "the rows behind the photo", f"6 to 8 times with 576 image rows (a prototype); {most}"
+    return "all but the vision tower", "what the vision tower takes of a step, which is not run again"
 
 
 def _share_behind(trained: _Training) -> dict[str, float]:

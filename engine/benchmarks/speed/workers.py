@@ -1,16 +1,13 @@
 """Time two workers against one, each with one thread: scan and caption the same photos."""
 
-import shutil
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
-import numpy as np
-from PIL import Image
-
+from engine.benchmarks.speed.drawn_library import OPTIONS, draw_photos, fresh_session
+from engine.benchmarks.speed.large_photos import SIZE
 from engine.benchmarks.speed.measurement import Measurement, SpeedSettings, in_turn
 from engine.captioning.caption import caption_photos
 from engine.captioning.caption_run import CaptionRequest, CaptionRun
@@ -23,19 +20,11 @@ from engine.cluster.options import ClusterOptions
 from engine.cluster.ray_pool import RayPool
 from engine.cluster.ray_runtime import ray_running
 from engine.cluster.scan import ScanSetup, scan_with
-from engine.concepts.enrol import enrol
-from engine.photos.discovery import FoundFile, find_files
+from engine.photos.discovery import FoundFile
 from engine.recognition.scan import ScanRequest, ScanResult, scan
-from engine.session import Session, SessionOptions
-from engine.storybook.album import CAST, draw_album
-from engine.storybook.photos import save_photo
-from engine.storybook.world.language import PLACE_PHRASES
-from engine.storybook.world.scenes import compose
+from engine.session import Session
 
 PHOTOS = 32
-SIZE = (4000, 3000)
-"""Pixels of the photos: 12 megapixels, as the scans of the design's figures."""
-_CHOICES = SessionOptions("storybook", "storybook", device="cpu")
 _ONE, _TWO = ClusterOptions(1, threads=1), ClusterOptions(2, threads=1)
 _TARGET = ">= 1.7 on two cores"
 _PREDICTED = "1.6 to 1.9 on two idle cores: the driver reads, hashes and writes on the same two"
@@ -47,8 +36,8 @@ def measure(settings: SpeedSettings) -> list[Measurement]:
     Raises:
         EnvironmentFault: Ray is not installed.
     """
-    _TWO.check(Session(_CHOICES, settings.work / "home"))
-    draw_photos(settings)
+    _TWO.check(Session(OPTIONS, settings.work / "home"))
+    draw_photos(settings.work, settings.photos or PHOTOS, settings.seed, SIZE)
     with ray_running(replace(_TWO, workers=3), uses_gpu=False):  # one for both ways, so that no start is timed
         measured = []
         for verb, make_ways in (("scan", scan_ways), ("caption", caption_ways)):
@@ -57,41 +46,13 @@ def measure(settings: SpeedSettings) -> list[Measurement]:
         return measured
 
 
-def draw_photos(settings: SpeedSettings) -> None:
-    """Enrol the album's concepts in the data folder `home`, and draw large photos of one or two of them."""
-    album = draw_album(settings.work / "drawn", settings.seed)
-    session = Session(_CHOICES, settings.work / "home")
-    for name, folder in album.concept_folders.items():
-        enrol(session, name, [folder])
-    session.store.close()
-    rng, people = np.random.default_rng(settings.seed), tuple(CAST.values())
-    for i in range(settings.photos or PHOTOS):
-        cast = tuple(people[k] for k in rng.choice(len(people), i % 2 + 1, replace=False))
-        place = tuple(PLACE_PHRASES)[i % len(PLACE_PHRASES)]
-        path = settings.work / "photos" / f"{i:04}.jpg"
-        save_photo(compose(rng, cast, place=place), path)
-        with Image.open(path) as opened:
-            large, exif = opened.resize(SIZE, Image.Resampling.BICUBIC), opened.getexif()
-        large.save(path, quality=90, exif=exif)
-
-
-def fresh_session(work: Path) -> tuple[Session, list[FoundFile]]:
-    """Return a session on a copy of the data folder `home`, without features, and photos without sidecars."""
-    files = list(find_files([work / "photos"]))
-    for sidecar in [p for f in files for p in f.path.parent.glob(f"{f.path.name}.*")]:
-        sidecar.unlink()
-    shutil.rmtree(work / "run", ignore_errors=True)
-    shutil.copytree(work / "home", work / "run", ignore=shutil.ignore_patterns("cache"))
-    return Session(_CHOICES, work / "run"), files
-
-
 def scan_ways(settings: SpeedSettings, stack: ExitStack) -> tuple[Callable[[], list[ScanResult]], ...]:
     """Return how to scan the photos with two workers, with one, and here; the workers last as long as `stack`."""
-    request, setup = ScanRequest(), ScanSetup.of(Session(_CHOICES, settings.work / "home"), ScanRequest())
+    request, setup = ScanRequest(), ScanSetup.of(Session(OPTIONS, settings.work / "home"), ScanRequest())
 
     def way(pool: "Pool | None") -> Callable[[], list[ScanResult]]:
         def once() -> list[ScanResult]:
-            session, files = fresh_session(settings.work)
+            session, files = fresh_session(settings.work, cached=False)
             return list(scan(session, files) if pool is None else scan_with(pool, session, files, request))
 
         return once
@@ -102,11 +63,11 @@ def scan_ways(settings: SpeedSettings, stack: ExitStack) -> tuple[Callable[[], l
 
 def caption_ways(settings: SpeedSettings, stack: ExitStack) -> tuple[Callable[[], list[PhotoResult]], ...]:
     """Return how to caption the drawn photos in the ways of `scan_ways`."""
-    vlm = Session(_CHOICES, settings.work / "home").vlm  # of this process
+    vlm = Session(OPTIONS, settings.work / "home").vlm  # of this process
 
     def way(prepare: Prepare | None) -> Callable[[], list[PhotoResult]]:
         def once() -> list[PhotoResult]:
-            session, files = fresh_session(settings.work)
+            session, files = fresh_session(settings.work, cached=False)
             session.__dict__["vlm"] = vlm  # in place of the cached property
             return list(caption_photos(session, files, CaptionRequest(), prepare=prepare))
 
@@ -122,7 +83,7 @@ def _prepare_in_one_pool(settings: SpeedSettings, options: ClusterOptions, stack
 
     def prepare(run: CaptionRun, files: Iterable[FoundFile], batch_size: int) -> Generator[list[PhotoInRun]]:
         if not pools:
-            setup = CaptionSetup.of(Session(_CHOICES, settings.work / "home"), run, batch_size)
+            setup = CaptionSetup.of(Session(OPTIONS, settings.work / "home"), run, batch_size)
             pools.append(stack.enter_context(RayPool(setup, options, uses_gpu=False)))
         return prepare_on(pools[0], run, files, batch_size)
 
