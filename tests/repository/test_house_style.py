@@ -24,7 +24,7 @@ CODE = sorted(p for top in ("engine", "myvlm_cli") for p in (ROOT / top).rglob("
 
 
 def run(*command):
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
 
 
 def tool(name):
