@@ -10,7 +10,8 @@ from pathlib import Path
 from engine.core.errors import UsageError
 from engine.core.paths import HOME_VARIABLE
 
-VARIABLES = (HOME_VARIABLE, "XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "WATCHFILES_FORCE_POLLING")
+_FOLDERS = (HOME_VARIABLE, "XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE")
+VARIABLES = (*_FOLDERS, "WATCHFILES_FORCE_POLLING")
 """Environment variables that decide where concepts and models are, and how folders are watched; a service has none."""
 UNIT, LABEL = "myvlm.service", "local.myvlm"
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-=,:+@~")
@@ -33,8 +34,10 @@ def this_command() -> tuple[str, ...]:
 
 
 def current_environment() -> dict[str, str]:
-    """Return the variables of `VARIABLES` that are set."""
-    return {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    """Return the variables of `VARIABLES` that are set; folders as absolute paths, because a service starts elsewhere."""
+    variables = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    folders = {name: str(Path(variables[name]).expanduser().absolute()) for name in _FOLDERS if name in variables}
+    return variables | folders
 
 
 def systemd_unit(service: Service, *, needs_network: bool) -> str:

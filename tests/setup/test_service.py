@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import UsageError
-from engine.setup.service import Service, launchd_plist, quote_systemd, systemd_unit, this_command
+from engine.setup.service import (
+    VARIABLES,
+    Service,
+    current_environment,
+    launchd_plist,
+    quote_systemd,
+    systemd_unit,
+    this_command,
+)
 
 ODD = 'My "100%" $Phötos \\x\n\t💾'
 
@@ -161,3 +169,12 @@ def test_what_cannot_be_watched_is_refused(myvlm, photos, monkeypatch, arguments
     result = myvlm("service", *arguments)
     assert (result.code, result.out) == (2, "")
     assert told in result.err
+
+
+def test_folders_of_the_environment_are_absolute(tmp_path, monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MYVLM_HOME", "concepts")
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "true")
+    assert current_environment() == {"MYVLM_HOME": str(tmp_path / "concepts"), "WATCHFILES_FORCE_POLLING": "true"}
