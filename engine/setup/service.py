@@ -34,7 +34,7 @@ def this_command() -> tuple[str, ...]:
 
 
 def current_environment() -> dict[str, str]:
-    """Return the variables of `VARIABLES` that are set; folders as absolute paths, because a service starts elsewhere."""
+    """Return the variables of `VARIABLES` that are set; folders as absolute paths: a service starts elsewhere."""
     variables = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     folders = {name: str(Path(variables[name]).expanduser().absolute()) for name in _FOLDERS if name in variables}
     return variables | folders
