@@ -73,7 +73,7 @@ def render_groups(
     return render_page(
         "review.html.j2",
         mark=MARK,
-        scripts=("page.js", "review_store.js", "review.js"),
+        scripts=("page.js", "review_store.js", "review_look.js", "review.js"),
         styles=("review.css",),
         data={**data, "served": served},
         images="'self' data:" if served else "data:",

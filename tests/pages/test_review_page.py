@@ -361,7 +361,7 @@ def test_hostile_names_are_only_text(myvlm, album, tmp_path):
     result = myvlm("review", album, "--include", "*alert*", "--html", path)
     assert result.code == 0, result.err
     page = Page(path)
-    assert len(page.of("script")) == 4
+    assert len(page.of("script")) == 5
     assert not [a for a in page.of("img") if "onerror" in a or a.get("src") == "x"]
     assert f"Is this {EVIL}?" in "".join(page.words)
     assert EVIL in [s.get("data-concept") for s in page.of("section")]
