@@ -181,13 +181,15 @@ def _report(results: "Sequence[DecisionResult]", output: o.OutputChoice, before:
     """Print the results and return the exit code. before: what to add to the text about the match before."""
     if output.json:
         out.json_document({"decisions": [_describe(r) for r in results]})
+    told: EngineError | None = None
     for result in results:
         if output.jsonl:
             out.json_line(_describe(result))
         elif output.is_text and result.request is not None and result.error is None:
             out.text(f"{_result_text(result, result.request)}{before}")
-        if result.error is not None:
-            out.warn(str(result.error))
+        if result.error is not None and result.error is not told:  # one that stops all is told once
+            told = result.error
+            out.warn(str(told))
         for note in result.notes:
             out.warn(f"{path_text(result.request.photo) if result.request else None}: {note}")
     return SOME_FAILED if any(r.error for r in results) else OK

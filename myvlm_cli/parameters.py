@@ -8,7 +8,10 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args, get_origin, get_type_hints
+
+from typer.models import OptionInfo
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -58,6 +61,27 @@ class _Group:
 
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def option_words(group: "DataclassInstance") -> Iterator[str]:
+    """Yield the options of a group as they are typed; those that keep their default are left out."""
+    hints = get_type_hints(type(group), include_extras=True)
+    for field in fields(group):
+        value = getattr(group, field.name)
+        option = next((a for a in get_args(hints[field.name]) if isinstance(a, OptionInfo)), None)
+        if option is None or value == field.default:
+            continue
+        declared = (option.default, *(option.param_decls or ()))  # in an annotation the first name is the default
+        name = next(str(d) for d in declared if str(d).startswith("--"))
+        if isinstance(value, bool):
+            yield name.split("/")[0 if value else -1]
+        else:
+            yield from (f"{name}={_text(v)}" for v in (value if isinstance(value, list) else [value]))
+
+
+def _text(value: object) -> str:
+    """Return a value as it is typed in any folder; - is no file."""
+    return str(value.expanduser().absolute()) if isinstance(value, Path) and str(value) != "-" else str(value)
 
 
 def spread_groups(function: Function) -> Function:

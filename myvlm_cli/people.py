@@ -12,6 +12,7 @@ import typer
 from engine.core.errors import UsageError
 from engine.core.types import Kind
 from myvlm_cli import options as o
+from myvlm_cli.again import typed_again, typed_options, typed_paths
 from myvlm_cli.errors import OK, SOME_FAILED
 from myvlm_cli.given import Photos, tell_tally, warn_of_missing
 from myvlm_cli.output import out, path_text
@@ -201,8 +202,21 @@ def _list(lister: _Lister, photos: GroupedPhotos, listing: GroupListing, output:
     if listing.open and shown:
         from myvlm_cli.people_open import open_people
 
-        open_people(lister.session, groups, shown, len(wanted) - len(shown))
+        caption, again = _next_commands(lister, photos, listing, groups)
+        open_people(lister.session, groups, shown, len(wanted) - len(shown), caption=caption, again=again)
     else:
         print_groups(groups, shown, wanted, listing, output)
     tell_tally(files)
     return SOME_FAILED if missing or groups.unreadable else OK
+
+
+def _next_commands(lister: _Lister, photos: GroupedPhotos, listing: GroupListing, groups: "Groups") -> tuple[str, str]:
+    """Return the commands that caption the photos, and that list the groups again."""
+    options = (lister.sidecars, lister.models)
+    if photos.is_given:
+        caption, again = typed_again(photos, *options), typed_again(photos, listing, *options)
+    else:  # the photos of the last list, which need not be named
+        paths = typed_paths(groups.given)
+        caption = " ".join([*paths, *typed_options(*options)])
+        again = " ".join(typed_options(listing, *options))
+    return f"myvlm caption {caption}", f"myvlm people {again}"

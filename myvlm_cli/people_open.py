@@ -1,11 +1,10 @@
 """`myvlm people --open`: serve the page of groups without a name."""
 
-import shlex
 from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.core.types import Kind
-from myvlm_cli.output import out, path_text
+from myvlm_cli.output import out
 from myvlm_cli.words import count
 
 if TYPE_CHECKING:
@@ -16,14 +15,16 @@ if TYPE_CHECKING:
     from engine.unnamed.groups import Group, Groups
 
 
-def open_people(session: "Session", groups: "Groups", shown: "Sequence[Group]", more: int) -> None:
-    """Serve the page until the user is done with it, and print what was done. more: groups that are not on it."""
+def open_people(
+    session: "Session", groups: "Groups", shown: "Sequence[Group]", more: int, *, caption: str, again: str
+) -> None:
+    """Serve the page until the user is done with it, and print what was done.
+
+    more: groups that are not on it. caption, again: the commands to run next, and to go on with what is left.
+    """
     from engine.pages.people_desk import PeopleDesk
     from myvlm_cli.serving import serve_page
 
-    paths = " ".join(shlex.quote(path_text(p)) for p in groups.given)
-    option = "--pets " if groups.kind is Kind.PET else ""
-    caption, again = f"myvlm caption {paths}", f"myvlm people {option}--open {paths}"
     log = _make_log(session, groups.kind, shown)
     desk = PeopleDesk(log, groups.kind, more=more, next_command=caption, again=again)
     try:

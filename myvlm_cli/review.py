@@ -12,6 +12,7 @@ import typer
 from engine.core.errors import UsageError
 from engine.recognition.confidence import confidence, in_words
 from myvlm_cli import options as o
+from myvlm_cli.again import typed_again
 from myvlm_cli.calibration import calibrate_unseen
 from myvlm_cli.decide import decide_many
 from myvlm_cli.errors import OK, SOME_FAILED
@@ -73,8 +74,8 @@ def review(
 ) -> None:
     """List suggestions to confirm or reject. Suggestions are uncertain matches, which are never written to sidecars.
 
-    With --open, each decision is stored at once and can be undone on the page. It ends when you are done, half an hour
-    after the last decision, or with Ctrl-C.
+    With --open, each decision is stored at once and can be undone on the page. It ends when you are done, 90 seconds
+    after its last tab was closed, half an hour after the last decision, or with Ctrl-C.
 
     Example: myvlm review ~/Pictures
 
@@ -94,7 +95,10 @@ def review(
     session = models.open_session(create=False, names=concepts.names)
     suggestions = _find_suggestions(session, files, concepts.names)
     if choice.open:
-        open_review(session, suggestions, choice.limit, files)
+        caption, again = typed_again(photos, models), typed_again(photos, concepts, choice, models)
+        open_review(
+            session, suggestions, choice.limit, caption=f"myvlm caption {caption}", again=f"myvlm review {again}"
+        )
     else:
         _print(suggestions, choice, json=json)
     tell_tally(files)

@@ -1,24 +1,22 @@
 """`myvlm review --open`: serve the page of suggestions, and what all forms of a review say."""
 
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myvlm_cli.given import Photos
-from myvlm_cli.output import out, path_text
+from myvlm_cli.output import out
 
 if TYPE_CHECKING:
     from engine.concepts.decision_log import DecisionLog
     from engine.concepts.review import Review
     from engine.session import Session
 
-_MOST_PATHS = 3
-"""Most paths that the commands to run next repeat."""
 
+def open_review(session: "Session", review: "Review", limit: int | None, *, caption: str, again: str) -> None:
+    """Serve the page until the user is done with it, and print what was decided.
 
-def open_review(session: "Session", review: "Review", limit: int | None, photos: Photos) -> None:
-    """Serve the page until the user is done with it, and print what was decided."""
+    caption, again: the commands to run next, and to go on with what is undecided.
+    """
     from engine.concepts.decide import decide
     from engine.concepts.decision_log import DecisionLog
     from engine.pages.review_cards import in_page_order
@@ -30,8 +28,6 @@ def open_review(session: "Session", review: "Review", limit: int | None, photos:
     if not shown:
         out.say(nothing_to_review(review, None))
         return
-    paths = " ".join(shlex.quote(path_text(p)) for p in photos.given) if len(photos.given) <= _MOST_PATHS else "PATHS"
-    caption, again = f"myvlm caption {paths}", f"myvlm review {paths} --open"
     log = DecisionLog(in_page_order(shown), session.store.decisions, partial(decide, session))
     desk = ReviewDesk(log, more=len(review.suggestions) - len(shown), next_command=caption, again=again)
     try:

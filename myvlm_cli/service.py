@@ -1,13 +1,12 @@
 """`myvlm service`: print what keeps `myvlm caption --watch` running, for systemd or launchd."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_type_hints
+from typing import Annotated, Literal
 
 import typer
-from typer.models import OptionInfo
 
 from engine.core.errors import UsageError
 from myvlm_cli import options as o
@@ -15,11 +14,8 @@ from myvlm_cli.caption import check_concepts
 from myvlm_cli.caption_choice import CaptionChoice, Speak, WatchChoice, refuse_files
 from myvlm_cli.given import find_missing
 from myvlm_cli.output import out, path_text
-from myvlm_cli.parameters import Without
+from myvlm_cli.parameters import Without, option_words
 from myvlm_cli.sidecar_choice import SidecarChoice
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 Kind = Annotated[
     Literal["systemd", "launchd"] | None,
@@ -58,7 +54,7 @@ def service(
     folders = _check_folders(photos.paths or ())
     models = replace(models, vlm=_absolute_vlm(models.vlm))
     groups = (concepts, replace(photos, paths=None), watch, form, sidecars, models, speaking)
-    words = [word for group in groups for word in _words(group)]
+    words = [word for group in groups for word in option_words(group)]
     command = (*this_command(), "caption", "--watch", *words, *map(str, folders))
     made = Service(command, current_environment())
     if (kind or ("launchd" if sys.platform == "darwin" else "systemd")) == "systemd":
@@ -87,26 +83,6 @@ def _check_folders(paths: Sequence[Path]) -> list[Path]:
 def _absolute_vlm(vlm: str | None) -> str | None:
     """Return a VLM that is given as a folder by its absolute path: a service starts in another folder."""
     return str(Path(vlm).expanduser().absolute()) if vlm and Path(vlm).expanduser().is_dir() else vlm
-
-
-def _words(group: "DataclassInstance") -> Iterator[str]:
-    """Yield the options of a group as they are typed; those that keep their default are left out."""
-    hints = get_type_hints(type(group), include_extras=True)
-    for field in fields(group):
-        value = getattr(group, field.name)
-        option = next((a for a in get_args(hints[field.name]) if isinstance(a, OptionInfo)), None)
-        if option is None or value == field.default:
-            continue
-        declared = (option.default, *(option.param_decls or ()))  # in an annotation the first name is the default
-        name = next(str(d) for d in declared if str(d).startswith("--"))
-        if isinstance(value, bool):
-            yield name.split("/")[0 if value else -1]
-        else:
-            yield from (f"{name}={_text(v)}" for v in (value if isinstance(value, list) else [value]))
-
-
-def _text(value: object) -> str:
-    return str(value.expanduser().absolute()) if isinstance(value, Path) else str(value)
 
 
 def _uses_server(models: o.ModelChoice) -> bool:

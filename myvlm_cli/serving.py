@@ -31,6 +31,8 @@ def serve_page(page: "Page") -> "Ending":
 
 def _show(server: "PageServer") -> None:
     opened = open_address(server.launch_address)
+    if not opened:
+        server.drop_launch_address()
     out.say("The page is open in your browser." if opened else "Open this address in a browser on this machine:")
     out.text(server.address)
     if not opened and "SSH_CONNECTION" in os.environ:

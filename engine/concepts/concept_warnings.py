@@ -17,6 +17,7 @@ class WarningCode(StrEnum):
     REFERENCE_MISSING = "reference-missing"
     NOT_LEARNED = "not-learned"
     NO_HEAD = "no-head"
+    TRAINING_FAILED = "training-failed"
     IMPORTED_HEAD_REPLACED = "imported-head-replaced"
     IMPORTED_HEAD_KEPT = "imported-head-kept"
     HEAD_DELETED = "head-deleted"
@@ -46,6 +47,10 @@ _TEXTS = {
         " the photo is not there as it was, or shows nothing to learn at that place"
     ),
     WarningCode.NO_HEAD: ("it holds for that photo; {w.concept.name} has no head for {w.model} that could learn"),
+    WarningCode.TRAINING_FAILED: (
+        "it is stored, but {w.concept.name}'s head for {w.model} could not be trained with it ({w.reason}). The next"
+        " decision about {w.concept.name} trains it with all of them"
+    ),
     WarningCode.IMPORTED_HEAD_REPLACED: "the imported head is replaced by one that was trained on your photos",
     WarningCode.IMPORTED_HEAD_KEPT: (
         "{w.concept.name}'s head for {w.model} was imported and cannot learn what {w.other.name} looks like"
@@ -82,7 +87,8 @@ class ConceptWarning:
     """A warning about a concept; `str` of it is its text.
 
     others: the concepts that it is compared with; path: the photo that it is about; model: the name of the recogniser,
-    or the id of the VLM; task: that of an embedding; decision: the user's decision that it is about.
+    or the id of the VLM; task: that of an embedding; decision: the user's decision that it is about; reason: the text
+    of an error.
     """
 
     code: WarningCode
@@ -92,6 +98,7 @@ class ConceptWarning:
     model: str = ""
     task: str = ""
     decision: Decision | None = None
+    reason: str = ""
 
     def __str__(self) -> str:
         return _TEXTS[self.code].format(w=self)

@@ -28,7 +28,9 @@ class DecisionRequest:
     """A request to record a verdict about a concept in a photo, or with `undo` to remove the decision about them.
 
     box: where the concept is, in pixels of the upright photo; None: anywhere in it. content_hash: of the picture that
-    the user saw, for which the decision is meant; None: of what the file holds now.
+    the user saw, for which the decision is meant; None: of what the file holds now. concept_id: of the concept that the
+    user saw; None: of what has the name now. restores: with `undo`, the earlier decision that takes the place of the
+    removed one, as it was.
     """
 
     photo: Path
@@ -37,6 +39,8 @@ class DecisionRequest:
     box: Box | None = None
     undo: bool = False
     content_hash: str | None = None
+    concept_id: str | None = None
+    restores: Decision | None = None
 
 
 @dataclass(frozen=True)
@@ -58,26 +62,46 @@ def decide(session: Session, requests: Iterable[DecisionRequest | UsageError]) -
     """Record or remove decisions, then train the head of each concept that they are about once.
 
     An error that concerns one request (an unknown concept, a photo that cannot be read, a line that is not a request)
-    is returned in its result; the other requests are carried out.
+    is returned in its result; the other requests are carried out. After any other error, as of a full disk, the rest is
+    not tried and has the same error. If a head cannot be trained, that is a note: the decisions are stored.
     """
     results: list[DecisionResult] = []
     concepts: dict[str, Concept] = {}
+    fault: EngineError | None = None
     for request in requests:
         if isinstance(request, UsageError):
             results.append(DecisionResult(error=request))
             continue
         try:
-            concept = session.store.get(request.concept)
+            if fault is not None:
+                raise fault
+            concept = _concept_of(session.store, request)
             results.append((_remove if request.undo else _record)(session, request, concept))
             concepts[concept.id] = concept
-        except (PhotoError, ConceptError, UsageError) as err:
+        except EngineError as err:
+            fault = None if isinstance(err, PhotoError | ConceptError | UsageError) else err
             results.append(DecisionResult(request, error=err))
     notes = {
-        (d.concept_id, d.content_hash): n
-        for c in concepts.values()
-        for d, n in _train(session.store, session.extractor, c)
+        (d.concept_id if d else concept.id, d.content_hash if d else ""): note
+        for concept in concepts.values()
+        for d, note in _train_or_tell(session, concept)
     }
-    return [_with_note(r, notes) for r in results]
+    return _with_notes(results, notes)
+
+
+def _concept_of(store: ConceptStore, request: DecisionRequest) -> Concept:
+    """Return the concept that a request is about.
+
+    Raises:
+        ConceptError: there is none, or the name is not that of the concept that the user saw any more.
+    """
+    if request.concept_id is None:
+        return store.get(request.concept)
+    concept = next((c for c in store.all() if c.id == request.concept_id), None)
+    if concept is None or (concept.name != request.concept and not request.undo):
+        message = f"{request.concept!r} was renamed, merged or forgotten since"
+        raise ConceptError(message, hint="Run myvlm review again.")
+    return concept
 
 
 def read_decision_requests(
@@ -85,8 +109,9 @@ def read_decision_requests(
 ) -> list[DecisionRequest | UsageError]:
     """Read requests from JSON lines.
 
-    A line is {"photo": …, "concept": …, "verdict": "confirm" or "reject", "box": [x0, y0, x1, y1]}. verdict, concept:
-    for lines without one; if they are None, such a line is an error. A line without box is about the whole photo.
+    A line is {"photo": …, "concept": …, "verdict": "confirm" or "reject", "box": [x0, y0, x1, y1], "content": …}.
+    verdict, concept: for lines without one; if they are None, such a line is an error. A line without box is about the
+    whole photo; content is the hash of the picture that was seen, without which the line is about any content.
     Empty lines are skipped; a line that cannot be read becomes an error.
     """
     defaults = {"verdict": verdict, "concept": concept}
@@ -105,7 +130,7 @@ _EXAMPLE = 'A line is like {"photo": "a.jpg", "concept": "rex", "verdict": "conf
 
 
 def _parse(defaults: dict[str, Any], line: dict[str, Any], *, undo: bool) -> DecisionRequest:
-    unknown = set(line) - {"photo", "concept", "verdict", "box"}
+    unknown = set(line) - {"photo", "concept", "verdict", "box", "content"}
     if unknown:
         raise UsageError(f"unknown: {', '.join(sorted(unknown))}")
     photo, concept = line["photo"], line.get("concept", defaults["concept"])
@@ -116,8 +141,12 @@ def _parse(defaults: dict[str, Any], line: dict[str, Any], *, undo: bool) -> Dec
         raise UsageError("it has no verdict, which is confirm or reject")
     if verdict not in tuple(Verdict):
         raise UsageError(f"verdict is confirm or reject, not {verdict!r}")
-    box = line.get("box")
-    return DecisionRequest(Path(photo), concept, Verdict(verdict), None if box is None else make_box(box), undo)
+    box, content = line.get("box"), line.get("content")
+    if content is not None and not (isinstance(content, str) and content):
+        raise UsageError("content is the hash of the photo's content, a text")
+    return DecisionRequest(
+        Path(photo), concept, Verdict(verdict), None if box is None else make_box(box), undo, content
+    )
 
 
 def make_box(corners: Sequence[float]) -> Box:
@@ -183,19 +212,30 @@ def _size_of(extractor: CachedExtractor, file: PhotoFile) -> tuple[int, int]:
 
 
 def _remove(session: Session, request: DecisionRequest, concept: Concept) -> DecisionResult:
-    """Remove the decision about this photo's content, or else about earlier content of the file."""
+    """Remove the decision about this photo's content, or else about earlier content of the file; or restore another."""
     decisions, path = session.store.decisions, request.photo.absolute()
+    if request.restores is not None:
+        return DecisionResult(request, decisions.put(request.restores))
     about_concept = decisions.of(concept.id)
     try:
         content_hash = request.content_hash or read_photo(request.photo).content_hash
     except PhotoError:
         content_hash = ""
     by_content = [d for d in about_concept if d.content_hash == content_hash]
-    about_photo = by_content or [d for d in about_concept if d.path == path]
+    about_photo = by_content or [d for d in about_concept if d.path == path and request.content_hash is None]
     if not about_photo:
         message = f"nothing was decided about {concept.name!r} in {request.photo}"
         raise UsageError(message, hint="myvlm concepts show lists the decisions about a concept.")
     return DecisionResult(request, decisions.remove(concept.id, about_photo[-1].content_hash))
+
+
+def _train_or_tell(session: Session, concept: Concept) -> list[tuple[Decision | None, ConceptWarning]]:
+    """Train a concept's head; a failure is a warning about the concept, with no decision."""
+    try:
+        return [*_train(session.store, session.extractor, concept)]
+    except EngineError as err:
+        model = session.recogniser_config.name
+        return [(None, ConceptWarning(WarningCode.TRAINING_FAILED, concept, model=model, reason=str(err)))]
 
 
 def _train(store: ConceptStore, extractor: CachedExtractor, concept: Concept) -> list[tuple[Decision, ConceptWarning]]:
@@ -212,7 +252,18 @@ def _train(store: ConceptStore, extractor: CachedExtractor, concept: Concept) ->
     return [(d, ConceptWarning(WarningCode.NOT_LEARNED, concept, decision=d)) for d in not_learned]
 
 
-def _with_note(result: DecisionResult, notes: dict[tuple[str, str], ConceptWarning]) -> DecisionResult:
-    d = result.decision
-    note = notes.get((d.concept_id, d.content_hash)) if d and result.request and not result.request.undo else None
-    return replace(result, notes=(note,)) if note else result
+def _with_notes(
+    results: Sequence[DecisionResult], notes: dict[tuple[str, str], ConceptWarning]
+) -> list[DecisionResult]:
+    """Add notes by concept and content; one about a concept alone (content "") goes to the first result about it."""
+    noted = []
+    for result in results:
+        d = result.decision or (result.request.restores if result.request else None)
+        keys = [(d.concept_id, "")] if d and result.error is None else []
+        if d and result.request and not result.request.undo:
+            keys.append((d.concept_id, d.content_hash))
+        found = tuple(notes[key] for key in keys if key in notes)
+        for key in keys[:1]:
+            notes.pop(key, None)
+        noted.append(replace(result, notes=found) if found else result)
+    return noted

@@ -144,7 +144,7 @@
   }
   members.addEventListener('close', () => { if (now >= 0) go(now); });
 
-  function finished(why) {
+  function finished(why, lost) {
     const named = states.filter((s) => s.name).length;
     const ignored = states.filter((s) => s.ignored).length;
     one('main').hidden = true;
@@ -153,7 +153,8 @@
     const over = one('#over');
     one('h2', over).textContent = why === 'done' ? 'Done' : 'This page has ended';
     one('.soft', over).textContent = named + ' named, ' + ignored + ' ignored, ' + (cards.length - named - ignored) +
-      ' left. Everything you did is stored. You can close this tab.';
+      ' left. ' + (lost ? (lost === 1 ? '1 action was' : lost + ' actions were') + ' not carried out.'
+      : 'Everything you did is stored. You can close this tab.');
     one('code', over).textContent = why === 'done' && named ? data.next : data.again;
     over.hidden = false;
   }

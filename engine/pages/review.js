@@ -1,12 +1,12 @@
 'use strict';
-/* The review page: cards, choices, keys. Where choices are kept is review_store.js. */
+/* The review page: cards, choices, keys. Where choices are kept is review_store.js; review_look.js enlarges a photo. */
 (() => {
   const {one, all, data} = page;
   const cards = all('.card');
   if (!cards.length) return;
   const groups = all('.group');
   const chips = all('.chip[data-group]');
-  const look = one('#look');
+  const {look, fill, source} = makeLook((by) => step(by));
   const verdicts = {confirm: ['✓ ', ''], reject: ['✗ not ', ''], skip: ['Skipped', null]};
   const concepts = cards.map((card) => card.closest('.group').dataset.concept);
   const groupOf = cards.map((card) => groups.indexOf(card.closest('.group')));
@@ -22,18 +22,14 @@
     if (!verdict) return '';
     return verdict[1] === null ? verdict[0] : verdict[0] + concepts[n];
   }
-  function press(root, choice) {
-    for (const button of all('[data-choice]', root)) {
-      button.setAttribute('aria-pressed', String(button.dataset.choice === choice));
-    }
-  }
   function show(n) {
     const card = cards[n];
     card.classList.remove('confirm', 'reject', 'skip');
     if (choices[n]) card.classList.add(choices[n]);
     one('.verdict', card).textContent = words(n);
-    press(card, choices[n]);
+    pressChoice(card, choices[n]);
   }
+  const fillLook = (n) => fill(cards[n], concepts[n], choices[n], words(n));
   function problem(n, text) {
     const line = one('.problem', cards[n]);
     line.textContent = text || '';
@@ -66,6 +62,8 @@
     }
     for (const [g, section] of groups.entries()) section.hidden = !some[g] || (group !== '' && group !== String(g));
     one('#empty').hidden = groups.some((section) => !section.hidden);
+    for (const n of [...picked]) if (cards[n].hidden || groups[groupOf[n]].hidden) pick(n, false);
+    picks();
   }
 
   /* ---- Where the user is ---- */
@@ -74,7 +72,7 @@
     if (now >= 0) cards[now].classList.remove('now');
     now = n;
     cards[n].classList.add('now');
-    if (look.open) fill(n);
+    if (look.open) fillLook(n);
     if (focus) {
       if (!look.open) cards[n].focus({preventScroll: true});
       cards[n].scrollIntoView({block: 'nearest'});
@@ -105,7 +103,7 @@
       const n = (now + k) % cards.length;
       if (isOpen(n) && isShown(n)) { go(n); return; }
     }
-    if (look.open) fill(now);
+    if (look.open) fillLook(now);
   }
 
   /* ---- Selecting ---- */
@@ -118,7 +116,6 @@
     document.body.classList.toggle('selecting', picked.size > 0);
     one('#selection').hidden = picked.size === 0;
     one('#selection b').textContent = picked.size + ' selected';
-    if (picked.size) one('#toast').hidden = true;
   }
   function range(n) {
     const [from, to] = anchor < 0 ? [n, n] : [Math.min(anchor, n), Math.max(anchor, n)];
@@ -148,13 +145,16 @@
   }
   function report(answer) {
     for (const [n, reason] of Object.entries(answer.failed || {})) problem(Number(n), 'Not stored: ' + reason);
-    const failed = Object.keys(answer.failed || {}).length;
+    const failed = Object.keys(answer.failed || {});
+    const name = (n) => one('.name', cards[n]).textContent;
     if (answer.error) page.toast(answer.error);
-    else if (failed) page.toast(failed + ' could not be stored');
+    else if (failed.length === 1) page.toast(name(failed[0]) + ' could not be stored: ' + answer.failed[failed[0]]);
+    else if (failed.length) page.toast(failed.length + ' could not be stored');
     tally();
+    if (look.open && failed.length) fillLook(now);
   }
-  function choose(choice) { // by a key or a button
-    if (picked.size) {
+  function choose(choice) { // by a key or a button; an enlarged photo is asked about alone
+    if (picked.size && !look.open) {
       const numbers = [...picked].sort((a, b) => a - b);
       unselect();
       decide(numbers, choice);
@@ -178,72 +178,30 @@
       if (choices[n] !== state.choices[n]) { choices[n] = state.choices[n]; show(n); }
     }
     tally();
-    if (look.open) fill(now);
+    if (look.open) fillLook(now);
   }
-  function finished(why) {
-    const of = (choice) => choices.filter((c) => c === choice).length;
+  function finished(why, lost, stored) { // stored: the choices that the server has acknowledged
+    const of = (choice) => stored.filter((c) => c === choice).length;
+    const unstored = choices.filter((c, n) => c !== stored[n]).length;
     one('main').hidden = true;
     one('.bar .end').hidden = true;
     for (const dialog of all('dialog')) if (dialog.open) dialog.close();
     const over = one('#over');
     one('h2', over).textContent = why === 'done' ? 'Done' : 'This review has ended';
+    const told = unstored === 1 ? '1 decision was not stored.' : unstored ? unstored + ' decisions were not stored.'
+      : lost ? 'Your last step was not carried out.' : 'Everything you decided is stored. You can close this tab.';
     one('.soft', over).textContent = of('confirm') + ' confirmed, ' + of('reject') + ' rejected, ' + (of('skip') + of('')) +
-      ' undecided. Everything you decided is stored. You can close this tab.';
-    one('code', over).textContent = why === 'done' ? data.next : data.again;
+      ' undecided. ' + told;
+    one('code', over).textContent = why === 'done' && !unstored ? data.next : data.again;
     over.hidden = false;
   }
 
   /* ---- A photo enlarged ---- */
-  const source = (number) => page.data.served ? 'picture/' + number
-    : (one('img[data-picture="' + number + '"][src]') || {src: data.pictures[number]}).src;
-  function figure(number, label, colour) {
-    const box = document.createElement('div');
-    box.className = 'picture ' + colour;
-    const image = document.createElement('img');
-    image.alt = label;
-    image.src = source(number);
-    const text = document.createElement('span');
-    text.className = 'label';
-    text.textContent = label;
-    box.append(image, text);
-    return box;
-  }
-  function fill(n) {
-    const card = cards[n];
-    const group = card.closest('.group');
-    const colour = [...group.classList].find((c) => c.startsWith('colour-'));
-    const old = one('.look-photo .note', look);
-    if (old) old.remove();
-    const image = one('#look-image');
-    const missing = one('.whole .note', card);
-    image.hidden = false;
-    if (missing) page.note(image, missing.textContent); else image.src = source(card.dataset.enlarged);
-    const title = one('.concept', look);
-    title.textContent = concepts[n];
-    title.className = 'concept ' + colour;
-    one('.name', look).textContent = one('.name', card).textContent;
-    one('.place', look).textContent = one('.place', card).textContent;
-    one('.path', look).textContent = one('.name', card).title;
-    one('.sure', look).textContent = [one('.sure', card), one('.also', card)].map((line) => line ? line.textContent : '').join(' ');
-    const known = (card.dataset.known ? card.dataset.known.split(' ') : []).filter((k) => source(k));
-    one('.look-known', look).replaceChildren(...known.map((k) => figure(k, concepts[n], colour)));
-    const text = one('.verdict-text', look);
-    text.textContent = words(n);
-    text.className = 'verdict-text ' + choices[n];
-    press(look, choices[n]);
-  }
   function enlarge(n) {
     go(n, {focus: false});
     page.open(look);
-    fill(n);
+    fillLook(n);
   }
-  let began = null; // where a finger began to swipe
-  one('.look-photo').addEventListener('pointerdown', (event) => { began = event.clientX; });
-  one('.look-photo').addEventListener('pointerup', (event) => {
-    const by = began === null ? 0 : event.clientX - began;
-    began = null;
-    if (Math.abs(by) > 50) step(by < 0 ? 1 : -1);
-  });
   look.addEventListener('close', () => { tally(); if (now >= 0) go(now); });
 
   /* ---- Events ---- */

@@ -73,7 +73,7 @@ def render_groups(
     return render_page(
         "review.html.j2",
         mark=MARK,
-        scripts=("page.js", "review_store.js", "review.js"),
+        scripts=("page.js", "review_store.js", "review_look.js", "review.js"),
         styles=("review.css",),
         data={**data, "served": served},
         images="'self' data:" if served else "data:",
@@ -88,13 +88,14 @@ def render_groups(
 
 
 def decision_line(suggestion: Suggestion, verdict: Verdict) -> str:
-    """Return a decision as a JSON line that `read_decision_requests` reads.
+    """Return a decision as a JSON line that `read_decision_requests` reads, about the content that is shown.
 
     The line is ASCII, so that no character of a name can end it; bytes of a path that are not UTF-8 are escaped as
     lone surrogates.
     """
     photo, box = os.fspath(suggestion.path.absolute()), list(suggestion.match.box.rounded())
-    return json.dumps({"photo": photo, "concept": suggestion.match.name, "verdict": verdict, "box": box})
+    shown = {"photo": photo, "concept": suggestion.match.name, "box": box, "content": suggestion.content_hash}
+    return json.dumps({**shown, "verdict": verdict})
 
 
 def _make_all(groups: Sequence[Group], pictures: Sequence[Picture], step: Callable[[], None]) -> dict[int, Made]:

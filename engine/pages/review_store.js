@@ -6,8 +6,14 @@ function makeStore(review) {
 
 function serverStore({accept, finished}) {
   let undoable = page.data.state.can_undo;
-  const take = (state) => { undoable = state.can_undo; accept(state); };
-  const server = page.server(take, finished);
+  let known = page.data.state; // what the server acknowledged last
+  const take = (state, busy) => {
+    known = state;
+    if (busy) return; // the page is ahead
+    undoable = state.can_undo;
+    accept(state);
+  };
+  const server = page.server(take, (why, lost) => finished(why, lost, known.choices));
   server.start(page.data.state);
   return {
     first: () => page.data.state,

@@ -5,35 +5,22 @@ See `access` for who may use it. A request that only reads (GET) never changes a
 
 import json
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
-from typing import Protocol, cast
+from typing import Protocol
 
 from engine.core.errors import EngineError, UsageError
 from engine.pages.access import Access
+from engine.pages.http import Answer, Handler, HttpServer
 from engine.pages.thumbnails import Made
 
-LARGEST_REQUEST = 256 * 1024
-"""Bytes of an action; one about 10,000 items has 60 kB."""
 IDLE_SECONDS, CLOSED_SECONDS = 1800.0, 90.0
 """The server ends that long after the last action, or after the tab was closed. A hidden tab asks once a minute."""
 _LOOK = 0.1
 """Seconds between two looks at whether the server shall end."""
 _NUMBER = re.compile(r"picture/(\d{1,9})", re.ASCII)
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "frame-ancestors 'none'",  # the page has a policy of its own, too
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class Page(Protocol):
@@ -65,17 +52,6 @@ class Ending(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """An answer to the browser."""
-
-    status: int
-    body: bytes = b""
-    type: str = "text/plain; charset=utf-8"
-    headers: tuple[tuple[str, str], ...] = ()
-    then: Callable[[], None] | None = None
-
-
 class PageServer:
     """The server of one page, on a free port of 127.0.0.1.
 
@@ -86,7 +62,7 @@ class PageServer:
         self, page: Page, *, idle_seconds: float = IDLE_SECONDS, closed_seconds: float = CLOSED_SECONDS
     ) -> None:
         self._page, self._idle, self._closed = page, idle_seconds, closed_seconds
-        self._http = _Http(("127.0.0.1", 0), _Handler)
+        self._http = HttpServer(("127.0.0.1", 0), Handler)
         self._http.answer = self._answer
         self.access = Access(self._http.server_address[1])
         self._end = threading.Event()
@@ -110,7 +86,10 @@ class PageServer:
         return f"http://127.0.0.1:{self.port}/?key={self.access.launch}"
 
     def serve(self, begun: Callable[[], None] = lambda: None) -> Ending:
-        """Serve the page until the user is done with it, and return why it ended. begun: called when it is there."""
+        """Serve the page until the user is done with it, and return why it ended. begun: called when it is there.
+
+        An action that has begun is finished before; none begins afterwards.
+        """
         thread = threading.Thread(target=self._http.serve_forever, args=(_LOOK,), daemon=True)
         thread.start()
         try:
@@ -119,9 +98,12 @@ class PageServer:
                 if time.monotonic() > self._ends_at:
                     self.stop(self._why)
         finally:
+            self._end.set()
             self._http.shutdown()
             self._http.server_close()
             thread.join()
+            with self._http.acting:
+                pass
         return self._ending
 
     def stop(self, ending: Ending = Ending.INTERRUPTED) -> None:
@@ -129,6 +111,10 @@ class PageServer:
         if not self._end.is_set():
             self._ending = ending
             self._end.set()
+
+    def drop_launch_address(self) -> None:
+        """Make the address for the browser worthless: no browser was started."""
+        self.access.launch = ""
 
     def _stay(self) -> None:
         self._ends_at, self._why = time.monotonic() + self._idle, Ending.IDLE
@@ -197,15 +183,24 @@ class PageServer:
             request = None
         if not isinstance(request, dict):
             return _as_json(400, {"error": "The action is no JSON object."})
+        acts = request.get("acts")  # several, which waited for one another
+        if acts is None:
+            return _as_json(*self._carry_out(request))
+        if not isinstance(acts, list) or not all(isinstance(a, dict) for a in acts):
+            return _as_json(400, {"error": "The actions are no JSON objects."})
+        return _as_json(200, {"answers": [self._carry_out(a)[1] for a in acts]})
+
+    def _carry_out(self, request: Mapping[str, object]) -> tuple[int, dict[str, object]]:
+        """Carry out an action; return the status and the answer."""
         try:
-            return _as_json(200, self._page.act(request))
+            return 200, self._page.act(request)
         except UsageError as err:
-            return _as_json(400, {"error": str(err)})
+            return 400, {"error": str(err)}
         except EngineError as err:
-            return _as_json(500, {"error": f"{err}. {err.hint}".strip()})
+            return 500, {"error": f"{err}. {err.hint}".strip()}
         except Exception as err:  # noqa: BLE001  # the page tells it, and goes on
             self.faults.append(err)
-            return _as_json(500, {"error": f"This failed unexpectedly: {err or type(err).__name__}"})
+            return 500, {"error": f"This failed unexpectedly: {err or type(err).__name__}"}
 
 
 def _refused(reason: str) -> Answer:
@@ -214,75 +209,3 @@ def _refused(reason: str) -> Answer:
 
 def _as_json(status: int, value: Mapping[str, object]) -> Answer:
     return Answer(status, json.dumps(value).encode(), "application/json")
-
-
-class _Http(ThreadingHTTPServer):
-    """The sockets; `answer` is set by the server."""
-
-    daemon_threads = True
-    answer: Callable[[str, str, Mapping[str, str], bytes], Answer]
-
-    def __init__(self, address: tuple[str, int], handler: "type[_Handler]") -> None:
-        super().__init__(address, handler)
-        self.faults: list[Exception] = []
-
-    def server_bind(self) -> None:
-        """Bind without asking for the name of this machine, as `HTTPServer` does."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Keep an unexpected error; a browser that goes away in the middle of an answer is none."""
-        err = sys.exc_info()[1]
-        if isinstance(err, Exception) and not isinstance(err, ConnectionError | TimeoutError):
-            self.faults.append(err)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Reads a request of bounded size and writes the answer."""
-
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "myvlm", ""
-    timeout = 60.0
-    wbufsize = 64 * 1024  # head and body of an answer leave together
-    disable_nagle_algorithm = True
-
-    def do_GET(self) -> None:
-        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            self._write(Answer(413, b"A request that reads has no body."), closes=True)
-        else:
-            self._respond(b"")
-
-    def do_POST(self) -> None:
-        length = self.headers.get("Content-Length", "")
-        if "Transfer-Encoding" in self.headers or not re.fullmatch(r"\d{1,9}", length, re.ASCII):
-            self._write(Answer(411, b"The length of the request is not known."), closes=True)
-        elif int(length) > LARGEST_REQUEST:
-            self._write(Answer(413, b"The request is too large."), closes=True)
-        else:
-            self._respond(self.rfile.read(int(length)))
-
-    def _respond(self, body: bytes) -> None:
-        answer = cast(_Http, self.server).answer(
-            self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body
-        )
-        self._write(answer, closes=answer.status >= 400)
-        if answer.then:
-            answer.then()
-
-    def _write(self, answer: Answer, *, closes: bool) -> None:
-        self.send_response(answer.status)
-        for name, value in (*_HEADERS.items(), *answer.headers):
-            self.send_header(name, value)
-        if answer.status != 204:
-            self.send_header("Content-Type", answer.type)
-            self.send_header("Content-Length", str(len(answer.body)))
-        if closes:
-            self.send_header("Connection", "close")
-            self.close_connection = True
-        self.end_headers()
-        self.wfile.write(answer.body)
-        self.wfile.flush()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Print nothing: the terminal is the command's."""

@@ -3,10 +3,11 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -120,7 +121,7 @@ def _batch_of(picture: Picture) -> tuple[Path, str | None, bool]:
 
 
 def make_pictures(pictures: dict[int, Picture]) -> dict[int, Made]:
-    """Make pictures of one photo, by number; the photo is decoded once."""
+    """Make pictures of one photo, by number; it is decoded once, and once more at its full size if that is needed."""
     first = next(iter(pictures.values()))
     try:
         file = read_photo(first.path)
@@ -131,10 +132,11 @@ def make_pictures(pictures: dict[int, Picture]) -> dict[int, Made]:
         gone = not first.path.exists()
         reason = "The photo is not there any more." if gone else "The photo cannot be read."
         return dict.fromkeys(pictures, Made(reason=reason))
-    return {number: Made(jpeg(_draw(photo, picture))) for number, picture in pictures.items()}
+    full = cache(photo.at_full_size)
+    return {number: Made(jpeg(_draw(photo, full, picture))) for number, picture in pictures.items()}
 
 
-def _draw(photo: Photo, picture: Picture) -> Image.Image:
+def _draw(photo: Photo, at_full_size: Callable[[], Image.Image], picture: Picture) -> Image.Image:
     """Draw a picture; a region that is small in a reduced photo is taken from the photo at its full size."""
     if picture.box is None:
         return thumbnail(photo.image, picture.side)
@@ -143,5 +145,5 @@ def _draw(photo: Photo, picture: Picture) -> Image.Image:
     box = photo.in_image(picture.box)
     if photo.full is None or MARGIN * max(box.x1 - box.x0, box.y1 - box.y0) >= picture.side:
         return crop(photo.image, box, picture.side)
-    full = photo.at_full_size()
+    full = at_full_size()
     return crop(full, box.scaled(photo.image.size, full.size), picture.side)

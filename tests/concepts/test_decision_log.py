@@ -1,6 +1,7 @@
 """The decisions of a review: stored as they are made, taken back in the store as well."""
 
 import itertools
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from engine.concepts.decide import DecisionRequest, decide
 from engine.concepts.decision_log import Choice, DecisionLog
 from engine.concepts.review import find_suggestions
-from engine.core.errors import UsageError
+from engine.core.errors import EnvironmentFault, StoreError, UsageError
 from engine.core.types import Verdict
+from engine.store.decisions import Decisions
 from tests.learned import draw_album
 from tests.suggested import settle
 
@@ -157,3 +159,115 @@ def test_the_head_learns_and_forgets(log, session):
     assert feedback() == (1, 0)
     log.undo()
     assert feedback() == (0, 0)
+
+
+def failing(error):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+def test_a_head_that_cannot_be_trained_is_a_note(log, session, monkeypatch):
+    monkeypatch.setattr("engine.concepts.decide.retrain_head", failing(EnvironmentFault("no memory left")))
+    assert log.choose([0, 1], CONFIRM) == {}
+    assert log.choices[:2] == [CONFIRM, CONFIRM]
+    assert stored(session) == {key(log, 0, "confirm"), key(log, 1, "confirm")}
+    assert ["(no memory left)" in str(n) for n in log.notes] == [True] * len({n.concept.id for n in log.notes})
+    log.undo()
+    assert stored(session) == set()
+
+
+def test_the_choices_say_what_is_stored_when_the_store_fails(log, session, monkeypatch):
+    put, calls = Decisions.put, itertools.count()
+    full = failing(StoreError("the disk is full"))
+    monkeypatch.setattr(Decisions, "put", lambda self, d: full() if next(calls) == 1 else put(self, d))
+    assert log.choose([0, 1, 2], CONFIRM) == {1: "the disk is full", 2: "the disk is full"}
+    assert log.choices == [CONFIRM, OPEN, OPEN, OPEN]
+    assert stored(session) == {key(log, 0, "confirm")}
+    assert next(calls) == 2  # the rest is not tried
+    assert log.undo() == ((0,), {})
+    assert stored(session) == set()
+
+
+def test_the_choices_say_what_is_stored_after_an_unexpected_error(log, session):
+    carry_out = log._decide
+
+    def break_after(requests):
+        carry_out(requests)
+        raise ZeroDivisionError("a fault of ours")
+
+    log._decide = break_after
+    with pytest.raises(ZeroDivisionError):
+        log.choose([0, 1], REJECT)
+    assert log.choices == [REJECT, REJECT, OPEN, OPEN]
+    with pytest.raises(ZeroDivisionError):
+        log.undo()
+    assert (log.choices, log.can_undo, stored(session)) == ([OPEN] * 4, False, set())
+
+
+def test_a_step_that_could_not_be_taken_back_can_be_undone_again(log, session, monkeypatch):
+    log.choose([0], CONFIRM)
+    with monkeypatch.context() as patched:
+        patched.setattr(Decisions, "remove", failing(StoreError("locked")))
+        assert log.undo() == ((), {0: "locked"})
+    assert (log.choices[0], log.can_undo) == (CONFIRM, True)
+    assert log.undo() == ((0,), {})
+    assert stored(session) == set()
+
+
+@pytest.fixture
+def earlier(session, log, tmp_path):
+    """A decision of an earlier year, about a copy of the first suggestion's photo in another folder."""
+    decide_elsewhere(session, log, 0, Verdict.REJECT)
+    (decision,) = session.store.decisions.all()
+    old = replace(decision, path=tmp_path / "elsewhere" / "copy.jpg", decided="2020-01-01T00:00:00+00:00")
+    session.store.decisions.put(old)
+    return old
+
+
+TAKE_BACK = [lambda log: log.undo(), lambda log: log.choose([0], OPEN), lambda log: log.choose([0], SKIP)]
+
+
+@pytest.mark.parametrize("take_back", TAKE_BACK)
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_earlier_decision_comes_back_as_it_was(log, session, earlier, take_back, gone):
+    log.choose([0], CONFIRM)
+    if gone:
+        log.suggestions[0].path.unlink()
+    take_back(log)
+    assert session.store.decisions.all() == (earlier,)
+    assert log.choices[0] is not CONFIRM
+
+
+def test_what_was_before_the_first_change_comes_back(log, session, earlier):
+    log.choose([0], CONFIRM)
+    log.choose([0], REJECT)
+    log.choose([0], OPEN)
+    assert session.store.decisions.all() == (earlier,)
+    log.undo()
+    assert session.store.decisions.all()[0].path == log.suggestions[0].path
+    log.choose([0], SKIP)
+    assert session.store.decisions.all() == (earlier,)
+
+
+def test_a_choice_over_what_was_decided_elsewhere_gives_that_back(log, session):
+    log.choose([0], CONFIRM)
+    decide_elsewhere(session, log, 0, Verdict.REJECT)
+    elsewhere = session.store.decisions.all()
+    log.choose([0], REJECT)
+    log.undo()
+    assert session.store.decisions.all() == elsewhere
+    assert log.choices[0] is OPEN  # it is not this log's
+
+
+def test_a_name_that_means_another_concept_now_is_refused(log, session):
+    log.choose([1], CONFIRM)
+    kept = session.store.decisions.all()
+    session.store.rename("Rex", "Max")
+    session.store.rename("Anna", "Rex")
+    assert log.suggestions[0].match.name == "Rex"
+    assert "renamed, merged or forgotten" in log.choose([0], CONFIRM)[0]
+    assert session.store.decisions.all() == kept
+    assert log.undo() == ((1,), {})  # it takes the right one back
+    assert session.store.decisions.all() == ()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engine.core.boxes import Box
+from engine.core.errors import StoreError
 from engine.core.types import Decision, Kind, Verdict
 from engine.photos.decode import load_photo
 from engine.recognition.assignment import face_scores
@@ -21,6 +22,7 @@ from engine.recognition.gallery import load_gallery
 from engine.recognition.recognise import look_up
 from engine.session import Session, SessionOptions
 from engine.store.concepts import ConceptStore
+from engine.store.decisions import Decisions
 from engine.store.heads import FeedbackFeatures
 from engine.store.migrations import migrations
 from engine.storybook.album import REX
@@ -284,6 +286,17 @@ def test_decisions_by_the_line(myvlm, album, monkeypatch):
     assert (result.code, [d["status"] for d in result.json["decisions"]]) == (0, ["undone", "undone"])
     assert [d["verdict"] for d in result.json["decisions"]] == ["reject", "confirm"]
     assert myvlm("concepts", "show", "rex", "--json").json["decisions"] == []
+
+
+def test_what_stops_all_is_told_once(myvlm, album, monkeypatch):
+    def fail(*_):
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(Decisions, "put", fail)
+    feed(monkeypatch, *({"photo": str(album / name)} for name in ("rex.jpg", "both.jpg", "nobody.jpg")))
+    result = myvlm("confirm", "-", "Rex")
+    assert (result.code, result.err.count("the disk is full")) == (1, 1)
+    assert "0 done, 3 failed" in result.err
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ class Served:
 class Tabs:
     """Tabs of one browser that fail the test if a page logs an error, asks another address, or opens a dialog.
 
-    expected: parts of errors that the test causes on purpose.
+    expected: parts of errors that the test causes on purpose. may_leave: whether pages may ask before they are left;
+    left: how often one did, and was.
     """
 
     def __init__(self, browser) -> None:
@@ -63,6 +64,7 @@ class Tabs:
         self._served: list[Served] = []
         self.problems: list[str] = []
         self.expected: list[str] = []
+        self.may_leave, self.left = False, 0
 
     def serve(self, page: Page, **limits: float) -> Served:
         """Serve a page until the tabs are closed."""
@@ -83,10 +85,18 @@ class Tabs:
         own = (origin, "data:", "blob:")
         tab.on("console", lambda m: m.type in ("error", "warning") and self.problems.append(f"console: {m.text}"))
         tab.on("pageerror", lambda e: self.problems.append(f"error: {e}"))
-        tab.on("dialog", lambda d: (self.problems.append(f"dialog: {d.message}"), d.dismiss()))
+        tab.on("dialog", self._answer_dialog)
         tab.on("request", lambda r: None if r.url.startswith(own) else self.problems.append(f"request: {r.url}"))
         tab.goto(url)
         return tab
+
+    def _answer_dialog(self, dialog) -> None:
+        if self.may_leave and dialog.type == "beforeunload":
+            self.left += 1
+            dialog.accept()
+        else:
+            self.problems.append(f"dialog: {dialog.message}")
+            dialog.dismiss()
 
     def close(self) -> None:
         for context in self._contexts:

@@ -171,6 +171,19 @@ def test_it_ends_when_the_user_is_done(served, tabs):
     assert str(served.ending or "done") == "done"
 
 
+def test_it_says_what_was_not_carried_out(served, session, tabs):  # noqa: F811
+    tabs.expected.append("Failed to load resource")
+    tab = tabs.open(served.address)
+    tab.keyboard.press("i")
+    settled(tab)
+    served.close()
+    tab.keyboard.press("i")
+    wait_until(tab, "!document.querySelector('#over').hidden")
+    told = tab.locator("#over").text_content()
+    assert "0 named, 1 ignored, 3 left. 1 action was not carried out." in told
+    assert len(session.store.ignored.all()) == 1
+
+
 def test_it_fits_a_phone(served, tabs):
     tab = tabs.open(served.address, viewport=PHONE, has_touch=True, is_mobile=True)
     assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

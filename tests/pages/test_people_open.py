@@ -30,8 +30,18 @@ def test_undo_on_the_page_leaves_nothing(myvlm, folder, browser):  # noqa: F811
     browser(lambda address: visit(address, NAME, {"do": "undo", "group": 0}))
     result = myvlm("people", folder, "--open", "--limit", 1)
     assert "0 groups named, 0 ignored, 1 left." in result.err
-    assert result.err.endswith(f"Next: myvlm people --open {folder}\n")
+    assert result.err.endswith(f"Next: myvlm people {folder} --open --limit=1\n")
     assert myvlm("concepts", "--json").json["concepts"] == []
+
+
+def test_what_was_listed_last_is_not_named_again(myvlm, folder, browser):  # noqa: F811
+    photos = sorted(folder.rglob("*.jpg"))
+    assert len(photos) > 3
+    assert myvlm("people", *photos).code == 0
+    browser(visit)
+    assert myvlm("people", "--open").err.endswith("Next: myvlm people --open\n")
+    browser(lambda address: visit(address, NAME))
+    assert myvlm("people", "--open", *photos).err.endswith("Next: myvlm caption PATHS\n")
 
 
 def test_animals_have_a_page_too(myvlm, folder, browser):  # noqa: F811

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from engine.concepts.decide import decide
 from engine.concepts.decision_log import DecisionLog
 from engine.concepts.review import Example, Suggestion, find_suggestions
 from engine.core.boxes import Box
+from engine.core.errors import StoreError
 from engine.core.types import Match, Scale
 from engine.pages.review_cards import in_page_order
 from engine.pages.review_desk import ReviewDesk
@@ -178,6 +180,36 @@ def test_a_photo_is_enlarged_and_decided_there(served, desk, session, tabs):
     assert look.is_visible()
 
 
+def test_an_enlarged_photo_is_decided_about_alone(served, desk, session, tabs):
+    tab = tabs.open(served.address)
+    for key in ("x", "ArrowRight", "x"):
+        tab.keyboard.press(key)
+    tab.locator("#card-3 .crop").click()
+    tab.locator("#look [data-choice=confirm]").click()
+    settled(tab)
+    tab.keyboard.press("ArrowLeft")
+    tab.keyboard.press("n")
+    settled(tab)
+    decided = [n for n, choice in enumerate(choices(tab)) if choice]
+    assert 3 in decided
+    assert len(decided) == 2
+    assert (*shown(desk, 3), "confirm") in stored(session)
+    tab.keyboard.press("Escape")
+    assert tab.locator(".card.picked").count() == 2  # they are still selected
+
+
+def test_what_is_hidden_is_not_selected(served, session, tabs):
+    tab = tabs.open(served.address)
+    for key in ("x", "ArrowRight", "x"):
+        tab.keyboard.press(key)
+    tab.locator("#card-0 [data-choice=confirm]").click()
+    tab.locator("#hide").click()
+    assert tab.locator("#selection b").text_content() == "1 selected"
+    tab.keyboard.press("n")
+    settled(tab)
+    assert choices(tab)[:2] == ["confirm", "reject"]
+
+
 def test_help_names_the_keys(served, tabs):
     tab = tabs.open(served.address)
     tab.keyboard.press("?")
@@ -242,13 +274,118 @@ def test_what_cannot_be_stored_or_shown_says_why(served, desk, session, album, t
     assert stored(session) == []
 
 
-def test_the_page_says_when_myvlm_is_gone(served, tabs):
+def test_what_fails_is_seen_in_the_enlarged_view(served, desk, tabs):
+    tabs.expected.append("404")
+    (gone,) = shown(desk, 0)
+    desk.log.suggestions[0].path.unlink()
+    tab = tabs.open(served.address)
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("y")
+    settled(tab)
+    wait_until(tab, "!document.querySelector('#toast').hidden")
+    toast = tab.locator("#toast")
+    assert f"{gone} could not be stored: " in toast.text_content()
+    box = toast.bounding_box()
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    assert tab.evaluate("([x, y]) => Boolean(document.elementFromPoint(x, y).closest('#toast'))", middle)
+    tab.keyboard.press("ArrowLeft")
+    assert "No such file" in tab.locator("#look .problem").text_content()
+    tab.keyboard.press("ArrowRight")
+    assert tab.locator("#look .problem").is_hidden()
+    tab.keyboard.press("Escape")
+    assert toast.is_visible()
+
+
+def test_the_page_says_when_myvlm_is_gone_and_what_was_not_stored(served, session, tabs):
     tabs.expected.append("Failed to load resource")
     tab = tabs.open(served.address)
+    tab.keyboard.press("y")
+    settled(tab)
     served.close()
+    tab.keyboard.press("n")
     tab.keyboard.press("y")
     tab.wait_for_selector("#over:not([hidden])")
+    told = tab.locator("#over").text_content()
+    assert "1 confirmed, 0 rejected, 3 undecided." in told
+    assert "not stored" in told
+    assert "is stored" not in told
     assert tab.locator("#over code").text_content() == "myvlm review album --open"
+    assert len(stored(session)) == 1
+
+
+def test_a_last_step_that_was_lost_is_told(served, session, tabs):
+    tabs.expected.append("Failed to load resource")
+    tab = tabs.open(served.address)
+    tab.keyboard.press("y")
+    settled(tab)
+    served.close()
+    tab.keyboard.press("u")
+    tab.wait_for_selector("#over:not([hidden])")
+    assert "Your last step was not carried out." in tab.locator("#over").text_content()
+    assert len(stored(session)) == 1
+
+
+def slowly(desk, seconds=1.0):
+    """Make each decision of a desk take a while."""
+    carry_out = desk.log._decide
+    desk.log._decide = lambda requests: (time.sleep(seconds), carry_out(requests))[1]
+
+
+@pytest.mark.parametrize("leave", ["reload", "close"])
+def test_what_waits_is_stored_when_the_page_is_left(served, desk, session, tabs, leave):
+    slowly(desk)
+    tabs.may_leave = True
+    tab = tabs.open(served.address)
+    other = tab.context.new_page()
+    tab.bring_to_front()
+    for key in "ynuyy":
+        tab.keyboard.press(key)
+    if leave == "reload":
+        tab.reload()
+        wait_until(tab, "document.querySelector('#count').textContent.startsWith('3')")
+        assert choices(tab).count("confirm") == 3
+    else:
+        tab.close(run_before_unload=True)
+        for _ in range(150):
+            if len(stored(session)) == 3:
+                break
+            other.wait_for_timeout(100)
+    assert tabs.left == 1
+    assert [verdict for _, verdict in stored(session)] == ["confirm"] * 3
+
+
+def test_what_waits_is_sent_together(served, desk, session, tabs):
+    slowly(desk, 0.3)
+    requests = []
+    tab = tabs.open(served.address)
+    tab.on("request", lambda request: requests.append(request.url.rpartition("/")[2]))
+    for key in "ynsyu":
+        tab.keyboard.press(key)
+    settled(tab)
+    assert requests.count("act") == 2
+    assert choices(tab) == ["confirm", "reject", "skip", ""]
+    assert len(stored(session)) == 2
+
+
+def test_the_page_shows_what_was_stored_despite_an_error(served, desk, session, tabs):
+    carry_out, broken = desk.log._decide, [True]
+    tabs.expected.append("500")
+
+    def break_once(requests):
+        results = carry_out(requests)
+        if broken.pop() if broken else False:
+            raise StoreError("the disk is full")
+        return results
+
+    desk.log._decide = break_once
+    tab = tabs.open(served.address)
+    tab.keyboard.press("y")
+    settled(tab)
+    wait_until(tab, "document.querySelector('#toast span').textContent.startsWith('the disk is full')")
+    assert (choices(tab)[0], len(stored(session))) == ("confirm", 1)
+    tab.keyboard.press("u")
+    settled(tab)
+    assert (choices(tab)[0], len(stored(session))) == ("", 0)
 
 
 EVIL = "</script><img src=x onerror=alert(1)>\"'&<!-- {{ 7*7 }}"

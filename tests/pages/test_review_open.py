@@ -1,5 +1,6 @@
 """myvlm review --open: serve the page, store what is decided, and say what to do next."""
 
+import io
 import json
 import os
 import signal
@@ -105,6 +106,49 @@ def test_ctrl_c_ends_it_and_keeps_what_was_decided(myvlm, album, browser):
     assert "0 confirmed, 0 rejected, 4 undecided." in result.err
     assert f"Next: myvlm review {album} --open" in result.err
     signal.signal(signal.SIGINT, before)
+
+
+def test_the_next_commands_keep_what_was_given(myvlm, album, browser, tmp_path):
+    (tmp_path / "my list").write_text("".join(f"{p}\n" for p in sorted(album.glob("*.jpg"))))
+    browser(visit)
+    chosen = ("--include", "*.jpg", "--recogniser", "storybook")
+    result = myvlm("review", "--open", "--files-from", tmp_path / "my list", "--concepts", "Rex", "--limit", 2, *chosen)
+    listed = f"'--files-from={tmp_path}/my list' '--include=*.jpg'"
+    assert f"Next: myvlm review {listed} --concepts=Rex --limit=2 --open --recogniser=storybook\n" in result.err
+    browser(lambda address: visit(address, CONFIRM))
+    result = myvlm("review", "--open", album, album / "rex.jpg", *chosen)
+    assert f"Next: myvlm caption {album} {album}/rex.jpg '--include=*.jpg' --recogniser=storybook\n" in result.err
+    result = myvlm("review", "--open", *sorted(album.glob("*.jpg")) * 4)
+    assert "Next: myvlm caption PATHS\n" in result.err
+
+
+def test_a_list_from_stdin_is_not_repeated(myvlm, album, browser, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{album}\n".encode())))
+    browser(visit)
+    assert "Next: myvlm review --open - < LIST\n" in myvlm("review", "--open", "-").err
+
+
+def test_no_key_is_left_where_no_browser_started(myvlm, album, browser, monkeypatch):
+    addresses = []
+
+    def refuse(address):
+        addresses.append(address)
+        return False
+
+    def try_it(line):
+        try:
+            ask(addresses[0], "GET", f"/?{addresses[0].partition('?')[2]}")
+        except AssertionError as err:
+            refusals.append(str(err))
+        visit(line)
+
+    refusals = []
+    monkeypatch.setattr(myvlm_cli.serving, "open_address", refuse)
+    monkeypatch.setattr(
+        myvlm_cli.serving.out, "text", lambda line: threading.Thread(target=try_it, args=(line,)).start()
+    )
+    assert myvlm("review", album, "--open").code == 0
+    assert ["used before" in refusal for refusal in refusals] == [True]
 
 
 def test_nothing_is_served_when_there_is_nothing_to_review(myvlm, album, browser, tmp_path):

@@ -361,7 +361,7 @@ def test_hostile_names_are_only_text(myvlm, album, tmp_path):
     result = myvlm("review", album, "--include", "*alert*", "--html", path)
     assert result.code == 0, result.err
     page = Page(path)
-    assert len(page.of("script")) == 4
+    assert len(page.of("script")) == 5
     assert not [a for a in page.of("img") if "onerror" in a or a.get("src") == "x"]
     assert f"Is this {EVIL}?" in "".join(page.words)
     assert EVIL in [s.get("data-concept") for s in page.of("section")]
@@ -404,6 +404,7 @@ def test_a_photo_that_is_gone_when_the_page_is_made(tmp_path):
         "concept": "Rex",
         "verdict": "reject",
         "box": [1, 3, 30, 40],
+        "content": "0" * 64,
     }
 
 
@@ -411,3 +412,17 @@ def test_a_page_that_cannot_be_written(bare_home, tmp_path):
     with pytest.raises(EngineError, match="cannot be written"):
         write_page([], tmp_path / ("x" * 300 + ".html"))
     assert not list(tmp_path.glob("*"))
+
+
+def test_decisions_of_the_file_are_for_the_content_that_was_shown(myvlm, album, tmp_path):
+    page = write(myvlm, album, tmp_path / "page.html", "--include", "rex.jpg")
+    saved = page.save(tmp_path / "decisions.jsonl", "confirm")
+    (album / "rex.jpg").write_bytes((album / "nobody.jpg").read_bytes())
+    result = myvlm("review", "--apply", saved)
+    assert (result.code, "rex.jpg: the photo has changed since" in result.err) == (1, True)
+    line = json.loads(saved.read_text())
+    del line["content"]  # as files of earlier versions are
+    saved.write_text(json.dumps(line))
+    assert myvlm("review", "--apply", saved).code == 0
+    saved.write_text(json.dumps({**line, "content": 3}))
+    assert "content is the hash" in myvlm("review", "--apply", saved).err

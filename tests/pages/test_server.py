@@ -5,11 +5,13 @@ import json
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
 from engine.core.errors import StoreError, UsageError
-from engine.pages.server import LARGEST_REQUEST, Ending, PageServer
+from engine.pages.http import LARGEST_REQUEST
+from engine.pages.server import Ending, PageServer
 from engine.pages.thumbnails import Made
 
 
@@ -119,6 +121,14 @@ def test_the_address_on_the_command_line_works_once(browser, server):
     assert browser.ask("GET", f"/?{key}", Cookie=None)[0] == 303
     assert browser.ask("GET", f"/?{key}", Cookie=None)[0] == 403
     assert browser.ask("GET", "/?key=", Cookie=None)[0] == 403  # what is left of it
+
+
+def test_the_address_for_a_browser_that_did_not_start_is_worthless(browser, server):
+    key = server.launch_address.partition("/?")[2]
+    server.drop_launch_address()
+    assert browser.ask("GET", f"/?{key}", Cookie=None)[0] == 403
+    assert browser.ask("GET", "/?key=", Cookie=None)[0] == 403
+    assert browser.ask("GET", f"/?{server.address.partition('/?')[2]}", Cookie=None)[0] == 303
 
 
 @pytest.mark.parametrize("query", ["", "?key=", "?key=wrong", "?key=%00", "?wrong=1"])
@@ -271,6 +281,20 @@ def test_what_fails_is_told(browser, do, status, told):
     assert (answer[0], json.loads(answer[2])) == (status, {"error": told})
 
 
+def test_several_actions_are_carried_out_in_their_order(browser, page):
+    def act(value):
+        status, _, body = browser.ask("POST", f"{browser.place}act", json.dumps({"acts": value}).encode())
+        return status, json.loads(body)
+
+    status, answer = act([{"do": "raise"}, {"do": "fail"}, {"do": "raise"}, {"acts": []}])
+    assert status == 200
+    assert answer == {
+        "answers": [{"version": 1}, {"error": "the disk is full. Make room."}, {"version": 2}, {"version": 3}]
+    }
+    assert act("raise")[0] == act([3])[0] == 400
+    assert page.number == 3
+
+
 def test_an_unexpected_fault_is_told_and_kept(browser, server):
     status, _, body = browser.act("break")
     assert (status, json.loads(body)["error"]) == (500, "This failed unexpectedly: a fault of ours")
@@ -357,6 +381,51 @@ def test_it_ends_when_it_is_stopped_and_the_port_is_free(page):
     assert run(page, stop) is Ending.INTERRUPTED
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", servers[0].port), timeout=5)
+
+
+class Slow(Counter):
+    """A page whose actions take until they are released."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.released = threading.Event(), threading.Event()
+
+    def act(self, request):
+        self.begun.set()
+        assert self.released.wait(20)
+        return super().act(request)
+
+
+@pytest.mark.parametrize("end", ["stop", "done"])
+def test_an_action_that_has_begun_is_finished_and_answered_and_no_other_begins(end):
+    page, answers = Slow(), []
+    server = PageServer(page)
+    serving = threading.Thread(target=server.serve)
+    serving.start()
+
+    def ask():
+        with suppress(OSError):  # the connection is not accepted any more
+            answers.append(Browser(server).act()[0])
+
+    acts = [threading.Thread(target=ask) for _ in range(3)]
+    for act in acts:
+        act.start()
+    assert page.begun.wait(10)
+    if end == "done":  # in another tab; it waits, too
+        done = threading.Thread(target=Browser(server).ask, args=("POST", f"/{server.access.place}/done", b"{}"))
+        done.start()
+    else:
+        server.stop()
+    serving.join(1)
+    assert serving.is_alive()
+    page.released.set()
+    serving.join(10)
+    assert not serving.is_alive()
+    number = page.number
+    for act in acts:
+        act.join(10)
+    assert answers.count(200) == number == page.number
+    assert number == 1 or end == "done"
 
 
 def test_only_this_machine_reaches_it(server):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import engine.pages.thumbnails
+import engine.photos.decode
 from engine.core.boxes import Box
 from engine.pages.thumbnails import Picture, Thumbnails, View
 from engine.photos.decode import read_photo
@@ -95,6 +96,18 @@ def test_the_pictures_of_a_photo_are_made_once_for_many_threads(photo, monkeypat
     assert len(decoded) == 1
     assert len(set(made)) == 4
     assert all(made)
+
+
+def test_a_photo_is_decoded_at_its_full_size_once(tmp_path, monkeypatch):
+    path = tmp_path / "large.jpg"
+    Image.new("RGB", (3000, 2000), (10, 90, 200)).save(path)
+    decoded = []
+    real = engine.photos.decode._decode_or_fail
+    monkeypatch.setattr(engine.photos.decode, "_decode_or_fail", lambda *a: decoded.append(1) or real(*a))
+    boxes = [Box(100 + 300 * n, 100, 160 + 300 * n, 160) for n in range(6)]
+    made = Thumbnails([Picture(path, None, box, View.REGION, 400) for box in boxes]).get(0)
+    assert opened(made).size == (84, 84)  # all its pixels
+    assert len(decoded) == 2
 
 
 def test_pictures_beyond_the_memory_are_made_again(photo, tmp_path):
