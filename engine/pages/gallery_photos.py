@@ -120,7 +120,7 @@ def _collect(photo: FoundPhoto, record: PhotoRecord | None, make: Callable[[Path
         thumbnail = make(photo.path)
     except PhotoError as err:
         return replace(shown, reason=_without_path(str(err), photo.path))
-    boxes = _boxes(photo, record, (thumbnail.width, thumbnail.height))
+    boxes = _boxes(photo, names, record, (thumbnail.width, thumbnail.height))
     return replace(shown, thumbnail=thumbnail, boxes=tuple(boxes))
 
 
@@ -155,16 +155,18 @@ def _town_near(latitude: float, longitude: float) -> str:
     return find_place(latitude, longitude) or ""
 
 
-def _boxes(photo: FoundPhoto, record: PhotoRecord | None, size: tuple[int, int]) -> Iterator[NamedBox]:
-    """Yield the boxes of the names that the photo has: those that people drew, then those that were recognised."""
-    names = {fold_name(n.name): n.name for n in photo.names}
+def _boxes(
+    photo: FoundPhoto, names: tuple[IndexedName, ...], record: PhotoRecord | None, size: tuple[int, int]
+) -> Iterator[NamedBox]:
+    """Yield the boxes of the names that are shown: those that people drew, then those that were recognised."""
+    called = {fold_name(n.name): n.name for n in names}
     facts = record.facts if record else PhotoFacts("", *size, "", 1)
     boxes: list[tuple[str, Box]] = []
     for name, box in (*_drawn_boxes(photo, record, facts), *_recognised_boxes(photo, record)):
         key, within = fold_name(name), box.clipped(facts.width, facts.height)
-        if key in names and within.area > 0 and not any(k == key and iou(b, within) > _SAME_PLACE for k, b in boxes):
+        if key in called and within.area > 0 and not any(k == key and iou(b, within) > _SAME_PLACE for k, b in boxes):
             boxes.append((key, within))
-            yield NamedBox(names[key], *_fractions(within, facts))
+            yield NamedBox(called[key], *_fractions(within, facts))
 
 
 def _recognised_boxes(photo: FoundPhoto, record: PhotoRecord | None) -> list[tuple[str, Box]]:
