@@ -11,18 +11,12 @@ from pathlib import Path
 from engine.core.errors import UsageError
 from engine.core.files import make_private_folder, read_bytes, remove_leftovers, sha256_of, write_private
 from engine.pages.page_file import is_page
-from engine.photos.discovery import GALLERY_MARK
+from engine.photos.gallery_mark import GALLERY_MARK, MARK_TEXT, THUMBNAILS, is_gallery
 
 MARK = "myvlm search"
 """What made a page, as in `render_page`."""
-INDEX, THUMBNAILS = "index.html", "thumbnails"
-_MARK_TEXT = b"The gallery in this folder was written by myvlm, which may replace and delete its files.\n"
+INDEX = "index.html"
 _SCRIPT_NAME, _SCRIPT_START = "photos-*.js", b"myvlmPage("
-
-
-def is_gallery(folder: Path) -> bool:
-    """Return whether a folder holds a gallery that myvlm wrote, or began to write."""
-    return _starts_with(folder / GALLERY_MARK, _MARK_TEXT)
 
 
 def check_folder(folder: Path) -> None:
@@ -63,7 +57,7 @@ def prepare_folder(folder: Path) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     remove_leftovers(folder)
     if not is_gallery(folder):
-        write_private(folder / GALLERY_MARK, _MARK_TEXT)
+        write_private(folder / GALLERY_MARK, MARK_TEXT)
     thumbnails = make_private_folder(folder / THUMBNAILS)
     remove_leftovers(thumbnails)
     return thumbnails
