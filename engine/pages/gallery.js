@@ -100,7 +100,7 @@ function showYears(list) {
     links.push(yearLink(year, year || 'No date', number, 'year'));
     options.push(element('option', {value: year, textContent: `${year || 'No date'} (${number})`}));
     for (const [month, inMonth] of months) {
-      if (!month || month.slice(0, 4) !== year) continue;
+      if (month.length <= 4 || month.slice(0, 4) !== year) continue;
       links.push(yearLink(month, MONTHS[month.slice(5) - 1], inMonth, 'month'));
       options.push(element('option', {value: month, textContent: `\u2003${MONTHS[month.slice(5) - 1].slice(0, 3)} ${year} (${inMonth})`}));
     }
@@ -128,7 +128,7 @@ function whenScrolled() {
   const row = grid.rows.slice(firstRowBelow(filters - grid.place.getBoundingClientRect().top)).find((r) => r.tiles);
   const month = row ? row.tiles[0].photo.month : null;
   for (const link of parts.years.children) {
-    const isHere = link.dataset.part === month;
+    const isHere = link.dataset.part === month && (link.className === 'month' || month.length <= 4);
     if (isHere) link.setAttribute('aria-current', 'true'); else link.removeAttribute('aria-current');
     link.hidden = link.className === 'month' && (month === null || link.dataset.part.slice(0, 4) !== month.slice(0, 4));
   }

@@ -33,11 +33,11 @@ function loadPages() {
 }
 
 function prepared(photo, number) {
-  const date = /^(\d{4})-(0[1-9]|1[0-2])(?:-(\d{2})(?:T(\d{2}):(\d{2}))?)?/.exec(photo.taken || '');
+  const date = /^(\d{4})(?:-(0[1-9]|1[0-2])(?:-(\d{2})(?:T(\d{2}):(\d{2}))?)?)?/.exec(photo.taken || '');
   photo.number = number;
   photo.names = photo.names || [];
-  photo.month = date ? `${date[1]}-${date[2]}` : '';
-  photo.date = date ? `${date[3] ? Number(date[3]) + ' ' : ''}${MONTHS[date[2] - 1]} ${date[1]}` : '';
+  photo.month = date ? (date[2] ? `${date[1]}-${date[2]}` : date[1]) : ''; // of some photos only the year is known
+  photo.date = date ? [date[3] && Number(date[3]), date[2] && MONTHS[date[2] - 1], date[1]].filter(Boolean).join(' ') : '';
   photo.time = date && date[4] ? `${date[4]}:${date[5]}` : '';
   photo.words = null; // made when it is needed
   return photo;
@@ -69,8 +69,8 @@ function countNames(list) { // how many of these photos have each name
   return counts;
 }
 
-function monthName(month) {
-  return month ? `${MONTHS[month.slice(5) - 1]} ${month.slice(0, 4)}` : 'No date';
+function monthName(month) { // or the year, where only that is known
+  return month.length > 4 ? `${MONTHS[month.slice(5) - 1]} ${month.slice(0, 4)}` : month || 'No date';
 }
 
 function counted(number) {

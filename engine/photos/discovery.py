@@ -98,9 +98,10 @@ def find_files(
 
     A link to a file is that file; hard links are separate files (each has its own sidecars). A file given itself is
     taken whatever its name, also if it does not exist: reading it reports that, and the others continue.
-    Folders are searched for known endings; one with the thumbnails of a gallery only if it is given itself. Raw files are companions of the JPEG or HEIC of the same name in the same
-    folder, or among files given one after another. A folder that cannot be listed is yielded as a photo that cannot be
-    read. Only the names of one folder are held at a time, and a digest for each file.
+    Folders are searched for known endings; one with the thumbnails of a gallery only if it is given itself. Raw files
+    are companions of the JPEG or HEIC of the same name in the same folder, or among files given one after another. A
+    folder that cannot be listed is yielded as a photo that cannot be read. Only the names of one folder are held at a
+    time, and a digest for each file.
 
     tally: what was passed over is added to it.
     """
