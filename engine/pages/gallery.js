@@ -3,7 +3,7 @@
 
 const chosen = new Set(); // numbers of names
 const words = document.getElementById('words');
-const parts = Object.fromEntries(['count', 'names', 'all', 'every', 'clear', 'years', 'nothing', 'more', 'captions', 'when']
+const parts = Object.fromEntries(['count', 'names', 'all', 'every', 'clear', 'years', 'nothing', 'more', 'captions', 'when', 'order']
   .map((id) => [id, document.getElementById(id)]));
 const GROUPS = [['person', 'People'], ['pet', 'Pets'], ['thing', 'Things'], ['', 'Keywords']];
 const MOST_CHIPS = 14, MOST_LISTED = 300;
@@ -26,7 +26,7 @@ function showThem() {
 }
 
 function refresh() {
-  const list = findPhotos(chosen, words.value);
+  const list = inOrder(findPhotos(chosen, words.value));
   const filtered = chosen.size > 0 || words.value.trim() !== '';
   const total = head.photos.toLocaleString('en-GB');
   parts.count.textContent = filtered ? `${list.length.toLocaleString('en-GB')} of ${counted(head.photos)}`
@@ -91,7 +91,7 @@ function toTop() {
 
 function showYears(list) {
   const months = new Map(), years = new Map();
-  for (const photo of list) {
+  for (const photo of isRanked() ? [] : list) {
     months.set(photo.month, (months.get(photo.month) || 0) + 1);
     years.set(photo.month.slice(0, 4), (years.get(photo.month.slice(0, 4)) || 0) + 1);
   }
@@ -147,6 +147,9 @@ function start() {
     parts.more.hidden = false;
     parts.more.textContent = `${counted(head.more)} more were found but are not on this page.`;
   }
+  parts.order.hidden = !head.order;
+  parts.order.firstElementChild.textContent = head.order;
+  parts.order.addEventListener('change', () => { toTop(); refresh(); });
   words.addEventListener('input', () => { toTop(); refresh(); });
   parts.clear.addEventListener('click', clearFilters);
   parts.every.textContent = `All ${names.length.toLocaleString('en-GB')}`;

@@ -63,6 +63,16 @@ function findPhotos(chosen, text) { // chosen: a set of numbers of names. All of
     terms.every((term) => wordsOf(photo).includes(term)));
 }
 
+function isRanked() { // shown by rank, not by date
+  return Boolean(head.order) && document.getElementById('order').value === 'rank';
+}
+
+function inOrder(list) { // the data are in the order of rank where there is one
+  if (!head.order || isRanked()) return list;
+  const key = (photo) => photo.taken || '';
+  return [...list].sort((a, b) => (key(a) < key(b)) - (key(a) > key(b)) || (a.path > b.path) - (a.path < b.path));
+}
+
 function countNames(list) { // how many of these photos have each name
   const counts = new Array(names.length).fill(0);
   for (const photo of list) for (const n of photo.names) counts[n] += 1;

@@ -68,9 +68,12 @@ def collect(
     make: Callable[[Path], Thumbnail],
     *,
     failed: Sequence[tuple[Path, str]] = (),
+    ranked: bool = False,
     step: Callable[[], None] = lambda: None,
 ) -> list[GalleryPhoto]:
     """Return the photos of a gallery, the newest first, then those without a date; threads make the thumbnails.
+
+    ranked: the photos keep their order instead.
 
     A raw file that was captioned with a JPEG which is there, too, is not shown by itself. make: makes the thumbnail of
     a photo. failed: photos that were not captioned, with the reasons; they come last. step: called for each photo.
@@ -82,7 +85,9 @@ def collect(
     for photo in found:
         if leads[photo.file] in records:
             also.setdefault(leads[photo.file], []).append(photo.path.name)
-    collectors = [partial(_collect, photo, records[photo.file], make) for photo in _newest_first(shown)]
+    collectors = [
+        partial(_collect, photo, records[photo.file], make) for photo in (shown if ranked else _newest_first(shown))
+    ]
     collectors += [partial(_failed, *f, make) for f in failed if os.fspath(f[0]) not in records]
     photos = []
     for made in read_ahead(collectors, lambda collector: collector(), ahead=_AHEAD):
