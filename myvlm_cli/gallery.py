@@ -78,10 +78,8 @@ def write_html(
 
     limit, is_whole = request.limit, request == SearchRequest(folders=request.folders)
     failed = failed_photos(home(), request.folders) if is_whole and target.is_folder else []
-    if not (found or failed):
-        if not target.exists:
-            return found, None
-        out.warn(f"no photo was found: {path_text(target.path)} is empty now")
+    if not (found or failed or target.exists):
+        return found, None
     shown = found[: limit or (None if target.is_folder else PAGE_LIMIT)]
     counts.more = counts.more or len(shown) < len(found)
     write = write_gallery if target.is_folder else write_gallery_page
@@ -91,6 +89,8 @@ def write_html(
         order = _order(request, like=like)
         more = len(found) - len(shown)
         written = write(shown, target.path, title, failed=failed, more=more, order=order, step=bar.advance)
+    if not written.photos:
+        out.warn(f"no photo was found: {path_text(target.path)} is empty now")
     for path, reason in written.unreadable:
         out.warn(f"{path_text(path)}: {reason}")
     if not limit and len(shown) < len(found):

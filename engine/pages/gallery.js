@@ -147,7 +147,7 @@ function start() {
     parts.more.hidden = false;
     parts.more.textContent = `${counted(head.more)} more were found but are not on this page.`;
   }
-  parts.order.hidden = !head.order;
+  parts.order.hidden = !head.order || !head.photos;
   parts.order.firstElementChild.textContent = head.order;
   parts.order.addEventListener('change', () => { toTop(); refresh(); });
   words.addEventListener('input', () => { toTop(); refresh(); });

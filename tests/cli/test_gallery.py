@@ -89,7 +89,11 @@ def test_the_order_of_rank_is_kept(myvlm, library):
     add_photo(library / "old.jpg", "Rex, Rex and Rex again.", at("Rex"), taken="1999-01-01")
     add_photo(library / "new.jpg", "Many words that say little of what is seen, and Rex.", taken="2025-01-01")
     assert myvlm("search", "--reindex", library).code == 0
-    for words, order in ((["rex"], "Best match first"), (["--near", "54.3,10.1,9km"], "Nearest first"), (["--in", str(library)], "")):
+    for words, order in (
+        (["rex"], "Best match first"),
+        (["--near", "54.3,10.1,9km"], "Nearest first"),
+        (["--in", str(library)], ""),
+    ):
         listed = [Path(line).name for line in myvlm("search", *words).out.splitlines()]
         myvlm("search", *words, "--html", "gallery")
         assert head_of(Path("gallery/index.html"))["order"] == order
