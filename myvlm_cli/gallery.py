@@ -24,6 +24,14 @@ class HtmlTarget:
     path: Path
     is_folder: bool
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is an earlier page or gallery."""
+        from engine.pages import gallery_folder
+        from engine.pages.page_file import is_page
+
+        return gallery_folder.has_page(self.path) if self.is_folder else is_page(self.path, gallery_folder.MARK)
+
 
 def read_target(text: str) -> HtmlTarget:
     """Read the value of --html: a folder if it exists as one, ends with a slash or has no .html ending.
@@ -34,7 +42,10 @@ def read_target(text: str) -> HtmlTarget:
     from engine.pages import gallery_folder
     from engine.pages.page_file import check_target
 
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as err:
+        raise UsageError(f"--html: there is no home folder for {text}", hint="Give a folder that exists.") from err
     named_folder = text.endswith(("/", os.sep)) or path.suffix.lower() not in PAGE_SUFFIXES
     if not named_folder and path.name == gallery_folder.INDEX and gallery_folder.is_gallery(path.parent):
         return HtmlTarget(path.parent, is_folder=True)
@@ -47,12 +58,19 @@ def read_target(text: str) -> HtmlTarget:
 
 
 def write_html(
-    found: "Sequence[FoundPhoto]", target: HtmlTarget, title: str, request: "SearchRequest", counts: "SearchCounts"
+    found: "Sequence[FoundPhoto]",
+    target: HtmlTarget,
+    title: str,
+    request: "SearchRequest",
+    counts: "SearchCounts",
+    *,
+    like: bool,
 ) -> "tuple[Sequence[FoundPhoto], WrittenGallery | None]":
-    """Write the page or the gallery; return the photos on it, and what was written: nothing without photos.
+    """Write the page or the gallery; return the photos on it, and what was written: nothing without photos, but an
+    earlier page or gallery is emptied then.
 
     found: without the limit of the request, if that can be. Of whole folders photos that failed are shown, too. counts:
-    `more` is set.
+    `more` is set. like: whether they are ranked by a description.
     """
     from engine.core.paths import home
     from engine.library.search import SearchRequest, failed_photos
@@ -60,7 +78,7 @@ def write_html(
 
     limit, is_whole = request.limit, request == SearchRequest(folders=request.folders)
     failed = failed_photos(home(), request.folders) if is_whole and target.is_folder else []
-    if not (found or failed):
+    if not (found or failed or target.exists):
         return found, None
     shown = found[: limit or (None if target.is_folder else PAGE_LIMIT)]
     counts.more = counts.more or len(shown) < len(found)
@@ -68,12 +86,23 @@ def write_html(
     with out.progress(
         "writing the gallery" if target.is_folder else "writing the page", len(shown) + len(failed)
     ) as bar:
-        written = write(shown, target.path, title, failed=failed, more=len(found) - len(shown), step=bar.advance)
+        order = _order(request, like=like)
+        more = len(found) - len(shown)
+        written = write(shown, target.path, title, failed=failed, more=more, order=order, step=bar.advance)
+    if not written.photos:
+        out.warn(f"no photo was found: {path_text(target.path)} is empty now")
     for path, reason in written.unreadable:
         out.warn(f"{path_text(path)}: {reason}")
     if not limit and len(shown) < len(found):
         out.warn(f"the page has {len(shown):,} of {len(found):,} photos; for all: --limit, or a folder for --html")
     return shown, written
+
+
+def _order(request: "SearchRequest", *, like: bool) -> str:
+    """Return in which order photos are found, "" if it is that of their dates."""
+    if like or request.asks_for_words:
+        return "Best match first"
+    return "Nearest first" if request.near else ""
 
 
 def tell_written(written: "WrittenGallery") -> None:

@@ -44,15 +44,21 @@ class LikeSearch:
 
         cached_ids = self.session.with_recogniser(self.encoder.name).extractor.cached_ids(faces=False, regions=True)
         vectors = PhotoVectors(self.session.folder / "cache", cached_ids)
-        with out.progress("reading features", None) as bar:
 
-            def step(copied: int) -> None:
-                for _ in range(copied):
-                    bar.advance()
+        def update() -> None:
+            with out.progress("reading features", None) as bar:
 
-            vectors.update(self.session.cache, step)
-        description = Description(self.description, vectors, lambda text: text_encoder(self.encoder)(text))
-        yield from search_like(self.session.folder, request, description, counts)
+                def step(copied: int) -> None:
+                    for _ in range(copied):
+                        bar.advance()
+
+                vectors.update(self.session.cache, step)
+
+        description = Description(self.description, vectors, update, lambda text: text_encoder(self.encoder)(text))
+        try:
+            yield from search_like(self.session.folder, request, description, counts)
+        finally:
+            vectors.close()
 
     def tell(self, counts: "SearchCounts", found: int) -> None:
         """Print how the photos are ordered, and which were not compared with the description."""

@@ -18,7 +18,7 @@ from myvlm_cli.likeness import LikeSearch
 from myvlm_cli.output import Document, out, path_text
 from myvlm_cli.parameters import Without
 from myvlm_cli.sidecar_choice import SidecarChoice
-from myvlm_cli.viewer import open_photos
+from myvlm_cli.viewer import open_address, open_photos
 from myvlm_cli.words import count
 
 if TYPE_CHECKING:
@@ -108,12 +108,19 @@ def search(
     like = LikeSearch.open(conditions.like, conditions.recogniser) if conditions.like else None
     wanted = request if like or page is None else replace(request, limit=None)  # so that those left out are counted
     photos = like.search(request, counts) if like else search_index(home(), wanted, counts)
+    found: Sequence[FoundPhoto]
     if page is None:
-        code = _report(list(_print(photos, listing, output)), None, counts, like, listing, output)
+        found, written = list(_print(photos, listing, output)), None
     else:
         asked = [*(words or ()), *(conditions.names or ()), *([conditions.like] if conditions.like else ())]
         title = title_of(asked, conditions.folders or ())
-        code = _report(*write_html(list(photos), page, title, request, counts), counts, like, listing, output)
+        found, written = write_html(list(photos), page, title, request, counts, like=like is not None)
+    code = _report(found, written, counts, like, listing, output)
+    _tell(counts, len(found), like, limited=request.limit is not None)
+    if written:
+        tell_written(written)
+    if listing.open:
+        _open(found, written)
     raise typer.Exit(code or (SOME_FAILED if missing else OK))
 
 
@@ -125,7 +132,7 @@ def _report(
     listing: Listing,
     output: o.OutputChoice,
 ) -> int:
-    """Print what was found besides the list, open it if that was asked for, and return the exit code."""
+    """Print the document or the path of the page, and return the exit code."""
     if output.json:
         document = {"photos": [_describe(photo) for photo in found], "indexed": counts.indexed, "more": counts.more}
         document |= {"not_scanned": counts.unscanned} if like else {}
@@ -133,12 +140,15 @@ def _report(
         out.json_document(document)
     elif written:
         out.text(path_text(written.page))
-    _tell(counts, len(found), like)
-    if written:
-        tell_written(written)
-    if listing.open:
-        open_photos([written.page] if written else [photo.path for photo in found[:OPENED]])
     return SOME_FAILED if not found or (written and written.unreadable) else OK
+
+
+def _open(found: "Sequence[FoundPhoto]", written: "WrittenGallery | None") -> None:
+    """Show the page or the photos."""
+    if written is None:
+        open_photos([photo.path for photo in found[:OPENED]])
+    elif not open_address(str(written.page.absolute())):
+        out.warn(f"no browser can be started here. Open {path_text(written.page)} in a browser")
 
 
 def _refuse_useless(listing: Listing, sidecars: SidecarChoice, output: o.OutputChoice) -> None:
@@ -180,8 +190,8 @@ def _describe(photo: "FoundPhoto") -> Document:
     }
 
 
-def _tell(counts: "SearchCounts", found: int, like: LikeSearch | None) -> None:
-    """Print how many photos were found, and what the index does not know."""
+def _tell(counts: "SearchCounts", found: int, like: LikeSearch | None, *, limited: bool) -> None:
+    """Print how many photos were found, and what the index does not know. limited: --limit was given."""
     if like:
         like.tell(counts, found)
     elif not counts.indexed:
@@ -189,7 +199,7 @@ def _tell(counts: "SearchCounts", found: int, like: LikeSearch | None) -> None:
         out.say("  myvlm search --reindex FOLDER")
     else:
         first = "the first " if counts.more else ""
-        rest = "; without --limit: all" if counts.more else ""
+        rest = "; without --limit: all" if counts.more and limited else ""
         out.say(f"{first}{count(found, 'photo')} found among {counts.indexed:,}{rest}")
     if counts.gone:
         there = "is not there now" if counts.gone == 1 else "are not there now"

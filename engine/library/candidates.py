@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.core.errors import StoreError
 from engine.library.index import LibraryIndex
 from engine.library.paths import real_path
 from engine.library.search import SearchRequest, matching
@@ -44,7 +43,8 @@ def find_candidates(
     """Find the photos to rank. contents: what scans know of files.
 
     Raises:
-        StoreError: the index or the vectors are damaged or in use.
+        DamagedVectorsError: the index or the vectors are damaged; the vectors are deleted then.
+        StoreError: one of them is in use.
     """
     stored = read_stored(index.path.parent)
     with index.guarded() as db:
@@ -92,18 +92,25 @@ def _asks_for_no_words(request: SearchRequest) -> bool:
     return not any(conditions) and all(t.excluded for t in request.terms)
 
 
+_BARE = """
+    select folder, name, content_hash, position from known.contents join vectors.photos using (content_hash)
+    where not exists (select 1 from main.photos where path = cast(folder || x'2f' || name as blob))"""
+
+
 def _find_bare(db: sqlite3.Connection, request: SearchRequest, contents: KnownContents) -> dict[Path, int]:
     """Return the positions of photos that scans know and the index does not, in the order of their paths."""
     folders = [Path(os.path.realpath(f)) for f in request.folders]
     found: dict[Path, int] = {}
-    for path, content in contents.all():
-        if (position := _position_of(db, content)) < 0:
-            continue
+    with contents.attached(db) as is_there:
+        rows = db.execute(_BARE).fetchall() if is_there else []
+    for folder, name, content, position in rows:
+        path = Path(os.fsdecode(folder), os.fsdecode(name))
         real = real_path(path)
         if folders and not any(real.is_relative_to(f) for f in folders):
             continue
-        known = db.execute("select 1 from photos where path = ?", [os.fsencode(real)]).fetchone()
-        if known is None and contents.content_hash(path) == content:  # it still looks as it did
+        if real != path and db.execute("select 1 from photos where path = ?", [os.fsencode(real)]).fetchone():
+            continue  # it was scanned by way of a link
+        if contents.content_hash(path) == content:  # it still looks as it did
             found[real] = position
     return dict(sorted(found.items()))
 
@@ -113,14 +120,10 @@ def _attached(db: sqlite3.Connection, vectors: PhotoVectors) -> Iterator[None]:
     """Let the index see the positions of the vectors.
 
     Raises:
-        StoreError: one of the two is in use or damaged; the vectors are deleted then.
+        DamagedVectorsError: one of the two is damaged; the vectors are deleted then.
+        StoreError: one of the two is in use.
     """
-    try:
+    with vectors.guarded():
         vectors.attach_to(db)
         yield
         db.execute("detach database vectors")
-    except sqlite3.OperationalError as err:
-        raise StoreError(f"{vectors.path} cannot be used: {err}", hint="Try again.") from err
-    except sqlite3.DatabaseError as err:
-        vectors.delete()
-        raise StoreError(f"{vectors.path} was damaged: {err}", hint="It was deleted. Try again.") from err

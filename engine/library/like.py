@@ -19,7 +19,7 @@ from engine.library.index import LibraryIndex
 from engine.library.search import CHECKED, COLUMNS, FoundPhoto, SearchCounts, SearchRequest, has_changed, read_row
 from engine.store.known_contents import KnownContents
 from engine.vision.config import RecogniserConfig, list_recognisers
-from engine.vision.photo_vectors import PhotoVectors
+from engine.vision.photo_vectors import DamagedVectorsError, PhotoVectors
 
 MOST = 20
 """Photos that a search by meaning gives where nobody says how many: every photo has a rank."""
@@ -29,10 +29,15 @@ _DIGITS = 5
 
 @dataclass(frozen=True)
 class Description:
-    """What photos should show. encode: computes the vector of a text, (D,) of unit length; loads the model."""
+    """What photos should show.
+
+    update: brings the vectors of the photos up to date. encode: computes the vector of a text, (D,) of unit length;
+    loads the model.
+    """
 
     text: str
     vectors: PhotoVectors
+    update: Callable[[], None]
     encode: Callable[[str], np.ndarray]
 
     def vector(self) -> np.ndarray:
@@ -97,11 +102,8 @@ def search_like(
         WeightsMissingError, UsageError: the description cannot be encoded.
     """
     with LibraryIndex(folder, create=False) as index:
-        candidates = find_candidates(index, request, description.vectors, KnownContents(folder / "cache"))
+        candidates, scores = _compare_or_renew(index, request, description)
         counts.indexed, counts.unscanned = candidates.indexed, candidates.unscanned
-        if not len(candidates.ids):
-            return
-        scores = description.vectors.likeness(candidates.positions, description.vector()).round(_DIGITS)
         with index.guarded() as db:
             number = 0
             for photo_id, photo in _ranked(db, candidates, scores, request):
@@ -114,6 +116,34 @@ def search_like(
                 counts.changed += photo_id >= 0 and number < CHECKED and has_changed(db, photo_id)
                 yield photo
                 number += 1
+
+
+def _compare_or_renew(
+    index: LibraryIndex, request: SearchRequest, description: Description
+) -> tuple[Candidates, np.ndarray]:
+    """Do as `_compare`; damaged vectors are made anew. If new ones seem damaged, too, the index is."""
+    try:
+        return _compare(index, request, description)
+    except DamagedVectorsError:
+        index.close()  # it still sees them
+    with index.guarded():
+        try:
+            return _compare(index, request, description)
+        except DamagedVectorsError as err:
+            if isinstance(err.__cause__, sqlite3.DatabaseError):
+                raise err.__cause__ from None
+            raise
+
+
+def _compare(index: LibraryIndex, request: SearchRequest, description: Description) -> tuple[Candidates, np.ndarray]:
+    """Return the photos to rank, and their similarities to the description: (N,)."""
+    description.update()
+    contents = KnownContents(index.path.parent / "cache")
+    candidates = find_candidates(index, request, description.vectors, contents)
+    if not len(candidates.ids):
+        return candidates, np.empty(0, np.float32)
+    scores = description.vectors.likeness(candidates.positions, description.vector())
+    return candidates, scores.round(_DIGITS)
 
 
 def _ranked(

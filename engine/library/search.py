@@ -72,6 +72,11 @@ class SearchRequest:
     folders: tuple[Path, ...] = ()
     limit: int | None = None
 
+    @property
+    def asks_for_words(self) -> bool:
+        """Whether photos must have words, so that some match better than others."""
+        return any(not t.excluded for t in self.terms)
+
 
 @dataclass(frozen=True, slots=True)
 class FoundPhoto:
@@ -181,7 +186,7 @@ def _select(db: sqlite3.Connection, request: SearchRequest, concepts: Mapping[st
     """Return the columns `COLUMNS` of the photos in the order of results."""
     source, values = matching(db, request, concepts)
     order = ["taken is null", "taken desc", "path"]
-    if any(not t.excluded for t in request.terms):
+    if request.asks_for_words:
         order.insert(0, f"bm25(words, {_WEIGHTS})")
     elif request.near:
         order.insert(0, "km(latitude, longitude)")

@@ -3,7 +3,7 @@
 
 const chosen = new Set(); // numbers of names
 const words = document.getElementById('words');
-const parts = Object.fromEntries(['count', 'names', 'all', 'every', 'clear', 'years', 'nothing', 'more', 'captions', 'when']
+const parts = Object.fromEntries(['count', 'names', 'all', 'every', 'clear', 'years', 'nothing', 'more', 'captions', 'when', 'order']
   .map((id) => [id, document.getElementById(id)]));
 const GROUPS = [['person', 'People'], ['pet', 'Pets'], ['thing', 'Things'], ['', 'Keywords']];
 const MOST_CHIPS = 14, MOST_LISTED = 300;
@@ -26,7 +26,7 @@ function showThem() {
 }
 
 function refresh() {
-  const list = findPhotos(chosen, words.value);
+  const list = inOrder(findPhotos(chosen, words.value));
   const filtered = chosen.size > 0 || words.value.trim() !== '';
   const total = head.photos.toLocaleString('en-GB');
   parts.count.textContent = filtered ? `${list.length.toLocaleString('en-GB')} of ${counted(head.photos)}`
@@ -91,7 +91,7 @@ function toTop() {
 
 function showYears(list) {
   const months = new Map(), years = new Map();
-  for (const photo of list) {
+  for (const photo of isRanked() ? [] : list) {
     months.set(photo.month, (months.get(photo.month) || 0) + 1);
     years.set(photo.month.slice(0, 4), (years.get(photo.month.slice(0, 4)) || 0) + 1);
   }
@@ -100,7 +100,7 @@ function showYears(list) {
     links.push(yearLink(year, year || 'No date', number, 'year'));
     options.push(element('option', {value: year, textContent: `${year || 'No date'} (${number})`}));
     for (const [month, inMonth] of months) {
-      if (!month || month.slice(0, 4) !== year) continue;
+      if (month.length <= 4 || month.slice(0, 4) !== year) continue;
       links.push(yearLink(month, MONTHS[month.slice(5) - 1], inMonth, 'month'));
       options.push(element('option', {value: month, textContent: `\u2003${MONTHS[month.slice(5) - 1].slice(0, 3)} ${year} (${inMonth})`}));
     }
@@ -128,7 +128,7 @@ function whenScrolled() {
   const row = grid.rows.slice(firstRowBelow(filters - grid.place.getBoundingClientRect().top)).find((r) => r.tiles);
   const month = row ? row.tiles[0].photo.month : null;
   for (const link of parts.years.children) {
-    const isHere = link.dataset.part === month;
+    const isHere = link.dataset.part === month && (link.className === 'month' || month.length <= 4);
     if (isHere) link.setAttribute('aria-current', 'true'); else link.removeAttribute('aria-current');
     link.hidden = link.className === 'month' && (month === null || link.dataset.part.slice(0, 4) !== month.slice(0, 4));
   }
@@ -147,6 +147,9 @@ function start() {
     parts.more.hidden = false;
     parts.more.textContent = `${counted(head.more)} more were found but are not on this page.`;
   }
+  parts.order.hidden = !head.order || !head.photos;
+  parts.order.firstElementChild.textContent = head.order;
+  parts.order.addEventListener('change', () => { toTop(); refresh(); });
   words.addEventListener('input', () => { toTop(); refresh(); });
   parts.clear.addEventListener('click', clearFilters);
   parts.every.textContent = `All ${names.length.toLocaleString('en-GB')}`;

@@ -48,28 +48,33 @@ def write_gallery(
     *,
     failed: Sequence[tuple[Path, str]] = (),
     more: int = 0,
+    order: str = "",
     step: Callable[[], None] = lambda: None,
 ) -> WrittenGallery:
     """Write a gallery into a folder, readable by its owner only; the thumbnails of unchanged photos are kept.
 
     The same photos with the same sidecars give the same bytes. failed: photos that were not captioned, with the
-    reasons, to be shown, too; more: how many photos were left out; step: called for each photo.
+    reasons, to be shown, too; more: how many photos were left out; order: what the order of `found` is, such as "Best
+    match first", which the page then begins with; "" for the newest first; step: called for each photo.
 
     Raises:
         UsageError: the folder holds something else, see `gallery_folder.check_folder`.
+        StoreLockedError: another run writes into the folder.
         EngineError: writing failed.
     """
     try:
-        thumbnails = ThumbnailFolder(own.prepare_folder(folder))
-        photos = collect(found, thumbnails.of, failed=failed, step=step)
-        data = GalleryData(photos)
-        names = [own.write_script(folder, script(i, page)) for i, page in enumerate(data.pages())]
-        head = data.head(title, folder.resolve(), more=more) | {"scripts": names, "thumbnails": f"{own.THUMBNAILS}/"}
-        page = folder / own.INDEX
-        write_private(page, _render(head, files_beside=True).encode())
-        own.remove_old_scripts(folder, names)
-        removed = thumbnails.remove_unused()
-        size = sum(p.stat().st_size for p in (page, *(folder / n for n in names))) + thumbnails.size()
+        with own.prepared_folder(folder) as place:
+            thumbnails = ThumbnailFolder(place)
+            photos = collect(found, thumbnails.of, failed=failed, ranked=bool(order), step=step)
+            data = GalleryData(photos)
+            names = [own.write_script(folder, script(i, page)) for i, page in enumerate(data.pages())]
+            head = data.head(title, folder.resolve(), more=more, order=order)
+            head |= {"scripts": names, "thumbnails": f"{own.THUMBNAILS}/"}
+            page = folder / own.INDEX
+            write_private(page, _render(head, files_beside=True).encode())
+            own.remove_old_scripts(folder, names)
+            removed = thumbnails.remove_unused()
+            size = sum(p.stat().st_size for p in (page, *(folder / n for n in names))) + thumbnails.size()
     except OSError as err:
         raise _cannot_be_written(folder, err) from err
     return WrittenGallery(page, len(photos), len(thumbnails.made), removed, size, _unreadable(photos))
@@ -82,6 +87,7 @@ def write_gallery_page(
     *,
     failed: Sequence[tuple[Path, str]] = (),
     more: int = 0,
+    order: str = "",
     step: Callable[[], None] = lambda: None,
 ) -> WrittenGallery:
     """Write one page with the thumbnails inside; otherwise as `write_gallery`.
@@ -90,9 +96,11 @@ def write_gallery_page(
         UsageError: the page may not be written to this path, see `page_file.check_target`.
         EngineError: writing failed.
     """
-    photos = collect(found, lambda path: make_in_memory(path, _SIDE_IN_PAGE), failed=failed, step=step)
+    photos = collect(
+        found, lambda path: make_in_memory(path, _SIDE_IN_PAGE), failed=failed, ranked=bool(order), step=step
+    )
     data = GalleryData(photos)
-    head = data.head(title, None, more=more) | {"pages": data.pages()}
+    head = data.head(title, None, more=more, order=order) | {"pages": data.pages()}
     html = _render(head, files_beside=False)
     write_page_file(html, target, own.MARK)
     made = sum(photo.thumbnail is not None for photo in photos)

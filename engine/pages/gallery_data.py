@@ -44,11 +44,11 @@ class GalleryData:
         self.root = Path(os.path.commonpath({photo.path.parent for photo in photos})) if photos else Path("/")
         self._places = {fold_name(n.name): i for i, n in enumerate(self.names)}
 
-    def head(self, title: str, folder: Path | None, *, more: int = 0) -> Data:
+    def head(self, title: str, folder: Path | None, *, more: int = 0, order: str = "") -> Data:
         """Return what a page shows before its photos.
 
         folder: of the gallery; addresses of photos beside it and below are relative, so that both can be moved
-        together. more: how many photos were found but left out.
+        together. more: how many photos were found but left out. order: as in `gallery.write_gallery`.
         """
         return {
             "title": plain_text(title),
@@ -56,6 +56,7 @@ class GalleryData:
             "folder": plain_text(self.root),
             "photos": len(self.photos),
             "more": more,
+            "order": order,
             "names": [[plain_text(n.name), n.kind, n.photos, colour_number(n.name)] for n in self.names],
         }
 

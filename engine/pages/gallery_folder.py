@@ -5,24 +5,22 @@ run that is stopped leaves the earlier page with the earlier data.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from engine.core.errors import UsageError
+from filelock import FileLock, Timeout
+
+from engine.core.errors import StoreLockedError, UsageError
 from engine.core.files import make_private_folder, read_bytes, remove_leftovers, sha256_of, write_private
 from engine.pages.page_file import is_page
-from engine.photos.discovery import GALLERY_MARK
+from engine.photos.gallery_mark import GALLERY_MARK, MARK_TEXT, THUMBNAILS, is_gallery
 
 MARK = "myvlm search"
 """What made a page, as in `render_page`."""
-INDEX, THUMBNAILS = "index.html", "thumbnails"
-_MARK_TEXT = b"The gallery in this folder was written by myvlm, which may replace and delete its files.\n"
+INDEX = "index.html"
+_LOCK = ".myvlm-gallery.lock"
 _SCRIPT_NAME, _SCRIPT_START = "photos-*.js", b"myvlmPage("
-
-
-def is_gallery(folder: Path) -> bool:
-    """Return whether a folder holds a gallery that myvlm wrote, or began to write."""
-    return _starts_with(folder / GALLERY_MARK, _MARK_TEXT)
 
 
 def check_folder(folder: Path) -> None:
@@ -52,21 +50,44 @@ def _is_own(folder: Path) -> bool:
     return (folder / THUMBNAILS).is_dir() and not (folder / THUMBNAILS).is_symlink()
 
 
-def prepare_folder(folder: Path) -> Path:
-    """Create the folder of a gallery, mark it, and return the folder of its thumbnails.
+def has_page(folder: Path) -> bool:
+    """Return whether a folder holds a whole gallery."""
+    return is_gallery(folder) and is_page(folder / INDEX, MARK)
+
+
+@contextmanager
+def prepared_folder(folder: Path) -> Iterator[Path]:
+    """Create the folder of a gallery, mark it, lock it, and yield the folder of its thumbnails.
 
     Raises:
         UsageError: as `check_folder`.
+        StoreLockedError: another run writes into it.
         OSError: a folder cannot be created.
     """
     check_folder(folder)
     folder.mkdir(mode=0o700, exist_ok=True)
-    remove_leftovers(folder)
     if not is_gallery(folder):
-        write_private(folder / GALLERY_MARK, _MARK_TEXT)
-    thumbnails = make_private_folder(folder / THUMBNAILS)
-    remove_leftovers(thumbnails)
-    return thumbnails
+        write_private(folder / GALLERY_MARK, MARK_TEXT)
+    with _locked(folder):
+        remove_leftovers(folder)
+        thumbnails = make_private_folder(folder / THUMBNAILS)
+        remove_leftovers(thumbnails)
+        yield thumbnails
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a gallery; the system frees it when the process ends, however it ends."""
+    lock = FileLock(folder / _LOCK, timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout as err:
+        hint = "Wait until it has finished, or give another folder."
+        raise StoreLockedError(f"another run is writing the gallery {folder}", hint=hint) from err
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_script(folder: Path, text: str) -> str:

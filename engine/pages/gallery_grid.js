@@ -26,7 +26,8 @@ function layOut() {
   const high = window.innerWidth < 640 ? 132 : window.innerWidth < 1200 ? 196 : 228;
   Object.assign(grid, {rows: [], tops: new Map(), placeOf: new Map()});
   let top = 0;
-  for (const {heading, from, to} of groupByDate(grid.photos)) {
+  const whole = {heading: head.order, from: 0, to: grid.photos.length};
+  for (const {heading, from, to} of isRanked() && grid.photos.length ? [whole] : groupByDate(grid.photos)) {
     grid.rows.push({top, height: HEADING, heading, number: to - from});
     top = fillRows(from, to, top + HEADING, width, high) + GAP;
   }
@@ -116,6 +117,25 @@ function showRows() {
     if ((number < first || number >= last) && !keeps) removeRow(number);
   }
   for (let number = first; number < last; number += 1) if (!grid.shown.has(number)) showRow(number);
+  if (!focused) keepReachable();
+}
+
+function keepReachable() { // by the Tab key: where the current photo is out of sight, the first in sight becomes it
+  const top = document.getElementById('filters').getBoundingClientRect().bottom - grid.place.getBoundingClientRect().top;
+  const bottom = window.innerHeight - grid.place.getBoundingClientRect().top;
+  const isInSight = (row) => row.tiles && row.top + row.height > top && row.top < bottom;
+  const row = grid.current ? grid.rows[grid.placeOf.get(grid.current.number)] : null;
+  if (row && isInSight(row)) return;
+  let number = firstRowBelow(top);
+  while (number < grid.rows.length && !isInSight(grid.rows[number]) && grid.rows[number].top < bottom) number += 1;
+  if (number < grid.rows.length && isInSight(grid.rows[number])) makeCurrent(grid.rows[number].tiles[0].photo);
+}
+
+function makeCurrent(photo) {
+  const row = grid.current ? grid.placeOf.get(grid.current.number) : undefined;
+  if (grid.shown.has(row)) tileOf(grid.current).tabIndex = -1;
+  grid.current = photo;
+  tileOf(photo).tabIndex = 0;
 }
 
 function firstRowBelow(y) { // rows are in order: halve what is left
@@ -170,10 +190,7 @@ function tileOf(photo) {
 function focusOn(photo, options) {
   const tile = photo && tileOf(photo);
   if (!tile) return;
-  const before = grid.current && grid.placeOf.has(grid.current.number) && grid.shown.has(grid.placeOf.get(grid.current.number)) && tileOf(grid.current);
-  if (before) before.tabIndex = -1;
-  grid.current = photo;
-  tile.tabIndex = 0;
+  makeCurrent(photo);
   tile.focus({preventScroll: true});
   tile.scrollIntoView({block: 'nearest', ...options});
 }

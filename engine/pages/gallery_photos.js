@@ -33,11 +33,11 @@ function loadPages() {
 }
 
 function prepared(photo, number) {
-  const date = /^(\d{4})-(0[1-9]|1[0-2])(?:-(\d{2})(?:T(\d{2}):(\d{2}))?)?/.exec(photo.taken || '');
+  const date = /^(\d{4})(?:-(0[1-9]|1[0-2])(?:-(\d{2})(?:T(\d{2}):(\d{2}))?)?)?/.exec(photo.taken || '');
   photo.number = number;
   photo.names = photo.names || [];
-  photo.month = date ? `${date[1]}-${date[2]}` : '';
-  photo.date = date ? `${date[3] ? Number(date[3]) + ' ' : ''}${MONTHS[date[2] - 1]} ${date[1]}` : '';
+  photo.month = date ? (date[2] ? `${date[1]}-${date[2]}` : date[1]) : ''; // of some photos only the year is known
+  photo.date = date ? [date[3] && Number(date[3]), date[2] && MONTHS[date[2] - 1], date[1]].filter(Boolean).join(' ') : '';
   photo.time = date && date[4] ? `${date[4]}:${date[5]}` : '';
   photo.words = null; // made when it is needed
   return photo;
@@ -63,14 +63,24 @@ function findPhotos(chosen, text) { // chosen: a set of numbers of names. All of
     terms.every((term) => wordsOf(photo).includes(term)));
 }
 
+function isRanked() { // shown by rank, not by date
+  return Boolean(head.order) && document.getElementById('order').value === 'rank';
+}
+
+function inOrder(list) { // the data are in the order of rank where there is one
+  if (!head.order || isRanked()) return list;
+  const key = (photo) => photo.taken || '';
+  return [...list].sort((a, b) => (key(a) < key(b)) - (key(a) > key(b)) || (a.path > b.path) - (a.path < b.path));
+}
+
 function countNames(list) { // how many of these photos have each name
   const counts = new Array(names.length).fill(0);
   for (const photo of list) for (const n of photo.names) counts[n] += 1;
   return counts;
 }
 
-function monthName(month) {
-  return month ? `${MONTHS[month.slice(5) - 1]} ${month.slice(0, 4)}` : 'No date';
+function monthName(month) { // or the year, where only that is known
+  return month.length > 4 ? `${MONTHS[month.slice(5) - 1]} ${month.slice(0, 4)}` : month || 'No date';
 }
 
 function counted(number) {

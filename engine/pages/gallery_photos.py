@@ -68,9 +68,12 @@ def collect(
     make: Callable[[Path], Thumbnail],
     *,
     failed: Sequence[tuple[Path, str]] = (),
+    ranked: bool = False,
     step: Callable[[], None] = lambda: None,
 ) -> list[GalleryPhoto]:
     """Return the photos of a gallery, the newest first, then those without a date; threads make the thumbnails.
+
+    ranked: the photos keep their order instead.
 
     A raw file that was captioned with a JPEG which is there, too, is not shown by itself. make: makes the thumbnail of
     a photo. failed: photos that were not captioned, with the reasons; they come last. step: called for each photo.
@@ -82,7 +85,9 @@ def collect(
     for photo in found:
         if leads[photo.file] in records:
             also.setdefault(leads[photo.file], []).append(photo.path.name)
-    collectors = [partial(_collect, photo, records[photo.file], make) for photo in _newest_first(shown)]
+    collectors = [
+        partial(_collect, photo, records[photo.file], make) for photo in (shown if ranked else _newest_first(shown))
+    ]
     collectors += [partial(_failed, *f, make) for f in failed if os.fspath(f[0]) not in records]
     photos = []
     for made in read_ahead(collectors, lambda collector: collector(), ahead=_AHEAD):
@@ -120,7 +125,7 @@ def _collect(photo: FoundPhoto, record: PhotoRecord | None, make: Callable[[Path
         thumbnail = make(photo.path)
     except PhotoError as err:
         return replace(shown, reason=_without_path(str(err), photo.path))
-    boxes = _boxes(photo, record, (thumbnail.width, thumbnail.height))
+    boxes = _boxes(photo, names, record, (thumbnail.width, thumbnail.height))
     return replace(shown, thumbnail=thumbnail, boxes=tuple(boxes))
 
 
@@ -155,16 +160,18 @@ def _town_near(latitude: float, longitude: float) -> str:
     return find_place(latitude, longitude) or ""
 
 
-def _boxes(photo: FoundPhoto, record: PhotoRecord | None, size: tuple[int, int]) -> Iterator[NamedBox]:
-    """Yield the boxes of the names that the photo has: those that people drew, then those that were recognised."""
-    names = {fold_name(n.name): n.name for n in photo.names}
+def _boxes(
+    photo: FoundPhoto, names: tuple[IndexedName, ...], record: PhotoRecord | None, size: tuple[int, int]
+) -> Iterator[NamedBox]:
+    """Yield the boxes of the names that are shown: those that people drew, then those that were recognised."""
+    called = {fold_name(n.name): n.name for n in names}
     facts = record.facts if record else PhotoFacts("", *size, "", 1)
     boxes: list[tuple[str, Box]] = []
     for name, box in (*_drawn_boxes(photo, record, facts), *_recognised_boxes(photo, record)):
         key, within = fold_name(name), box.clipped(facts.width, facts.height)
-        if key in names and within.area > 0 and not any(k == key and iou(b, within) > _SAME_PLACE for k, b in boxes):
+        if key in called and within.area > 0 and not any(k == key and iou(b, within) > _SAME_PLACE for k, b in boxes):
             boxes.append((key, within))
-            yield NamedBox(names[key], *_fractions(within, facts))
+            yield NamedBox(called[key], *_fractions(within, facts))
 
 
 def _recognised_boxes(photo: FoundPhoto, record: PhotoRecord | None) -> list[tuple[str, Box]]:

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from engine.photos.gallery_mark import holds_thumbnails
 from engine.photos.selection import Selection, Tally
 
 __all__ = [
@@ -74,8 +75,6 @@ SKIPPED_FOLDER_SUFFIXES = (
     *(".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary"),  # Apple
     *(".lrdata", ".lrlibrary", ".lrcat-data"),  # Lightroom
 )
-GALLERY_MARK = ".myvlm-gallery"
-"""The file that marks the folder of a gallery, which holds thumbnails. It is searched only if it is given itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +98,10 @@ def find_files(
 
     A link to a file is that file; hard links are separate files (each has its own sidecars). A file given itself is
     taken whatever its name, also if it does not exist: reading it reports that, and the others continue.
-    Folders are searched for known endings. Raw files are companions of the JPEG or HEIC of the same name in the same
-    folder, or among files given one after another. A folder that cannot be listed is yielded as a photo that cannot be
-    read. Only the names of one folder are held at a time, and a digest for each file.
+    Folders are searched for known endings; one with the thumbnails of a gallery only if it is given itself. Raw files
+    are companions of the JPEG or HEIC of the same name in the same folder, or among files given one after another. A
+    folder that cannot be listed is yielded as a photo that cannot be read. Only the names of one folder are held at a
+    time, and a digest for each file.
 
     tally: what was passed over is added to it.
     """
@@ -167,10 +167,11 @@ def find_below(root: Path, folder: Path, wanted: Selection, *, deep: bool) -> It
 
     deep: also in its folders.
     """
-    below = ""
+    below, place = "", root
     for name in folder.relative_to(root).parts:
         below += name
-        if _skipped(name) or not wanted.takes_folder(below):
+        place /= name
+        if _skipped(place) or not wanted.takes_folder(below):
             return
         below += "/"
     yield from _walk(folder, replace(wanted, since=None, until=None), _Visited(), Tally(), below=below, deep=deep)
@@ -194,13 +195,11 @@ def _walk(
         except OSError:
             yield FoundFile(folder, "photo")
             continue
-        if below and any(entry.name == GALLERY_MARK for entry in entries):
-            continue
         folders, files = [], []
         for entry in entries:
             name, relative = entry.name, f"{below}{entry.name}"
             if _is_folder(entry):
-                if deep and not _skipped(name) and wanted.takes_folder(relative):
+                if deep and not _skipped(folder / name) and wanted.takes_folder(relative):
                     folders.append((folder / name, f"{relative}/"))
                 continue
             suffix = _suffix(name)
@@ -253,9 +252,11 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _skipped(name: str) -> bool:
-    lower = name.lower()
-    return name.startswith(".") or lower in SKIPPED_FOLDERS or lower.endswith(SKIPPED_FOLDER_SUFFIXES)
+def _skipped(folder: Path) -> bool:
+    lower = folder.name.lower()
+    if lower.startswith(".") or lower in SKIPPED_FOLDERS or lower.endswith(SKIPPED_FOLDER_SUFFIXES):
+        return True
+    return holds_thumbnails(folder)
 
 
 def _pair(files: list[Path]) -> list[FoundFile]:

@@ -1,5 +1,6 @@
 """Keep rows in an SQLite file of the cache folder, opened without sqlite_utils. Losing it costs only time."""
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
@@ -46,6 +47,17 @@ class CacheFile:
         except (sqlite3.DatabaseError, StoreError):
             self.delete()
             return []
+
+    def attach_to(self, db: sqlite3.Connection, name: str) -> bool:
+        """Let a database see the tables under a name; return whether the file is there."""
+        if not self.read("select name from sqlite_master"):  # a damaged one is deleted
+            return False
+        db.execute(f"attach database ? as {name}", [os.fspath(self._path)])
+        return True
+
+    def check(self) -> None:
+        """Read the whole file, and delete it if it is damaged."""
+        self.read("pragma quick_check")
 
     def write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
         """Write rows in one transaction; what cannot be written is not known."""

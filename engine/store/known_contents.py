@@ -1,10 +1,12 @@
 """Content hashes of photos that look as they did when they were hashed, so that they need not be read again."""
 
 import os
+import sqlite3
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from engine.core.stamps import RACY_NS, Stamp, stamp_of
@@ -42,11 +44,21 @@ class KnownContents:
             known = self._folder(str(place.parent)).get(place.name)
         return known[1] if known is not None and known[0] == stamp else None
 
-    def all(self) -> Iterator[tuple[Path, str]]:
-        """Yield the paths of all photos that are known with their content hashes; files may have changed since."""
-        rows = self._file.read("select folder, name, content_hash from contents") if self._file is not None else []
-        for folder, name, content_hash in rows:
-            yield Path(os.fsdecode(folder), os.fsdecode(name)), content_hash
+    @contextmanager
+    def attached(self, db: sqlite3.Connection) -> Iterator[bool]:
+        """Let a database see the table `known.contents`: folder, name, content_hash, …; yield whether there is one.
+
+        Files may have changed since. If an error of the database is raised, the file is deleted if it is damaged.
+        """
+        if self._file is None or not self._file.attach_to(db, "known"):
+            yield False
+            return
+        try:
+            yield True
+        except sqlite3.DatabaseError:
+            self._file.check()
+            raise
+        db.execute("detach database known")
 
     def open(self, path: Path) -> PhotoFile | UnreadPhoto:
         """Return a photo: not read if its content hash is known, else read and hashed.

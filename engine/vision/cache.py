@@ -127,16 +127,38 @@ class FeatureCache:
         return row
 
     def stored_between(self, models: Collection[str], after: int, last: int, most: int) -> list[tuple[int, str]]:
-        """Return the numbers and content hashes of the first entries of some models with numbers in ]after, last]."""
+        """Return the numbers and content hashes of the first entries of some models with numbers in ]after, last].
+
+        Raises:
+            StoreError: another process holds the cache; a damaged one is deleted, and empty then.
+        """
         marks = ", ".join("?" * len(models))
         query = (
             f"select rowid, content_hash from features where rowid > ? and rowid <= ? and model in ({marks})"
             " order by rowid limit ?"
         )
-        return self._db.execute(query, [after, last, *models, most]).fetchall()
+        try:
+            return self._db.execute(query, [after, last, *models, most]).fetchall()
+        except sqlite3.OperationalError as err:
+            raise StoreError(f"{self._path} cannot be used: {err}", hint="Try again.") from err
+        except sqlite3.DatabaseError:
+            self._discard()
+            return []
 
     def first_row(self, number: int, name: str) -> np.ndarray | None:
-        """Return the first row of a float32 matrix of an entry, of which little else is read; None if it has none."""
+        """Return the first row of a float32 matrix of an entry, of which little else is read; None if it has none.
+
+        None also if the entry was stored again meanwhile, which gives it another number; a damaged cache is deleted.
+        """
+        try:
+            return self._first_row(number, name)
+        except sqlite3.OperationalError:
+            return None
+        except sqlite3.DatabaseError:
+            self._discard()
+            return None
+
+    def _first_row(self, number: int, name: str) -> np.ndarray | None:
         with self._db.blobopen("features", "data", number, readonly=True) as blob:
             size = int.from_bytes(blob.read(8), "little")
             try:

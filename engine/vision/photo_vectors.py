@@ -8,7 +8,8 @@ bfloat16 numbers, 2 kB a photo, which is read in blocks. The cosine similarity c
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -30,6 +31,10 @@ _BLOCK = 4_096
 """Photos whose similarities are computed at a time, in 24 MB of memory with 1,024 numbers each."""
 _TEXTS = 1_000
 """Texts whose vectors are kept, the latest."""
+
+
+class DamagedVectorsError(StoreError):
+    """The files were damaged, and are deleted: the next `PhotoVectors.update` makes them again."""
 
 
 class PhotoVectors:
@@ -79,11 +84,39 @@ class PhotoVectors:
         self._matrix.unlink(missing_ok=True)
 
     def update(self, cache: FeatureCache, step: Callable[[int], None] = lambda copied: None) -> None:
-        """Copy what was cached since the last update. step: called with the number of photos that were copied.
+        """Copy what was cached since the last update; damaged files are made anew. step: called with the number of
+        photos that were copied.
 
         Raises:
             StoreError: the files cannot be written.
         """
+        try:
+            with self.guarded():
+                self._update(cache, step)
+        except DamagedVectorsError:
+            with self.guarded():
+                self._update(cache, step)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Delete the files if they turn out to be damaged.
+
+        Raises:
+            DamagedVectorsError: they were.
+            StoreError: another process holds them.
+        """
+        try:
+            yield
+        except sqlite3.OperationalError as err:
+            raise StoreError(f"{self.path} cannot be used: {err}", hint="Try again.") from err
+        except sqlite3.DatabaseError as err:
+            raise self._damaged(self.path, err) from err
+
+    def _damaged(self, path: Path, err: Exception) -> DamagedVectorsError:
+        self.delete()
+        return DamagedVectorsError(f"{path} was damaged: {err}", hint="It was deleted. Try again.")
+
+    def _update(self, cache: FeatureCache, step: Callable[[int], None]) -> None:
         newest = cache.newest()
         if not newest[0]:
             return
@@ -137,7 +170,17 @@ class PhotoVectors:
         """Return the cosine similarities of photos to a vector (D,) of unit length: (N,) float32 in -1..1.
 
         positions: (N,) of the photos in the matrix.
+
+        Raises:
+            DamagedVectorsError: the matrix is shorter than the database says, or not there.
         """
+        try:
+            with self.guarded():
+                return self._likeness(positions, vector)
+        except (ValueError, IndexError, OSError) as err:
+            raise self._damaged(self._matrix, err) from err
+
+    def _likeness(self, positions: np.ndarray, vector: np.ndarray) -> np.ndarray:
         scores = np.empty(len(positions), np.float32)
         if not len(positions):
             return scores
@@ -152,15 +195,24 @@ class PhotoVectors:
         return scores
 
     def text(self, text: str) -> np.ndarray | None:
-        """Return the vector of a text that was searched for before: (D,) float32; None for any other."""
+        """Return the vector of a text that was searched for before: (D,) float32; None for any other.
+
+        Raises:
+            DamagedVectorsError: the database was damaged.
+        """
         if not self.path.exists():
             return None
-        row = self._db.execute("select vector from texts where digest = ?", [_digest(text)]).fetchone()
+        with self.guarded():
+            row = self._db.execute("select vector from texts where digest = ?", [_digest(text)]).fetchone()
         return np.frombuffer(row[0], "<f4") if row else None
 
     def keep_text(self, text: str, vector: np.ndarray) -> None:
-        """Keep the vector of a text; of the text itself only a digest is stored."""
-        with transaction(self._db, self.path) as db:
+        """Keep the vector of a text; of the text itself only a digest is stored.
+
+        Raises:
+            DamagedVectorsError: the database was damaged.
+        """
+        with self.guarded(), transaction(self._db, self.path) as db:
             values = [_digest(text), vector.astype("<f4").tobytes()]
             db.execute("insert or ignore into texts (digest, vector) values (?, ?)", values)
             db.execute("delete from texts where number <= (select max(number) from texts) - ?", [_TEXTS])

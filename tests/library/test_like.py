@@ -1,10 +1,12 @@
 """Find photos by a description: the ranking is open_clip's, and what was not scanned is said."""
 
+import gc
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
 from engine.vision.cache import FeatureCache
 from engine.vision.config import find_recogniser, list_recognisers
-from engine.vision.photo_vectors import PhotoVectors, to_bfloat16
+from engine.vision.photo_vectors import DamagedVectorsError, PhotoVectors, to_bfloat16
 from engine.vision.regions import crop, grid_regions
 from tests.tiny_open_clip import add_recogniser, make_open_clip
 
@@ -51,6 +53,8 @@ def album(tmp_path) -> Path:
 @pytest.fixture
 def scanned(myvlm, tiny, album):
     """The album, captioned and scanned with the tiny encoder."""
+    for path in album.glob("*.jpg"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
     assert myvlm("caption", album).code == 0
     assert myvlm("scan", album, *SCAN).code == 0
     return album
@@ -166,6 +170,12 @@ def test_photos_without_sidecars_are_ranked_where_nothing_else_is_asked_for(myvl
     (album / "cat.jpg").rename(album / "moved.jpg")
     (album / "bear.jpg").write_bytes((album / "girl.jpg").read_bytes())
     assert names(myvlm("search", *like)) == [n for n in ranked if n not in ("cat.jpg", "bear.jpg")]
+
+
+def test_photos_in_the_index_are_not_looked_for_one_by_one(myvlm, scanned, monkeypatch):
+    monkeypatch.setattr("engine.library.candidates.real_path", lambda path: pytest.fail(str(path)))
+    result = myvlm("search", "--like", TEXT, "--recogniser", "tiny")
+    assert (result.code, len(names(result))) == (0, 5)
 
 
 def test_a_repeated_search_loads_no_model(myvlm, scanned, monkeypatch):
@@ -299,6 +309,63 @@ def test_a_matrix_that_lost_a_file_is_made_anew(home):
     vectors.path.write_bytes(b"no database at all")
     vectors.update(cache)
     assert scores(vectors, query) == before
+
+
+def damage(path: Path, start: int) -> None:
+    """Overwrite a file from a byte on, with what no database holds."""
+    gc.collect()  # connections of earlier commands
+    data = path.read_bytes()
+    assert len(data) > start
+    path.write_bytes(data[:start] + b"\xff" * (len(data) - start))
+
+
+def test_a_database_of_vectors_that_is_damaged_inside_is_made_anew(home):
+    rng = np.random.default_rng(4)
+    cache, vectors = FeatureCache(home / "cache"), PhotoVectors(home / "cache", ("exact",))
+    cache.save("exact", [(f"hash{k:060}", entry(rng)) for k in range(500)])
+    vectors.update(cache)
+    vectors.keep_text("a", np.ones(8, np.float32))
+    vectors.close()
+    damage(vectors.path, 4096)
+    with pytest.raises(DamagedVectorsError, match="was damaged"):
+        vectors.text("a")
+    assert vectors.text("a") is None
+    vectors.update(cache)
+    vectors.close()
+    damage(vectors.path, 4096)
+    cache.save("exact", [("new", entry(rng))])
+    vectors.update(cache)
+    assert len(positions(vectors)) == 501
+    vectors.keep_text("a", np.ones(8, np.float32))
+    os.truncate(vectors.path.with_suffix(".bf16"), 100)
+    with pytest.raises(DamagedVectorsError, match=r"bf16 was damaged"):
+        vectors.likeness(np.arange(501), np.ones(8, np.float32))
+    assert not vectors.path.exists()
+
+
+@pytest.mark.parametrize("start", [100, 4096])
+@pytest.mark.parametrize("name", ["vectors-*.db", "contents.db"])
+def test_a_search_goes_on_after_damage(myvlm, scanned, home, name, start):
+    like = ("search", "--like", TEXT, "--recogniser", "tiny", "--json")
+    before = myvlm(*like)
+    [path] = (home / "cache").glob(name)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("pragma wal_checkpoint(truncate)").fetchone()[0] == 0
+    damage(path, start)
+    result = myvlm(*like)
+    assert (result.code, result.json) == (0, before.json), result.err
+
+
+def test_a_damaged_index_is_not_taken_for_damaged_vectors(myvlm, scanned, home):
+    like = ("search", "--like", TEXT, "--recogniser", "tiny")
+    assert myvlm(*like).code == 0
+    damage(home / "library.db", 4096)
+    result = myvlm(*like)
+    assert result.code == 3
+    assert "the search index" in result.err
+    assert "myvlm search --reindex FOLDER" in result.err
+    assert myvlm("search", "--reindex", scanned).code == 0
+    assert len(names(myvlm(*like))) == 5
 
 
 def test_a_cache_that_was_made_anew_is_read_again(home):

@@ -387,6 +387,21 @@ def test_keywords_that_only_group_others_are_no_names(found):
     assert [n.name for n in shown.names] == ["Rex", "Things", "beach"]
 
 
+def test_a_region_named_as_a_group_of_keywords_has_no_box(found, home, myvlm, library, tmp_path):
+    photo = library / "2023" / "a.jpg"
+    edit(photo, lambda packet: add_regions(packet, [NamedRegion("Pets", 0.5, 0.5, 0.2, 0.2, "BarCode")], (10, 10)))
+    sidecar = photo.with_name("a.jpg.xmp")
+    packet = Packet(sidecar.read_bytes())
+    sidecar.write_bytes(re.sub(rb"\s*<myvlm:Region\w*>.*?</myvlm:Region\w*>", b"", packet.serialise(), flags=re.DOTALL))
+    myvlm("search", "--reindex", library)
+    [again] = [p for p in search(home, SearchRequest(folders=(library,)), SearchCounts()) if p.path == photo]
+    both = replace(again, stored_names='[["Rex", "pet", "idRex"], ["Pets", "", ""]]')
+    write_gallery([both], tmp_path / "out", "t")
+    assert [n[:2] for n in head_of(tmp_path / "out" / "index.html")["names"]] == [["Rex", "pet"]]
+    [shown] = photos_of(tmp_path / "out")
+    assert [box[0] for box in shown["boxes"]] == [0]
+
+
 def test_escaped_json_is_json():
     assert json.loads(escaped_json({"a": ["<b>", "\u2028", "'"]})) == {"a": ["<b>", "\u2028", "'"]}
     assert escaped_json("<") == '"\\u003c"'

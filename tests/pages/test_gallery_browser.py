@@ -135,6 +135,7 @@ def test_one_page_works_on_a_phone(myvlm, library, open_page, scheme):
     page = open_page(Path("rex.html"), **phone)
     assert page.evaluate("document.scrollingElement.scrollWidth") == 390
     assert page.evaluate("document.querySelector('.bar').offsetHeight") <= 64
+    page.select_option("#order", "date")
     page.tap(".tile >> nth=1")
     page.wait_for_selector("#viewer[open]")
     assert page.inner_text(".about .caption") == "Rex runs on the beach."
@@ -154,7 +155,7 @@ def test_only_what_is_in_sight_is_loaded(myvlm, tmp_path, open_page, monkeypatch
     for i in range(600):
         add_photo(tmp_path / "p" / f"{i:03}.jpg", None, at("Rex"), taken=f"20{10 + i // 50}-03-0{i % 9 + 1}")
     assert myvlm("search", "--reindex", "p").code == 0
-    assert myvlm("search", "rex", "--html", "gallery").code == 0
+    assert myvlm("search", "--name", "rex", "--html", "gallery").code == 0
     page = open_page(Path("gallery/index.html"))
     assert page.evaluate("document.querySelectorAll('.tile').length") < 120
     page.goto(f"{page.url}#photo-560")  # of the second page of data
@@ -165,3 +166,69 @@ def test_only_what_is_in_sight_is_loaded(myvlm, tmp_path, open_page, monkeypatch
     wait_until(page, "() => document.querySelectorAll('.tile')[30].photo.path <= '049.jpg'")
     assert page.evaluate("document.querySelectorAll('.tile').length") < 150
     assert page.inner_text("#years [aria-current]").startswith("March")
+
+
+def test_photos_of_which_only_the_year_is_known_are_under_their_year(myvlm, tmp_path, open_page):
+    for name, taken in (("c", "1988-07-01T10:00:00"), ("b", "1987"), ("a", "1979-01"), ("n", None)):
+        add_photo(tmp_path / "p" / f"{name}.jpg", None, at("Rex"), taken=taken)
+    for k in range(12):
+        add_photo(tmp_path / "p" / f"y{k}.jpg", None, at("Rex"), taken="1985" if k % 2 else "1985-05-02")
+    assert myvlm("search", "--reindex", tmp_path / "p").code == 0
+    assert myvlm("search", "--in", tmp_path / "p", "--html", tmp_path / "gallery").code == 0
+    page = open_page(tmp_path / "gallery" / "index.html")
+    headings = page.evaluate("grid.rows.filter((row) => row.heading).map((row) => row.heading)")
+    assert headings == ["1987–1988", "May 1985", "1985", "1979", "No date"]
+    years = page.eval_on_selector_all("#years .year", "all => all.map((a) => a.firstChild.textContent)")
+    assert years == ["1988", "1987", "1985", "1979", "No date"]
+    months = page.eval_on_selector_all("#years .month", "all => all.map((a) => a.dataset.part)")
+    assert months == ["1988-07", "1985-05", "1979-01"]
+    page.goto(f"{page.url}#photo-2")
+    page.wait_for_selector("#viewer[open]")
+    assert page.inner_text(".about dd >> nth=0") == "1987"
+
+
+def test_the_tab_key_reaches_a_photo_in_sight(myvlm, tmp_path, open_page):
+    for i in range(240):
+        add_photo(tmp_path / "p" / f"{i:03}.jpg", None, at("Rex"), taken=f"{2024 - i // 40}-03-01")
+    assert myvlm("search", "--reindex", tmp_path / "p").code == 0
+    assert myvlm("search", "--in", tmp_path / "p", "--html", tmp_path / "gallery").code == 0
+    page = open_page(tmp_path / "gallery" / "index.html")
+    reachable = "[...document.querySelectorAll('.tile[tabindex=\"0\"]')]"
+    in_sight = f"{reachable}.map((t) => t.getBoundingClientRect()).map((r) => r.bottom > 0 && r.top < innerHeight)"
+    assert page.evaluate(in_sight) == [True]
+    for move in ("window.scrollTo(0, 1e6)", "window.scrollTo(0, 900)"):
+        page.evaluate(move)
+        page.wait_for_timeout(300)
+        assert page.evaluate(in_sight) == [True]
+    page.click("#years .year >> nth=3")
+    page.wait_for_timeout(300)
+    assert page.evaluate(in_sight) == [True]
+    assert page.evaluate(f"{reachable}[0].photo.taken") == "2021-03-01"
+    page.focus(".tile[tabindex='0']")
+    photo = page.evaluate("document.activeElement.photo.path")
+    page.evaluate("window.scrollTo(0, 0)")
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.activeElement.photo.path") == photo
+    assert page.evaluate(f"{reachable}.length") == 1
+
+
+def test_ranked_photos_begin_with_the_best_and_can_be_ordered_by_date(myvlm, library, open_page):
+    add_photo(library / "old.jpg", "Rex, Rex.", at("Rex"), taken="1999-01-01")
+    assert myvlm("search", "--reindex", library).code == 0
+    ranked = [Path(line).name for line in myvlm("search", "rex").out.splitlines()]
+    assert myvlm("search", "rex", "--html", "rex.html").code == 0
+    page = open_page(Path("rex.html"))
+    headings = "all => all.map((h) => h.firstChild.textContent)"
+    assert shown(page) == ranked != ["b.jpg", "a.jpg", "old.jpg"]
+    assert page.eval_on_selector_all("#photos h2", headings) == ["Best match first"]
+    assert page.query_selector("#years a") is None
+    page.select_option("#order", "date")
+    assert shown(page) == ["b.jpg", "a.jpg", "old.jpg"]
+    assert page.eval_on_selector_all("#photos h2", headings) == ["1999–2024"]
+    assert len(page.query_selector_all("#years .year")) == 3
+    page.select_option("#order", "rank")
+    assert shown(page) == ranked
+    myvlm("search", "nobody", "--html", "rex.html")
+    page.reload()
+    assert page.inner_text(".note-box >> visible=true") == "No photos."
+    assert page.inner_text("#count") == "0 photos"

@@ -17,9 +17,11 @@ from engine.photos.discovery import (
     FoundFile,
     Selection,
     Tally,
+    find_below,
     find_files,
     iter_photos,
 )
+from engine.photos.gallery_mark import GALLERY_MARK, MARK_TEXT
 from engine.photos.photo_file import read_photo
 from tests.photo_files import corners, encoded, exif_bytes
 
@@ -57,10 +59,17 @@ def test_pictures_that_are_not_read_are_counted(tmp_path):
     assert tally.unread == {".psd": 1}
 
 
-def test_a_gallery_in_a_library_is_searched_only_if_it_is_given_itself(tmp_path):
-    make(tmp_path, "a.jpg", "gallery/.myvlm-gallery", "gallery/thumbnails/b.jpg", "z/c.jpg")
-    assert found_in(tmp_path) == ["a.jpg", "z/c.jpg"]
-    assert found_in(tmp_path / "gallery") == ["thumbnails/b.jpg"]
+def test_only_the_thumbnails_of_a_gallery_are_passed_by(tmp_path):
+    make(tmp_path, "a.jpg", "gallery/thumbnails/b.jpg", "gallery/mine.jpg", "gallery/more/thumbnails/c.jpg", "z/c.jpg")
+    make(tmp_path, "other/.myvlm-gallery", "other/d.jpg", "other/thumbnails/e.jpg")
+    (tmp_path / "gallery" / GALLERY_MARK).write_bytes(MARK_TEXT)
+    ours = ["gallery/mine.jpg", "gallery/more/thumbnails/c.jpg"]
+    assert found_in(tmp_path) == ["a.jpg", *ours, "other/d.jpg", "other/thumbnails/e.jpg", "z/c.jpg"]
+    assert found_in(tmp_path, paths=[tmp_path / "gallery"]) == ours
+    thumbnails = tmp_path / "gallery" / "thumbnails"
+    assert found_in(tmp_path, paths=[thumbnails]) == ["gallery/thumbnails/b.jpg"]
+    assert list(find_below(tmp_path, thumbnails, Selection(), deep=True)) == []
+    assert len(list(find_below(tmp_path, tmp_path / "other", Selection(), deep=True))) == 2
 
 
 def test_photos_that_have_no_date_are_counted(tmp_path):
