@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.photos.discovery import FoundFile
     from engine.session import Session
     from engine.vlms.prompt_config import Speak as SpeakWay
+    from myvlm_cli.watch import Watcher
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,9 @@ def caption(
     job = CaptionJob(names, concepts, run, form, sidecars, explain, models, speak, allow_remote)
     report = Report(output, show_all=show_all)
     with watch.begin(files, job) as watcher:  # what arrives during the first run is not lost
-        told = set[tuple[str, str]]() if watcher else None
-        code, session = _run(files, job, report, workers, told)
+        code = _run(files, job, report, workers, watcher)
         if watcher:
-            watcher.follow(session, report, told or set())
+            watcher.follow(report)
     raise typer.Exit(code)
 
 
@@ -163,23 +163,23 @@ def check_concepts(concepts: o.ConceptChoice, *, explained_dry_run: bool = False
 
 
 def _run(
-    files: Photos, job: CaptionJob, report: Report, workers: WorkerChoice, told: set[tuple[str, str]] | None
-) -> "tuple[int, Session | None]":
-    """Caption all photos, print a summary, and return the exit code and the session; None if none was needed.
+    files: Photos, job: CaptionJob, report: Report, workers: WorkerChoice, watcher: "Watcher | None" = None
+) -> int:
+    """Caption all photos, print a summary, and return the exit code.
 
-    told: is filled with what was said about concepts; None if that does not matter.
+    watcher: is given the session, if one was needed, and what was said about concepts.
     """
     memory = RunMemory(job.kind(files), files)
     rest = memory.tell_unchanged(report, whole=job.run.limit is None)
-    if told is not None:
-        told |= memory.told
+    if watcher:
+        watcher.told |= memory.told
     if rest is None:
         if not job.run.dry_run:
             tell_library(files.folder)
-        return OK, None
+        return OK
     session = job.open_session()
     prepare = _prepare_on(session, workers.open(explains=bool(job.explain)))
-    concepts = caption_all(session, files, rest, job, report, memory, prepare, told=told)
+    concepts = caption_all(session, files, rest, job, report, memory, prepare, told=watcher.told if watcher else None)
     report.finish(session.vlm_config.name)
     if report.warned and report.unnamed and session.recogniser_config.drawn_only and concepts.requested:
         name = session.recogniser_config.name
@@ -188,7 +188,9 @@ def _run(
         tell_tally(memory.search)
     if not job.run.dry_run:
         tell_library(files.folder)
-    return SOME_FAILED if report.counts[Status.FAILED] else OK, session
+    if watcher:
+        watcher.session = session
+    return SOME_FAILED if report.counts[Status.FAILED] else OK
 
 
 def caption_all(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.core.errors import EngineError, first_line, is_out_of_memory
@@ -20,7 +21,7 @@ from myvlm_cli.words import count
 
 if TYPE_CHECKING:
     from engine.captioning.file_events import FolderEvents, Notice
-    from engine.captioning.watch import Batch, IsKnown, PhotoWatch
+    from engine.captioning.watch import Batch, PhotoWatch
     from engine.photos.discovery import FoundFile
     from engine.session import Session
 
@@ -50,29 +51,30 @@ class _Arrived(Photos):
 
 @dataclass
 class Watcher:
-    """Captions what arrives. Each batch is a run of its own; one that fails is tried again and ends nothing."""
+    """Captions what arrives. Each batch is a run of its own; one that fails is tried again and ends nothing.
+
+    session: with the models in use, which nothing else may hold, so that they can be released; None without any.
+    told: what was said about concepts, which is not said again.
+    """
 
     photos: Photos
     job: CaptionJob
     events: "FolderEvents"
     poll: int | None
     _began: datetime = field(default_factory=lambda: datetime.now().astimezone())
-    _session: "Session | None" = None
+    session: "Session | None" = None
     _report: Report = field(default_factory=lambda: Report(o.OutputChoice()))
-    _told: set[tuple[str, str]] = field(default_factory=set)
+    told: set[tuple[str, str]] = field(default_factory=set)
     _key: str = ""
     _seen: int = 0
     _calibrated: int = 0
     _used: float = field(default_factory=time.monotonic)
 
-    def follow(self, session: "Session | None", report: Report, told: set[tuple[str, str]]) -> NoReturn:
-        """Caption batch after batch; Ctrl-C and SIGTERM end it.
-
-        session, report: of the run over all photos. told: what it said about concepts.
-        """
+    def follow(self, report: Report) -> NoReturn:
+        """Caption batch after batch; Ctrl-C and SIGTERM end it. report: of the run over all photos."""
         from engine.captioning.watch import PhotoWatch
 
-        self._session, self._report, self._told = session, report, told
+        self._report = report
         self._key = self._memory(self.photos).current_key()
         self._seen = self._calibrated = sum(report.counts.values())
         looks = f", looking every {self.poll} seconds" if self.poll else ""
@@ -83,20 +85,22 @@ class Watcher:
                 _tell_notice(notice)
             if batch.files:
                 self._try(watch, batch)
-            elif self._session is not None and time.monotonic() - self._used > _IDLE_SECONDS:
+            elif self.session is not None and time.monotonic() - self._used > _IDLE_SECONDS:
                 self._release()
         raise AssertionError("batches have no end")
 
     def _memory(self, photos: Photos) -> RunMemory:
         return RunMemory(self.job.kind(photos), photos)
 
-    def _known(self) -> "IsKnown":
-        """Return what tells whether a photo is as the last run left it, under what runs depend on now."""
+    def _known(self, files: "Sequence[FoundFile]") -> frozenset[Path]:
+        """Return which photos are as the last run left them, under what runs depend on now."""
         from engine.core.paths import home
 
         memory = self._memory(self.photos)
         unchanged = memory.open(home(), memory.current_key())
-        return lambda file: unchanged.results(file) is not None
+        known = frozenset(file.path for file in files if unchanged.results(file) is not None)
+        unchanged.finish()
+        return known
 
     def _try(self, watch: "PhotoWatch", batch: "Batch") -> None:
         """Caption a batch; if that fails as a whole, say why, and try again later."""
@@ -122,7 +126,7 @@ class Watcher:
         from engine.captioning.undone import left_undone
         from engine.core.paths import home
 
-        undone = left_undone(home(), self._began, batch.edited)
+        undone = left_undone(home(), self._began, batch.reasons())
         if undone:
             out.say(
                 f"{count(len(undone), 'photo')} left as `myvlm undo` made them, until they change or the next start"
@@ -137,23 +141,23 @@ class Watcher:
             out.say(
                 "Concepts, decisions or settings changed: used from now on. For photos before: myvlm caption FOLDER"
             )
-        self._session = self._session.renewed() if self._session else self.job.open_session()
+        self.session = self.session.renewed() if self.session else self.job.open_session()
         self._seen += len(batch.files)
         library = self.photos if self._seen >= 2 * self._calibrated else None
-        caption_all(self._session, photos, batch.files, self.job, report, memory, library=library, told=self._told)
+        caption_all(self.session, photos, batch.files, self.job, report, memory, library=library, told=self.told)
         self._calibrated = self._seen if library else self._calibrated
         self._report, self._key, self._used = report, memory.current_key(), time.monotonic()
         report.finish_batch(f"{datetime.now():%Y-%m-%d %H:%M:%S}")
 
     def _release(self) -> None:
         """Release the models, and the memory that they take."""
-        if self._session is None:
+        if self.session is None:
             return
         import gc
         import sys
 
-        self._session.close()
-        self._session = None
+        self.session.close()
+        self.session = None
         gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():

@@ -6,8 +6,8 @@ not UTF-8. Folders that cannot be followed for a while are named, so that they a
 
 import os
 import queue
-import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,24 +17,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from engine.core.errors import EnvironmentFault, first_line
-from engine.core.files import read_text
+from engine.core.mounts import is_on_network
 
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
 
 POLL_SECONDS = 60
 """Seconds between two looks at a folder without events, where nobody chose another number."""
-_NETWORK = frozenset(
-    "nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs davfs vboxsf prl_fs drvfs fuse.sshfs fuse.rclone fuse.glusterfs"
-    " fuse.gvfsd-fuse fuse.s3fs fuse.davfs2 fuse.vmhgfs-fuse".split()
-)
-"""File systems on which other machines change files without an event."""
 _DEBOUNCE_MS, _STEP_MS = 2_000, 500
 """Events are passed on when none came for a step, at the latest after the first number of milliseconds."""
+_WHOLE_SECONDS = 60.0
+"""Seconds between two looks at everything after errors of the watching library: reading a file whose name is not UTF-8
+is one."""
 _ALIVE_SECONDS = 5.0
 """Seconds between two looks whether the folders are still there."""
 _ADDED, _MODIFIED = 1, 2
-_MOUNTS = Path("/proc/self/mounts")
 
 
 class NoticeKind(StrEnum):
@@ -86,6 +83,8 @@ class FolderEvents:
         self._seen: dict[Path, tuple[int, int] | None] = {}
         self._notices: list[Notice] = []
         self._polled: set[Path] = set()
+        self._lost = False
+        self._looked = -_WHOLE_SECONDS
 
     def __enter__(self) -> "FolderEvents":
         """Begin: what changes from now on is not lost.
@@ -119,7 +118,10 @@ class FolderEvents:
                     paths |= found
                 else:
                     self._begin_anew(problem)
-                    is_whole = True
+                    self._lost = True
+        is_whole = is_whole or (self._lost and time.monotonic() - self._looked >= _WHOLE_SECONDS)
+        if is_whole:
+            self._lost, self._looked = False, time.monotonic()
         notices, self._notices = tuple(self._notices), []
         there = tuple(f for f, identity in self._seen.items() if identity is not None)
         return Changed(frozenset(paths), there if is_whole else (), notices)
@@ -280,21 +282,3 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def _polls_everything() -> bool:
     """Return whether the environment asks for looking instead of events, as for other programs with this library."""
     return os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() not in ("", "false", "disable", "disabled")
-
-
-def is_on_network(folder: Path, mounts: Path = _MOUNTS) -> bool:
-    """Return whether a folder is on a network drive, as far as the system tells (Linux)."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        lines = read_text(mounts, 2**22).splitlines()
-    except (OSError, ValueError):
-        return False
-    place, kind = "", ""
-    real = os.path.realpath(folder)
-    for line in lines:
-        _, point, its_kind, *_ = line.split(" ")
-        point = point.encode().decode("unicode_escape", "replace") if "\\" in point else point
-        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(place):
-            place, kind = point, its_kind
-    return kind in _NETWORK

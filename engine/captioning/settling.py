@@ -10,7 +10,7 @@ SETTLE_SECONDS = 5.0
 """A file is settled when its size and its time of modification stayed the same for so long."""
 PATIENCE_SECONDS = 60.0
 """Files that have settled wait for others that have not, so that they are captioned together, but only so long."""
-_Look = tuple[int, int, int]
+Look = tuple[int, int, int]
 
 
 @dataclass
@@ -21,14 +21,19 @@ class Settling:
     """
 
     clock: Callable[[], float]
-    _moving: OrderedDict[Path, tuple[_Look, float]] = field(default_factory=OrderedDict)
+    _moving: OrderedDict[Path, tuple[Look, float]] = field(default_factory=OrderedDict)
     _settled: dict[Path, float] = field(default_factory=dict)
 
     def touch(self, path: Path) -> None:
-        """Note that a file changed. One that does not exist, or is no regular file, is forgotten."""
+        """Note that a file may have changed. One that does not exist, or is no regular file, is forgotten.
+
+        A file that is waited for and looks as it did keeps its time: somebody may only have read it.
+        """
+        look = look_at(path)
+        if path in self._moving and self._moving[path][0] == look:
+            return
         self._settled.pop(path, None)
         self._moving.pop(path, None)
-        look = _look(path)
         if look is not None:
             self._moving[path] = look, self.clock() + SETTLE_SECONDS
 
@@ -56,14 +61,14 @@ class Settling:
             if end > now:
                 return
             del self._moving[path]
-            look = _look(path)
+            look = look_at(path)
             if look == before:
                 self._settled[path] = now
             elif look is not None:
                 self._moving[path] = look, now + SETTLE_SECONDS
 
 
-def _look(path: Path) -> _Look | None:
+def look_at(path: Path) -> Look | None:
     """Return size, time of modification and inode of a regular file, or of what a link leads to; None for others."""
     try:
         status = path.stat()

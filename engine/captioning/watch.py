@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.captioning.file_events import Changed, Events, Notice
-from engine.captioning.settling import Settling
+from engine.captioning.settling import Look, Settling, look_at
 from engine.photos.discovery import FoundFile, Selection, find_below, find_files, is_photo_name
 from engine.sidecars.locate import XMP_ENDING, caseless
 
@@ -19,7 +19,8 @@ IDLE_SECONDS = 60.0
 """An empty batch comes at least so often, so that whoever takes batches can do other things."""
 _FIRST_RETRY, _LAST_RETRY = 60.0, 3600.0
 """Seconds until a batch that failed is tried again, which double each time, up to the second number."""
-IsKnown = Callable[[FoundFile], bool]
+Known = Callable[[Sequence[FoundFile]], frozenset[Path]]
+"""Returns which of some photos are known to be unchanged."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class Batch:
     notices: tuple[Notice, ...] = ()
     failed: int = 0
 
+    def reasons(self) -> dict[Path, tuple[Path, ...]]:
+        """Return the photos, each with the files that changed: its sidecars, or itself with its raw companions."""
+        return {f.path: self.edited.get(f.path, (f.path, *f.companions)) for f in self.files}
+
     def without(self, photos: Iterable[Path]) -> "Batch":
         """Return the batch without some photos."""
         left_out = frozenset(photos)
@@ -45,16 +50,17 @@ class Batch:
 class PhotoWatch:
     """Watches folders.
 
-    folders: as they were given; patterns of the selection are compared below them. known: called before photos are
-    chosen; returns what tells whether a photo is known to be unchanged. clock: seconds, which only grow.
+    folders: as they were given; patterns of the selection are compared below them. known: tells which photos are as the
+    last run left them. clock: seconds, which only grow.
     """
 
     folders: Sequence[Path]
     selection: Selection
     events: Events
-    known: Callable[[], IsKnown]
+    known: Known
     clock: Callable[[], float]
     _retries: list[tuple[float, Batch]] = field(default_factory=list)
+    _taken: dict[Path, Look | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._settling = Settling(self.clock)
@@ -99,9 +105,10 @@ class PhotoWatch:
             elif not path.name.startswith(".") and path.is_dir():
                 self._touch_all(f for root, folder in self._places(path) for f in self._below(root, folder, deep=True))
         if changed.whole:
-            is_known = self.known()
             found = find_files(changed.whole, replace(self.selection, since=None, until=None))
-            self._touch_all(f for f in found if not is_known(f))
+            photos = [f for f in found if f.kind == "photo"]
+            known = self.known(photos)
+            self._touch_all(f for f in photos if f.path not in known and self._taken.get(f.path) != look_at(f.path))
 
     def _touch_all(self, files: Iterable[FoundFile]) -> None:
         for file in files:
@@ -114,7 +121,6 @@ class PhotoWatch:
         by_folder: dict[Path, list[Path]] = {}
         for path in settled:
             by_folder.setdefault(path.parent, []).append(path)
-        is_known = self.known()
         files: dict[Path, FoundFile] = {}
         edited: dict[Path, tuple[Path, ...]] = {}
         for folder in sorted(by_folder):
@@ -123,13 +129,14 @@ class PhotoWatch:
                 for file in self._below(root, place, deep=False):
                     own = sidecars.get(_stem(file.path.name), ())
                     is_new = not changed.isdisjoint(_in(folder, (file.path, *file.companions)))
-                    if file.path in files or not (is_new or own) or is_known(file):
-                        continue
-                    if self.selection.takes_date(file.path):
+                    if (is_new or own) and file.path not in files and self.selection.takes_date(file.path):
                         files[file.path] = file
                         if not is_new:
                             edited[file.path] = own
-        return Batch(tuple(files.values()), edited)
+        known = self.known(tuple(files.values()))
+        chosen = tuple(file for path, file in files.items() if path not in known)
+        self._taken |= {file.path: look_at(file.path) for file in chosen}
+        return Batch(chosen, {f.path: edited[f.path] for f in chosen if f.path in edited})
 
     def _below(self, root: Path, folder: Path, *, deep: bool) -> Iterator[FoundFile]:
         found = find_below(root, folder, self.selection, deep=deep)

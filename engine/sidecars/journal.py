@@ -146,6 +146,13 @@ class Journal:
             runs.append(Run(**row, folder=_common_folder(first, last) if first else None))
         return tuple(runs)
 
+    def undone(self) -> tuple[tuple[str, str], ...]:
+        """Return the ids of the runs that were undone, with when; the writes are not looked at."""
+        if not self.path.exists():
+            return ()
+        rows = self._db.query("select id, undone from runs where undone is not null order by rowid")
+        return tuple((row["id"], row["undone"]) for row in rows)
+
     def find_run(self, wanted: str | None) -> Run:
         """Return the run whose id starts with `wanted`; None means the last run that was not undone.
 

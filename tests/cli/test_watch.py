@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from engine.session import Session, SessionOptions
 from engine.sidecars.lock import run_lock
 from engine.sidecars.rdf.forms import DC
 from tests.kill import HUMAN
@@ -138,7 +136,8 @@ def test_a_rename_a_changed_store_and_undo_are_taken_into_account(myvlm, album):
         watching.until(photo.with_name("b.jpg.xmp").exists)
         assert b"Bello" in photo.with_name("b.jpg.xmp").read_bytes()
         photo.with_name("b.jpg").rename(photo.with_name("renamed.jpg"))
-        watching.until(photo.with_name("renamed.jpg.xmp").exists)
+        watching.until_told("1 ok", 3)
+        assert photo.with_name("renamed.jpg.xmp").exists()
         first = runs(myvlm)[-1]["id"]
         assert myvlm("undo", first, "--yes").code == 0
         watching.until_told("left as `myvlm undo` made them")
@@ -217,16 +216,22 @@ def test_models_stay_loaded_where_the_same_are_chosen(session, home):
     assert "recogniser" not in other.renewed().__dict__
 
 
-def test_models_are_released_after_a_while(session):
-    from myvlm_cli.options import OutputChoice
-    from myvlm_cli.watch import Watcher
+RELEASING = (
+    "import gc, sys, torch, myvlm_cli.watch as w\n"
+    "w._IDLE_SECONDS, release = 1.0, w.Watcher._release\n"
+    "def loaded(): return sum(isinstance(o, torch.nn.Module) and hasattr(o, 'generate') for o in gc.get_objects())\n"
+    "def released(self):\n"
+    "    before = loaded(); release(self); print('VLMs', before, loaded(), file=sys.stderr, flush=True)\n"
+    "w.Watcher._release = released\n"
+)
 
-    watcher = Watcher(None, None, None, None)
-    watcher._session = Session(SessionOptions("none", "storybook", "cpu"), session.folder)
-    encoder = weakref.ref(watcher._session.recogniser.encoder)
-    assert encoder() is not None
-    watcher._release()
-    assert encoder() is None
-    assert watcher._session is None
-    watcher._release()
-    assert watcher._report.output == OutputChoice()
+
+def test_models_are_released_after_a_while(album, monkeypatch):
+    monkeypatch.setattr("tests.cli.test_watch.QUICK", RELEASING + QUICK)
+    copy(album, "rex.jpg", "2026/a.jpg")
+    with Watching(album) as watching:
+        watching.until_told("VLMs 1 0")
+        copy(album, "rex.jpg", "2026/b.jpg")
+        watching.until_told("VLMs 1 0", 2)
+        assert (album / "2026" / "b.jpg.xmp").exists()
+        watching.stop()
