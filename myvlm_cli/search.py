@@ -22,7 +22,7 @@ from myvlm_cli.viewer import open_address, open_photos
 from myvlm_cli.words import count
 
 if TYPE_CHECKING:
-    from engine.library.search import FoundPhoto, SearchCounts
+    from engine.library.search import FoundPhoto, SearchCounts, SearchRequest
     from engine.pages.gallery import WrittenGallery
 
 _REINDEX_EXAMPLE = "Example: myvlm search --reindex ~/Pictures"
@@ -100,28 +100,38 @@ def search(
     _refuse_useless(listing, sidecars, output)
     page = read_target(listing.html) if listing.html else None
     missing = warn_of_missing(conditions.folders) if conditions.folders else False
-    from engine.core.paths import home
     from engine.library.search import SearchCounts
-    from engine.library.search import search as search_index
 
     counts, request = SearchCounts(), conditions.request(words)
     like = LikeSearch.open(conditions.like, conditions.recogniser) if conditions.like else None
-    wanted = request if like or page is None else replace(request, limit=None)  # so that those left out are counted
-    photos = like.search(request, counts) if like else search_index(home(), wanted, counts)
+    photos = _find(request, counts, like, without_limit=page is not None)
     found: Sequence[FoundPhoto]
     if page is None:
         found, written = list(_print(photos, listing, output)), None
     else:
-        asked = [*(words or ()), *(conditions.names or ()), *([conditions.like] if conditions.like else ())]
-        title = title_of(asked, conditions.folders or ())
+        title = _title(words, conditions)
         found, written = write_html(list(photos), page, title, request, counts, like=like is not None)
     code = _report(found, written, counts, like, listing, output)
     _tell(counts, len(found), like, limited=request.limit is not None)
-    if written:
-        tell_written(written)
-    if listing.open:
-        _open(found, written)
+    _show(found, written, listing)
     raise typer.Exit(code or (SOME_FAILED if missing else OK))
+
+
+def _find(
+    request: "SearchRequest", counts: "SearchCounts", like: LikeSearch | None, *, without_limit: bool
+) -> "Iterator[FoundPhoto]":
+    """Find photos; without_limit: all of them, so that those left out are counted, except by a description."""
+    if like:
+        return like.search(request, counts)
+    from engine.core.paths import home
+    from engine.library.search import search as search_index
+
+    return search_index(home(), replace(request, limit=None) if without_limit else request, counts)
+
+
+def _title(words: list[str] | None, conditions: Conditions) -> str:
+    asked = [*(words or ()), *(conditions.names or ()), *([conditions.like] if conditions.like else ())]
+    return title_of(asked, conditions.folders or ())
 
 
 def _report(
@@ -143,8 +153,12 @@ def _report(
     return SOME_FAILED if not found or (written and written.unreadable) else OK
 
 
-def _open(found: "Sequence[FoundPhoto]", written: "WrittenGallery | None") -> None:
-    """Show the page or the photos."""
+def _show(found: "Sequence[FoundPhoto]", written: "WrittenGallery | None", listing: Listing) -> None:
+    """Say what was written, and show the page or the photos if that was asked for."""
+    if written:
+        tell_written(written)
+    if not listing.open:
+        return
     if written is None:
         open_photos([photo.path for photo in found[:OPENED]])
     elif not open_address(str(written.page.absolute())):

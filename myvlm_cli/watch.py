@@ -123,7 +123,7 @@ class Watcher:
         out.say(f"{count(len(batch.files), 'photo')} will be tried again in {duration(seconds)}")
 
     def _caption(self, batch: "Batch") -> None:
-        from engine.captioning.undone import left_undone
+        from engine.captioning.undone import left_undone, written_by_runs
         from engine.core.paths import home
 
         undone = left_undone(home(), self._began, batch.reasons())
@@ -132,6 +132,10 @@ class Watcher:
                 f"{count(len(undone), 'photo')} left as `myvlm undo` made them, until they change or the next start"
             )
             batch = batch.without(undone)
+        others = written_by_runs(home(), {f.path: batch.edited[f.path] for f in batch.files if f.path in batch.edited})
+        if others:
+            out.say(f"{count(len(others), 'photo')} left as another run of myvlm wrote them")
+            batch = batch.without(others)
         if not batch.files:
             return
         photos = _Arrived(self.photos.given, self.photos.selection, files=batch.files)

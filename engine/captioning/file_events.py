@@ -77,7 +77,7 @@ class FolderEvents:
 
     def __init__(self, folders: Sequence[Path], poll: float | None = None) -> None:
         """Prepare to follow some folders. poll: seconds between two looks at all files; None for events."""
-        self._folders, self._poll = tuple(folders), poll
+        self._folders, self._asked, self._poll = tuple(folders), poll, poll
         self._changes: queue.Queue[tuple[_Follower, frozenset[Path] | Exception]] = queue.Queue()
         self._followers: list[_Follower] = []
         self._seen: dict[Path, tuple[int, int] | None] = {}
@@ -132,6 +132,7 @@ class FolderEvents:
         other = [f for f in self._folders if now[f] != self._seen[f]]
         self._notices += [Notice(NoticeKind.GONE if now[f] is None else NoticeKind.BACK, f) for f in other]
         if other:
+            self._poll = self._asked  # events may come from these
             self._begin_anew()
         return bool(other)
 
@@ -149,7 +150,8 @@ class FolderEvents:
                 self._stop()
                 problem = fault
         self._poll = POLL_SECONDS
-        self._notices += [Notice(NoticeKind.LIMIT, f, f"{problem}. {problem.hint}") for f in self._folders]
+        about = f"{problem}. {problem.hint}".removesuffix(".")
+        self._notices += [Notice(NoticeKind.LIMIT, f, about) for f in self._folders]
         self._start()
 
     def _start(self) -> None:

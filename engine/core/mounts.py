@@ -1,6 +1,7 @@
 """Tell what kind of file system a folder is on."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def is_on_network(folder: Path, mounts: Path = _MOUNTS) -> bool:
     real = os.path.realpath(folder)
     for line in lines:
         _, point, its_kind, *_ = line.split(" ")
-        point = point.encode().decode("unicode_escape", "replace") if "\\" in point else point
+        point = re.sub(r"\\(0[14][0-2]|134)", lambda match: chr(int(match[1], 8)), point)  # space, tab, line end, \
         if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(place):
             place, kind = point, its_kind
     return kind in _NETWORK

@@ -188,6 +188,16 @@ class Journal:
         )
         return next((row["id"] for row in self._db.query(query, [os.fsencode(path), run])), None)
 
+    def last_hash(self, path: Path) -> str | None:
+        """Return the hash of the bytes that the last run that was not undone wrote into a file; None for none."""
+        if not self.path.exists():
+            return None
+        query = (
+            "select after_hash from writes join runs on runs.id = writes.run"
+            " where writes.path = ? and runs.undone is null order by runs.rowid desc limit 1"
+        )
+        return next((row["after_hash"] for row in self._db.query(query, [os.fsencode(path)])), None)
+
     def unfinished_folders(self) -> tuple[Path, ...]:
         """Return the folders in which killed runs may have left temporary files."""
         if not self.path.exists():

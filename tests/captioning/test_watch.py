@@ -14,7 +14,7 @@ import pytest
 from engine.captioning import file_events, undone
 from engine.captioning.file_events import Changed, FolderEvents, Notice, NoticeKind
 from engine.captioning.settling import PATIENCE_SECONDS, SETTLE_SECONDS, Settling
-from engine.captioning.undone import left_undone
+from engine.captioning.undone import left_undone, written_by_runs
 from engine.captioning.watch import Batch, PhotoWatch
 from engine.core.errors import EnvironmentFault
 from engine.core.mounts import is_on_network
@@ -386,6 +386,7 @@ def test_network_drives_are_known(tmp_path):
         "server:/x /mnt/photo\\040disk nfs4 rw 0 0",
         "/dev/sdb /mnt/photo\\040disk/local ext4 rw 0 0",
         "s /home/me/remote fuse.sshfs rw 0 0",
+        "server:/y /mnt/Müller\\040Fotos\\134 nfs4 rw 0 0",
     )
     mounts = put(tmp_path / "mounts", "\n".join(lines).encode())
     expected = {
@@ -395,6 +396,7 @@ def test_network_drives_are_known(tmp_path):
         "/mnt/photo disk2": False,
         "/mnt/photo disk/local/x": False,
         "/home/me/remote/x": True,
+        "/mnt/Müller Fotos\\/2024": True,
     }
     assert {path: is_on_network(Path(path), mounts) for path in expected} == expected
     assert not is_on_network(Path("/home"), tmp_path / "missing")
@@ -425,6 +427,19 @@ def test_what_cannot_be_watched_is_an_error(tmp_path, monkeypatch):
 
 
 # After undo
+
+
+def test_photos_stay_as_another_run_wrote_them(home, tmp_path):
+    photo, sidecar = tmp_path / "p.jpg", tmp_path / "p.jpg.xmp"
+    put(sidecar, b"before")
+    assert written_by_runs(home, {photo: (sidecar,)}) == frozenset()
+    run = write(home, tmp_path, (sidecar.name, b"captioned"))
+    assert written_by_runs(home, {photo: (sidecar,), tmp_path / "b.jpg": (tmp_path / "b.jpg.xmp",)}) == {photo}
+    put(sidecar, b"captioned, and edited")
+    assert written_by_runs(home, {photo: (sidecar,)}) == frozenset()
+    put(sidecar, b"captioned")
+    take_back(home, run)
+    assert written_by_runs(home, {photo: (sidecar,)}) == frozenset()
 
 
 def test_photos_stay_as_undo_left_them(home, tmp_path, monkeypatch):

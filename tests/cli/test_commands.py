@@ -40,7 +40,9 @@ def values():
                 yield pytest.param([*path, *before, ""], id=" ".join([*path, parameter.name]))
                 before.append("x")
             elif not parameter.is_flag:
-                yield pytest.param([*path, parameter.opts[0], ""], id=" ".join([*path, parameter.opts[0]]))
+                yield pytest.param(
+                    [*path, parameter.opts[0], *[""] * parameter.nargs], id=" ".join([*path, parameter.opts[0]])
+                )
 
 
 @pytest.mark.parametrize("line", list(values()))
