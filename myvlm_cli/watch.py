@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from engine.session import Session
 
 _IDLE_SECONDS = 600.0
-"""Models are released when nothing arrived for so long: a VLM takes several GB, and loads in less than a minute."""
+"""Models are released when nothing arrived for so long: a VLM takes several GB."""
 
 
 @dataclass(frozen=True)

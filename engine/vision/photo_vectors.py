@@ -2,8 +2,8 @@
 
 The feature cache holds many features of a photo, each photo in a row of its own. For a search by meaning this is too
 slow: the features of 100,000 photos are 6 GB. Therefore those of the whole photos are copied once into a matrix of
-bfloat16 numbers, 2 kB a photo, which is read in blocks. The cosine similarity changes by at most 0.0003
-(docs/decisions.md#search-by-meaning). Like the cache, it can be lost: the next search makes it again.
+bfloat16 numbers, 2 kB a photo, which is read in blocks. Cosine similarities of 100,000 random vectors changed by 0.0002
+at most (docs/decisions.md#search-by-meaning). Like the cache, it can be lost: the next search makes it again.
 """
 
 import os

@@ -141,7 +141,7 @@ def test_a_rename_a_changed_store_and_undo_are_taken_into_account(myvlm, album):
         watching.until_told("1 ok", 2)
         assert photo.with_name("renamed.jpg.xmp").exists()
         first = runs(myvlm)[-1]["id"]
-        assert myvlm("undo", first, "--yes").code == 0
+        watching.until(lambda: myvlm("undo", first, "--yes").code == 0)  # when the last batch is written
         watching.until_told("left as `myvlm undo` made them")
         assert sidecar.read_bytes() == HUMAN % b""
         assert watching.stop(signal.SIGINT) == 130
