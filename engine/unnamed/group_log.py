@@ -100,15 +100,16 @@ class GroupLog:
 
         Raises:
             UsageError: there is nothing to undo.
+            EngineError: a group cannot be undone; those before it are.
         """
         chosen = [s for s in self._steps if number is None or number in s]
         if not chosen:
             raise UsageError("there is nothing to undo", hint="Name or ignore a group first.")
         reopened = chosen[-1] if number is None else (number,)
-        for n in reopened:
+        for n in reopened:  # one after the other, so that an error leaves the rest to be undone later
             self._actions.undo(self.groups[n].id)
             self.states[n] = GroupState()
-        self._steps = [left for s in self._steps if (left := tuple(n for n in s if n not in reopened))]
+            self._steps = [left for s in self._steps if (left := tuple(k for k in s if k != n))]
         return reopened
 
     def _check_open(self, numbers: Sequence[int]) -> None:

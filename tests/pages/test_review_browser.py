@@ -293,7 +293,9 @@ def test_what_fails_is_seen_in_the_enlarged_view(served, desk, tabs):
     tab.keyboard.press("ArrowRight")
     assert tab.locator("#look .problem").is_hidden()
     tab.keyboard.press("Escape")
-    assert toast.is_visible()
+    wait_until(
+        tab, "document.querySelector('#toast').parentElement === document.body"
+    )  # it is not gone with the dialog
 
 
 def test_the_page_says_when_myvlm_is_gone_and_what_was_not_stored(served, session, tabs):

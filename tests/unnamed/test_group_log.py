@@ -1,8 +1,10 @@
 """Naming and ignoring groups one after the other, with a way back."""
 
+from dataclasses import replace
+
 import pytest
 
-from engine.core.errors import UsageError
+from engine.core.errors import StoreError, UsageError
 from engine.core.types import Kind
 from engine.photos.discovery import find_files
 from engine.unnamed.find import GroupRequest, find_unnamed
@@ -32,6 +34,26 @@ def test_steps_are_stored_and_taken_back_in_order(log, session):
     assert not log.can_undo
     with pytest.raises(UsageError, match="nothing to undo"):
         log.undo()
+
+
+def test_what_an_error_leaves_of_a_step_is_undone_later(log, session):
+    log.ignore([1, 2])
+    actions, undone = log._actions, []
+
+    def fail_at_the_second(group_id):
+        undone.append(group_id)
+        if len(undone) == 2:
+            raise StoreError("locked")
+        return actions.undo(group_id)
+
+    log._actions = replace(actions, undo=fail_at_the_second)
+    with pytest.raises(StoreError):
+        log.undo()
+    assert [s.is_open for s in log.states[:3]] == [True, True, False]
+    assert len(session.store.ignored.all()) == 1
+    assert log.undo() == (2,)
+    assert undone == [log.groups[n].id for n in (1, 2, 2)]
+    assert session.store.ignored.all() == ()
 
 
 def test_one_group_is_taken_back_of_several(log, session):
