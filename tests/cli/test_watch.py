@@ -123,22 +123,24 @@ def test_what_arrives_is_captioned_until_it_is_stopped(myvlm, album):
 
 
 def test_a_rename_a_changed_store_and_undo_are_taken_into_account(myvlm, album):
-    photo, other = copy(album, "rex.jpg", "2026/a.jpg"), copy(album, "both.jpg", "2026/c.jpg")
+    photo = copy(album, "rex.jpg", "2026/a.jpg")
     sidecar = photo.with_name("a.jpg.xmp")
     sidecar.write_bytes(HUMAN % b"")
     with Watching(album) as watching:
         watching.until_told("Ctrl-C ends it")
         assert b"Rex" in sidecar.read_bytes()
         time.sleep(1.5)  # what the run wrote has settled, and is known
-        assert myvlm("concepts", "rename", "Rex", "Bello").code == 0
-        assert myvlm("caption", other, "--no-concepts", "--vlm", "none").code == 0
+        other = copy(album, "both.jpg", "2026/c.jpg")
+        watching.until_told("1 ok", 2)
+        watching.until(lambda: myvlm("caption", other, "--no-concepts", "--vlm", "none").code == 0)
         watching.until_told("1 photo left as another run of myvlm wrote them")
+        assert myvlm("concepts", "rename", "Rex", "Bello").code == 0
         copy(album, "rex.jpg", "2026/b.jpg")
         watching.until_told("Concepts, decisions or settings changed")
         watching.until(photo.with_name("b.jpg.xmp").exists)
         assert b"Bello" in photo.with_name("b.jpg.xmp").read_bytes()
         photo.with_name("b.jpg").rename(photo.with_name("renamed.jpg"))
-        watching.until_told("1 ok", 2)
+        watching.until_told("1 ok", 4)
         assert photo.with_name("renamed.jpg.xmp").exists()
         first = runs(myvlm)[-1]["id"]
         watching.until(lambda: myvlm("undo", first, "--yes").code == 0)  # when the last batch is written
