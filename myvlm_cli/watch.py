@@ -178,6 +178,6 @@ def _tell_notice(notice: "Notice") -> None:
     elif notice.kind is NoticeKind.BACK:
         out.say(f"{folder} is back")
     elif notice.kind is NoticeKind.POLLED:
-        out.say(f"{folder} is on a network drive: looking every {POLL_SECONDS} seconds")
+        out.say(f"{folder}: looking every {POLL_SECONDS} seconds ({notice.detail})")
     else:
         out.warn(f"{folder}: {notice.detail}. Until then, looking every {POLL_SECONDS} seconds")

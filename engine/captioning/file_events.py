@@ -39,7 +39,7 @@ class NoticeKind(StrEnum):
 
     GONE = "gone"  # it was deleted, or its disk is not mounted
     BACK = "back"
-    POLLED = "polled"  # it is on a network drive: looked at from time to time
+    POLLED = "polled"  # looked at from time to time: no events come, or they are turned off
     LIMIT = "limit"  # the system watches no more folders: looked at from time to time from now on
 
 
@@ -158,7 +158,8 @@ class FolderEvents:
         self._seen = {folder: _identity(folder) for folder in self._folders}
         there = [f for f, identity in self._seen.items() if identity is not None]
         polled = [f for f in there if self._poll is None and (_polls_everything() or is_on_network(f))]
-        self._notices += [Notice(NoticeKind.POLLED, f) for f in polled if f not in self._polled]
+        why = "WATCHFILES_FORCE_POLLING is set" if _polls_everything() else "on a network drive"
+        self._notices += [Notice(NoticeKind.POLLED, f, why) for f in polled if f not in self._polled]
         self._polled |= set(polled)
         for group, poll in (([f for f in there if f not in polled], self._poll), (polled, float(POLL_SECONDS))):
             if group:

@@ -409,10 +409,19 @@ def test_network_drives_are_looked_at_from_time_to_time(tmp_path, quick, monkeyp
     for root in roots:
         root.mkdir()
     with FolderEvents(roots) as events:
-        assert events.wait(0.0).notices == (Notice(NoticeKind.POLLED, roots[1]),)
+        assert events.wait(0.0).notices == (Notice(NoticeKind.POLLED, roots[1], "on a network drive"),)
         for root in roots:
             put(root / "a.jpg")
         collect(events, lambda p, *_: {root / "a.jpg" for root in roots} <= p)
+
+
+def test_the_environment_may_turn_events_off(tmp_path, quick, monkeypatch):
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "true")
+    monkeypatch.setattr(file_events, "POLL_SECONDS", 1)
+    with FolderEvents((tmp_path,)) as events:
+        assert events.wait(0.0).notices == (Notice(NoticeKind.POLLED, tmp_path, "WATCHFILES_FORCE_POLLING is set"),)
+        put(tmp_path / "a.jpg")
+        collect(events, lambda p, *_: tmp_path / "a.jpg" in p)
 
 
 def test_what_cannot_be_watched_is_an_error(tmp_path, monkeypatch):
