@@ -107,15 +107,15 @@ def _few(group: Group) -> str:
 
 
 def _spread(crops: Sequence[ReferenceCrop], least: float) -> str:
-    """Return a warning of views one of which is less like the others, on average, than a member of a group is."""
-    if len(crops) < 3:
+    """Return a warning of two views that are less alike than a group and one of its members."""
+    if len(crops) < 2:
         return ""
     likeness = _plain(crops) @ _plain(crops).T
-    others = (likeness.sum(axis=1) - likeness.diagonal()) / (len(crops) - 1)
-    odd = int(others.argmin())
-    if others[odd] >= least:
+    one, other = np.unravel_index(int(likeness.argmin()), likeness.shape)
+    if likeness[one, other] >= least:
         return ""
-    return f"{crops[odd].reference.path.name} is least like the other views (likeness {others[odd]:.2f})"
+    names = " and ".join(sorted(crops[int(i)].reference.path.name for i in (one, other)))
+    return f"{names} are far apart and may show two individuals (likeness {likeness[one, other]:.2f})"
 
 
 def _class_word(group: Group, kind: Kind) -> str | None:
