@@ -61,10 +61,7 @@ def name_group(session: Session, group: Group, kind: Kind, name: str, *, seed: i
     existing = find_existing(store, extractor, name)
     check_kind(existing, kind, None, replaceable=False)
     chooser = _Chooser(extractor, kind, existing, np.random.default_rng(seed))
-    for sighting in _in_order(group):
-        if len(chooser.crops) == MOST_VIEWS or (len(chooser.crops) and sighting not in group.best):
-            break
-        chooser.look_at(sighting)
+    chooser.look_at_all(group)
     if not chooser.crops and not chooser.known:
         hint = findings_hint(chooser.findings) or "List the groups again: myvlm people PATHS"
         raise NoUsablePhotoError(f"none of the photos for {name!r} can be used", hint=hint)
@@ -154,6 +151,13 @@ class _Chooser:
         self.crops: list[ReferenceCrop] = []
         self.findings: list[PhotoFinding] = []
         self.known: dict[str, Path] = {}
+
+    def look_at_all(self, group: Group) -> None:
+        """Make the crops of a group's best views; of other members where none of these can be used."""
+        for sighting in _in_order(group):
+            if len(self.crops) == MOST_VIEWS or (len(self.crops) and sighting not in group.best):
+                break
+            self.look_at(sighting)
 
     def look_at(self, sighting: Sighting) -> None:
         """Make the crop of a sighting, or note why it cannot be used."""
