@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.photos.discovery import FoundFile
     from engine.session import Session
     from engine.unnamed.groups import Groups
-    from engine.unnamed.kept import KeptGroups
+    from engine.unnamed.kept import KeptGroups, Listed
     from engine.unnamed.known import GroupRequest
 
 LISTED, ON_PAGE = 20, 60
@@ -58,7 +58,10 @@ class GroupedPhotos(o.PhotoSelection):
 class GroupListing:
     """Which groups are listed."""
 
-    pets: Annotated[bool, typer.Option("--pets", help="Group animals instead of faces.")] = False
+    pets: Annotated[
+        bool,
+        typer.Option("--pets", help="Group animals instead of faces. Default without PATHS: as in the last list."),
+    ] = False
     open: Annotated[
         bool, typer.Option("--open", help="Show the groups in the browser, to name and ignore them there.")
     ] = False
@@ -111,15 +114,26 @@ def people(
     Example: myvlm people --pets ~/Pictures
     """
     action.check(photos, output, opens=listing.open)
+    pets = listing.pets
+    listing = _of_last_kind(listing, photos)
     lister = _Lister(listing.kind, models, sidecars, stores=action.stores or listing.open)
     if action.undo:
-        undo(lister.session, output)
+        undo(lister.session, action, output)
     elif action.ignored or action.unignore:
-        list_ignored(lister.session, listing.kind, action, output)
+        list_ignored(lister.session, Kind.PET if pets else None, action, output)
     elif action.groups:
         act(lister.session, _groups_for_action(lister, photos), action, output, null=photos.null)
     else:
         raise typer.Exit(_list(lister, photos, listing, output))
+
+
+def _of_last_kind(listing: GroupListing, photos: GroupedPhotos) -> GroupListing:
+    """Return what to list: without photos, faces or animals as in the list that was shown last."""
+    from engine.core.paths import home
+    from engine.unnamed.kept import KeptGroups
+
+    last = None if listing.pets or photos.is_given else KeptGroups(home()).last_kind()
+    return replace(listing, pets=True) if last is Kind.PET else listing
 
 
 @dataclass
@@ -176,29 +190,29 @@ class _Lister:
             calibrate_unseen(self.session, files, wanted)
 
 
-def _groups_for_action(lister: _Lister, photos: GroupedPhotos) -> "Groups":
+def _groups_for_action(lister: _Lister, photos: GroupedPhotos) -> "Listed":
     """Return the last list; if photos are given, check that it is still true of them."""
-    shown = lister.kept.shown(lister.kind)
+    last = lister.kept.listed(lister.kind)
     where = "PATHS" if not photos.paths else " ".join(shlex.quote(path_text(p)) for p in photos.paths)
     hint = f"Run: myvlm people {'--pets ' if lister.kind is Kind.PET else ''}{where}"
-    if shown is None:
+    if last is None:
         raise UsageError("no list was shown yet, so that numbers have no meaning", hint=hint)
-    if photos.is_given and lister.find(photos.find()).groups != shown.groups:
+    if photos.is_given and lister.find(photos.find()).groups != last.groups.groups:
         raise UsageError("the photos or names changed since the last list, so that numbers may have, too", hint=hint)
-    return shown
+    return last
 
 
 def _list(lister: _Lister, photos: GroupedPhotos, listing: GroupListing, output: o.OutputChoice) -> int:
     """Show the groups of some photos, and return the exit code."""
-    last = None if photos.is_given else lister.kept.shown(listing.kind)
-    files = (o.PhotoSelection(list(last.given)) if last is not None and last.given else photos).find()
+    last = None if photos.is_given else lister.kept.listed(listing.kind)
+    files = (o.PhotoSelection(list(last.groups.given)) if last is not None and last.groups.given else photos).find()
     missing = warn_of_missing(files.given)
     groups = lister.find(files)
-    lister.kept.show(groups)
     for _, reason in groups.unreadable:
         out.warn(reason)
     wanted = [g for g in groups.groups if g.photos >= listing.min_photos]
     shown = wanted[: listing.most]
+    lister.kept.show(groups, len(shown))
     if listing.open and shown:
         from myvlm_cli.people_open import open_people
 

@@ -53,7 +53,7 @@ def _cells(number: int, group: "Group") -> list[str]:
 
 def _tell(groups: "Groups", shown: "Sequence[Group]", wanted: "Sequence[Group]", listing: "GroupListing") -> None:
     """Say what is not listed, and what to do next."""
-    what = "animal" if listing.pets else "face"
+    what, option = ("animal", " --pets") if listing.pets else ("face", "")
     single = sum(g.photos < listing.min_photos for g in groups.groups)
     if len(shown) < len(wanted):
         out.say(f"{count(len(wanted) - len(shown), 'more group')} (--limit)")
@@ -67,10 +67,11 @@ def _tell(groups: "Groups", shown: "Sequence[Group]", wanted: "Sequence[Group]",
     if groups.hidden:
         out.detail(f"{count(groups.hidden, what)} too small, blurred or turned")
     if groups.ignored:
-        out.detail(f"{count(groups.ignored, what)} ignored (--ignored)")
-    option = " --pets" if listing.pets else ""
+        out.detail(f"{count(groups.ignored, what)} ignored (myvlm people{option} --ignored)")
     if shown:
-        out.say(f"Next: myvlm people{option} --open, or --name 1 NAME (--show 1, --ignore 1)")
+        command = f"myvlm people{option}"
+        out.say(f"Look at a group before you name it: {command} --open, or {command} --show 1")
+        out.say(f"Next: {command} --name 1 NAME, or {command} --ignore 1")
     else:
         out.say(_nothing(groups, option))
 

@@ -38,13 +38,14 @@ def open_people(
 
 def _make_log(session: "Session", kind: Kind, shown: "Sequence[Group]") -> "GroupLog":
     from engine.unnamed.group_log import GroupActions, GroupLog
-    from engine.unnamed.name import ignore_group, name_group, undo_last
+    from engine.unnamed.name import ignore_group, name_group
+    from engine.unnamed.undo import undo_last
 
     def names() -> list[str]:
         return [c.name for c in session.store.all() if c.kind is kind]
 
     actions = GroupActions(
-        lambda group, name: name_group(session, group, kind, name),
+        lambda group, name, anyway: name_group(session, group, kind, name, anyway=anyway),
         lambda group: ignore_group(session, group, kind),
         partial(undo_last, session),
         names,

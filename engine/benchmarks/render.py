@@ -11,16 +11,16 @@ MARK = "Written by `myvlm evaluate --paper`"
 
 
 def render_cell(cell: Cell) -> str:
-    """Render a cell: `95.0 % (91.2–97.3), n 120`, or `not measured: why`."""
+    """Render a cell: `95.0 % (91.2–97.3), n 120`, or `not measured: why`; (–) where nothing says how sure it is."""
     if cell.reason:
         return f"not measured: {_escape(cell.reason)}"
     e = cell.estimate
     if e is None or e.value is None or e.low is None or e.high is None:
         return _escape(cell.text)
-    if cell.percent:
-        return f"{100 * e.value:.1f} % ({100 * e.low:.1f}–{100 * e.high:.1f}), n {e.n}"
-    digits = 1 if abs(e.value) >= 10 else 3
-    return f"{e.value:.{digits}f} ({e.low:.{digits}f}–{e.high:.{digits}f}), n {e.n}"
+    factor, unit, digits = (100, " %", 1) if cell.percent else (1, "", 1 if abs(e.value) >= 10 else 3)
+    low, high = (f"{factor * v:.{digits}f}" for v in (e.low, e.high))
+    interval = "–" if e.n < 2 or e.low == e.high else f"{low}–{high}"
+    return f"{factor * e.value:.{digits}f}{unit} ({interval}), n {e.n}"
 
 
 def _escape(text: str) -> str:

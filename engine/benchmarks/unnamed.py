@@ -57,8 +57,9 @@ def evaluate_unnamed(settings: UnnamedSettings, notify: Notify) -> tuple[dict[st
     refuse_foreign_file(document_file, is_ours, command="myvlm evaluate --unnamed")
     drawn = [_drawn(settings, seed, notify) for seed in settings.seeds]
     tables = unnamed_tables("Drawn libraries", drawn)
+    folders = [f.name for f in read_folders(settings.data)] if settings.data else []
     for name, measured in _real(settings, notify).items():
-        tables += unnamed_tables(f"Photos, {name}", [measured])
+        tables += unnamed_tables(f"Photos, {name}", [measured], folders)
     document: dict[str, Any] = {"format": 1, "protocol": _STEM, "seeds": list(settings.seeds)}
     document |= {"photos": settings.photos, "data": settings.data.root.name if settings.data else None}
     document |= {"tables": [t.document() for t in tables]}
@@ -109,6 +110,7 @@ def _page(settings: UnnamedSettings, tables: list[Table]) -> str:
         f"# Groups of those without a name, as measured\n\n{MARK}; do not edit.\n\nDrawn libraries: seeds {seeds},"
         f" {settings.photos} photos each, nobody enrolled; recogniser `storybook`. All methods get the same sightings"
         " and thresholds. Each figure comes with n and its 95 % interval (Wilson's for shares, normal for means;"
-        f" observations as independent).\n{_photos(settings.data)}"
+        " observations as independent; – where there is one observation, or all are alike).\n"
+        f"{_photos(settings.data)}"
     )
     return f"{head}\n" + "\n".join(render_table(t) for t in tables)

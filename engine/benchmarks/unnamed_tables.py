@@ -1,6 +1,6 @@
 """Build the tables of `myvlm evaluate --unnamed`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any
 
@@ -17,18 +17,28 @@ _NOTES = (
     f" sightings of an individual in at least {LEAST} photos, the share in one group; *groups each*: how many groups"
     " are mostly of such an individual. *once*: individuals who are in one photo and yet in a group. *right views*:"
     " groups whose views, from which they would be enrolled, all show one individual.",
+    "Only sightings count that were detected and pass the gate of quality: *found* does not tell of faces and animals"
+    " that were missed. A false detection, and each photo of a stranger, counts as another individual who is there"
+    " once: a group of such is not pure.",
 )
+CHOSEN_ON = frozenset({"cat", "cat2", "dog", "dog2", "dog6"})
+"""Folders of the DreamBooth data set on whose photos the thresholds of `builtin` for animals were chosen."""
 KINDS = {"person": "faces", "pet": "animals"}
 
 
-def unnamed_tables(title: str, measured: Sequence[Measurement]) -> list[Table]:
-    """Build a table for each kind of sightings. measured: measurements of several libraries, which are put together."""
+def unnamed_tables(title: str, measured: Sequence[Measurement], folders: Collection[str] = ()) -> list[Table]:
+    """Build a table for each kind of sightings.
+
+    measured: measurements of several libraries, which are put together. folders: the names of those with real photos.
+    """
     tables = []
     for kind, what in KINDS.items():
         of_kind = [m["kinds"][kind] for m in measured if kind in m["kinds"]]
         if of_kind:
             rows = tuple(_row(name, [m["methods"][name] for m in of_kind]) for name in (USED, *METHODS))
-            tables.append(Table(f"{title}-{kind}", f"{title}: {what}", _COLUMNS, rows, (_counts(of_kind), *_NOTES)))
+            fitted = kind == "pet" and CHOSEN_ON & set(folders)
+            heading = f"{title}: {what}{' (thresholds were chosen on these photos)' if fitted else ''}"
+            tables.append(Table(f"{title}-{kind}", heading, _COLUMNS, rows, (_counts(of_kind), *_NOTES)))
     return tables
 
 

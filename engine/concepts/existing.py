@@ -72,8 +72,12 @@ def find_existing(
     return ExistingConcept(concept, head, tuple(p for p in shown if p.content in contents), loose)
 
 
-def check_kind(existing: ExistingConcept | None, kind: Kind | None, category: str | None) -> None:
+def check_kind(
+    existing: ExistingConcept | None, kind: Kind | None, category: str | None, *, replaceable: bool = True
+) -> None:
     """Check that the requested kind, or the kind of the category, is that of the existing concept.
+
+    replaceable: whether the user could replace its photos with --replace.
 
     Raises:
         UsageError: it is another kind.
@@ -84,7 +88,7 @@ def check_kind(existing: ExistingConcept | None, kind: Kind | None, category: st
     if wanted is not existing.concept.kind:
         raise UsageError(
             f"{existing.concept.name!r} is enrolled as a {existing.concept.kind}, not a {wanted}",
-            hint=another_kind_hint(existing.concept),
+            hint=another_kind_hint(existing.concept) if replaceable else "Choose another name.",
         )
 
 

@@ -22,6 +22,20 @@ _MADE = frozenset({"stuffed", "plush", "toy"})
 GENERIC = frozenset({"thing", "object", "item", "pet", "animal"})
 """Words so general that captions do not use them."""
 
+_BROADER = {
+    "puppy": "dog", "kitten": "cat", "bunny": "rabbit", "pony": "horse", "goldfish": "fish", "tortoise": "turtle",
+    **dict.fromkeys(("parrot", "budgie", "canary", "chicken", "hen", "rooster", "duck", "goose"), "bird"),
+}  # fmt: skip
+
+
+def are_other_animals(one: str, other: str) -> bool:
+    """Return whether two class words are of different animals, by their last words: a cat is no "tabby dog".
+
+    A word that is not known, or too general, is of no other animal.
+    """
+    words = {_BROADER.get(last, last) for text in (one, other) for last in text.casefold().split()[-1:]}
+    return len(words & (ANIMALS - GENERIC)) == 2
+
 
 def nouns_of(kind: Kind, category: str) -> tuple[str, ...]:
     """List the nouns that a caption may use for a concept: its class word, and for a person every word for a person."""

@@ -16,6 +16,7 @@ EngineError
 │   └── NoVlmError        no VLM for such photos is on this machine
 ├── ConfigError           `config.toml` cannot be read, or holds what it must not
 ├── UsageError            the request contradicts itself
+│   └── DoubtfulError     it is carried out only when the user asks for it again, with --anyway
 └── DivergedError         a training produced infinite or undefined numbers
 """
 
@@ -92,6 +93,10 @@ class ConfigError(EngineError):
 
 class UsageError(EngineError):
     """The request contradicts itself."""
+
+
+class DoubtfulError(UsageError):
+    """What was asked for may be a mistake: it is carried out only when the user asks for it again, with --anyway."""
 
 
 class DivergedError(EngineError):

@@ -23,11 +23,13 @@
     told.textContent = [state.told, ...(state.notes || [])].filter(Boolean).join('\n');
     told.hidden = !told.textContent;
     one('[data-undo]', card).hidden = isOpen(n);
+    if (!isOpen(n)) problem(n, '');
   }
   function problem(n, text) {
     const line = one('.problem', cards[n]);
     line.textContent = text || '';
     line.hidden = !text;
+    one('[data-anyway]', cards[n]).hidden = true;
   }
   function tally() {
     const done = cards.filter((_, n) => !isOpen(n)).length;
@@ -73,7 +75,7 @@
     if (answer.error) problem(n, answer.error);
     return !answer.error;
   }
-  async function name(n, text, {type = false} = {}) {
+  async function name(n, text, {type = false, anyway = false} = {}) {
     const given = text.trim();
     if (!given) { field(n).focus(); return; }
     problem(n, '');
@@ -85,13 +87,23 @@
       told.hidden = !told.textContent;
     };
     wait(true);
-    const answer = await server.act({do: 'name', group: n, name: given});
+    const answer = await server.act({do: 'name', group: n, name: given, anyway});
     wait(false);
     show(n);
     if (!report(n, answer)) { field(n).focus(); return; }
+    if (answer.doubt) { ask(n, given, answer.doubt); return; }
     field(n).value = '';
     page.toast(states[n].name + ' is stored', ['Undo', () => undo(n)]);
     onward(type);
+  }
+  function ask(n, given, doubt) { // a second answer, by another button: Enter alone repeats the question
+    problem(n, doubt);
+    field(n).value = given;
+    const button = one('[data-anyway]', cards[n]);
+    button.textContent = 'It is ' + given + ': name it anyway';
+    button.hidden = false;
+    button.onclick = () => name(n, given, {anyway: true});
+    field(n).focus();
   }
   async function ignore(n) {
     if (!isOpen(n)) return;
@@ -167,6 +179,7 @@
       event.preventDefault();
       name(n, field(n).value, {type: document.activeElement === field(n)});
     });
+    field(n).addEventListener('input', () => problem(n, ''));
     field(n).addEventListener('keydown', (event) => {
       if (event.key === 'Escape') { event.preventDefault(); go(n); }
     });

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from engine.core.colours import colour_number
-from engine.core.errors import UsageError
+from engine.core.errors import DoubtfulError, UsageError
 from engine.core.types import Kind
 from engine.pages.people_cards import make_cards
 from engine.pages.render import render_page
@@ -63,7 +63,8 @@ class PeopleDesk:
         """Carry out {"do": "name", "group": 0, "name": "Anna"}, {"do": "ignore", "groups": [1]} or {"do": "undo"}.
 
         With "group", `undo` takes back what was done with that one. The answer is the new state; after `undo` with
-        `changed`, the groups that are open again.
+        `changed`, the groups that are open again. A name that a group does not look like is stored only with "anyway":
+        true; without it, the answer has `doubt`, why.
 
         Raises:
             UsageError: the request is none of these.
@@ -72,8 +73,7 @@ class PeopleDesk:
         with self._lock:
             self._version += 1
             if request.get("do") == "name":
-                self.log.name(self._number(request.get("group")), _name(request.get("name")))
-                return self._state()
+                return self._name(request)
             if request.get("do") == "ignore":
                 self.log.ignore(self._numbers(request.get("groups")))
                 return self._state()
@@ -82,6 +82,14 @@ class PeopleDesk:
                 changed = self.log.undo(None if group is None else self._number(group)) if self.log.can_undo else ()
                 return {**self._state(), "changed": list(changed)}
             raise UsageError(_MALFORMED)
+
+    def _name(self, request: Mapping[str, object]) -> dict[str, object]:
+        number, name = self._number(request.get("group")), _name(request.get("name"))
+        try:
+            self.log.name(number, name, anyway=request.get("anyway") is True)
+        except DoubtfulError as err:
+            return {**self._state(), "doubt": f"Nothing is stored: {err}."}
+        return self._state()
 
     def close(self) -> None:
         """Make no more pictures."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.boxes import Box
-from engine.core.errors import UsageError
 from engine.core.types import Kind
 
 
@@ -100,18 +99,6 @@ class Groups:
     def several(self) -> int:
         """How many groups have at least two photos."""
         return sum(g.photos > 1 for g in self.groups)
-
-    def find(self, wanted: str) -> tuple[int, Group]:
-        """Return a group with its number, given by number (from 1) or id.
-
-        Raises:
-            UsageError: there is none.
-        """
-        for number, group in enumerate(self.groups, 1):
-            if wanted in (str(number), group.id):
-                return number, group
-        numbers = f"has the numbers 1 to {len(self.groups):,}" if self.groups else "was empty"
-        raise UsageError(f"there is no group {wanted!r}", hint=f"The last list {numbers}.")
 
 
 def to_json(groups: Groups) -> str:

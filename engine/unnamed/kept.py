@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.core.errors import UsageError
 from engine.core.types import Kind
 from engine.store.cache_file import GROUPS, CacheFile
-from engine.unnamed.groups import Groups, from_json, to_json
+from engine.unnamed.groups import Group, Groups, from_json, to_json
 
 _TABLES = (
     "create table if not exists found (kind text not null, key text not null, made real not null, given text not null,"
     " groups text not null, primary key (kind, key)) without rowid",
-    "create table if not exists shown (kind text primary key, groups text not null) without rowid",
+    "create table if not exists listed (kind text primary key, rows integer not null, groups text not null)",
     "create table if not exists done (number integer primary key, kind text not null, action text not null)",
 )
 _MOST = 6
@@ -26,7 +27,8 @@ class Action:
     """What was done with a group, so that it can be undone.
 
     kind: of the list. group: its id. name: the concept that it was named; "" for a group that is ignored. created:
-    whether the concept was new. added: content hashes of the reference photos that it got.
+    whether the concept was new. added: content hashes of the reference photos that it got. concept: its id, because it
+    may be renamed. category: its class word at that time.
     """
 
     kind: Kind
@@ -34,6 +36,28 @@ class Action:
     name: str = ""
     created: bool = False
     added: tuple[str, ...] = ()
+    concept: str = ""
+    category: str = ""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list that was shown. rows: how many of its groups the user saw, the first ones."""
+
+    groups: Groups
+    rows: int
+
+    def find(self, wanted: str) -> tuple[int, Group]:
+        """Return a group with its number, given by a number that was shown, or by id.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for number, group in enumerate(self.groups.groups, 1):
+            if wanted == group.id or (wanted == str(number) and number <= self.rows):
+                return number, group
+        numbers = f"had the numbers 1 to {self.rows:,}" if self.rows else "was empty"
+        raise UsageError(f"there is no group {wanted!r}", hint=f"The last list {numbers}.")
 
 
 class KeptGroups:
@@ -67,14 +91,20 @@ class KeptGroups:
         acted_on = {action.group for _, action in self.actions() if action.kind is kind}
         return sum(g.photos > 1 and g.id not in acted_on for g in from_json(rows[0][0]).groups)
 
-    def shown(self, kind: Kind) -> Groups | None:
-        """Return the list that was shown last; None if there was none."""
-        rows = self._file.read("select groups from shown where kind = ?", kind)
-        return from_json(rows[0][0]) if rows else None
+    def last_kind(self) -> Kind | None:
+        """Return the kind of the list that was shown last; None if there was none."""
+        rows = self._file.read("select kind from listed order by rowid desc limit 1")
+        return Kind(rows[0][0]) if rows else None
 
-    def show(self, groups: Groups) -> None:
-        """Keep a list as the one that was shown last, so that its numbers keep their meaning."""
-        self._file.write("insert or replace into shown values (?, ?)", [(groups.kind, to_json(groups))])
+    def listed(self, kind: Kind) -> Listed | None:
+        """Return the list of a kind that was shown last; None if there was none."""
+        rows = self._file.read("select groups, rows from listed where kind = ?", kind)
+        return Listed(from_json(rows[0][0]), rows[0][1]) if rows else None
+
+    def show(self, groups: Groups, rows: int) -> None:
+        """Keep a list as the one that was shown last, so that its numbers keep their meaning; rows: how many it had."""
+        query = "insert or replace into listed (kind, rows, groups) values (?, ?, ?)"
+        self._file.write(query, [(groups.kind, rows, to_json(groups))])
 
     def note(self, action: Action) -> None:
         """Keep what was done."""
@@ -85,6 +115,10 @@ class KeptGroups:
         """Return what was done, with its number, the latest first."""
         rows = self._file.read("select number, action from done order by number desc")
         return [(number, _action(json.loads(text))) for number, text in rows]
+
+    def change(self, number: int, action: Action) -> None:
+        """Keep an action in place of another one."""
+        self._file.write("update done set action = ? where number = ?", [(json.dumps(asdict(action)), number)])
 
     def drop(self, number: int) -> None:
         """Delete what is kept of something that was undone."""

@@ -12,7 +12,7 @@ from engine.vision.config import GroupThresholds
 MOST_VIEWS = 8
 """Views that a group is enrolled from, at most; more make every match slower and improve little."""
 _TYPICAL = 0.85
-"""A view is as like the group as this share of the group's median at least, so that no other individual is a view."""
+"""A view is as like the group as this share of the group's median at least: fewer views are of another individual."""
 _WELL_SEEN = 0.5
 """A view is of this share of the group's median quality at least, where there are enough."""
 _ALIKE = 0.97

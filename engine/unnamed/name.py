@@ -1,7 +1,7 @@
-"""Name or ignore a group of sightings, and undo it. Sidecars are not written: `myvlm caption` does that."""
+"""Name or ignore a group of sightings. Sidecars are not written: `myvlm caption` does that."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,10 @@ from engine.concepts.body_crops import with_bodies
 from engine.concepts.enrol import KNOWN, Enrolment, Guess, enrol_crops, findings_hint
 from engine.concepts.existing import ExistingConcept, check_kind, find_existing
 from engine.concepts.reference_crops import DuplicateFinder, PhotoFinding, ReferenceCrop, complete_crop, make_crop
-from engine.concepts.remove_photos import remove_photos
 from engine.core.boxes import Box, iou
-from engine.core.class_words import GENERIC
-from engine.core.errors import ConceptError, NoUsablePhotoError, PhotoError
-from engine.core.types import Concept, Kind
+from engine.core.class_words import GENERIC, are_other_animals
+from engine.core.errors import ConceptError, DoubtfulError, NoUsablePhotoError, PhotoError
+from engine.core.types import Kind
 from engine.photos.decode import Photo, decode_photo, read_photo
 from engine.session import Session
 from engine.store.names import check_name
@@ -23,6 +22,7 @@ from engine.unnamed.groups import Group, Sighting
 from engine.unnamed.ignored import ignore
 from engine.unnamed.kept import Action, KeptGroups
 from engine.unnamed.make_groups import MOST_VIEWS
+from engine.unnamed.undo import check_open
 from engine.vision.cached_extractor import CachedExtractor
 
 _SAME_PLACE = 0.5
@@ -34,46 +34,85 @@ class Named:
     """A group that was given a name.
 
     enrolment: what was stored. likeness: mean cosine similarity of the new references to those that the concept had;
-    None for a new concept. looks_different: whether that is less than two groups of one individual have.
+    None for a new concept. doubts: why the group may show two individuals, or another one than the name; to be looked
+    at.
     """
 
     enrolment: Enrolment
     likeness: float | None = None
-    looks_different: bool = False
+    doubts: tuple[str, ...] = ()
 
 
-def name_group(session: Session, group: Group, kind: Kind, name: str, *, seed: int = 0) -> Named:
+def name_group(session: Session, group: Group, kind: Kind, name: str, *, seed: int = 0, anyway: bool = False) -> Named:
     """Enrol a concept from the best views of a group, or add them to the concept that has this name.
 
-    kind: PERSON for faces, PET for animals.
+    kind: PERSON for faces, PET for animals. anyway: also add a group that does not look like the concept.
 
     Raises:
+        DoubtfulError: the group does not look like the concept that has this name; nothing is stored.
+        UsageError: the group has a name already, or is ignored.
         NameRefusedError: the name cannot be stored.
         UsageError: the concept is of another kind.
         NoUsablePhotoError: none of the photos is there as it was.
     """
     check_name(name)
+    check_open(session, group)
     store, extractor = session.store, session.extractor
     existing = find_existing(store, extractor, name)
-    check_kind(existing, kind, None)
+    check_kind(existing, kind, None, replaceable=False)
     chooser = _Chooser(extractor, kind, existing, np.random.default_rng(seed))
-    for sighting in _in_order(group):
-        if len(chooser.crops) == MOST_VIEWS or (len(chooser.crops) and sighting not in group.best):
-            break
-        chooser.look_at(sighting)
+    chooser.look_at_all(group)
     if not chooser.crops and not chooser.known:
         hint = findings_hint(chooser.findings) or "List the groups again: myvlm people PATHS"
         raise NoUsablePhotoError(f"none of the photos for {name!r} can be used", hint=hint)
     likeness = _likeness(chooser.crops, existing)
+    thresholds = extractor.config.group_thresholds(kind)
+    unlike = _unlike(group, existing, likeness, thresholds.join)
+    if unlike and not anyway:
+        raise DoubtfulError(unlike, hint="Choose another name; if it is right, add --anyway.")
     word = _class_word(group, kind) if existing is None else None
     enrolment = enrol_crops(
         session, name, chooser.crops, chooser.findings, Guess(kind, word), seed=seed, given=chooser.known
     )
     contents = tuple(c.reference.content_hash for c in chooser.crops)
-    action = Action(kind, group.id, enrolment.concept.name, existing is None, contents)
-    KeptGroups(session.folder).note(action)
-    least = extractor.config.group_thresholds(kind).join
-    return Named(enrolment, likeness, likeness is not None and likeness < least)
+    concept = enrolment.concept
+    if contents:
+        action = Action(kind, group.id, concept.name, existing is None, contents, concept.id, concept.category)
+        KeptGroups(session.folder).note(action)
+    doubts = (unlike, _few(group), _spread(chooser.crops, thresholds.join))
+    return Named(enrolment, likeness, tuple(d for d in doubts if d))
+
+
+def _unlike(group: Group, existing: ExistingConcept | None, likeness: float | None, least: float) -> str:
+    """Return why a group is not of an existing concept; "" if it may be."""
+    if existing is None:
+        return ""
+    concept = existing.concept
+    if are_other_animals(group.word, concept.category):
+        return f"this group shows a {group.word}, and {concept.name} is a {concept.category}"
+    if likeness is None or likeness >= least:
+        return ""
+    return (
+        f"this group does not look like the photos that {concept.name} had before (likeness {likeness:.2f}, least"
+        f" {least:.2f})"
+    )
+
+
+def _few(group: Group) -> str:
+    """Return a warning of a group in two photos: nothing but one likeness speaks for it."""
+    return "a group in two photos may show two individuals" if group.photos == 2 else ""
+
+
+def _spread(crops: Sequence[ReferenceCrop], least: float) -> str:
+    """Return a warning of two views that are less alike than a group and one of its members."""
+    if len(crops) < 2:
+        return ""
+    likeness = _plain(crops) @ _plain(crops).T
+    one, other = np.unravel_index(int(likeness.argmin()), likeness.shape)
+    if likeness[one, other] >= least:
+        return ""
+    names = " and ".join(sorted(crops[int(i)].reference.path.name for i in (one, other)))
+    return f"{names} are far apart and may show two individuals (likeness {likeness[one, other]:.2f})"
 
 
 def _class_word(group: Group, kind: Kind) -> str | None:
@@ -92,8 +131,12 @@ def _in_order(group: Group) -> Iterator[Sighting]:
 def _likeness(crops: Sequence[ReferenceCrop], existing: ExistingConcept | None) -> float | None:
     if existing is None or not existing.shown or not crops:
         return None
-    features = np.stack([crop.feature if crop.features is None else crop.features[0] for crop in crops])
-    return float((features @ existing.plain.T).mean())
+    return float((_plain(crops) @ existing.plain.T).mean())
+
+
+def _plain(crops: Sequence[ReferenceCrop]) -> np.ndarray:
+    """Return the feature of the plain view of each crop: (C, D)."""
+    return np.stack([crop.feature if crop.features is None else crop.features[0] for crop in crops])
 
 
 class _Chooser:
@@ -108,6 +151,13 @@ class _Chooser:
         self.crops: list[ReferenceCrop] = []
         self.findings: list[PhotoFinding] = []
         self.known: dict[str, Path] = {}
+
+    def look_at_all(self, group: Group) -> None:
+        """Make the crops of a group's best views; of other members where none of these can be used."""
+        for sighting in _in_order(group):
+            if len(self.crops) == MOST_VIEWS or (len(self.crops) and sighting not in group.best):
+                break
+            self.look_at(sighting)
 
     def look_at(self, sighting: Sighting) -> None:
         """Make the crop of a sighting, or note why it cannot be used."""
@@ -169,7 +219,9 @@ def ignore_group(session: Session, group: Group, kind: Kind) -> None:
 
     Raises:
         ConceptError: nothing is known of its members any more.
+        UsageError: the group has a name already, or is ignored.
     """
+    check_open(session, group)
     config = session.recogniser_config
     features = features_of(session.extractor, group, kind)
     session.store.ignored.put(ignore(group, kind, config.head_id(kind), features, now()))
@@ -198,43 +250,3 @@ def _cached(extractor: CachedExtractor, content_hash: str, kind: Kind) -> tuple[
         return [f.box for f in faces], [f.embedding for f in faces]
     regions = extractor.cached_regions(content_hash)
     return ([], []) if regions is None else ([r.box for r in regions.regions], list(regions.features))
-
-
-@dataclass(frozen=True)
-class Undone:
-    """What was undone. deleted: whether the concept was deleted; concept: as it is now; removed: number of photos."""
-
-    action: Action
-    concept: Concept | None = None
-    deleted: bool = False
-    removed: int = 0
-
-
-def undo_last(session: Session, group_id: str | None = None) -> Undone | None:
-    """Undo the last naming or ignoring, or that of a group; None if there is nothing to undo.
-
-    A concept that was made from the group and has no other photos is deleted; else the group's photos are removed.
-    """
-    kept = KeptGroups(session.folder)
-    for number, action in kept.actions():
-        if group_id in (None, action.group):
-            undone = _undo(session, action)
-            kept.drop(number)
-            return undone
-    return None
-
-
-def _undo(session: Session, action: Action) -> Undone:
-    if not action.name:
-        session.store.ignored.remove(action.group)
-        return Undone(action)
-    concept = session.store.find(action.name)
-    if concept is None:  # it was forgotten since
-        return Undone(action)
-    added = [r for r in concept.references if r.content_hash in action.added]
-    if len(added) == len(concept.references) and action.created:
-        return Undone(action, session.store.forget(concept.name), deleted=True, removed=len(added))
-    if not added or len(added) == len(concept.references):
-        return Undone(action, concept)
-    removed = remove_photos(session, concept.name, [r.path for r in added])
-    return Undone(action, replace(removed.concept), removed=len(removed.references))

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from engine.benchmarks.render import render_table
 from engine.benchmarks.unnamed_measure import compare
 from engine.benchmarks.unnamed_methods import METHODS, USED, Sample, by_word
 from engine.benchmarks.unnamed_tables import unnamed_tables
@@ -77,6 +78,21 @@ def test_a_method_that_cannot_run_is_said_to_be_missing(monkeypatch):
     assert rows["HDBSCAN, 3 or more"]["pure groups"] == {"not_measured": "scikit-learn is not installed"}
     assert rows[USED]["pure groups"]["value"] == 1.0
     assert rows[USED]["right views"]["n"] == 1
+    assert any("A false detection" in note for note in table.notes)
+
+
+def test_thresholds_that_were_chosen_on_the_photos_are_said_to_be():
+    plain = compare(np.array([0, 0, 0]), sample([1, 1, 1])) | {"views": [True]}
+    kind = {"sightings": 3, "recurring": 1, "once": 0, "thresholds": [0.8, 0.7]}
+    kinds = {k: {**kind, "methods": dict.fromkeys((USED, *METHODS), plain)} for k in ("person", "pet")}
+    faces, animals = unnamed_tables("Photos", [{"kinds": kinds}], ["dog", "mug"])
+    assert (faces.title, animals.title) == (
+        "Photos: faces",
+        "Photos: animals (thresholds were chosen on these photos)",
+    )
+    assert unnamed_tables("Photos", [{"kinds": kinds}], ["rex"])[1].title == "Photos: animals"
+    assert "100.0 % (–), n 1" in render_table(faces)
+    assert "(100.0–100.0)" not in render_table(faces)
 
 
 def test_a_run_writes_tables_and_continues(myvlm, tmp_path, shared):
@@ -91,7 +107,7 @@ def test_a_run_writes_tables_and_continues(myvlm, tmp_path, shared):
     assert result.code == 0, result.err
     assert {t["id"] for t in result.json["tables"]} >= {"Drawn libraries-person", "Drawn libraries-pet"}
     page = (out / "unnamed.md").read_text("utf-8")
-    assert "### Photos, builtin: animals" in page
+    assert "### Photos, builtin: animals (thresholds were chosen on these photos)" in page
     assert json.loads((out / "unnamed.json").read_text("utf-8")) == result.json
     stamp = (out / "unnamed-parts" / "drawn-seed3.json").stat().st_mtime_ns
     assert myvlm(*command[:6], "--out", out).code == 0

@@ -34,9 +34,10 @@ def test_groups_are_listed_with_what_to_do_next(myvlm, folder):
     assert first[:4] == ["1", "6", "2021-05-01", "2021-11-17"]
     assert second[:2] == ["2", "4"]
     assert Path(first[6]).parent == folder
-    assert result.err.splitlines()[-2:] == [
+    assert result.err.splitlines()[-3:] == [
         "2 faces seen once (--min-photos 1)",
-        "Next: myvlm people --open, or --name 1 NAME (--show 1, --ignore 1)",
+        "Look at a group before you name it: myvlm people --open, or myvlm people --show 1",
+        "Next: myvlm people --name 1 NAME, or myvlm people --ignore 1",
     ]
     assert not list(folder.glob("*.xmp"))
 
@@ -122,7 +123,7 @@ def test_a_group_is_ignored_listed_and_shown_again(myvlm, folder):
     empty = myvlm("people", folder)
     assert empty.out == ""
     assert "No people without a name are in several photos" in empty.err
-    assert "10 faces ignored (--ignored)" in myvlm("people", folder, "-v").err
+    assert "10 faces ignored (myvlm people --ignored)" in myvlm("people", folder, "-v").err
     assert [g["photos"] for g in myvlm("people", "--ignored", "--json").json["ignored"]] == [6, 4]
     assert myvlm("people", "--unignore", 3).code == 2
     assert len(myvlm("people", "--unignore", 1).out.splitlines()) == 2
@@ -134,9 +135,14 @@ def test_a_group_is_ignored_listed_and_shown_again(myvlm, folder):
 def test_undo_takes_back_what_was_named(myvlm, folder):
     myvlm("people", folder)
     myvlm("people", "--name", 1, "Anna")
-    warned = myvlm("people", "--name", 2, "anna")
-    assert "does not look like the photos that Anna had before" in warned.err
-    assert "removed from Anna" in myvlm("people", "--undo").err
+    before = concepts(myvlm)
+    refused = myvlm("people", "--name", 2, "anna")
+    assert (refused.code, concepts(myvlm)) == (2, before)
+    assert "does not look like the photos that Anna had before" in refused.err
+    warned = myvlm("people", "--name", 2, "anna", "--anyway")
+    assert "Look: myvlm people --show 2. If it is somebody else, run: myvlm people --undo" in warned.err
+    undone = myvlm("people", "--undo").err
+    assert undone.index("The last step: a group of faces was named Anna") < undone.index("removed from Anna")
     assert concepts(myvlm).keys() == {"Anna"}
     assert "Anna is forgotten" in myvlm("people", "--undo").err
     assert concepts(myvlm) == {}
@@ -153,11 +159,67 @@ def test_undo_takes_back_what_was_named(myvlm, folder):
         ("--ignored", "PATH"),
         ("--show", 1, "-0", "--json"),
         ("--name", 1, "a\nb"),
+        ("--ignore", 1, "--anyway"),
     ],
 )
 def test_what_makes_no_sense_is_refused(myvlm, folder, arguments):
     myvlm("people", folder)
     assert myvlm("people", *(folder if a == "PATH" else a for a in arguments)).code == 2
+
+
+def test_what_holds_is_not_done_again(myvlm, folder):
+    myvlm("people", folder)
+    myvlm("people", "--name", 1, "Anna")
+    for again in (("--name", 1, "Bello"), ("--name", 1, "Anna"), ("--ignore", 2, "--ignore", 1)):
+        refused = myvlm("people", *again)
+        assert refused.code == 2
+        assert "group 1 was named Anna" in refused.err
+        assert "To change it: myvlm people --undo" in refused.err
+    assert concepts(myvlm).keys() == {"Anna"}
+    assert myvlm("people", "--ignored", "--json").json["ignored"] == []
+
+
+def test_only_numbers_that_were_shown_mean_a_group(myvlm, folder):
+    groups = myvlm("people", folder, "--min-photos", 1, "--json").json["groups"]
+    myvlm("people", folder, "--limit", 1)
+    refused = myvlm("people", "--name", 2, "Ben")
+    assert (refused.code, concepts(myvlm)) == (2, {})
+    assert "had the numbers 1 to 1" in refused.err
+    assert len(myvlm("people", "--show", groups[1]["id"]).out.splitlines()) == 4
+    myvlm("people", folder, "--min-photos", 9)
+    assert "The last list was empty" in myvlm("people", "--name", 1, "Ben").err
+
+
+def test_numbers_are_of_the_kind_that_was_listed_last(myvlm, folder):
+    myvlm("people", folder)
+    animals = myvlm("people", "--pets", folder)
+    assert "Next: myvlm people --pets --name 1 NAME, or myvlm people --pets --ignore 1" in animals.err
+    assert len(myvlm("people", "--show", 1).out.splitlines()) == 5
+    assert "myvlm people --pets --ignored" in myvlm("people", "--ignore", 1).err
+    assert "Next: myvlm people --pets" in myvlm("people", "--undo").err
+    myvlm("people", "--name", 1, "Rex")
+    assert myvlm("concepts", "--json").json["concepts"][0]["kind"] == "pet"
+    myvlm("people", folder)
+    assert len(myvlm("people", "--show", 1).out.splitlines()) == 6
+    assert len(myvlm("people", "--pets", "--show", 1).out.splitlines()) == 5
+
+
+def test_ignored_faces_and_animals_have_numbers_of_their_own(myvlm, folder):
+    myvlm("people", folder)
+    myvlm("people", "--ignore", 1)
+    myvlm("people", "--pets", folder)
+    myvlm("people", "--ignore", 1)
+
+    def ignored(*options):
+        rows = myvlm("people", "--ignored", *options, "--json").json["ignored"]
+        return [(row["number"], row["kind"]) for row in rows]
+
+    assert ignored() == [(1, "person"), (2, "pet")]
+    assert ignored("--pets") == [(2, "pet")]
+    assert "Next: myvlm people --pets PATHS" in myvlm("people", "--unignore", 2).err
+    assert ignored() == [(1, "person")]
+    assert "1 group no longer ignored. Next: myvlm people PATHS" in myvlm("people", "--unignore", "all").err
+    assert ignored() == []
 
 
 def test_without_paths_the_last_ones_are_listed(myvlm, folder):

@@ -97,16 +97,31 @@ def test_ignoring_and_moving_by_keys(served, session, tabs):  # noqa: F811
 
 def test_two_groups_with_one_name_become_one(served, session, tabs):  # noqa: F811
     tab = tabs.open(served.address)
-    for number in (0, 1):
+    for number in (0, 1, 1):
         tab.locator(f"#name-{number}").fill("Anna")
         tab.locator(f"#card-{number} .naming button").click()
         settled(tab)
+    before = concepts(session)
+    assert states(tab)[:2] == ["Anna", ""]  # asked for twice, and not confirmed
+    assert "does not look like the photos that Anna had before" in tab.locator("#card-1 .problem").text_content()
+    tab.locator("#name-1").fill("Ann")
+    assert not tab.locator("#card-1 [data-anyway]").is_visible()
+    tab.locator("#name-1").fill("Anna")
+    tab.keyboard.press("Enter")
+    settled(tab)
+    assert concepts(session) == before
+    tab.locator("#card-1 [data-anyway]").click()
+    settled(tab)
     assert states(tab)[:2] == ["Anna", "Anna"]
+    assert not tab.locator("#card-1 [data-anyway]").is_visible()
     assert concepts(session).keys() == {"Anna"}
     assert "does not look like the photos that Anna had before" in tab.locator("#card-1 .told").text_content()
     tab.locator("#card-0 [data-undo]").click()
     settled(tab)
     assert states(tab)[:2] == ["", "Anna"]
+    tab.locator("#card-1 [data-undo]").click()
+    settled(tab)
+    assert concepts(session) == {}
 
 
 def test_a_name_that_cannot_be_stored_is_refused_beside_the_field(served, session, tabs):  # noqa: F811

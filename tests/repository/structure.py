@@ -32,6 +32,7 @@ JOBS = (
     "engine.unnamed.find",
     "engine.unnamed.collect",
     "engine.unnamed.name",
+    "engine.unnamed.undo",
     "engine.training.train",
     "engine.recognition.scan",
     "engine.recognition.calibrate",

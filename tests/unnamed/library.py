@@ -11,7 +11,8 @@ from engine.storybook.photos import DrawnPhoto, save_photo
 from engine.storybook.world.individuals import draw_individual
 from engine.storybook.world.scenes import compose
 from engine.unnamed.group_log import GroupActions, GroupLog
-from engine.unnamed.name import ignore_group, name_group, undo_last
+from engine.unnamed.name import ignore_group, name_group
+from engine.unnamed.undo import undo_last
 
 PLACES = ("beach", "forest", "city", "garden", "snow", "kitchen", "bedroom", "desert")
 DAY = datetime(2021, 5, 1, 12)
@@ -49,7 +50,7 @@ def draw_library(folder: Path) -> Strangers:
 def make_log(session, groups, kind) -> GroupLog:
     """A log that carries out what is done with a session."""
     actions = GroupActions(
-        lambda group, name: name_group(session, group, kind, name),
+        lambda group, name, anyway: name_group(session, group, kind, name, anyway=anyway),
         lambda group: ignore_group(session, group, kind),
         lambda group_id: undo_last(session, group_id),
         lambda: [c.name for c in session.store.all() if c.kind is kind],

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from engine.core.errors import StoreError, UsageError
-from engine.core.types import Kind
+from engine.concepts.decide import DecisionRequest, decide
+from engine.core.errors import DoubtfulError, StoreError, UsageError
+from engine.core.types import Kind, Verdict
 from engine.photos.discovery import find_files
 from engine.unnamed.find import GroupRequest, find_unnamed
+from engine.unnamed.undo import undo_last
 from tests.unnamed.library import make_log
 
 
@@ -68,12 +70,38 @@ def test_one_group_is_taken_back_of_several(log, session):
 def test_two_groups_with_one_name_become_one(log, session):
     log.name(0, "Anna")
     before = concepts(session)["Anna"]
-    log.name(1, "anna")
+    with pytest.raises(DoubtfulError):
+        log.name(1, "anna")
+    assert (concepts(session), log.states[1].is_open) == ({"Anna": before}, True)
+    log.name(1, "anna", anyway=True)
     assert log.states[1].name == "Anna"
     assert concepts(session) == {"Anna": before + log.states[1].photos}
     assert any("does not look like" in note for note in log.states[1].notes)
     log.undo(0)
     assert concepts(session) == {"Anna": log.states[1].photos}
+    log.undo(1)
+    assert concepts(session) == {}
+
+
+def test_what_was_taken_back_elsewhere_is_said(log, session):
+    log.name(0, "Anna")
+    log.ignore([1])
+    undo_last(session)
+    undo_last(session)
+    log.undo(1)
+    log.undo(0)
+    assert log.states[1].notes == ("It was not ignored any more.",)
+    assert "none of its photos is in Anna any more" in log.states[0].notes[0]
+    assert log.states[0].is_open
+
+
+def test_a_step_that_cannot_be_taken_back_stays(log, session, strangers):
+    log.name(0, "Anna")
+    decide(session, [DecisionRequest(strangers.folder / "IMG_08.jpg", "Anna", Verdict.REJECT)])
+    with pytest.raises(DoubtfulError, match="Anna got 1 decision since it was named"):
+        log.undo(0)
+    assert log.states[0].name == "Anna"
+    assert log.can_undo
 
 
 def test_what_is_done_is_not_done_again(log, session):

@@ -13,7 +13,7 @@ import engine.unnamed.collect
 from engine.concepts.decide import DecisionRequest, decide
 from engine.concepts.forget import forget
 from engine.core.boxes import Box, iou
-from engine.core.errors import NameRefusedError, NoUsablePhotoError, UsageError
+from engine.core.errors import DoubtfulError, NameRefusedError, NoUsablePhotoError, UsageError
 from engine.core.types import Kind, Verdict
 from engine.photos.discovery import find_files
 from engine.recognition.recognise import Recognition
@@ -24,8 +24,9 @@ from engine.unnamed.find import GroupRequest, find_unnamed
 from engine.unnamed.groups import Group, Sighting, from_json, to_json
 from engine.unnamed.kept import KeptGroups
 from engine.unnamed.make_groups import choose_views
-from engine.unnamed.name import ignore_group, name_group, undo_last
+from engine.unnamed.name import ignore_group, name_group
 from engine.unnamed.sightings import animal_rows, unnamed_faces
+from engine.unnamed.undo import undo_last
 from engine.vision.config import FaceQuality
 from engine.vision.faces import Face
 from engine.vision.regions import Region, grid_regions
@@ -137,16 +138,63 @@ def test_a_named_group_is_recognised_and_leaves_the_list(session, strangers):
 
 def test_a_known_name_gets_the_photos_added(session, strangers):
     first, second, *_ = find(session, strangers).groups
-    half = replace(first, members=first.members[:2], views=(0, 1))
-    before = name_group(session, half, Kind.PERSON, "Anna").enrolment
+    half = replace(first, id="half", members=first.members[:2], views=(0, 1))
+    named = name_group(session, half, Kind.PERSON, "Anna")
+    before = named.enrolment
+    assert "two photos" in named.doubts[0]
     same = name_group(session, first, Kind.PERSON, "anna")
     assert same.enrolment.concept.id == before.concept.id
     assert same.enrolment.kept == len(before.concept.references)
-    assert not same.looks_different
-    other = name_group(session, second, Kind.PERSON, "Anna")
-    assert other.looks_different
-    with pytest.raises(UsageError, match="is enrolled as a person"):
+    assert same.doubts == ()
+    references = session.store.get("Anna").references
+    with pytest.raises(DoubtfulError, match="does not look like the photos that Anna had before"):
+        name_group(session, second, Kind.PERSON, "Anna")
+    assert session.store.get("Anna").references == references
+    assert len(KeptGroups(session.folder).actions()) == 2
+    other = name_group(session, second, Kind.PERSON, "Anna", anyway=True)
+    assert "does not look like" in other.doubts[0]
+    with pytest.raises(UsageError, match="is enrolled as a person") as caught:
         name_group(session, find(session, strangers, Kind.PET).groups[0], Kind.PET, "Anna")
+    assert caught.value.hint == "Choose another name."
+
+
+def test_a_name_of_another_animal_is_refused(session, strangers):
+    (rex,) = find(session, strangers, Kind.PET).groups
+    half = replace(rex, id="half", members=rex.members[:3], views=(0, 1, 2))
+    cat = name_group(session, half, Kind.PET, "Rex").enrolment.concept
+    session.store.put("Rex", Kind.PET, "tabby cat", (cat.identifier,), cat.references)
+    dogs = replace(rex, members=tuple(replace(m, word="dog") for m in rex.members))
+    with pytest.raises(DoubtfulError, match="shows a dog, and Rex is a tabby cat"):
+        name_group(session, dogs, Kind.PET, "Rex")
+    assert session.store.get("Rex").references == cat.references
+    kittens = replace(rex, members=tuple(replace(m, word="cat") for m in rex.members))
+    assert name_group(session, kittens, Kind.PET, "Rex").enrolment.added
+
+
+def test_views_that_are_far_apart_are_reported(session, strangers):
+    first, second, *_ = find(session, strangers).groups
+    mixed = replace(first, members=(*first.members[:3], second.members[-1]), views=(0, 1, 2, 3))
+    (doubt,) = name_group(session, mixed, Kind.PERSON, "Anna").doubts
+    assert second.members[-1].path.name in doubt
+    assert "are far apart and may show two individuals" in doubt
+
+
+def test_what_is_done_with_a_group_is_not_done_again(session, strangers):
+    first, second, *_ = find(session, strangers).groups
+    name_group(session, first, Kind.PERSON, "Anna")
+    ignore_group(session, second, Kind.PERSON)
+    session.store.rename("Anna", "Hanna")
+    for again in (
+        lambda: name_group(session, first, Kind.PERSON, "Ben"),
+        lambda: ignore_group(session, first, Kind.PERSON),
+    ):
+        with pytest.raises(UsageError, match="this group was named Hanna") as caught:
+            again()
+        assert caught.value.hint.startswith("To change it: myvlm people --undo (2 times")
+    with pytest.raises(UsageError, match="this group is ignored"):
+        name_group(session, second, Kind.PERSON, "Ben")
+    session.store.ignored.remove(second.id)
+    assert name_group(session, second, Kind.PERSON, "Ben").enrolment.added
 
 
 def test_a_pet_is_named(session, strangers):
@@ -177,7 +225,7 @@ def test_photos_that_changed_since_are_not_enrolled(session, strangers):
 def test_naming_is_undone(session, strangers):
     first, second, *_ = find(session, strangers).groups
     references = name_group(session, first, Kind.PERSON, "Anna").enrolment.concept.references
-    added = name_group(session, second, Kind.PERSON, "Anna").enrolment.added
+    added = name_group(session, second, Kind.PERSON, "Anna", anyway=True).enrolment.added
     undone = undo_last(session)
     assert (undone.removed, undone.deleted) == (added, False)
     assert session.store.get("Anna").references == references
@@ -192,9 +240,63 @@ def test_naming_is_undone(session, strangers):
 def test_undoing_keeps_what_was_added_since(session, strangers):
     first, second, *_ = find(session, strangers).groups
     name_group(session, first, Kind.PERSON, "Anna")
-    name_group(session, second, Kind.PERSON, "Anna")
+    name_group(session, second, Kind.PERSON, "Anna", anyway=True)
     undo_last(session, first.id)
     assert {r.path.name for r in session.store.get("Anna").references} <= strangers.names("ben")
+    assert undo_last(session).deleted  # it was made from groups, and none is left
+    assert session.store.all() == ()
+
+
+@pytest.mark.parametrize("change", ["decided", "renamed", "category"])
+def test_a_concept_that_was_changed_since_is_not_deleted_unasked(session, strangers, change):
+    first = find(session, strangers).groups[0]
+    concept = name_group(session, first, Kind.PERSON, "Anna").enrolment.concept
+    if change == "decided":
+        decide(session, [DecisionRequest(strangers.folder / "IMG_08.jpg", "Anna", Verdict.REJECT)])
+    elif change == "renamed":
+        session.store.rename("Anna", "Hanna")
+    else:
+        session.store.put("Anna", Kind.PERSON, "girl", (concept.identifier,), concept.references)
+    with pytest.raises(DoubtfulError) as caught:
+        undo_last(session)
+    assert "since it was named" in str(caught.value)
+    assert caught.value.hint.startswith("To delete it with that: myvlm forget ")
+    assert [c.id for c in session.store.all()] == [concept.id]
+    assert undo_last(session, anyway=True).deleted
+    assert session.store.all() == ()
+
+
+def test_photos_are_removed_from_a_concept_that_was_renamed(session, strangers):
+    first, second, *_ = find(session, strangers).groups
+    concept = name_group(session, first, Kind.PERSON, "Anna").enrolment.concept
+    name_group(session, second, Kind.PERSON, "Anna", anyway=True)
+    session.store.rename("Anna", "Hanna")
+    undone = undo_last(session)
+    assert (undone.concept.name, undone.done) == ("Hanna", True)
+    assert session.store.get("Hanna").references == concept.references
+
+
+def test_nothing_is_noted_where_nothing_was_added(session, strangers):
+    first = find(session, strangers).groups[0]
+    name_group(session, first, Kind.PERSON, "Anna")
+    best = replace(first, id="best", members=first.best, views=tuple(range(len(first.best))))
+    assert name_group(session, best, Kind.PERSON, "Anna").enrolment.added == 0
+    assert [a.group for _, a in KeptGroups(session.folder).actions()] == [first.id]
+
+
+def test_a_step_that_is_refused_is_kept(session, strangers):
+    first, second, *_ = find(session, strangers).groups
+    name_group(session, first, Kind.PERSON, "Anna")
+    name_group(session, second, Kind.PERSON, "Anna", anyway=True)
+    anna = session.store.get("Anna")
+    kept = KeptGroups(session.folder)
+    (number, action), (created, _) = kept.actions()
+    kept.drop(created)
+    theirs = tuple(r for r in anna.references if r.content_hash in action.added)
+    session.store.put("Anna", Kind.PERSON, "person", (anna.identifier,), theirs)
+    with pytest.raises(UsageError, match="Anna has no other photos by now"):
+        undo_last(session)
+    assert kept.actions() == [(number, action)]
 
 
 def test_an_ignored_group_stays_away_also_in_new_photos(session, strangers, home):
@@ -244,11 +346,11 @@ def test_a_rejected_name_leaves_the_face_without_one(session, strangers):
 
 def test_forgetting_deletes_what_was_found(session, strangers):
     groups = find(session, strangers)
-    KeptGroups(session.folder).show(groups)
+    KeptGroups(session.folder).show(groups, 2)
     name_group(session, groups.groups[0], Kind.PERSON, "Anna")
     forget(session, "Anna")
     kept = KeptGroups(session.folder)
-    assert (kept.shown(Kind.PERSON), kept.count(Kind.PERSON, [strangers.folder]), kept.actions()) == (None, None, [])
+    assert (kept.listed(Kind.PERSON), kept.count(Kind.PERSON, [strangers.folder]), kept.actions()) == (None, None, [])
     assert not (session.folder / "cache" / "groups.db").exists()
 
 
