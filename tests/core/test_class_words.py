@@ -1,6 +1,6 @@
 import pytest
 
-from engine.core.class_words import kind_of_word
+from engine.core.class_words import are_other_animals, kind_of_word
 from engine.core.types import Kind
 
 
@@ -20,3 +20,10 @@ from engine.core.types import Kind
 )
 def test_the_kind_of_a_class_word(word, kind):
     assert kind_of_word(word) is kind
+
+
+def test_which_words_are_of_different_animals():
+    assert are_other_animals("dog", "tabby cat")
+    assert not are_other_animals("dog", "golden retriever puppy")
+    assert not any(are_other_animals("dog", word) for word in ("pet", "corgi", "", "dog", "animal"))
+    assert not are_other_animals("", "cat")

@@ -166,6 +166,20 @@ def test_a_suggested_name_is_one_click_away(session, groups, tabs):  # noqa: F81
     desk.close()
 
 
+def test_two_photos_are_to_be_looked_at_first(session, groups, tabs):  # noqa: F811
+    pair = replace(groups[0], members=groups[0].members[:2], views=(0, 1))
+    desk = make_desk(session, [pair, groups[1]])
+    tab = tabs.open(tabs.serve(desk).address)
+    assert "look at both before you name it" in tab.locator("#card-0").text_content()
+    assert tab.locator("#card-1 .hint").count() == 0
+    tab.locator("#name-0").fill("Anna")
+    tab.locator("#card-0 .naming button").click()
+    settled(tab)
+    assert "A group in two photos may show two individuals" in tab.locator("#card-0 .told").text_content()
+    assert not tab.locator("#card-0 .hint").is_visible()
+    desk.close()
+
+
 def test_a_reload_and_another_tab_see_what_was_done(served, tabs):
     tab = tabs.open(served.address)
     other = tabs.open(served.address)

@@ -20,6 +20,7 @@ from engine.recognition.recognise import Recognition
 from engine.session import Session, SessionOptions
 from engine.sidecars.rdf.packet import Packet
 from engine.sidecars.regions.named import add_regions
+from engine.store.concepts import Embedding
 from engine.unnamed.find import GroupRequest, find_unnamed
 from engine.unnamed.groups import Group, Sighting, from_json, to_json
 from engine.unnamed.kept import KeptGroups
@@ -247,12 +248,15 @@ def test_undoing_keeps_what_was_added_since(session, strangers):
     assert session.store.all() == ()
 
 
-@pytest.mark.parametrize("change", ["decided", "renamed", "category"])
+@pytest.mark.parametrize("change", ["decided", "renamed", "category", "trained"])
 def test_a_concept_that_was_changed_since_is_not_deleted_unasked(session, strangers, change):
     first = find(session, strangers).groups[0]
     concept = name_group(session, first, Kind.PERSON, "Anna").enrolment.concept
     if change == "decided":
         decide(session, [DecisionRequest(strangers.folder / "IMG_08.jpg", "Anna", Verdict.REJECT)])
+    elif change == "trained":
+        vector = np.full((1, 4), 0.5, np.float32)
+        session.store.save_embedding(Embedding(concept.id, "vlm", "rev", "sks", 1, 0, 0.1, vector))
     elif change == "renamed":
         session.store.rename("Anna", "Hanna")
     else:
