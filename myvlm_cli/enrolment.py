@@ -21,10 +21,11 @@ def tell_enrolment(
     json: bool,
     more: Document | None = None,
     command: str = "",
+    doubts: Sequence[str] = (),
 ) -> None:
     """Print an enrolment, its warnings, and last the command to run next.
 
-    more: what to add to the JSON document. command: the command, where it is known.
+    more: what to add to the JSON document. command: the command, where it is known. doubts: further warnings.
     """
     before, command, after = ("Next:", command, "") if command else _next(session, enrolment)
     if json:
@@ -33,7 +34,7 @@ def tell_enrolment(
         _tell(enrolment)
         if not session.recogniser_config.scoring_weights(enrolment.concept.kind) and enrolment.negatives_from.total:
             out.say(_negatives_text(enrolment.negatives_from))
-    for warning in enrolment.warnings:
+    for warning in (*enrolment.warnings, *doubts):
         out.warn(str(warning))
     if not json:
         out.say(" ".join(w for w in (before, command, after) if w))

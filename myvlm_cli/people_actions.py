@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from engine.store.ignored import IgnoredGroup
     from engine.unnamed.groups import Group, Groups, Sighting
     from engine.unnamed.kept import Action, Listed
-    from engine.unnamed.name import Named
     from engine.unnamed.undo import Undone
 
 _FEW = 3
@@ -153,18 +152,14 @@ def _name(
     more: Document = {"group": number, "group_id": group.id, "likeness": named.likeness, "doubts": list(named.doubts)}
     where = [shlex.quote(path_text(p)) for p in groups.given]
     command = f"myvlm caption {' '.join(where) if 0 < len(where) <= _FEW else 'PATHS'}"
-    tell_enrolment(session, named.enrolment, json=not output.is_text, more=more, command=command)
-    _warn(named, f"myvlm people{_option(groups.kind)} --show {number}")
+    show = f"myvlm people{_option(groups.kind)} --show {number}"
+    doubts = [f"{doubt}. Look: {show}. If it is somebody else, run: myvlm people --undo" for doubt in named.doubts]
+    tell_enrolment(session, named.enrolment, json=not output.is_text, more=more, command=command, doubts=doubts)
 
 
 def _option(kind: Kind) -> str:
     """Return the option that a command about such groups needs."""
     return " --pets" if kind is Kind.PET else ""
-
-
-def _warn(named: "Named", show: str) -> None:
-    for doubt in named.doubts:
-        out.warn(f"{doubt}. Look: {show}. If it is somebody else, run: myvlm people --undo")
 
 
 def _ignore(session: "Session", kind: Kind, chosen: "Sequence[tuple[int, Group]]", output: o.OutputChoice) -> None:
