@@ -1,7 +1,7 @@
 """Print what enrolling a concept did."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from myvlm_cli.output import Document, out, path_text
