@@ -19,7 +19,7 @@ def render_cell(cell: Cell) -> str:
         return _escape(cell.text)
     factor, unit, digits = (100, " %", 1) if cell.percent else (1, "", 1 if abs(e.value) >= 10 else 3)
     low, high = (f"{factor * v:.{digits}f}" for v in (e.low, e.high))
-    interval = "–" if e.n < 2 or e.low == e.high else f"{low}–{high}"
+    interval = "–" if e.low == e.high else f"{low}–{high}"
     return f"{factor * e.value:.{digits}f}{unit} ({interval}), n {e.n}"
 
 

@@ -19,6 +19,8 @@ from tests.learned import draw_album
 from tests.library.sample import edit
 
 QUICK = (
+    "import faulthandler, signal\n"
+    "faulthandler.register(signal.SIGUSR1)\n"
     "import engine.captioning.settling as s, engine.captioning.file_events as f, engine.captioning.watch as w\n"
     "s.SETTLE_SECONDS, f._STEP_MS, f._ALIVE_SECONDS, w._FIRST_RETRY = .5, 100, .2, 1.0\n"
     "from myvlm_cli.main import main; main()"
@@ -59,7 +61,12 @@ class Watching:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(timeout=20)
+        try:
+            return self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGUSR1)  # the log says where it is
+            time.sleep(1)
+            raise AssertionError(self.told) from None
 
 
 @pytest.fixture
