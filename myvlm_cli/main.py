@@ -111,7 +111,8 @@ def __getattr__(name: str) -> App:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(INTERRUPTED if number == signal.SIGINT else 128 + number)
+    out.interrupted = INTERRUPTED if number == signal.SIGINT else 128 + number
+    raise SystemExit(out.interrupted)
 
 
 def main() -> None:

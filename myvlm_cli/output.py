@@ -45,11 +45,12 @@ class Settings:
 class Output:
     """Writes one command's results as text, as one JSON document, or as JSON lines.
 
-    lost: why stdout cannot be written; "" while it can.
+    lost: why stdout cannot be written; "" while it can. interrupted: the exit code for a signal that came; 0 for none.
     """
 
     settings: Settings = field(default_factory=Settings)
     lost: str = ""
+    interrupted: int = 0
     _has_document: bool = False
     _progress: Progress | None = None
     _kept: list[tuple[str, str]] | None = None
@@ -63,7 +64,7 @@ class Output:
                 break
             options.add(argument)
         self.settings = Settings(json="--json" in options, jsonl="--jsonl" in options)
-        self.lost, self._has_document, self._progress = "", False, None
+        self.lost, self.interrupted, self._has_document, self._progress = "", 0, False, None
 
     def lose(self, reason: str) -> None:
         """Note that stdout cannot be written. The work continues; `finish` reports it."""

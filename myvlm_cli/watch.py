@@ -81,6 +81,8 @@ class Watcher:
         out.say(f"Watching {', '.join(map(path_text, self.photos.given))}{looks}. Ctrl-C ends it")
         watch = PhotoWatch(self.photos.given, self.photos.selection, self.events, self._known, time.monotonic)
         for batch in watch.batches():
+            if out.interrupted:  # the signal came where Python drops exceptions, as in a destructor
+                raise SystemExit(out.interrupted)
             for notice in batch.notices:
                 _tell_notice(notice)
             if batch.files:

@@ -172,6 +172,33 @@ def test_a_batch_that_fails_as_a_whole_is_tried_again(myvlm, album, tmp_path):
     assert "ok" not in watching.told.replace("lock", "")  # with --quiet only what went wrong is said
 
 
+LOSING = """
+import os, signal, time
+from myvlm_cli.watch import Watcher
+
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(.1)
+
+def caption(self, batch, do=Watcher._caption):
+    do(self, batch)
+    last = Last()
+    del last
+
+Watcher._caption = caption
+"""
+
+
+def test_a_signal_that_python_drops_ends_it_all_the_same(album, monkeypatch):
+    monkeypatch.setattr("tests.cli.test_watch.QUICK", LOSING + QUICK)
+    with Watching(album, "--vlm", "none") as watching:
+        watching.until_told("Ctrl-C ends it")
+        copy(album, "rex.jpg", "2026/a.jpg")
+        assert watching.process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert "Exception ignored in" in watching.told
+
+
 def test_a_folder_that_goes_away_ends_nothing(myvlm, album):
     with Watching(album, "--vlm", "none") as watching:
         watching.until_told("Ctrl-C ends it")
