@@ -8,6 +8,7 @@ import typer
 
 from engine.core.errors import UsageError
 from engine.core.types import Kind
+from myvlm_cli import options as o
 from myvlm_cli.completion import complete_concept
 from myvlm_cli.given import read_day
 
@@ -42,24 +43,8 @@ class Conditions:
         list[Kind] | None,
         typer.Option("--kind", help="Only photos with a name of this kind; may be repeated.", show_default=False),
     ] = None
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--since",
-            metavar="DATE",
-            help="Only photos taken in or after this year, month or day: 2024, 2024-06, 2024-06-30.",
-            show_default=False,
-        ),
-    ] = None
-    until: Annotated[
-        str | None,
-        typer.Option(
-            "--until",
-            metavar="DATE",
-            help="Only photos taken in or before this year, month or day.",
-            show_default=False,
-        ),
-    ] = None
+    since: o.Since = None
+    until: o.Until = None
     near: Annotated[
         str | None,
         typer.Option(

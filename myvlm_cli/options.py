@@ -42,6 +42,23 @@ Explain = Annotated[
 ]
 
 
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="DATE",
+        help="Only photos taken in or after this year, month or day: 2024, 2024-06, 2024-06-30.",
+        show_default=False,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until", metavar="DATE", help="Only photos taken in or before this year, month or day.", show_default=False
+    ),
+]
+
+
 @dataclass(frozen=True)
 class OutputChoice:
     """The form in which results are printed: text, one JSON document, or JSON lines."""
@@ -89,24 +106,8 @@ class PhotoSelection:
             "--exclude", metavar="GLOB", help="Skip files and folders that match; may be repeated.", show_default=False
         ),
     ] = None
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--since",
-            metavar="DATE",
-            help="Only photos taken in or after this year, month or day: 2024, 2024-06, 2024-06-30.",
-            show_default=False,
-        ),
-    ] = None
-    until: Annotated[
-        str | None,
-        typer.Option(
-            "--until",
-            metavar="DATE",
-            help="Only photos taken in or before this year, month or day.",
-            show_default=False,
-        ),
-    ] = None
+    since: Since = None
+    until: Until = None
 
     @property
     def is_given(self) -> bool:
