@@ -104,7 +104,7 @@ def write_gallery_page(
     html = _render(head, files_beside=False)
     write_page_file(html, target, own.MARK)
     made = sum(photo.thumbnail is not None for photo in photos)
-    return WrittenGallery(target, len(photos), made, 0, len(html), _unreadable(photos))
+    return WrittenGallery(target, len(photos), made, 0, target.stat().st_size, _unreadable(photos))
 
 
 def _render(head: dict[str, object], *, files_beside: bool) -> str:

@@ -1,9 +1,9 @@
 """Check that a fetched part works: load it where the memory allows, else look at its files."""
 
-import gc
 import warnings
 from dataclasses import replace
 
+from engine.core.device_memory import free_memory
 from engine.core.errors import EnvironmentFault
 from engine.setup.machine import Machine
 from engine.setup.parts import Part
@@ -38,7 +38,7 @@ def _verify_vlm(config: VlmConfig, machine: Machine) -> str:
 
     device = pick_device()
     load_vlm(config, device, pick_dtype(room.plain_format(config), device), quantise_option(precision))
-    _free_memory()
+    free_memory()
     return "it was loaded"
 
 
@@ -81,7 +81,7 @@ def _verify_encoder(config: RecogniserConfig, machine: Machine) -> str:
 
     device = pick_device()
     ImageEncoder(EncoderSource(config.name, config.encoder, config.pretrained), device, pick_dtype("auto", device))
-    _free_memory()
+    free_memory()
     return "it was loaded"
 
 
@@ -93,14 +93,3 @@ def _verify_faces(config: RecogniserConfig) -> str:
         warnings.simplefilter("ignore")
         FaceAnalyser(faces.folder, name=faces.name, det_size=faces.det_size, use_cuda=False)
     return "it was loaded"
-
-
-def _free_memory() -> None:
-    """Give the memory of a model that is no longer used back to the GPU."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
-        torch.mps.empty_cache()

@@ -1,11 +1,12 @@
 """Collect the sightings without a name of scanned photos, and group them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from engine.core.batches import batched
 from engine.core.boxes import Box
 from engine.core.types import Concept, Kind
 from engine.recognition.enrolled import can_recognise, recognisable
@@ -57,15 +58,11 @@ def group_photos(session: Session, photos: Sequence[PhotoToGroup], kind: Kind, l
             by_content.setdefault(photo.facts.content_hash, photo)
     gallery = _gallery(session, kind, library)
     found = _Found()
-    for batch in _batches(list(by_content.values())):
+    for batch in batched(by_content.values(), _BATCH):
         _collect(session.extractor, gallery, kind, batch, found)
     groups, ignored = _group_sightings(session, kind, found)
     unreadable = tuple((p.path, p.facts.failure) for p in photos if p.facts.failure)
     return Groups(kind, tuple(groups), len(by_content), (), ignored, found.hidden, unreadable)
-
-
-def _batches(photos: Sequence[PhotoToGroup]) -> Iterator[Sequence[PhotoToGroup]]:
-    return (photos[i : i + _BATCH] for i in range(0, len(photos), _BATCH))
 
 
 def _gallery(session: Session, kind: Kind, library: Path | None) -> Gallery | None:

@@ -26,9 +26,9 @@ class Undone:
     done: bool = True
 
 
-def last_action(session: Session, group_id: str | None = None) -> Action | None:
-    """Return what was done last, or last with a group; None if there is nothing to undo."""
-    return next((a for _, a in KeptGroups(session.folder).actions() if group_id in (None, a.group)), None)
+def last_action(session: Session) -> Action | None:
+    """Return what was done last; None if there is nothing to undo."""
+    return next((action for _, action in KeptGroups(session.folder).actions()), None)
 
 
 def check_open(session: Session, group: Group, what: str = "this group") -> None:

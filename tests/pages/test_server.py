@@ -243,6 +243,7 @@ def test_pictures_are_shown_or_say_why_not(browser):
     status, headers, body = browser.ask("GET", f"{browser.place}picture/0")
     assert (status, headers["Content-Type"], body) == (200, "image/jpeg", b"\xff\xd8jpeg")
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert not [name for name in headers if name.lower().startswith("access-control-")]
     assert browser.ask("GET", f"{browser.place}picture/1")[::2] == (404, b"The photo is not there any more.")
 
 
