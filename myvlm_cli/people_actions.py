@@ -69,8 +69,8 @@ class GroupAction:
         bool,
         typer.Option(
             "--anyway",
-            help="With --name: although the group does not look like those who have the name. With --undo: although "
-            "the concept that is deleted was changed since.",
+            help="With --name: add the group even if it does not look like those who have the name. With --undo: delete"
+            " the concept even if it was changed since.",
         ),
     ] = False
 
@@ -273,5 +273,5 @@ def _outcome(undone: "Undone") -> str:
     if not undone.done:
         return f"Nothing changed: none of these photos is a reference photo of {concept.name} any more."
     if undone.deleted:
-        return f"{concept.name} is forgotten. Names that were written since: myvlm undo"
+        return f"{concept.name} is forgotten. To remove names that were written since: myvlm undo"
     return f"{count(undone.removed, 'photo')} removed from {concept.name}. {again}"

@@ -96,7 +96,7 @@ def _tell_systemd() -> None:
 
     place = Path("~/.config/systemd/user") / UNIT
     _tell(
-        f"Save it: myvlm service FOLDER > {place}",
+        f"Save it: run this command again with > {place} at its end",
         f"Start it, now and at each login: systemctl --user daemon-reload && systemctl --user enable --now {UNIT}",
         "Without a login, too: loginctl enable-linger",
         f"See what it does: journalctl --user -u {UNIT} -f",
@@ -109,7 +109,7 @@ def _tell_launchd() -> None:
 
     place = f"~/Library/LaunchAgents/{LABEL}.plist"
     _tell(
-        f"Save it: myvlm service FOLDER --kind launchd > {place}",
+        f"Save it: run this command again with > {place} at its end",
         f"Start it, now and at each login: launchctl bootstrap gui/$(id -u) {place}",
         "macOS may ask whether Python may read the folder.",
         "See what it does: tail -f ~/Library/Logs/myvlm.log",

@@ -130,9 +130,8 @@ class Watcher:
 
         undone = left_undone(home(), self._began, batch.reasons())
         if undone:
-            out.say(
-                f"{count(len(undone), 'photo')} left as `myvlm undo` made them, until they change or the next start"
-            )
+            many = count(len(undone), "photo")
+            out.say(f"{many} left as `myvlm undo` made them, until they change or --watch is started again")
             batch = batch.without(undone)
         others = written_by_runs(home(), {f.path: batch.edited[f.path] for f in batch.files if f.path in batch.edited})
         if others:
@@ -159,15 +158,11 @@ class Watcher:
         """Release the models, and the memory that they take."""
         if self.session is None:
             return
-        import gc
-        import sys
+        from engine.core.device_memory import free_memory
 
         self.session.close()
         self.session = None
-        gc.collect()
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
         out.detail("models released")
 
 

@@ -1,4 +1,6 @@
-"""Read when photos were taken, and the regions that people named in them in other programs; nothing is decoded."""
+"""Read when photos were taken, and the regions that people named in them in other programs; a photo is
+decoded only where nothing else tells its size.
+"""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
